@@ -1,0 +1,41 @@
+# make demo    set up, then run the main job on digits that ship inside a package (about 3 minutes)
+# make test    set up, then everything that CI checks
+# make check   format, lint, types, import directions, tests
+# make slow    the tests that need minutes or data that is not in a package
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+SOURCES := pipeline device_runner models tests benchmarks
+
+.PHONY: demo test check lint slow benchmark clean
+
+demo: .venv/host
+	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
+
+test: check
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+slow: .venv/dev
+	$(BIN)/python -m pytest -m slow
+
+benchmark: .venv/dev
+	$(BIN)/python benchmarks/runner_overhead.py
+	$(BIN)/python benchmarks/gate_overhead.py
+	$(BIN)/python benchmarks/conversion.py
+
+# The stamps say which extra is installed; dev contains host.
+.venv/dev .venv/host: .venv/%: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

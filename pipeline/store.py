@@ -1,0 +1,194 @@
+"""Content-addressed stage results: resume is free, and nothing is ever half-written.
+
+A stage is a function that writes files into an empty folder. Its key is everything that can
+change those files: configuration with all defaults, digests of its inputs, the source of the
+modules that do the work, and the versions of the tools. A result is written into a scratch
+folder and renamed when it is whole, so a process killed at any moment leaves either no result
+or a complete one. A long stage may keep a state file in the scratch folder's ``resume`` and
+carry on from there.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = ("pipeline", "models", "device_runner")
+
+# What these two hold reaches a stage through its key (configuration) or not at all (progress),
+# so a new comment on a field must not throw away an hour of training.
+NOT_WORK = frozenset({"pipeline.recipe", "pipeline.progress", "pipeline.store"})
+
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished stage: its folder, and a digest of the bytes in it."""
+
+    folder: Path
+    digest: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """Stage results below ``root``, one folder each, named by stage and key."""
+
+    root: Path
+
+    def stage(
+        self,
+        name: str,
+        make: Callable[[Path, Path], None],
+        *,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        code: Sequence[str],
+        tools: Sequence[str],
+    ) -> Result:
+        """The result of a stage, made now or found whole from an earlier run.
+
+        Args:
+            name: what people read in the folder's name.
+            make: ``make(folder, resume)`` writes the result's files into the empty ``folder``;
+                what it leaves in the folder ``resume`` survives a crash and is gone afterwards.
+            config: JSON values that decide the result, defaults included.
+            inputs: digests of what the stage reads.
+            code: names of the modules that do the work; what they import from this project
+                counts too.
+            tools: distributions whose version counts.
+        """
+        recipe = {
+            "stage": name,
+            "config": config,
+            "inputs": inputs,
+            "code": code_digest(tuple(code)),
+            "tools": {tool: importlib.metadata.version(tool) for tool in tools},
+        }
+        key = hashlib.sha256(canonical_json(recipe)).hexdigest()
+        final = self.root / f"{name}-{key[:32]}"
+        scratch = self.root / f"{name}-{key[:32]}.partial"
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _locked(final.with_suffix(".lock")):
+            digest = _whole(final, key)
+            if digest is not None:
+                return Result(final, digest, reused=True)
+            shutil.rmtree(final, ignore_errors=True)
+            resume, folder = scratch / "resume", scratch / "result"
+            shutil.rmtree(folder, ignore_errors=True)
+            resume.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            make(folder, resume)
+            files = {f.name: _sha256(f) for f in sorted(folder.iterdir())}
+            record = {"key": key, "recipe": recipe, "files": files}
+            (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+            for file in folder.iterdir():
+                _flush(file)
+            _flush(folder)
+            folder.rename(final)
+            _flush(self.root)
+            shutil.rmtree(scratch)
+            return Result(final, _digest_of(files), reused=False)
+
+
+def canonical_json(value: object) -> bytes:
+    """One text for one value: sorted keys, no spaces, no NaN."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+@functools.cache
+def code_digest(modules: tuple[str, ...]) -> str:
+    """A digest of the source of ``modules`` and of all that they import from this project."""
+    sources: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in sources or name in NOT_WORK:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"stage code names {name}, which is not a module")
+        text = Path(spec.origin).read_text(encoding="utf-8")
+        sources[name] = hashlib.sha256(text.encode()).hexdigest()
+        waiting += _project_imports(ast.parse(text))
+    return hashlib.sha256(canonical_json(sources)).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``, or leave it as it was."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        scratch.write_bytes(data)
+        _flush(scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _project_imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.partition(".")[0] in PROJECT)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            if node.module.partition(".")[0] not in PROJECT:
+                continue
+            yield node.module
+            for alias in node.names:  # `from package import module` names a module too
+                name = f"{node.module}.{alias.name}"
+                with contextlib.suppress(ModuleNotFoundError):
+                    if importlib.util.find_spec(name) is not None:
+                        yield name
+
+
+def _whole(folder: Path, key: str) -> str | None:
+    """The digest of a stored result if every file is as it was written, else None."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files: dict[str, str] = record["files"]
+        names = {f.name for f in folder.iterdir()} - {RECORD}
+        same = record["key"] == key and names == set(files)
+        if same and all(_sha256(folder / name) == digest for name, digest in files.items()):
+            return _digest_of(files)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _digest_of(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(canonical_json(files)).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Two runs that need the same stage: the second waits, then finds the result."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
