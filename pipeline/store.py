@@ -57,7 +57,9 @@ class Store:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         code: Sequence[str],
+        glue: str,
         tools: Sequence[str],
+        fresh: bool = False,
     ) -> Result:
         """The result of a stage, made now or found whole from an earlier run.
 
@@ -69,21 +71,24 @@ class Store:
             inputs: digests of what the stage reads.
             code: names of the modules that do the work; what they import from this project
                 counts too.
+            glue: the module that calls them, counted without its imports: it also calls the
+                work of other stages, and a change there must not undo this one.
             tools: distributions whose version counts.
+            fresh: make it even if a result is there.
         """
         recipe = {
             "stage": name,
             "config": config,
             "inputs": inputs,
-            "code": code_digest(tuple(code)),
+            "code": code_digest(tuple(code), glue),
             "tools": {tool: importlib.metadata.version(tool) for tool in tools},
         }
         key = hashlib.sha256(canonical_json(recipe)).hexdigest()
         final = self.root / f"{name}-{key[:32]}"
         scratch = self.root / f"{name}-{key[:32]}.partial"
         self.root.mkdir(parents=True, exist_ok=True)
-        with _locked(final.with_suffix(".lock")):
-            digest = _whole(final, key)
+        with locked(final.with_suffix(".lock")):
+            digest = None if fresh else _whole(final, key)
             if digest is not None:
                 return Result(final, digest, reused=True)
             shutil.rmtree(final, ignore_errors=True)
@@ -111,32 +116,23 @@ def canonical_json(value: object) -> bytes:
 
 
 @functools.cache
-def code_digest(modules: tuple[str, ...]) -> str:
-    """A digest of the source of ``modules`` and of all that they import from this project."""
+def code_digest(modules: tuple[str, ...], glue: str) -> str:
+    """A digest of the source of ``modules``, of what they import from this project, and of
+    ``glue`` alone."""
     sources: dict[str, str] = {}
-    waiting = list(modules)
+    waiting = [glue, *modules]
     while waiting:
         name = waiting.pop()
-        if name in sources or name in NOT_WORK:
+        if name in sources or (name in NOT_WORK and name != glue):
             continue
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"stage code names {name}, which is not a module")
         text = Path(spec.origin).read_text(encoding="utf-8")
         sources[name] = hashlib.sha256(text.encode()).hexdigest()
-        waiting += _project_imports(ast.parse(text))
+        if name != glue:
+            waiting += _project_imports(ast.parse(text))
     return hashlib.sha256(canonical_json(sources)).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file at ``path`` by ``data``, or leave it as it was."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        scratch.write_bytes(data)
-        _flush(scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _project_imports(tree: ast.AST) -> Iterator[str]:
@@ -187,8 +183,12 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two runs that need the same stage: the second waits, then finds the result."""
+def locked(path: Path) -> Iterator[None]:
+    """Two runs that need the same thing: the second waits, then finds the first one's result.
+
+    Processes started with ``close_fds=False`` inherit the lock and hold it as long as they live.
+    """
     with path.open("w") as file:
+        os.set_inheritable(file.fileno(), True)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

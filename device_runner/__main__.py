@@ -1,0 +1,9 @@
+"""``python -m device_runner`` is ``device-runner``."""
+
+from __future__ import annotations
+
+import sys
+
+from device_runner.cli import main
+
+sys.exit(main())

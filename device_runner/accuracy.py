@@ -1,0 +1,75 @@
+"""All samples of a bundle through one artifact, and how often it is right."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+from device_runner.latency import Run
+from device_runner.manifest import Artifact
+from device_runner.preprocess import preprocess, to_tensor
+from device_runner.report import Accuracy
+from device_runner.unavailable import Unavailable
+
+Outputs = npt.NDArray[Any]
+"""[N, classes]: int8 codes, or float32."""
+
+CHUNK = 64  # samples that are prepared at a time: bounds the memory, changes no number
+TOP5_CLASSES = 6  # with fewer, nearly everything is among the top five
+
+
+def infer_all(
+    run: Run,
+    inputs: npt.NDArray[np.uint8],
+    *,
+    steps: Sequence[Mapping[str, Any]],
+    artifact: Artifact,
+) -> Outputs:
+    """Samples uint8 [N, H, W, C] -> outputs [N, classes], one query per sample.
+
+    uint8 codes are returned as int8, 128 less, so that they compare with those of int8 files.
+
+    Raises:
+        InputError: the samples do not fit, or an output is not finite.
+    """
+    rows = []
+    for start in range(0, len(inputs), CHUNK):
+        values = preprocess(inputs[start : start + CHUNK], steps)
+        tensor = to_tensor(values, artifact.input)
+        rows += [run(tensor[i : i + 1]) for i in range(len(tensor))]
+    outputs: Outputs = np.concatenate(rows)
+    if outputs.dtype == np.uint8:
+        return (outputs.astype(np.int16) - 128).astype(np.int8)
+    if not np.isfinite(outputs).all():
+        sample = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
+        raise InputError(
+            f"{artifact.id}: the outputs for sample {sample} are not finite: "
+            "the model file is broken, or the samples are not for it"
+        )
+    return outputs
+
+
+def judge(outputs: Outputs, labels: npt.NDArray[np.int64]) -> Accuracy:
+    """Outputs [N, classes] x labels [N] -> accuracy. Of equal outputs the lowest index is first."""
+    # Widened before the sign changes: -(-128) does not fit int8.
+    order = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")
+    hits = order == labels[:, np.newaxis]
+    classes = outputs.shape[1]
+    return Accuracy(
+        count=len(labels),
+        top1=float(hits[:, 0].mean()),
+        top5=float(hits[:, :5].any(axis=1).mean())
+        if classes >= TOP5_CLASSES
+        else Unavailable(f"top-5 says nothing about {classes} classes"),
+        predictions=tuple(order[:, 0].tolist()),
+        outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
+    )
+
+
+def _little_endian(outputs: Outputs) -> bytes:
+    return outputs.astype(outputs.dtype.newbyteorder("<")).tobytes()

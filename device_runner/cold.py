@@ -1,0 +1,100 @@
+"""Cold start: what the very first query of a process costs.
+
+`measure_cold` starts this module as a fresh process, which loads one artifact, answers one query
+and prints a line of JSON. In the bench process itself caches are warm and memory is shared.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+
+from device_runner.bundle import open_bundle
+from device_runner.errors import InputError
+from device_runner.report import ColdStart
+from device_runner.runtimes import get_runtime
+from device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from device_runner.unavailable import Unavailable
+
+TIMEOUT_S = 600  # an emulated board with a large model stays far below
+
+
+def measure_cold(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
+    """Load and first query of one artifact in a fresh process.
+
+    A process that fails or hangs gives ``Unavailable`` values with the reason.
+
+    Raises:
+        InputError: the process was killed by a signal: the runtime crashed on this model, and
+            would take the whole measurement along.
+    """
+    command = [sys.executable, "-m", "device_runner.cold", str(bundle), artifact, str(threads)]
+    here = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # the same packages
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=True,
+            env={**os.environ, "PYTHONPATH": here},
+        )
+        fields = parse_json(done.stdout, place="answer of the cold start")
+        return ColdStart(**flat_fields(fields))
+    except subprocess.CalledProcessError as error:
+        if error.returncode < 0:
+            raise InputError(
+                f"{artifact}: its runtime died of signal {-error.returncode} on the first query: "
+                "try another artifact or another version of the runtime"
+            ) from None
+        lines = error.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+        reason = f"the process ended with {error.returncode}: {lines[-1]}"
+    except (subprocess.TimeoutExpired, OSError, InputError) as error:
+        reason = str(error)
+    missing = Unavailable(reason)
+    return ColdStart(load_ns=missing, first_inference_ns=missing, peak_rss_bytes=missing)
+
+
+def first_query(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
+    """Load and first query in this process; the import of the runtime is not timed.
+
+    The input is all zeros: reading the bundle's samples would count as memory.
+    """
+    with open_bundle(bundle) as opened:
+        chosen = next(entry for entry in opened.manifest.artifacts if entry.id == artifact)
+        model = opened.read(chosen.file)
+    x = np.zeros(chosen.input.shape, dtype=chosen.input.dtype)
+    runtime = get_runtime(chosen.runtime)
+    runtime.find()
+    start = perf_counter_ns()
+    session = runtime.load(model, threads=threads, place=artifact)
+    loaded = perf_counter_ns()
+    session.run(x)
+    answered = perf_counter_ns()
+    return ColdStart(
+        load_ns=loaded - start,
+        first_inference_ns=answered - loaded,
+        peak_rss_bytes=peak_rss(),
+    )
+
+
+def peak_rss(status: Path = Path("/proc/self/status")) -> int | Unavailable:
+    """Highest resident memory of this process in bytes.
+
+    Not from getrusage: its maximum survives exec, so that a child would show its parent's.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    except OSError as error:
+        return Unavailable(f"{status}: {error.strerror}")
+    return int(found[1]) * 1024 if found else Unavailable(f"{status} has no VmHWM")
+
+
+if __name__ == "__main__":
+    answer = first_query(Path(sys.argv[1]), sys.argv[2], threads=int(sys.argv[3]))
+    print(format_json(to_json(answer)).decode("utf-8"))

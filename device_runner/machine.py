@@ -1,0 +1,138 @@
+"""What the machine is: board, CPU, memory, system.
+
+Every function takes the root of the file system, so that a laid-out tree can stand in for a board.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_runner.readings import read_hertz, read_text
+from device_runner.unavailable import Unavailable
+
+# CPU flags that decide which int8 kernels a runtime takes.
+INT8_INSTRUCTIONS = (
+    *("avx2", "avx_vnni", "avx512_vnni", "amx_int8"),
+    *("asimd", "asimddp", "i8mm", "sve", "neon"),
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine; nothing in it changes while it is running."""
+
+    board: str | Unavailable
+    cpu: str | Unavailable
+    architecture: str
+    cores: int
+    int8_instructions: tuple[str, ...] | Unavailable
+    memory_bytes: int | Unavailable
+    max_frequency_hz: Mapping[str, int] | Unavailable
+    kernel: str
+    os: str | Unavailable
+    jetson: str | Unavailable
+
+
+def describe_machine(root: Path = Path("/")) -> Machine:
+    """Look at ``root`` and the running system; missing parts are ``Unavailable``."""
+    cpuinfo = read_text(root / "proc/cpuinfo")
+    return Machine(
+        board=read_board(root),
+        cpu=cpu_model(cpuinfo),
+        architecture=platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        int8_instructions=int8_instructions(cpuinfo),
+        memory_bytes=read_memory(root),
+        max_frequency_hz=read_hertz(root, "cpuinfo_max_freq"),
+        kernel=platform.release(),
+        os=read_os(root),
+        jetson=read_jetson(root),
+    )
+
+
+def read_board(root: Path) -> str | Unavailable:
+    """Model by the device tree (ARM boards), else by the firmware (PCs)."""
+    places = (
+        "sys/firmware/devicetree/base/model",
+        "proc/device-tree/model",
+        "sys/class/dmi/id/product_name",
+    )
+    for place in places:
+        text = read_text(root / place)
+        if isinstance(text, str):
+            return text
+    return Unavailable(f"no board model in {', '.join(str(root / place) for place in places)}")
+
+
+def cpu_model(cpuinfo: str | Unavailable) -> str | Unavailable:
+    """Text of /proc/cpuinfo -> name of the first CPU; ARM kernels give only its numbers."""
+    if isinstance(cpuinfo, Unavailable):
+        return cpuinfo
+    for key in ("model name", "Model name", "Hardware"):
+        name = _field(cpuinfo, key)
+        if name is not None:
+            return name
+    implementer, part = _field(cpuinfo, "CPU implementer"), _field(cpuinfo, "CPU part")
+    if implementer is not None and part is not None:
+        name = ARM_PARTS.get((implementer, part))
+        return name or f"CPU implementer {implementer} part {part}"
+    return Unavailable("/proc/cpuinfo names no CPU model")
+
+
+def int8_instructions(cpuinfo: str | Unavailable) -> tuple[str, ...] | Unavailable:
+    """Text of /proc/cpuinfo -> flags of the first CPU that matter for int8."""
+    if isinstance(cpuinfo, Unavailable):
+        return cpuinfo
+    for key in ("flags", "Features"):
+        flags = _field(cpuinfo, key)
+        if flags is not None:
+            present = set(flags.split())
+            return tuple(flag for flag in INT8_INSTRUCTIONS if flag in present)
+    return Unavailable("/proc/cpuinfo lists no CPU flags")
+
+
+def read_memory(root: Path) -> int | Unavailable:
+    """Bytes of main memory."""
+    text = read_text(root / "proc/meminfo")
+    if isinstance(text, Unavailable):
+        return text
+    found = re.search(r"^MemTotal:\s*(\d+) kB", text, re.MULTILINE)
+    if found is None:
+        return Unavailable(f"{root / 'proc/meminfo'} has no MemTotal")
+    return int(found[1]) * 1024
+
+
+def read_os(root: Path) -> str | Unavailable:
+    """Name of the distribution, e.g. ``Debian GNU/Linux 12 (bookworm)``."""
+    text = read_text(root / "etc/os-release")
+    if isinstance(text, Unavailable):
+        return text
+    found = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", text, re.MULTILINE)
+    return found[1] if found else Unavailable(f"{root / 'etc/os-release'} has no PRETTY_NAME")
+
+
+def read_jetson(root: Path) -> str | Unavailable:
+    """NVIDIA's release line on a Jetson, e.g. ``# R36 (release), REVISION: 4.0, ...``."""
+    text = read_text(root / "etc/nv_tegra_release")
+    return text if isinstance(text, Unavailable) else text.splitlines()[0]
+
+
+def _field(cpuinfo: str, key: str) -> str | None:
+    found = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return found[1].strip() if found else None
+
+
+# Main ID register numbers (Arm's technical reference manuals) of the CPUs of common boards.
+ARM_PARTS: Mapping[tuple[str, str], str] = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd05"): "Cortex-A55",
+    ("0x41", "0xd07"): "Cortex-A57",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd42"): "Cortex-A78AE",
+}

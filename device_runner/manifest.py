@@ -1,0 +1,212 @@
+"""manifest.json: what a bundle holds. Format: ``schemas/manifest.schema.json``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from device_runner.errors import InputError
+from device_runner.schema import check_version, load_schema, validate
+from device_runner.strict_json import format_json, parse_json, to_json
+
+SCHEMA_VERSION = 1
+CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle; ``path`` is relative to its top, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output: real = scale * (code - zero_point); both None for float32."""
+
+    name: str
+    shape: tuple[int, ...]  # with the batch of 1
+    dtype: str  # float32, int8, uint8
+    layout: str  # NCHW, NHWC, NC
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One model file for one runtime and precision."""
+
+    id: str
+    file: str
+    network: str
+    role: str  # baseline, deploy
+    runtime: str  # a key of device_runner.runtimes.RUNTIMES
+    precision: str  # fp32, int8
+    architectures: tuple[str, ...]  # as uname -m says
+    input: TensorSpec
+    output: TensorSpec
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Test examples: ``inputs`` is .npy uint8 [N, H, W, C], ``labels`` is .npy int64 [N]."""
+
+    inputs: str
+    labels: str
+    count: int
+    dataset: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Host metrics of one network; ``top1`` is a share 0..1 over the bundle's samples."""
+
+    parameters: int
+    macs: int
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole document; ``provenance`` is free JSON."""
+
+    schema_version: int
+    name: str
+    files: tuple[FileEntry, ...]
+    artifacts: tuple[Artifact, ...]
+    preprocessing: tuple[Mapping[str, Any], ...]
+    labels: tuple[str, ...]
+    samples: Samples
+    networks: Mapping[str, Network]
+    provenance: Mapping[str, Any]
+
+
+def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
+    """Bytes of manifest.json -> manifest.
+
+    Raises:
+        InputError: no strict JSON, not what the schema allows, from a newer edgeticket, or
+            parts that contradict one another.
+    """
+    document = parse_json(data, place=place)
+    check_version(document, known=SCHEMA_VERSION, place=place)
+    validate(document, load_schema("manifest"), place=place)
+    manifest = Manifest(
+        schema_version=document["schema_version"],
+        name=document["name"],
+        files=tuple(FileEntry(**entry) for entry in document["files"]),
+        artifacts=tuple(Artifact(**artifact_fields(a)) for a in document["artifacts"]),
+        preprocessing=tuple(document["preprocessing"]),
+        labels=tuple(document["labels"]),
+        samples=Samples(**document["samples"]),
+        networks={name: Network(**n) for name, n in document["networks"].items()},
+        provenance=document["provenance"],
+    )
+    _check(manifest, place)
+    return manifest
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """Manifest -> bytes of manifest.json, the same bytes every time.
+
+    Raises:
+        InputError: the manifest would be refused when read.
+    """
+    data = format_json(to_json(manifest))
+    read_manifest(data)
+    return data
+
+
+def artifact_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A validated artifact object -> constructor arguments of ``Artifact``."""
+    return {
+        **document,
+        "architectures": tuple(document["architectures"]),
+        "input": _tensor(document["input"]),
+        "output": _tensor(document["output"]),
+    }
+
+
+def check_path(path: str, *, place: str) -> None:
+    """Allow only plain relative paths, so that no entry can lead out of the bundle.
+
+    Raises:
+        InputError: absolute, with a drive letter, backslash, control character, empty part,
+            ``.`` or ``..``.
+    """
+    if re.search(r"[\x00-\x1f\x7f\\:]", path) or any(p in ("", ".", "..") for p in path.split("/")):
+        raise InputError(
+            f"{place}: the path {path!r} is not allowed: paths are relative to the top of the "
+            "bundle, like models/a.onnx"
+        )
+
+
+def check_tensor(spec: TensorSpec, *, place: str) -> None:
+    """Check what a schema cannot say about a tensor: its fields must agree.
+
+    Raises:
+        InputError: batch other than 1, layout of another rank, or quantisation that does not
+            fit the dtype.
+    """
+    if len(spec.shape) != len(spec.layout) or spec.shape[0] != 1:
+        raise InputError(
+            f"{place}: shape {list(spec.shape)} does not fit layout {spec.layout} with a batch of 1"
+        )
+    if spec.dtype == "float32":
+        if spec.scale is not None or spec.zero_point is not None:
+            raise InputError(f"{place}: float32 has neither scale nor zero_point: set both to null")
+        return
+    low, high = CODE_RANGES[spec.dtype]
+    if spec.scale is None or spec.zero_point is None or not low <= spec.zero_point <= high:
+        raise InputError(
+            f"{place}: {spec.dtype} needs a scale and a zero_point from {low} to {high}, "
+            f"not {spec.scale} and {spec.zero_point}"
+        )
+
+
+def _tensor(document: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(**{**document, "shape": tuple(document["shape"])})
+
+
+def _check(manifest: Manifest, place: str) -> None:
+    """What the schema cannot say: names that must be unique, or lead somewhere."""
+    paths = {entry.path for entry in manifest.files}
+    _unique((entry.path for entry in manifest.files), f"{place}: files", "path")
+    for path in paths:
+        check_path(path, place=f"{place}: files")
+    if "manifest.json" in paths:
+        raise InputError(f"{place}: files lists manifest.json, which cannot hold its own hash")
+    _unique((artifact.id for artifact in manifest.artifacts), f"{place}: artifacts", "id")
+    for artifact in manifest.artifacts:
+        at = f"{place}: artifact {artifact.id}"
+        _listed(artifact.file, paths, at)
+        if artifact.network not in manifest.networks:
+            known = ", ".join(manifest.networks) or "none"
+            raise InputError(f"{at}: network {artifact.network!r} is not in networks ({known})")
+        check_tensor(artifact.input, place=f"{at}: input")
+        check_tensor(artifact.output, place=f"{at}: output")
+        if artifact.output.layout != "NC" or artifact.output.shape[1] != len(manifest.labels):
+            raise InputError(
+                f"{at}: output {artifact.output.layout} {list(artifact.output.shape)} must be NC "
+                f"[1, {len(manifest.labels)}], one value per label"
+            )
+    _listed(manifest.samples.inputs, paths, f"{place}: samples")
+    _listed(manifest.samples.labels, paths, f"{place}: samples")
+
+
+def _unique(values: Iterable[str], place: str, what: str) -> None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{place}: the {what} {value!r} is given twice")
+        seen.add(value)
+
+
+def _listed(path: str, paths: set[str], place: str) -> None:
+    if path not in paths:
+        raise InputError(f"{place}: file {path!r} is not listed in files")

@@ -1,0 +1,54 @@
+"""Reads .npy files (format 1.0), as ``numpy.save`` writes them, without evaluating anything."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<descr>[|<][a-z]\d{1,2})', 'fortran_order': False, "
+    rb"'shape': \((?P<shape>\d{1,18}(?:, \d{1,18}){0,7}),?\), \} *\n"
+)
+_DESCRIPTIONS = {"uint8": "|u1", "int64": "<i8"}
+
+
+def parse_npy(data: bytes, *, dtype: str, rank: int, place: str) -> npt.NDArray[Any]:
+    """Bytes of a .npy file -> read-only view of them, of the dtype and rank asked for.
+
+    Raises:
+        InputError: another kind of file, dtype or rank, an empty array, or a header that
+            promises another number of bytes than follow it.
+    """
+    start = len(_MAGIC) + 2 + int.from_bytes(data[8:10], "little")
+    header = _HEADER.fullmatch(data[len(_MAGIC) + 2 : start])
+    if not data.startswith(_MAGIC) or header is None:
+        raise InputError(f"{place} is not a .npy file (format 1.0, C order) as numpy.save writes")
+    descr = header["descr"].decode("ascii")
+    shape = tuple(int(size) for size in header["shape"].split(b", "))
+    if descr != _DESCRIPTIONS[dtype] or len(shape) != rank:
+        raise InputError(
+            f"{place} holds {descr} of shape {shape}: it must be {dtype} with {rank} dimensions"
+        )
+    promised = np.dtype(descr).itemsize
+    for size in shape:
+        promised *= size  # Python integers: no overflow
+    if promised != len(data) - start or promised == 0:
+        raise InputError(
+            f"{place} promises shape {shape} of {dtype}, {promised} bytes, "
+            f"and holds {len(data) - start}"
+        )
+    return np.frombuffer(data, dtype=descr, offset=start).reshape(shape)
+
+
+def format_npy(array: npt.NDArray[Any]) -> bytes:
+    """Array -> bytes of a .npy file."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()

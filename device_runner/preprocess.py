@@ -1,0 +1,77 @@
+"""From stored samples to the numbers a model file takes: the only implementation, host included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+from device_runner.manifest import CODE_RANGES, TensorSpec
+
+Values = npt.NDArray[np.float32]
+
+
+def preprocess(inputs: npt.NDArray[np.uint8], steps: Sequence[Mapping[str, Any]]) -> Values:
+    """Apply the manifest's ``preprocessing``: uint8 [N, H, W, C] -> float32 [N, H, W, C].
+
+    Raises:
+        InputError: inputs of another dtype or rank, an unknown step, or a step that does not
+            fit the channels.
+    """
+    if inputs.dtype != np.uint8 or inputs.ndim != 4:
+        raise InputError(
+            f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 [N, H, W, C]"
+        )
+    values: Values = inputs.astype(np.float32)
+    for step in steps:
+        name = step["op"]
+        if name not in PREPROCESSING:
+            known = ", ".join(sorted(PREPROCESSING))
+            raise InputError(f"preprocessing: unknown op {name!r} (known: {known})")
+        values = PREPROCESSING[name](values, step)
+    return values
+
+
+def to_tensor(values: Values, spec: TensorSpec) -> npt.NDArray[Any]:
+    """Real values -> what the graph input takes: float32 [N, H, W, C] -> [N, ...] C-contiguous.
+
+    Integers follow ONNX QuantizeLinear: float32 division, round half to even, add the zero
+    point, saturate.
+
+    Raises:
+        InputError: the values do not fit ``spec.shape``.
+    """
+    ordered = values.transpose(0, 3, 1, 2) if spec.layout == "NCHW" else values
+    if spec.layout == "NC":
+        ordered = values.reshape(len(values), -1)
+    if ordered.shape[1:] != spec.shape[1:]:
+        raise InputError(
+            f"samples give inputs of shape {list(ordered.shape[1:])}, "
+            f"the model takes {list(spec.shape[1:])} ({spec.layout})"
+        )
+    if spec.scale is None or spec.zero_point is None:
+        return np.ascontiguousarray(ordered, dtype=np.float32)
+    low, high = CODE_RANGES[spec.dtype]
+    # float32 holds whole numbers exactly up to 2^24; beyond that everything saturates anyway.
+    codes = np.rint(ordered / np.float32(spec.scale)) + np.float32(spec.zero_point)
+    return np.ascontiguousarray(np.clip(codes, low, high).astype(spec.dtype))
+
+
+def _normalize(values: Values, step: Mapping[str, Any]) -> Values:
+    mean = np.asarray(step["mean"], dtype=np.float32)
+    std = np.asarray(step["std"], dtype=np.float32)
+    channels = values.shape[-1]
+    if mean.shape != (channels,) or std.shape != (channels,):
+        raise InputError(
+            f"preprocessing: normalize has {mean.size} mean and {std.size} std, "
+            f"the samples have {channels} channels"
+        )
+    return np.divide(np.subtract(values, mean, out=values), std, out=values)
+
+
+PREPROCESSING: dict[str, Callable[[Values, Mapping[str, Any]], Values]] = {
+    "normalize": _normalize,
+}

@@ -1,0 +1,101 @@
+"""LiteRT, or an older package with the same interpreter; each with its own default delegate."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from device_runner.errors import InputError
+from device_runner.runtimes.session import Array, Port, Session, installed_version
+from device_runner.unavailable import Unavailable
+
+# Package and module, in order of preference.
+PROVIDERS = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite"),
+)
+
+
+def find() -> tuple[str, Any]:
+    """Import the first provider that works -> name of its package, its module.
+
+    Raises:
+        InputError: none is installed, or the import of those that are fails.
+    """
+    failures: list[str] = []
+    for package, module in PROVIDERS:
+        try:
+            return package, importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+                failures.append(f"{package}: {error}")
+        except (ImportError, AttributeError) as error:  # tflite-runtime with numpy 2 raises either
+            failures.append(f"{package}: {error}")
+    reason = "; ".join(failures) or "no package has it"
+    raise InputError(f"runtime tflite cannot be used ({reason}): pip install ai-edge-litert")
+
+
+def load(model: bytes, *, threads: int, place: str) -> Session:
+    """Bytes of a .tflite file -> session.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file; not one input and one output.
+    """
+    package, module = find()
+    try:
+        interpreter = module.Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{place}: {package} refuses the model file: {line}") from None
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise InputError(
+            f"{place} has {len(inputs)} inputs and {len(outputs)} outputs: it must have one of each"
+        )
+    return Session(
+        package=package,
+        version=installed_version(package),
+        delegates=_delegates(interpreter),
+        input=_port(inputs[0]),
+        output=_port(outputs[0]),
+        run=_Query(model, interpreter, inputs[0]["index"], outputs[0]["index"]),
+    )
+
+
+class _Query:
+    def __init__(self, model: bytes, interpreter: Any, x: int, y: int) -> None:
+        self._model = model  # the interpreter reads weights from these bytes while it lives
+        self._set = interpreter.set_tensor
+        self._invoke = interpreter.invoke
+        self._get = interpreter.get_tensor
+        self._x = x
+        self._y = y
+
+    def __call__(self, x: Array) -> Array:
+        self._set(self._x, x)
+        self._invoke()
+        y: Array = self._get(self._y)
+        return y
+
+
+def _port(details: Any) -> Port:
+    scale, zero_point = details["quantization"]
+    quantised = scale != 0.0  # how the interpreter says "not quantised"
+    return Port(
+        shape=tuple(int(size) for size in details["shape"]),
+        dtype=np.dtype(details["dtype"]).name,
+        scale=float(scale) if quantised else None,
+        zero_point=int(zero_point) if quantised else None,
+    )
+
+
+def _delegates(interpreter: Any) -> tuple[str, ...] | Unavailable:
+    """Every provider's default delegate is XNNPACK; older ones leave int8 models out of it."""
+    if not hasattr(interpreter, "_get_ops_details"):
+        return Unavailable("the interpreter does not list its operators")
+    operators = {details["op_name"] for details in interpreter._get_ops_details()}
+    return ("XNNPACK",) if "DELEGATE" in operators else ()

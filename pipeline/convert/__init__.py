@@ -1,0 +1,92 @@
+"""ONNX bytes -> files for the runtimes, as bytes. No torch on this side of the border.
+
+One set of scales serves every int8 file: the numbers in them are literally the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_runner.errors import InputError
+from device_runner.manifest import TensorSpec
+from pipeline.convert.graph import Graph
+from pipeline.convert.onnx_file import write_onnx
+from pipeline.convert.read import read_graph
+from pipeline.convert.tflite_file import nhwc
+from pipeline.convert.tflite_operators import write_tflite
+
+__all__ = ["CONVERTERS", "Converted"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A file for a runtime, and what its input and output tensors are."""
+
+    data: bytes
+    input: TensorSpec
+    output: TensorSpec
+
+
+def onnx_fp32(onnx: bytes) -> Converted:
+    """For ONNX Runtime, float32, NCHW: cleaned."""
+    graph = _read(onnx, quantized=False)
+    return _converted(graph, write_onnx(graph), dtype="float32", layout="NCHW")
+
+
+def onnx_int8_s8(onnx: bytes) -> Converted:
+    """For ONNX Runtime on ARM: int8 codes in and out, NCHW."""
+    graph = _read(onnx, quantized=True)
+    return _converted(graph, write_onnx(graph), dtype="int8", layout="NCHW")
+
+
+def onnx_int8_u8(onnx: bytes) -> Converted:
+    """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), NCHW."""
+    graph = _read(onnx, quantized=True)
+    return _converted(graph, write_onnx(graph, unsigned=True), dtype="uint8", layout="NCHW")
+
+
+def tflite_fp32(onnx: bytes) -> Converted:
+    """For TFLite runtimes, float32, NHWC."""
+    graph = _read(onnx, quantized=False)
+    return _converted(graph, write_tflite(graph), dtype="float32", layout="NHWC")
+
+
+def tflite_int8(onnx: bytes) -> Converted:
+    """For TFLite runtimes: int8 codes in and out, NHWC."""
+    graph = _read(onnx, quantized=True)
+    return _converted(graph, write_tflite(graph), dtype="int8", layout="NHWC")
+
+
+def _read(onnx: bytes, *, quantized: bool) -> Graph:
+    graph = read_graph(onnx)
+    if graph.is_quantized() != quantized:
+        is_so, wanted = ("quantised", "float32") if graph.is_quantized() else ("float32", "int8")
+        raise InputError(f"a {is_so} network cannot become an {wanted} file; export the other one")
+    return graph
+
+
+def _converted(graph: Graph, data: bytes, *, dtype: str, layout: str) -> Converted:
+    def spec(name: str) -> TensorSpec:
+        value = graph.values[name]
+        q = value.quantization
+        flat = len(value.shape) == 2
+        return TensorSpec(
+            name=name,
+            shape=nhwc(value.shape) if layout == "NHWC" else value.shape,
+            dtype=dtype,
+            layout="NC" if flat else layout,
+            scale=None if q is None else float(q.scale),
+            zero_point=None if q is None else q.zero_point + 128 * (dtype == "uint8"),
+        )
+
+    return Converted(data, spec(graph.input), spec(graph.output))
+
+
+CONVERTERS: dict[str, Callable[[bytes], Converted]] = {
+    "onnx-fp32": onnx_fp32,
+    "onnx-int8-s8": onnx_int8_s8,
+    "onnx-int8-u8": onnx_int8_u8,
+    "tflite-fp32": tflite_fp32,
+    "tflite-int8": tflite_int8,
+}

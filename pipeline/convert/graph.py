@@ -1,0 +1,118 @@
+"""A small typed view of an ONNX graph, the common source of every file that is written.
+
+What `read_graph` makes plain, so that no writer has to think of it:
+- constants are arrays; quantised weights are folded to int8 codes with their scales;
+- QuantizeLinear and DequantizeLinear disappear: a value knows its scale and zero point;
+- a ReLU or Clip that alone reads a convolution, linear layer, addition or pool is its `clamp`;
+- flattening is Flatten, averaging over the whole map is GlobalAveragePool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+
+Array = npt.NDArray[Any]
+
+LOWEST, HIGHEST = -128, 127
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = scale × (code − zero_point); codes are −128..127."""
+
+    scale: np.float32
+    zero_point: int
+
+    def code(self, real: float) -> float:
+        """The code of a real number before saturation; infinity stays infinite."""
+        return float(np.rint(np.float32(real) / self.scale)) + self.zero_point
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that flows: shape as in ONNX (batch, channels, ...)."""
+
+    name: str
+    shape: tuple[int, ...]
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Constant:
+    """float32 numbers, or int8 codes with a symmetric ``scale`` for each index of axis 0."""
+
+    data: Array
+    scale: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
+
+    clamp: real bounds that the output is clipped to.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    clamp: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators in order of execution, from one input to one output."""
+
+    input: str
+    output: str
+    operators: tuple[Operator, ...]
+    values: Mapping[str, Value]
+    constants: Mapping[str, Constant]
+
+    def is_quantized(self) -> bool:
+        return self.values[self.input].quantization is not None
+
+
+def is_redundant(clamp: tuple[float, float], quantization: Quantization) -> bool:
+    """Whether saturation to −128..127 already clips at least as hard as ``clamp``."""
+    low, high = clamp
+    return quantization.code(low) <= LOWEST and quantization.code(high) >= HIGHEST
+
+
+def integer_bias(operator: Operator, graph: Graph) -> tuple[npt.NDArray[np.int32], Array]:
+    """The bias of a quantised Conv or Gemm as int32 codes, and their scale for each channel.
+
+    The scale is input scale × weight scale (TFLite 8-bit quantisation specification), so that
+    the accumulator starts at the bias. An absent bias is 0.
+
+    Raises:
+        InputError: a bias does not fit int32.
+    """
+    source = graph.values[operator.inputs[0]].quantization
+    weight = graph.constants[operator.inputs[1]]
+    assert source is not None
+    assert weight.scale is not None
+    scale = source.scale * weight.scale
+    if len(operator.inputs) < 3:
+        return np.zeros(len(scale), np.int32), scale
+    bias = graph.constants[operator.inputs[2]].data
+    codes = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
+    limits = np.iinfo(np.int32)
+    if not ((codes >= limits.min) & (codes <= limits.max)).all():
+        channel = int(np.argmax(np.abs(codes)))
+        raise InputError(
+            f"{operator}: the bias of channel {channel} ({bias[channel]:.3g}) is too large for "
+            f"its scale ({scale[channel]:.3g}); calibrate the network anew, or prune the channel"
+        )
+    return codes.astype(np.int32), scale

@@ -1,0 +1,138 @@
+"""Data sets, and the one place that splits them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
+from pipeline.data.digits import load_digits
+from pipeline.data.examples import Collection, Dataset, Split
+from pipeline.progress import Progress
+from pipeline.recipe import DataConfig
+
+__all__ = ["DATASETS", "Dataset", "Split", "data_folder", "fetch", "find_file", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a data set is read, and how it gets into the data folder (None: it needs not)."""
+
+    load: Callable[[Path], Collection]  # from the data folder
+    fetch: Callable[[Path, Path | None, Progress], Path] | None  # (folder, file given, progress)
+
+
+def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
+    """Read a data set and split it: seeded, disjoint, and every class equally in every split.
+
+    Args:
+        cfg: the name, and the sizes of the splits.
+        seed: decides which example goes where.
+        folder: the data folder.
+
+    Raises:
+        InputError: the data set is unknown or absent, or the sizes do not fit it.
+    """
+    collection = _source(cfg.name).load(folder)
+    pool, sizes = collection.pool, {"validation": cfg.validation, "calibration": cfg.calibration}
+    if collection.test is None:
+        if cfg.test is None:
+            raise InputError(f"data.test: {cfg.name} has no official test set; give a number")
+        sizes["test"] = cfg.test
+    elif cfg.test is not None and cfg.test > len(collection.test):
+        raise InputError(
+            f"data.test: {cfg.test} examples, but {cfg.name} has {len(collection.test)}"
+        )
+    needed = sum(sizes.values()) + (cfg.train or 1)
+    if needed > len(pool):
+        asked = " + ".join(f"{n} {name}" for name, n in sizes.items())
+        raise InputError(
+            f"data: {asked} + {cfg.train or 'at least 1'} train = {needed} examples, "
+            f"but {cfg.name} has {len(pool)} of them; make the splits smaller"
+        )
+    order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
+    bounds = np.cumsum([sizes.get("test", 0), cfg.validation, cfg.calibration])
+    own_test, validation, calibration, rest = np.split(order, bounds)
+    if collection.test is None:
+        test = pool.take(own_test)
+    elif cfg.test is None:
+        test = collection.test
+    else:
+        order = _evenly_mixed(collection.test.labels, np.random.default_rng([seed, 1]))
+        test = collection.test.take(order[: cfg.test])
+    return Dataset(
+        name=cfg.name,
+        train=pool.take(rest[: cfg.train]),
+        validation=pool.take(validation),
+        calibration=pool.take(calibration),
+        test=test,
+        labels=collection.labels,
+        preprocessing=collection.preprocessing,
+    )
+
+
+def _evenly_mixed(labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A random order of all indices in which every slice holds the classes in fair shares."""
+    order = rng.permutation(len(labels))
+    by_class = np.argsort(labels[order], kind="stable")
+    counts = np.bincount(labels)
+    first = np.cumsum(counts) - counts  # where each class starts in by_class
+    rank = np.empty(len(labels), dtype=np.int64)  # of each example within its class
+    rank[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
+    share = (rank + 0.5) / counts[labels[order]]
+    return order[np.argsort(share, kind="stable")]
+
+
+def fetch(name: str, *, folder: Path, source: Path | None, progress: Progress) -> Path:
+    """Put a data set into the data folder, from ``source`` if given, and return its file.
+
+    Raises:
+        InputError: it is unknown, needs no fetching, cannot be got, or is not what it should be.
+    """
+    get = _source(name).fetch
+    if get is None:
+        raise InputError(f"{name} comes with the installed packages; there is nothing to fetch")
+    return get(folder, source, progress)
+
+
+def data_folder(flag: Path | None) -> Path:
+    """Where data sets lie: the flag, else EDGETICKET_DATA, else ~/.cache/edgeticket/data."""
+    if flag is not None:
+        return flag
+    from_environment = os.environ.get("EDGETICKET_DATA")
+    return Path(from_environment or "~/.cache/edgeticket/data").expanduser()
+
+
+def find_file(name: str, *, folders: Sequence[Path]) -> Path:
+    """The first of ``folders`` in which the file ``name`` exists; absolute names stand alone.
+
+    Raises:
+        InputError: it is in none of them.
+    """
+    candidates = [folder / Path(name).expanduser() for folder in folders]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
+    raise InputError(f"no file {name} (looked for {looked})")
+
+
+def _source(name: str) -> Source:
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"unknown data set {name!r} ({hint}known: {', '.join(DATASETS)})")
+    return DATASETS[name]
+
+
+DATASETS: dict[str, Source] = {
+    "digits": Source(load_digits, None),
+    "cifar10": Source(load_cifar10, fetch_cifar10),
+}

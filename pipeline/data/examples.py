@@ -1,0 +1,78 @@
+"""Labelled images as values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples that belong together: inputs uint8 [N, H, W, C] and class indices int64 [N]."""
+
+    inputs: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        assert self.inputs.dtype == np.uint8
+        assert self.inputs.ndim == 4
+        assert self.labels.dtype == np.int64
+        assert self.labels.shape == self.inputs.shape[:1]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Split:
+        """The examples at ``indices``, in that order."""
+        return Split(self.inputs[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """A data set as it was published: one pool, perhaps an official test set."""
+
+    pool: Split
+    test: Split | None
+    labels: tuple[str, ...]  # the name of each class
+    preprocessing: tuple[Mapping[str, Any], ...]  # steps of device_runner.preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set split for one recipe; each example is in exactly one split.
+
+    Weights are trained on ``train``, choices are made on ``validation``, int8 ranges are fixed
+    on ``calibration``; ``test`` is read once, at the end.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    calibration: Split
+    test: Split
+    labels: tuple[str, ...]
+    preprocessing: tuple[Mapping[str, Any], ...]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one input."""
+        height, width, channels = self.test.inputs.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that a run can see of the data."""
+        described = [self.name, self.labels, [dict(step) for step in self.preprocessing]]
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for split in (self.train, self.validation, self.calibration, self.test):
+            digest.update(str(split.inputs.shape).encode())
+            digest.update(np.ascontiguousarray(split.inputs))
+            digest.update(np.ascontiguousarray(split.labels))
+        return digest.hexdigest()

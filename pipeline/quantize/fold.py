@@ -1,0 +1,132 @@
+"""Trace a network into a flat graph of named steps, with batch normalisation folded away."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from device_runner.errors import InputError
+
+BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
+Convolution = (nn.Conv1d, nn.Conv2d)
+NoOperation = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+
+
+class Step(nn.Module):
+    """A function of the traced graph as a module, so that it has a name that survives export.
+
+    Called with the tensors that flow in; the constants behind them are kept here.
+    """
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
+        super().__init__()
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def forward(self, *tensors: Any) -> Any:
+        return self.function(*tensors, *self.args, **self.kwargs)
+
+
+def kind(module: nn.Module) -> Any:
+    """What a step of a folded graph does: a function, or the class of the module."""
+    return module.function if isinstance(module, Step) else type(module)
+
+
+def fold_bn(module: nn.Module) -> fx.GraphModule:
+    """The same function in evaluation mode as a flat graph without batch normalisation.
+
+    Every node of the result is a submodule of its own name (``layer1_0_conv1``,
+    ``layer1_0_add``); weights are copies. Folding a folded graph gives an equal graph.
+
+    Raises:
+        InputError: the network cannot be traced, or a BatchNorm does not follow a
+            convolution or linear layer directly.
+    """
+    tracer = _Tracer()
+    source = copy.deepcopy(module).eval()
+    try:
+        traced = tracer.trace(source)
+    except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
+        raise InputError(
+            f"{type(module).__name__} cannot be traced ({error}); "
+            "write its forward without control flow that depends on tensors"
+        ) from None
+
+    graph = fx.Graph()
+    steps: dict[str, nn.Module] = {}
+    place: dict[fx.Node, fx.Node] = {}
+
+    for node in traced.nodes:
+        step = source.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if node.op == "output":
+            graph.output(fx.map_arg(node.args[0], lambda n: place[n]))
+        elif node.op == "placeholder":
+            place[node] = graph.placeholder(node.name)
+        elif isinstance(step, BatchNorm):
+            before = node.args[0]
+            assert isinstance(before, fx.Node)
+            alone = len(before.users) == 1 and step.running_mean is not None
+            steps[before.name] = _fuse(
+                steps.get(before.name) if alone else None, step, name=str(node.target)
+            )
+            place[node] = place[before]
+        elif isinstance(step, NoOperation):
+            assert isinstance(node.args[0], fx.Node)
+            place[node] = place[node.args[0]]
+        else:
+            tensors, made = _as_module(node, step)
+            made_node = graph.create_node(
+                "call_module", "", tuple(place[t] for t in tensors), name=_name(node)
+            )
+            made_node.target = made_node.name
+            place[node], steps[made_node.name] = made_node, made
+
+    folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
+    return folded.eval()
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Step) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _name(node: fx.Node) -> str:
+    """``layer1.0`` + ``add`` -> ``layer1_0_add``; a module keeps its own path."""
+    if node.op == "call_module":
+        return node.name
+    path = list(node.meta.get("nn_module_stack", {}))[-1:]
+    function = str(node.target) if node.op == "call_method" else node._pretty_print_target(
+        node.target
+    ).rpartition(".")[2]
+    return "_".join([*path, function]).replace(".", "_")
+
+
+def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn.Module]:
+    """The tensors that flow into ``node``, and the module to call with them."""
+    tensors = [a for a in node.args if isinstance(a, fx.Node)]
+    constants = node.args[len(tensors) :]
+    leads = all(a is t for a, t in zip(node.args, tensors, strict=False))
+    if node.op == "get_attr" or not leads or set(node.all_input_nodes) != set(tensors):
+        raise InputError(
+            f"{node.name} ({node.target}) does not take its tensors as leading arguments; "
+            "write it with torch.nn modules"
+        )
+    if step is not None:
+        return tensors, copy.copy(step)  # a module that is called twice becomes two steps
+    function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
+    return tensors, Step(function, constants, dict(node.kwargs))
+
+
+def _fuse(layer: nn.Module | None, bn: nn.Module, *, name: str) -> nn.Module:
+    if isinstance(layer, Convolution):
+        return fuse_conv_bn_eval(layer, bn)  # type: ignore[type-var]
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, bn)  # type: ignore[type-var]
+    raise InputError(
+        f"{name} ({type(bn).__name__}) cannot be folded: it must have running statistics and "
+        "directly follow a convolution or linear layer that nothing else reads"
+    )

@@ -1,0 +1,182 @@
+"""The pipeline: recipe in, measured bundle out. Read `run` from top to bottom.
+
+Up to the ONNX files values are torch's; after them they are bytes. Every long step is a stage
+of the store (`pipeline.store`): found if it was done before, made whole otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import models
+from device_runner.atomic import write_atomic
+from device_runner.bundle import open_bundle
+from device_runner.errors import InputError
+from device_runner.report import Report, read_report
+from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
+from pipeline.bundle import write_bundle, zip_bundle
+from pipeline.data import Dataset, load_dataset
+from pipeline.devices.local import measure
+from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.progress import Progress
+from pipeline.recipe import Recipe
+from pipeline.store import RECORD, Store, locked
+from pipeline.summary import Summary, summarize
+
+
+def run(
+    recipe: Recipe,
+    *,
+    recipe_folder: Path,
+    out: Path,
+    data_folder: Path,
+    remeasure: bool,
+    progress: Progress,
+) -> Summary:
+    """Carry out a recipe; the results are in ``out / recipe.name``.
+
+    Args:
+        recipe: what to do.
+        recipe_folder: where relative paths of the recipe start.
+        out: the folder for results and for the stage store.
+        data_folder: where data sets and weights lie.
+        remeasure: measure even when the same bundle has been measured here.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    data = load_dataset(recipe.data, seed=recipe.seed, folder=data_folder)
+    data = _with_pixels_of_the_weights(data, recipe)
+    _check_fit(recipe, data)
+    job = Job(recipe, data, Store(out / ".stages"), progress)
+
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / f".{recipe.name}.lock"):
+        dense = dense_network(job, (recipe_folder, Path(), data_folder))
+        ticket = dense
+        for position in range(len(recipe.compress)):
+            ticket = apply_pass(job, ticket, position)
+
+        artifacts = build_artifacts(job, dense, ticket)
+        progress.say(f"artifacts          {len(artifacts.files)} files")
+
+        scratch = out / f".{recipe.name}.partial"
+        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / "bundle").mkdir(parents=True)
+        _write_bundle(job, scratch / "bundle", artifacts, ticket)
+        zip_bundle(scratch / "bundle", scratch / "bundle.zip")
+        reports = _measure(job, scratch, remeasure=remeasure)
+
+        summary = summarize(scratch / "bundle", reports, ticket.log)
+        write_atomic(scratch / "summary.json", summary.to_json().encode())
+        write_atomic(scratch / "summary.md", summary.to_markdown().encode())
+        _swap(scratch, out / recipe.name)
+    return summary
+
+
+def _with_pixels_of_the_weights(data: Dataset, recipe: Recipe) -> Dataset:
+    """Imported weights expect the pixels that they were trained with."""
+    mean, std = recipe.model.pixel_mean, recipe.model.pixel_std
+    if mean is None and std is None:
+        return data
+    channels = data.test.inputs.shape[-1]
+    if mean is None or std is None or {len(mean), len(std)} != {channels} or min(std) <= 0:
+        raise InputError(
+            f"model.pixel_mean and model.pixel_std: give both, {channels} numbers each (one per "
+            f"channel of {data.name}, in 0..255), std above 0; not {mean} and {std}"
+        )
+    return replace(data, preprocessing=({"op": "normalize", "mean": list(mean), "std": list(std)},))
+
+
+def _check_fit(recipe: Recipe, data: Dataset) -> None:
+    """Network and data must agree before anything long begins."""
+    arch, args = recipe.model.arch, recipe.model.args
+    try:
+        takes, gives = models.input_shape(arch, args), models.num_classes(arch, args)
+    except ValueError as error:
+        raise InputError(f"model: {error}") from None
+    if takes != data.input_shape:
+        raise InputError(
+            f"model: {arch} takes inputs of {_by(takes)} (channels x height x width), but "
+            f"{data.name} has {_by(data.input_shape)}; choose another arch, or set args.in_channels"
+        )
+    if gives != len(data.labels):
+        raise InputError(
+            f"model: {arch} has {gives} outputs, but {data.name} has {len(data.labels)} classes; "
+            f"set model.args.num_classes"
+        )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate) -> None:
+    baseline = job.recipe.bundle.baseline
+    samples = carried_samples(job)
+    provenance: dict[str, Any] = {
+        "recipe": job.recipe.model_dump(mode="json"),
+        "steps": list(ticket.log),
+        "tools": {
+            tool: importlib.metadata.version(tool)
+            for tool in sorted({"edgeticket", *TRAINING_TOOLS, *EXPORT_TOOLS})
+        },
+    }
+    write_bundle(
+        folder,
+        name=job.recipe.name,
+        artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
+        inputs=samples.inputs,
+        targets=samples.labels,
+        dataset=job.data.name,
+        labels=job.data.labels,
+        preprocessing=job.data.preprocessing,
+        networks=artifacts.networks,
+        provenance=provenance,
+    )
+
+
+def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
+    """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
+
+    def write(folder: Path, resume: Path) -> None:
+        measure(scratch / "bundle", folder, job.recipe.bench)
+
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    result = job.store.stage(
+        "measure",
+        write,
+        config={
+            "bench": job.recipe.bench.model_dump(),
+            "machine": [platform.node(), platform.machine(), os.cpu_count()],
+        },
+        inputs={"bundle": digest},
+        code=["pipeline.devices.local", "device_runner.cli"],
+        glue=__name__,
+        tools=EXPORT_TOOLS,
+        fresh=remeasure,
+    )
+    reports = scratch / "reports"
+    reports.mkdir()
+    for file in result.folder.glob("*.json"):
+        if file.name != RECORD:
+            shutil.copyfile(file, reports / file.name)
+    return [read_report(file) for file in sorted(reports.iterdir())]
+
+
+def _swap(scratch: Path, final: Path) -> None:
+    """Put the finished folder in the place of an older one."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    scratch.rename(final)
+    shutil.rmtree(old, ignore_errors=True)

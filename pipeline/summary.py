@@ -1,0 +1,175 @@
+"""The table at the end of a run: every artifact against the dense fp32 network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from device_runner.bundle import open_bundle
+from device_runner.manifest import Manifest
+from device_runner.report import Report
+from device_runner.strict_json import format_json, to_json
+from device_runner.unavailable import Unavailable
+from pipeline.compare import Comparison, Limits, compare
+
+HEADINGS = (
+    *("artifact", "kB", "parameters", "MACs", "p50 ms", "p90 ms", "top-1", "agree"),
+    *("smaller", "faster", "vs best fp32"),
+)
+_NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact. The last five compare it with a dense fp32 artifact."""
+
+    artifact: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    parameters: int
+    macs: int
+    p50_ms: float | Unavailable
+    p90_ms: float | Unavailable
+    top1: float  # share 0..1
+    # Against dense fp32 on the same runtime:
+    agreement: float | Unavailable
+    drop_points: float | Unavailable
+    times_smaller: float | Unavailable
+    times_faster: float | Unavailable  # by p50
+    # Against dense fp32 on whichever runtime runs that fastest:
+    times_faster_than_best: float | Unavailable
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run ends with, for people and as data."""
+
+    name: str
+    samples: int
+    dataset: str
+    machine: str
+    threads: int
+    torch_top1: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
+    rows: tuple[Row, ...]
+    steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
+
+    def to_json(self) -> str:
+        """All of it as strict JSON text."""
+        return format_json(to_json(self)).decode()
+
+    def to_markdown(self) -> str:
+        """The table with one line above it that says what was measured."""
+        lines = [f"# {self.name}", "", self._caption(), ""]
+        lines += [f"| {' | '.join(HEADINGS)} |", "|---" + "|--:" * (len(HEADINGS) - 1) + "|"]
+        lines += [f"| {' | '.join(_cells(row))} |" for row in self.rows]
+        return "\n".join(lines) + "\n"
+
+    def print(self, console: Console) -> None:
+        """The same table on a terminal."""
+        table = Table(title=self.name, caption=self._caption(), title_justify="left")
+        for heading in HEADINGS:
+            table.add_column(heading, justify="left" if heading == "artifact" else "right")
+        for row in self.rows:
+            bold = "bold" if row.precision == "int8" else None
+            table.add_row(*_cells(row), style=bold)
+        console.print(table)
+
+    def _caption(self) -> str:
+        torch_scores = ", ".join(
+            f"{name} {score:.2%}" for name, score in self.torch_top1.items() if score is not None
+        )
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return (
+            f"{self.samples} test samples of {self.dataset}; {self.machine}, {threads}, batch 1, "
+            f"interleaved. smaller, faster (p50) and agree: against dense fp32 on the same "
+            f"runtime. torch fp32: {torch_scores}."
+        )
+
+
+def summarize(
+    bundle_folder: Path, reports: Sequence[Report], steps: Sequence[Mapping[str, Any]]
+) -> Summary:
+    """Reports of one bundle, measured in one session on one machine -> summary."""
+    with open_bundle(bundle_folder) as bundle:
+        manifest = bundle.manifest
+    order = [artifact.id for artifact in manifest.artifacts]
+    ordered = sorted(reports, key=lambda report: order.index(report.artifact.id))
+    dense = [
+        report
+        for report in ordered
+        if report.artifact.network == "dense" and report.artifact.precision == "fp32"
+    ]
+    first = ordered[0]
+    machine = first.machine.cpu if isinstance(first.machine.cpu, str) else "this machine"
+    return Summary(
+        name=manifest.name,
+        samples=manifest.samples.count,
+        dataset=manifest.samples.dataset,
+        machine=machine,
+        threads=first.runtime.threads,
+        torch_top1={name: network.top1 for name, network in manifest.networks.items()},
+        rows=tuple(_row(report, dense, manifest) for report in ordered),
+        steps=tuple(steps),
+    )
+
+
+def _row(report: Report, dense: Sequence[Report], manifest: Manifest) -> Row:
+    network = manifest.networks[report.artifact.network]
+    own: Comparison | None = None
+    best: Comparison | None = None
+    if dense:
+        comparisons = [compare(base, report, limits=Limits()) for base in dense]
+        best = min(comparisons, key=lambda c: c.speedup_p50.value)
+        own = next(
+            (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
+        )
+    return Row(
+        artifact=report.artifact.id,
+        runtime=report.artifact.runtime,
+        precision=report.artifact.precision,
+        size_bytes=report.artifact.size_bytes,
+        parameters=network.parameters,
+        macs=network.macs,
+        p50_ms=_in_ms(report.latency.p50_ns),
+        p90_ms=_in_ms(report.latency.p90_ns),
+        top1=report.accuracy.top1,
+        agreement=own.agreement if own else _NO_BASELINE,
+        drop_points=own.drop_points.value if own else _NO_BASELINE,
+        times_smaller=own.size_ratio if own else _NO_BASELINE,
+        times_faster=own.speedup_p50.value if own else _NO_BASELINE,
+        times_faster_than_best=best.speedup_p50.value if best else _NO_BASELINE,
+    )
+
+
+def _same_runtime(a: Report, b: Report) -> bool:
+    return a.artifact.runtime == b.artifact.runtime
+
+
+def _in_ms(value_ns: int | Unavailable) -> float | Unavailable:
+    return value_ns if isinstance(value_ns, Unavailable) else value_ns / 1e6
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.artifact,
+        f"{row.size_bytes / 1000:,.0f}",
+        f"{row.parameters:,}",
+        f"{row.macs / 1e6:,.1f} M",
+        _format(row.p50_ms, "{:.3f}"),
+        _format(row.p90_ms, "{:.3f}"),
+        f"{row.top1:.2%}",
+        _format(row.agreement, "{:.2%}"),
+        _format(row.times_smaller, "{:.1f}x"),
+        _format(row.times_faster, "{:.2f}x"),
+        _format(row.times_faster_than_best, "{:.2f}x"),
+    )
+
+
+def _format(value: float | Unavailable, pattern: str) -> str:
+    return "–" if isinstance(value, Unavailable) else pattern.format(value)

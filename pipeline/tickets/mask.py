@@ -1,0 +1,95 @@
+"""Masks and tickets as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.network import Network
+from pipeline.channels import ChannelGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which weights stay: tensor name -> bool tensor of its shape, True = kept.
+
+    Tensors that it does not name stay whole.
+
+    Raises:
+        ValueError: a tensor is not of type bool.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.tensors.items():
+            if tensor.dtype != torch.bool:
+                raise ValueError(f"mask of {name} is {tensor.dtype}, not bool")
+
+    @property
+    def density(self) -> float:
+        """Kept share of the weights in the masked tensors, 0..1; of no tensors, 1."""
+        size = sum(tensor.numel() for tensor in self.tensors.values())
+        kept = sum(int(tensor.sum()) for tensor in self.tensors.values())
+        return kept / size if size else 1.0
+
+    def is_subset_of(self, other: Mask) -> bool:
+        """Whether all that this mask keeps is kept by ``other``, too."""
+        for name, theirs in other.tensors.items():
+            mine = self.tensors.get(name, torch.ones_like(theirs))
+            if mine.shape != theirs.shape or bool((mine & ~theirs).any()):
+                return False
+        return True
+
+    def apply(self, network: Network) -> Network:
+        """``network`` with zeros for the weights that do not stay.
+
+        Raises:
+            ValueError: the mask names a tensor that the network does not have in that shape.
+        """
+        weights = dict(network.weights)
+        for name, kept in self.tensors.items():
+            if name not in weights or weights[name].shape != kept.shape:
+                found = list(weights[name].shape) if name in weights else "absent"
+                raise ValueError(f"mask of {name} is {list(kept.shape)}, the tensor {found}")
+            weights[name] = weights[name] * kept
+        return replace(network, weights=weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """A mask, the weights to start from, and what its finding was like (JSON values)."""
+
+    mask: Mask
+    start: Network
+    log: Mapping[str, Any] = field(default_factory=dict)
+
+
+def channel_mask(module: nn.Module, groups: Iterable[ChannelGroup], kept: Iterable[Tensor]) -> Mask:
+    """A mask that keeps whole channels.
+
+    Args:
+        module: the network's module; only names and shapes are read.
+        groups: its coupled channels.
+        kept: for each group, a bool tensor [width].
+
+    Returns:
+        Zeros in every row of every producer that writes a channel which is not kept.
+    """
+    tensors: dict[str, Tensor] = {}
+    for group, stays in zip(groups, kept, strict=True):
+        for layer, span in group.producers.items():
+            for name, parameter in row_tensors(module, layer).items():
+                mask = tensors.setdefault(name, torch.ones(parameter.shape, dtype=torch.bool))
+                mask[torch.tensor(span.indices)[~stays[torch.tensor(span.channels)]]] = False
+    return Mask(tensors)
+
+
+def row_tensors(module: nn.Module, layer: str) -> dict[str, nn.Parameter]:
+    """The parameters of ``layer``, by full name; row i of each makes its output channel i."""
+    own = module.get_submodule(layer).named_parameters(recurse=False)
+    return {f"{layer}.{name}": parameter for name, parameter in own}

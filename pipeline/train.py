@@ -1,0 +1,274 @@
+"""The training loop. There is one; everything that trains calls it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from device_runner.errors import InputError
+from device_runner.preprocess import preprocess
+from pipeline.augment import Draw, draw
+from pipeline.data import Split
+from pipeline.progress import QUIET, Progress
+from pipeline.recipe import TrainConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs of the module, class indices) -> one number to make small."""
+
+
+def train(
+    module: nn.Module,
+    split: Split,
+    cfg: TrainConfig,
+    *,
+    preprocessing: Sequence[Mapping[str, Any]],
+    seed: int,
+    loss: Loss | None = None,
+    adam_lr: Mapping[str, float] | None = None,
+    resume: Path | None = None,
+    progress: Progress = QUIET,
+    title: str = "train",
+) -> None:
+    """Train ``module`` in place, on the first GPU or else the CPU; it ends on the CPU.
+
+    `lightning_fabric`'s launcher (``fabric run --devices 4 ...``) spreads it over several. The
+    result depends on the arguments alone, and on the CPU also on PyTorch's number of threads.
+
+    Args:
+        module: takes float32 [N, C, H, W].
+        split: the examples.
+        cfg: how long, how fast, in which order.
+        preprocessing: the steps of the data set.
+        seed: decides order and augmentation.
+        loss: None is cross-entropy with the label smoothing of ``cfg``.
+        adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
+            this constant rate, beside the optimizer of ``cfg``.
+        resume: a state file, replaced after each epoch; a run that finds it goes on from there
+            and ends in the same bits as an undisturbed one.
+        progress: shows loss and accuracy on the training examples.
+        title: what the progress says.
+
+    Raises:
+        InputError: the loss is no longer a number; ``resume`` belongs to another run.
+    """
+    loss = loss or cross_entropy(cfg)
+    fabric = Fabric(devices=os.environ.get("LT_DEVICES", 1))
+    fabric.launch()
+    # Channels-last convolutions train faster, and NHWC images are in that format already.
+    module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizers = _optimizers(module, cfg, adam_lr or {})
+    wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers)
+
+    # The images stay uint8 and move to the device once.
+    inputs = fabric.to_device(torch.from_numpy(split.inputs))
+    labels = fabric.to_device(torch.from_numpy(split.labels))
+    batch_size = min(cfg.batch_size, len(split))
+    steps = steps_per_epoch(split, cfg)
+    state = _State(resume, _run_name(cfg, seed, split), module, optimizers)
+    first_epoch = state.load()
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+        progress.task(title, total=cfg.epochs * steps) as advance,
+    ):
+        advance(first_epoch * steps, "")
+        for epoch in range(first_epoch, cfg.epochs):
+            # All randomness comes from (seed, epoch), so that no generator needs to be saved.
+            torch.manual_seed(_derived_seed(seed, epoch, fabric.global_rank))
+            plan = draw(cfg.augment, len(split), seed=_derived_seed(seed, epoch, 0))
+            correct, total_loss = 0.0, 0.0
+            for step in range(steps):
+                rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
+                for group in optimizers[0].param_groups:
+                    group["lr"] = cfg.lr * rate
+                # The batch size is that of all devices together; each takes its part.
+                chosen = slice(step * batch_size, (step + 1) * batch_size)
+                batch, targets = _batch(inputs, labels, plan, chosen, fabric)
+                outputs = wrapped(normalize(batch, preprocessing))
+                value = loss(outputs, targets)
+                number = value.item()
+                if not math.isfinite(number):
+                    raise InputError(
+                        f"{title}: the loss is {number} in epoch {epoch + 1}, step {step + 1}: "
+                        f"lower train.lr ({cfg.lr:g}), or lengthen train.warmup ({cfg.warmup:g})"
+                    )
+                for optimizer in wrapped_optimizers:
+                    optimizer.zero_grad()
+                fabric.backward(value)
+                for optimizer in wrapped_optimizers:
+                    optimizer.step()
+                total_loss += number
+                correct += (outputs.argmax(1) == targets).float().mean().item()
+                done = step + 1
+                advance(1, f"loss {total_loss / done:.3f}, accuracy {correct / done:.1%}")
+            if fabric.is_global_zero:
+                state.save(epoch + 1)
+            fabric.barrier()
+    module.cpu().eval()
+
+
+def cross_entropy(cfg: TrainConfig) -> Loss:
+    """Cross-entropy with the label smoothing of ``cfg``."""
+    return functools.partial(F.cross_entropy, label_smoothing=cfg.label_smoothing)
+
+
+def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
+    """Batches of one epoch; what does not fill a batch waits for the next epoch's order."""
+    return max(1, len(split) // cfg.batch_size)
+
+
+def lr_share(cfg: TrainConfig, share: float) -> float:
+    """Share of all steps that are done, 0..1 -> share of the peak learning rate, 0..1."""
+    if share < cfg.warmup:
+        # Not from 0: the first step of a run should move, too.
+        return 0.01 + 0.99 * share / cfg.warmup
+    if cfg.schedule == "cosine":
+        return 0.5 + 0.5 * math.cos(math.pi * (share - cfg.warmup) / (1 - cfg.warmup))
+    if cfg.schedule == "step":
+        return float(0.1 ** sum(share >= milestone for milestone in cfg.milestones))
+    return 1.0
+
+
+def normalize(images: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels-last memory.
+
+    The same float32 arithmetic as `device_runner.preprocess`, on any device.
+    """
+    values = images.float()
+    for step in preprocessing:
+        if step["op"] != "normalize":
+            raise InputError(f"preprocessing {step['op']!r} cannot be trained with")
+        values = (values - values.new_tensor(step["mean"])) / values.new_tensor(step["std"])
+    return values.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network says about labelled examples."""
+
+    outputs: npt.NDArray[np.float32]  # [N, classes]
+    predictions: npt.NDArray[np.int64]  # [N]
+    top1: float  # share of right predictions, 0..1
+
+
+@torch.inference_mode()
+def evaluate(
+    module: nn.Module, split: Split, *, preprocessing: Sequence[Mapping[str, Any]]
+) -> Evaluation:
+    """Run ``module`` in evaluation mode, where it is, over all examples."""
+    device = next(module.parameters()).device
+    was_training = module.training
+    module.eval()
+    outputs = []
+    for start in range(0, len(split), 250):
+        images = preprocess(split.inputs[start : start + 250], preprocessing)
+        outputs.append(module(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu())
+    module.train(was_training)
+    scores = torch.cat(outputs).numpy()
+    predictions = scores.argmax(1)
+    return Evaluation(scores, predictions, float((predictions == split.labels).mean()))
+
+
+def _batch(
+    inputs: Tensor, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
+) -> tuple[Tensor, Tensor]:
+    part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
+    part = part.to(inputs.device)
+    return part.apply(inputs[part.order]), labels[part.order]
+
+
+def _optimizers(
+    module: nn.Module, cfg: TrainConfig, adam_lr: Mapping[str, float]
+) -> list[torch.optim.Optimizer]:
+    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    apart = {name: parameters.pop(name) for name in adam_lr}
+    groups = [
+        {"params": [p for p in parameters.values() if p.ndim > 1]},
+        # Decaying biases and normalisation shrinks the output for nothing in return.
+        {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if cfg.optimizer == "sgd":
+        first: torch.optim.Optimizer = torch.optim.SGD(
+            groups,
+            lr=cfg.lr,
+            momentum=cfg.momentum,
+            weight_decay=cfg.weight_decay,
+            nesterov=cfg.momentum > 0,
+        )
+    else:
+        first = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    if not apart:
+        return [first]
+    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
+    return [first, torch.optim.Adam(own)]
+
+
+def _derived_seed(*numbers: int) -> int:
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _run_name(cfg: TrainConfig, seed: int, split: Split) -> str:
+    """What must be the same for a run to go on from a state file."""
+    return f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples"
+
+
+@dataclass(frozen=True)
+class _State:
+    """The state file of a training run."""
+
+    path: Path | None
+    run: str
+    module: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+
+    def load(self) -> int:
+        """The number of finished epochs, after module and optimizers are as they were then."""
+        if self.path is None or not self.path.exists():
+            return 0
+        try:
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
+            run, epochs = state["run"], int(state["epochs"])
+        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self.path} is damaged ({error!r}); delete it") from None
+        if run != self.run:
+            raise InputError(f"{self.path} belongs to another run ({run}); delete it")
+        self.module.load_state_dict(state["module"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return epochs
+
+    def save(self, epochs: int) -> None:
+        if self.path is None:
+            return
+        state = {
+            "run": self.run,
+            "epochs": epochs,
+            "module": self.module.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, scratch)
+            scratch.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise InputError(f"cannot write {self.path}: {error}") from None
+        finally:
+            scratch.unlink(missing_ok=True)

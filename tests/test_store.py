@@ -1,0 +1,194 @@
+"""The stage store: whole results or none, keyed by everything that decides them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import store as store_module
+from pipeline.store import Result, Store, canonical_json, code_digest
+
+DEFAULTS: dict[str, Any] = {
+    "config": {"a": 1},
+    "inputs": {"x": "1"},
+    "code": ["device_runner.errors"],
+    "glue": "pipeline.progress",
+    "tools": ["numpy"],
+}
+
+
+class Work:
+    """A stage that counts how often it ran."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def make(self, folder: Path, resume: Path) -> None:
+        self.runs += 1
+        (folder / "value.txt").write_text("42")
+
+
+def stage(root: Path, work: Work, **changes: Any) -> Result:
+    return Store(root).stage("work", work.make, **{**DEFAULTS, **changes})
+
+
+def test_a_second_run_reuses_the_first(tmp_path: Path) -> None:
+    work = Work()
+    first, second = stage(tmp_path, work), stage(tmp_path, work)
+    assert work.runs == 1
+    assert (first.reused, second.reused) == (False, True)
+    assert (first.folder, first.digest) == (second.folder, second.digest)
+    assert (second.folder / "value.txt").read_text() == "42"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": {"a": 2}},
+        {"inputs": {"x": "2"}},
+        {"tools": ["torch"]},
+        {"code": ["models"]},
+        {"glue": "pipeline.bundle"},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_whatever_decides_the_result_is_in_the_key(tmp_path: Path, change: dict[str, Any]) -> None:
+    work = Work()
+    assert stage(tmp_path, work).folder != stage(tmp_path, work, **change).folder
+    assert work.runs == 2
+
+
+def test_fresh_makes_it_again(tmp_path: Path) -> None:
+    work = Work()
+    stage(tmp_path, work)
+    assert not stage(tmp_path, work, fresh=True).reused
+    assert work.runs == 2
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "add", "record"])
+def test_a_damaged_result_is_made_again(tmp_path: Path, damage: str) -> None:
+    work = Work()
+    folder = stage(tmp_path, work).folder
+    if damage == "change":
+        (folder / "value.txt").write_text("43")
+    elif damage == "remove":
+        (folder / "value.txt").unlink()
+    elif damage == "add":
+        (folder / "more.txt").write_text("")
+    else:
+        (folder / "stage.json").write_text("{")
+    repaired = stage(tmp_path, work)
+    assert work.runs == 2
+    assert (repaired.folder / "value.txt").read_text() == "42"
+
+
+def test_a_failing_stage_leaves_no_result_but_its_resume_state(tmp_path: Path) -> None:
+    attempts: list[list[str]] = []
+
+    def make(folder: Path, resume: Path) -> None:
+        attempts.append(sorted(f.name for f in resume.iterdir()))
+        assert not list(folder.iterdir())
+        (folder / "value.txt").write_text("half")
+        (resume / "state").write_text("epoch 1")
+        if len(attempts) == 1:
+            raise RuntimeError("stopped")
+
+    root = Store(tmp_path)
+    with pytest.raises(RuntimeError, match="stopped"):
+        root.stage("work", make, **DEFAULTS)
+    result = root.stage("work", make, **DEFAULTS)
+    assert attempts == [[], ["state"]]
+    assert not [f for f in tmp_path.iterdir() if f.name.endswith(".partial")]
+    assert sorted(f.name for f in result.folder.iterdir()) == ["stage.json", "value.txt"]
+
+
+SLOW_STAGE = """
+import sys, time
+from pathlib import Path
+from pipeline.store import Store
+
+def make(folder, resume):
+    for i in range(20):
+        (folder / f"{i}.txt").write_text(str(i) * 1000)
+        time.sleep(0.01)
+
+store = Store(Path(sys.argv[1]))
+keyed = {"config": {}, "inputs": {}, "tools": [], "glue": "device_runner"}
+result = store.stage("work", make, code=["device_runner.errors"], **keyed)
+print(result.digest, result.reused)
+"""
+
+
+def slow_stage(root: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOW_STAGE, str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_at_any_moment_the_result_is_whole_or_absent(tmp_path: Path) -> None:
+    undisturbed = slow_stage(tmp_path / "undisturbed").communicate()[0].split()[0]
+    for attempt in range(8):
+        process = slow_stage(tmp_path / "killed")
+        time.sleep(0.15 + 0.05 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for folder in (tmp_path / "killed").glob("work-*[0-9a-f]"):
+            assert len(list(folder.iterdir())) == 21
+    digest = slow_stage(tmp_path / "killed").communicate()[0].split()[0]
+    assert digest == undisturbed
+
+
+def test_two_processes_share_one_result(tmp_path: Path) -> None:
+    outputs = [p.communicate()[0].split() for p in [slow_stage(tmp_path), slow_stage(tmp_path)]]
+    assert outputs[0][0] == outputs[1][0]
+    assert sorted(output[1] for output in outputs) == ["False", "True"]
+
+
+def test_code_digest_follows_the_imports_of_code_but_not_of_glue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {
+        "models": "from models import inner",
+        "models.inner": "VALUE = 1",
+        "pipeline.glue": "import pipeline.other",
+        "pipeline.other": "VALUE = 1",
+    }
+
+    class Spec:
+        def __init__(self, name: str) -> None:
+            self.origin = str(tmp_path / name)
+
+    def find_spec(name: str) -> Spec | None:
+        return Spec(name) if name in texts else None
+
+    def digest(**changes: str) -> str:
+        for name, text in (texts | changes).items():
+            (tmp_path / name).write_text(text)
+        code_digest.cache_clear()
+        return code_digest(("models",), "pipeline.glue")
+
+    monkeypatch.setattr(store_module.importlib.util, "find_spec", find_spec)
+    original = digest()
+    assert digest(**{"models.inner": "VALUE = 2"}) != original
+    assert digest(**{"pipeline.glue": "import pipeline.other as o"}) != original
+    assert digest(**{"pipeline.other": "VALUE = 2"}) == original
+    code_digest.cache_clear()
+
+
+def test_canonical_json_is_one_text_for_one_value() -> None:
+    assert canonical_json({"b": [1, None], "a": 0.5}) == b'{"a":0.5,"b":[1,null]}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        stage(tmp_path / "inside", Work())
