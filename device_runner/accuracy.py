@@ -40,7 +40,7 @@ def infer_all(
     rows = []
     for start in range(0, len(inputs), CHUNK):
         values = preprocess(inputs[start : start + CHUNK], steps)
-        tensor = to_tensor(values, artifact.input)
+        tensor = to_tensor(values, artifact.input, place=artifact.id)
         rows += [run(tensor[i : i + 1]) for i in range(len(tensor))]
     outputs: Outputs = np.concatenate(rows)
     if outputs.dtype == np.uint8:
@@ -54,8 +54,13 @@ def infer_all(
     return outputs
 
 
-def judge(outputs: Outputs, labels: npt.NDArray[np.int64]) -> Accuracy:
-    """Outputs [N, classes] x labels [N] -> accuracy. Of equal outputs the lowest index is first."""
+def judge(
+    outputs: Outputs, inputs: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
+) -> Accuracy:
+    """Outputs [N, classes] for samples [N, H, W, C] with labels [N] -> accuracy.
+
+    Of equal outputs the lowest index is first.
+    """
     # Widened before the sign changes: -(-128) does not fit int8.
     order = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")
     hits = order == labels[:, np.newaxis]
@@ -67,9 +72,11 @@ def judge(outputs: Outputs, labels: npt.NDArray[np.int64]) -> Accuracy:
         if classes >= TOP5_CLASSES
         else Unavailable(f"top-5 says nothing about {classes} classes"),
         predictions=tuple(order[:, 0].tolist()),
+        labels=tuple(labels.tolist()),
         outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
+        samples_sha256=hashlib.sha256(inputs.tobytes() + _little_endian(labels)).hexdigest(),
     )
 
 
-def _little_endian(outputs: Outputs) -> bytes:
-    return outputs.astype(outputs.dtype.newbyteorder("<")).tobytes()
+def _little_endian(array: npt.NDArray[Any]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()

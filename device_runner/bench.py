@@ -20,7 +20,7 @@ from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import Bundle, open_bundle
 from device_runner.cold import measure_cold
 from device_runner.errors import InputError
-from device_runner.latency import measure, percentile
+from device_runner.latency import MIN_QUERIES, MIN_SECONDS, WARMUP_SECONDS, measure, percentile
 from device_runner.machine import describe_machine
 from device_runner.manifest import Artifact, TensorSpec
 from device_runner.npy import format_npy
@@ -55,9 +55,9 @@ def bench(
     precision: str | None = None,
     artifact: str | None = None,
     threads: int = 1,
-    min_seconds: float = 2.0,
-    min_queries: int = 700,
-    warmup_seconds: float = 0.5,
+    min_seconds: float = MIN_SECONDS,
+    min_queries: int = MIN_QUERIES,
+    warmup_seconds: float = WARMUP_SECONDS,
     samples: int | None = None,
     outputs: Path | None = None,
     progress: Progress = lambda what, share: None,
@@ -96,7 +96,7 @@ def bench(
 
     first = preprocess(inputs[:CYCLED_INPUTS], manifest.preprocessing)
     queries = [
-        (session.run, _rows(to_tensor(first, entry.input)))
+        (session.run, _rows(to_tensor(first, entry.input, place=entry.id)))
         for entry, session in zip(chosen, sessions)
     ]
     before = take_readings(root, command=command)
@@ -135,7 +135,7 @@ def bench(
             latency=latencies[i],
             preprocessing_ns=_time_preparation(inputs, manifest.preprocessing, entry.input),
             cold=cold[i],
-            accuracy=judge(answers, labels),
+            accuracy=judge(answers, inputs, labels),
             machine=machine,
             before=before,
             after=after,
@@ -153,7 +153,7 @@ def bench(
 def _samples(bundle: Bundle, count: int | None) -> tuple[Inputs, npt.NDArray[np.int64]]:
     inputs, labels = bundle.samples()
     if count is not None and count > len(inputs):
-        raise InputError(f"--samples {count}: the bundle has {len(inputs)}")
+        raise InputError(f"{count} samples were asked for, the bundle has {len(inputs)}")
     return inputs[:count], labels[:count]
 
 

@@ -118,7 +118,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     Raises:
         InputError: neither a folder nor a zip, or anything in it that is not as it should be.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, quiet about a path that cannot be looked at
         yield Bundle(_Folder(path), place=str(path))
         return
     with contextlib.ExitStack() as stack:
@@ -148,9 +148,10 @@ class _Folder:
                 # Non-blocking: opening a named pipe would wait for a writer.
                 at = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
                 file = stack.enter_context(open(at, "rb"))
-                if not stat.S_ISREG(os.fstat(at).st_mode):
+                status = os.fstat(at)
+                if not stat.S_ISREG(status.st_mode):
                     raise InputError(f"{self._root}: {path} is not a regular file")
-                return file.read(limit + 1)
+                return file.read(min(limit, status.st_size) + 1)  # read() allocates what it asks
             except FileNotFoundError:
                 raise InputError(f"{self._root}: {path} is missing") from None
             except OSError as error:
@@ -164,6 +165,7 @@ class _Zip:
     def __init__(self, archive: zipfile.ZipFile, *, place: str) -> None:
         self._archive = archive
         self._place = place
+        self._size_bytes = os.fstat(archive.fp.fileno()).st_size if archive.fp else 0
         self._entries: dict[str, zipfile.ZipInfo] = {}
         if len(archive.infolist()) > ENTRY_LIMIT:
             raise InputError(f"{place} has more than {ENTRY_LIMIT} entries: no bundle does")
@@ -189,6 +191,8 @@ class _Zip:
             raise InputError(f"{where} is encrypted: make the zip without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise InputError(f"{where} is compressed by another method than deflate")
+        if entry.compress_size > self._size_bytes:
+            raise InputError(f"{where} claims more bytes than the zip has: copy it again")
         if entry.file_size > max(RATIO_FREE_BYTES, RATIO_LIMIT * entry.compress_size):
             raise InputError(f"{where} claims to inflate more than {RATIO_LIMIT} times: refused")
         try:

@@ -19,6 +19,10 @@ from typing import Any, Callable
 
 from device_runner.unavailable import Unavailable
 
+MIN_SECONDS = 2.0  # per artifact, what `bench` takes unless told otherwise
+MIN_QUERIES = 700  # likewise; p99 needs 662
+WARMUP_SECONDS = 0.5  # likewise
+
 CONFIDENCE = 0.99
 WINDOW_NS = 100_000_000  # artifacts take turns of this length
 REWARM_NS = 5_000_000  # untimed start of each turn: the others have had the caches

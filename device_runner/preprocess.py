@@ -35,11 +35,11 @@ def preprocess(inputs: npt.NDArray[np.uint8], steps: Sequence[Mapping[str, Any]]
     return values
 
 
-def to_tensor(values: Values, spec: TensorSpec) -> npt.NDArray[Any]:
+def to_tensor(values: Values, spec: TensorSpec, *, place: str = "input") -> npt.NDArray[Any]:
     """Real values -> what the graph input takes: float32 [N, H, W, C] -> [N, ...] C-contiguous.
 
     Integers follow ONNX QuantizeLinear: float32 division, round half to even, add the zero
-    point, saturate.
+    point, saturate. ``place`` is what errors call the receiver.
 
     Raises:
         InputError: the values do not fit ``spec.shape``.
@@ -49,7 +49,7 @@ def to_tensor(values: Values, spec: TensorSpec) -> npt.NDArray[Any]:
         ordered = values.reshape(len(values), -1)
     if ordered.shape[1:] != spec.shape[1:]:
         raise InputError(
-            f"samples give inputs of shape {list(ordered.shape[1:])}, "
+            f"{place}: samples give shape {list(ordered.shape[1:])}, "
             f"the model takes {list(spec.shape[1:])} ({spec.layout})"
         )
     if spec.scale is None or spec.zero_point is None:

@@ -84,7 +84,9 @@ class Accuracy:
     top1: float
     top5: float | Unavailable
     predictions: tuple[int, ...]
+    labels: tuple[int, ...]
     outputs_sha256: str
+    samples_sha256: str  # reports that share it were measured on the same samples
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,22 @@ def _check(report: Report, place: str) -> None:
     if latency != summarise(latency.samples_ns, warmup_queries=latency.warmup_queries):
         raise InputError(f"{place} at /latency: the summary does not follow from samples_ns")
     accuracy, classes = report.accuracy, report.artifact.output.shape[-1]
-    if accuracy.count != len(accuracy.predictions):
+    lengths = len(accuracy.predictions), len(accuracy.labels)
+    if lengths != (accuracy.count, accuracy.count):
         raise InputError(
-            f"{place} at /accuracy: count is {accuracy.count}, "
-            f"but there are {len(accuracy.predictions)} predictions"
+            f"{place} at /accuracy: count is {accuracy.count}, but there are "
+            f"{lengths[0]} predictions and {lengths[1]} labels"
         )
-    if max(accuracy.predictions) >= classes:
+    right = sum(p == label for p, label in zip(accuracy.predictions, accuracy.labels))
+    if abs(accuracy.top1 - right / accuracy.count) > 1e-9:
         raise InputError(
-            f"{place} at /accuracy/predictions: class {max(accuracy.predictions)} is beyond the "
-            f"{classes} outputs of the artifact"
+            f"{place} at /accuracy/top1: {accuracy.top1} does not follow from the predictions, "
+            f"of which {right} in {accuracy.count} are right"
+        )
+    highest = max((*accuracy.predictions, *accuracy.labels))
+    if highest >= classes:
+        raise InputError(
+            f"{place} at /accuracy: class {highest} is beyond the {classes} outputs of the artifact"
         )
     if report.artifact.id not in report.session.artifacts:
         raise InputError(

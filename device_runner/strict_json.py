@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -123,24 +124,23 @@ def _bounded(text: str) -> int:
     return int(text)
 
 
-def _check_tree(value: Any) -> None:
-    """Depth and text of a parsed document, without recursion of its own."""
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        below: list[Any] = []
+def _check_tree(document: Any) -> None:
+    """Depth and text of a parsed document, level by level, without recursion of its own."""
+    level: list[Any] = [document]
+    for depth in itertools.count():
         for item in level:
-            if isinstance(item, dict):
-                for key in item:
-                    _check_text(key)
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-            elif isinstance(item, str):
+            if isinstance(item, str):
                 _check_text(item)
-        if not below:
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        if not containers:
             return
-        level = below
-    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        if depth == MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        level = []
+        for container in containers:
+            level += container  # of an object: its keys
+            if isinstance(container, dict):
+                level += container.values()
 
 
 def _check_text(text: str) -> None:

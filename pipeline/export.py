@@ -57,7 +57,7 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
     model = program.model_proto
     _name_values(model.graph)
     _strip(model)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
@@ -65,10 +65,11 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
 
     Args:
         inputs: float32 [N, C, H, W], run one by one.
-        tolerance: the largest absolute difference allowed, in units of the output.
+        tolerance: the largest difference allowed, relative to the largest output or to 1,
+            whichever is larger.
 
     Returns:
-        The largest absolute difference.
+        The largest difference, relative likewise.
 
     Raises:
         InputError: the difference is larger than ``tolerance``, or not a number.
@@ -81,10 +82,12 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
+    singles = torch.split(inputs, 1)
     with torch.inference_mode():
-        expected = torch.cat([module(one) for one in inputs.split(1)]).numpy()
-    outputs = [session.run(None, {name: one.numpy()})[0] for one in inputs.split(1)]
+        expected = torch.cat([module(one) for one in singles]).numpy()
+    outputs = [session.run(None, {name: one.numpy()})[0] for one in singles]
     difference = float(np.max(np.abs(np.concatenate(outputs) - expected)))
+    difference /= max(1.0, float(np.max(np.abs(expected))))
     if not difference <= tolerance:
         raise InputError(
             f"the exported ONNX differs from torch by {difference:.3g} "

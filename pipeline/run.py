@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import models
+from device_runner import __version__
 from device_runner.atomic import write_atomic
 from device_runner.bundle import open_bundle
 from device_runner.errors import InputError
@@ -125,8 +126,11 @@ def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidat
         "recipe": job.recipe.model_dump(mode="json"),
         "steps": list(ticket.log),
         "tools": {
-            tool: importlib.metadata.version(tool)
-            for tool in sorted({"edgeticket", *TRAINING_TOOLS, *EXPORT_TOOLS})
+            "edgeticket": __version__,
+            **{
+                tool: importlib.metadata.version(tool)
+                for tool in sorted({*TRAINING_TOOLS, *EXPORT_TOOLS})
+            },
         },
     }
     write_bundle(

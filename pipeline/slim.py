@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.network import Network, Removed
 from pipeline.channels import ChannelGroup, find_groups, trace
@@ -73,7 +74,7 @@ def _removed_indices(
     removed: dict[str, dict[int, tuple[int, ...]]] = {}
     for name, tensor in twin.state_dict().items():
         for axis, positions in enumerate(torch.unravel_index(tensor.long(), before[name])):
-            gone = set(range(before[name][axis])) - set(positions.unique().tolist())
+            gone = set(range(before[name][axis])) - set(np.unique(positions.numpy()).tolist())
             if gone:
                 removed.setdefault(name, {})[axis] = tuple(sorted(gone))
     return removed

@@ -30,9 +30,11 @@ def import_torchvision() -> ModuleType:
     if "torchvision" in sys.modules or _loads("torchvision", "_C*.so"):
         return importlib.import_module("torchvision")
     # torchvision registers Python meta kernels for these two on import, so they must exist.
-    _OPERATORS.append(library := torch.library.Library("torchvision", "FRAGMENT"))
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{operator}",
+            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        )
     return importlib.import_module("torchvision")
 
 
@@ -70,9 +72,6 @@ def load_audio(
     return (waveform.T.contiguous() if channels_first else waveform), int(rate)
 
 
-_OPERATORS: list[torch.library.Library] = []  # operators vanish with the object that defined them
-
-
 def _loads(package: str, pattern: str) -> bool:
     """Whether the compiled part of ``package`` can be loaded beside this torch."""
     spec = importlib.util.find_spec(package)
@@ -80,7 +79,7 @@ def _loads(package: str, pattern: str) -> bool:
         return True  # not installed: let its import say so
     try:
         for library in sorted(Path(spec.origin).parent.glob(pattern)):
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except OSError:
         return False
     return True

@@ -67,7 +67,6 @@ def train(
     """
     loss = loss or cross_entropy(cfg)
     fabric = Fabric(devices=os.environ.get("LT_DEVICES", 1))
-    fabric.launch()
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizers = _optimizers(module, cfg, adam_lr or {})
@@ -197,7 +196,7 @@ def _optimizers(
 ) -> list[torch.optim.Optimizer]:
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     apart = {name: parameters.pop(name) for name in adam_lr}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters.values() if p.ndim > 1]},
         # Decaying biases and normalisation shrinks the output for nothing in return.
         {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},

@@ -15,6 +15,8 @@ import onnx
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
 
+from device_runner.latency import summarise
+from device_runner.machine import Machine
 from device_runner.manifest import (
     Artifact,
     FileEntry,
@@ -24,6 +26,19 @@ from device_runner.manifest import (
     TensorSpec,
     write_manifest,
 )
+from device_runner.readings import Readings, Throttling
+from device_runner.report import (
+    Accuracy,
+    BundleIdentity,
+    ColdStart,
+    MeasuredArtifact,
+    PreprocessingTime,
+    Report,
+    RuntimeIdentity,
+    SessionIdentity,
+)
+from device_runner.strict_json import format_json, parse_json, to_json
+from device_runner.unavailable import Unavailable
 
 CLASSES = 7
 FEATURES = 2 * 2 * 3
@@ -221,3 +236,52 @@ def write_tiny_bundle(folder: Path, count: int = 40) -> Path:
     """A whole tiny bundle as a folder."""
     files = tiny_files(count)
     return write_folder(folder, files, write_manifest(tiny_manifest(files, count)))
+
+
+def to_document(value: Any) -> Any:
+    """A dataclass as the JSON value that a reader of its file would get."""
+    return parse_json(format_json(to_json(value)), place="fixture")
+
+
+def example_report(*, queries: int = 70) -> Report:
+    """A report without a measurement, with both kinds of value wherever there are two."""
+    missing = Unavailable("not on this machine")
+    files = tiny_files()
+    artifact = tiny_manifest(files).artifacts[3]
+    data = files[artifact.file]
+    times = np.random.default_rng(7).integers(1000, 2000, queries).tolist()
+    readings = Readings(
+        governor={"policy0": "ondemand"},
+        frequency_hz={"policy0": 1_500_000_000},
+        temperature_c={"thermal_zone0 cpu-thermal": 48.2},
+        load_1min=0.25,
+        throttling=Throttling(now=(), since_boot=("under-voltage",)),
+    )
+    return Report(
+        schema_version=1,
+        session=SessionIdentity("0" * 32, "2026-01-31T12:00:00Z", (artifact.id,), ("bench", "-o")),
+        bundle=BundleIdentity("tiny", "ab" * 32),
+        artifact=MeasuredArtifact(
+            **vars(artifact), sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
+        ),
+        runtime=RuntimeIdentity("tflite", "ai-edge-litert", "2.3.0", 1, ("XNNPACK",)),
+        latency=summarise(times, warmup_queries=12),
+        preprocessing_ns=PreprocessingTime(count=12, p50=900, p90=missing),
+        cold=ColdStart(load_ns=1, first_inference_ns=2, peak_rss_bytes=missing),
+        accuracy=Accuracy(4, 0.75, 1.0, (0, 1, 6, 6), (0, 1, 6, 5), "cd" * 32, "ef" * 32),
+        machine=Machine(
+            board="Raspberry Pi 4 Model B Rev 1.4",
+            cpu="Cortex-A72",
+            architecture="aarch64",
+            cores=4,
+            int8_instructions=("asimd",),
+            memory_bytes=missing,
+            max_frequency_hz={"policy0": 1_800_000_000},
+            kernel="6.6.31",
+            os="Debian GNU/Linux 12 (bookworm)",
+            jetson=missing,
+        ),
+        before=readings,
+        after=Readings(missing, missing, missing, missing, missing),
+        versions={"device_runner": "0.1.0"},
+    )

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from device_runner.bench import bench
 from device_runner.report import write_report
-from pipeline.cli import main
 from models.network import Network
+from pipeline.cli import main
 from runner_fixtures import write_tiny_bundle
 
 QUICK = """

@@ -150,3 +150,14 @@ def test_any_document_gives_a_recipe_or_one_clean_error(
     path.write_text(yaml.safe_dump(document))
     with contextlib.suppress(InputError):
         assert isinstance(read_recipe(path), Recipe)
+
+
+@settings(max_examples=700, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_mutated_recipe_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "mutated.yaml"
+    path.write_bytes(mutate_bytes(GOOD.encode(), random.Random(seed)))
+    with contextlib.suppress(InputError):
+        assert isinstance(read_recipe(path), Recipe)

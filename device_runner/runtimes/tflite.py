@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,12 @@ def find() -> tuple[str, Any]:
         InputError: none is installed, or the import of those that are fails.
     """
     failures: list[str] = []
-    for package, module in PROVIDERS:
-        try:
-            return package, importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-                failures.append(f"{package}: {error}")
-        except (ImportError, AttributeError) as error:  # tflite-runtime with numpy 2 raises either
-            failures.append(f"{package}: {error}")
+    for package, path in PROVIDERS:
+        if importlib.util.find_spec(path.split(".")[0]) is not None:
+            module, failure = _import(path)
+            if module is not None:
+                return package, module
+            failures.append(f"{package}: {failure}")
     reason = "; ".join(failures) or "no package has it"
     raise InputError(f"runtime tflite cannot be used ({reason}): pip install ai-edge-litert")
 
@@ -80,6 +78,14 @@ class _Query:
         self._invoke()
         y: Array = self._get(self._y)
         return y
+
+
+def _import(path: str) -> tuple[Any, str]:
+    """Module and nothing, or None and why not: tflite-runtime beside numpy 2 raises either."""
+    try:
+        return importlib.import_module(path), ""
+    except (ImportError, AttributeError) as error:
+        return None, str(error)
 
 
 def _port(details: Any) -> Port:

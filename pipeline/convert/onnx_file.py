@@ -47,7 +47,7 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
     onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 class _Draft:
@@ -55,7 +55,8 @@ class _Draft:
 
     def __init__(self, graph: Graph, unsigned: bool) -> None:
         self.graph = graph
-        self.shift, self.code_dtype = (128, np.uint8) if unsigned else (0, np.int8)
+        self.shift = 128 if unsigned else 0
+        self.code_dtype = np.dtype(np.uint8 if unsigned else np.int8)
         self.code_type = TensorProto.UINT8 if unsigned else TensorProto.INT8
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
@@ -82,8 +83,6 @@ class _Draft:
         steps += ["Flatten"] * flattened
         if clamp is not None:
             steps.append("Relu" if clamp == (0.0, math.inf) else "Clip")
-        elif operator.kind == "Clip":
-            steps.append("Identity")  # saturation does all that it did
         for i, kind in enumerate(steps):
             target = output if i == len(steps) - 1 else f"{operator.output}.{kind.lower()}"
             attributes = operator.attributes if i == 0 else {}
@@ -103,8 +102,11 @@ class _Draft:
             # One for each reader: the runtime fuses only those that nothing else reads.
             return self._node("DequantizeLinear", [name, *self._scales(quantization)], real)
         constant = self.graph.constants[name]
-        if index == 2 and operator.kind in ("Conv", "Gemm") and self.graph.is_quantized():
+        layer = operator.kind in ("Conv", "Gemm")
+        if layer and index == 2 and self.graph.is_quantized():
             return self._bias(operator)
+        if layer:
+            name = f"{operator.name}.{('weight', 'bias')[index - 1]}"
         if constant.scale is None:
             return self._tensor(name, constant.data)
         return self._dequantized(name, constant.data, constant.scale)
@@ -115,7 +117,12 @@ class _Draft:
 
     def _dequantized(self, name: str, codes: Array, scale: Array) -> str:
         """Constant codes with a scale for each index of axis 0 as real numbers."""
-        sources = [self._tensor(name, codes), self._tensor(f"{name}.scale", scale)]
+        zeros = np.zeros(len(scale), codes.dtype)  # without them the runtime fuses no Gemm
+        sources = [
+            self._tensor(name, codes),
+            self._tensor(f"{name}.scale", scale),
+            self._tensor(f"{len(zeros)} zeros {zeros.dtype}", zeros),
+        ]
         return self._node("DequantizeLinear", sources, f"{name}.real", {"axis": 0})
 
     def _scales(self, quantization: Quantization) -> list[str]:

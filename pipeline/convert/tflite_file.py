@@ -74,14 +74,21 @@ class TfliteDraft:
         other.type, other.quantization, other.buffer = source.type, source.quantization, 0
         return len(self._subgraph.tensors) - 1
 
-    def constant(
-        self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0
-    ) -> int:
+    def constant(self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0) -> int:
         """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none."""
         q = None if scale is None else _quantization(scale, np.zeros(len(scale)), axis=axis)
         index = self._tensor(name, data.shape, str(data.dtype), q)
         self._buffers.append(_AlignedBuffer(data))
         self._subgraph.tensors[index].buffer = len(self._buffers) - 1
+        return index
+
+    def lowest(self, name: str, *, like: int) -> int:
+        """A stored scalar of the type and scale of another tensor: the lowest that there is."""
+        source = self._subgraph.tensors[like]
+        integer = source.type == schema.TensorType.INT8
+        data = np.array(-128, np.int8) if integer else np.array(np.finfo(np.float32).min)
+        index = self.constant(name, data)
+        self._subgraph.tensors[index].quantization = source.quantization
         return index
 
     def shape(self, tensor: int) -> tuple[int, ...]:
@@ -139,9 +146,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         return schema.BufferEnd(builder)
 
 
-def _quantization(
-    scale: npt.ArrayLike, zero_point: npt.ArrayLike, *, axis: int
-) -> Any:
+def _quantization(scale: npt.ArrayLike, zero_point: npt.ArrayLike, *, axis: int) -> Any:
     quantization = schema.QuantizationParametersT()
     quantization.scale = np.asarray(scale, np.float32)
     quantization.zeroPoint = np.asarray(zero_point, np.int64)

@@ -6,25 +6,29 @@ Each serves float32 and int8: the tensors bring their own types and scales.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Array, Graph, Operator, integer_bias
+from pipeline.convert.graph import Graph, Operator, integer_bias
 from pipeline.convert.tflite_file import TfliteDraft
+from pipeline.convert.tflite_padding import pad_input
 
 B = schema.BuiltinOperator
 Activation = schema.ActivationFunctionType
-Padding = schema.Padding
 
 FUSED: dict[tuple[float, float] | None, int] = {
     None: Activation.NONE,
     (0.0, math.inf): Activation.RELU,
     (0.0, 6.0): Activation.RELU6,
     (-1.0, 1.0): Activation.RELU_N1_TO_1,
+}
+CLAMPS: dict[int, tuple[int, int]] = {  # operator, and its version that knows int8
+    Activation.RELU: (B.RELU, 2),
+    Activation.RELU6: (B.RELU6, 2),
+    Activation.RELU_N1_TO_1: (B.RELU_N1_TO_1, 1),
 }
 
 
@@ -51,11 +55,9 @@ def write_tflite(graph: Graph) -> bytes:
 def convolution(draft: TfliteDraft, operator: Operator) -> None:
     """CONV_2D, or DEPTHWISE_CONV_2D where every group has one input channel."""
     weight = draft.graph.constants[operator.inputs[1]]
-    if weight.data.ndim != 4:
-        raise InputError(f"{operator}: only 2-D convolutions can be converted")
     channels, group = weight.data.shape[0], operator.attributes["group"]
     kernel = weight.data.shape[2:]
-    padding, source = _pad(draft, operator, kernel, fill="zero")
+    padding, source = pad_input(draft, operator, kernel, fill="zero")
     depthwise = group > 1
     if depthwise and weight.data.shape[1] != 1:
         raise InputError(f"{operator}: {group} groups; use one group, or one for each channel")
@@ -72,12 +74,10 @@ def convolution(draft: TfliteDraft, operator: Operator) -> None:
     options.strideH, options.strideW = operator.attributes["strides"]
     options.dilationHFactor, options.dilationWFactor = operator.attributes["dilations"]
     options.fusedActivationFunction = _activation(operator)
-    weights = draft.constant(operator.inputs[1], data, scale=weight.scale, axis=axis)
+    weights = draft.constant(f"{operator.name}.weight", data, scale=weight.scale, axis=axis)
     output = draft.value(operator.output)
     version = 1 if weight.scale is None else 3
-    draft.append(
-        code, [source, weights, _bias(draft, operator)], output, options, version=version
-    )
+    draft.append(code, [source, weights, _bias(draft, operator)], output, options, version=version)
 
 
 def linear(draft: TfliteDraft, operator: Operator) -> None:
@@ -91,7 +91,7 @@ def linear(draft: TfliteDraft, operator: Operator) -> None:
         data = data.reshape(weight.data.shape)
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = _activation(operator)
-    weights = draft.constant(operator.inputs[1], data, scale=weight.scale)
+    weights = draft.constant(f"{operator.name}.weight", data, scale=weight.scale)
     output = draft.value(operator.output)
     version = 1 if weight.scale is None else 5
     inputs = [draft.value(name), weights, _bias(draft, operator)]
@@ -104,6 +104,12 @@ def addition(draft: TfliteDraft, operator: Operator) -> None:
     values = draft.graph.values
     if left not in values or right not in values or values[left].shape != values[right].shape:
         raise InputError(f"{operator}: only two tensors of one shape can be added")
+    if draft.flattened.get(left) != draft.flattened.get(right):
+        raise InputError(
+            f"{operator} adds a flattened map to another vector; add before flattening"
+        )
+    if left in draft.flattened:
+        draft.flattened[operator.output] = draft.flattened[left]
     options = schema.AddOptionsT()
     options.fusedActivationFunction = _activation(operator)
     inputs, output = [draft.value(left), draft.value(right)], draft.value(operator.output)
@@ -111,25 +117,28 @@ def addition(draft: TfliteDraft, operator: Operator) -> None:
 
 
 def global_average(draft: TfliteDraft, operator: Operator) -> None:
-    """MEAN over height and width."""
+    """MEAN over height and width; a clamp is an operator of its own behind it."""
     source, output = draft.value(operator.inputs[0]), draft.value(operator.output)
+    mean = output
+    if operator.clamp is not None:
+        mean = draft.like(output, f"{operator.name}.mean", draft.shape(output))
     options = schema.ReducerOptionsT()
     options.keepDims = len(draft.shape(output)) == 4
     axes = draft.constant(f"{operator.name}.axes", np.array([1, 2], np.int32))
     version = _version(draft, operator, int8=2)
-    draft.append(B.MEAN, [source, axes], output, options, version=version)
+    draft.append(B.MEAN, [source, axes], mean, options, version=version)
+    if operator.clamp is not None:
+        _append_clamp(draft, operator, mean, output)
 
 
 def average_pool(draft: TfliteDraft, operator: Operator) -> None:
-    """AVERAGE_POOL_2D."""
-    if operator.attributes.get("count_include_pad", 0) == 0 and any(operator.attributes["pads"]):
-        raise InputError(f"{operator}: padding that is not counted; pool without padding")
+    """AVERAGE_POOL_2D; float32 only, because `read_graph` turns int8 ones into convolutions."""
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero")
 
 
 def max_pool(draft: TfliteDraft, operator: Operator) -> None:
     """MAX_POOL_2D."""
-    if set(operator.attributes.get("dilations", ())) - {1}:
+    if set(operator.attributes["dilations"]) - {1}:
         raise InputError(f"{operator}: dilated pooling; use dilation 1")
     _pool(draft, operator, B.MAX_POOL_2D, fill="lowest")
 
@@ -155,19 +164,18 @@ def clip(draft: TfliteDraft, operator: Operator) -> None:
     name = operator.inputs[0]
     if name in draft.flattened:
         draft.flattened[operator.output] = draft.flattened[name]
-    codes = {
-        Activation.RELU: B.RELU,
-        Activation.RELU6: B.RELU6,
-        Activation.RELU_N1_TO_1: B.RELU_N1_TO_1,
-    }
-    source, output = draft.value(name), draft.value(operator.output)
-    version = _version(draft, operator, int8=2)
-    draft.append(codes[_activation(operator)], [source], output, None, version=version)
+    _append_clamp(draft, operator, draft.value(name), draft.value(operator.output))
+
+
+def _append_clamp(draft: TfliteDraft, operator: Operator, source: int, output: int) -> None:
+    code, int8_version = CLAMPS[_activation(operator)]
+    version = _version(draft, operator, int8=int8_version)
+    draft.append(code, [source], output, None, version=version)
 
 
 def _pool(draft: TfliteDraft, operator: Operator, code: int, *, fill: str) -> None:
     kernel = operator.attributes["kernel_shape"]
-    padding, source = _pad(draft, operator, kernel, fill=fill)
+    padding, source = pad_input(draft, operator, kernel, fill=fill)
     options = schema.Pool2DOptionsT()
     options.padding = padding
     options.filterHeight, options.filterWidth = kernel
@@ -196,51 +204,6 @@ def _bias(draft: TfliteDraft, operator: Operator) -> int:
         return draft.constant(name, draft.graph.constants[operator.inputs[2]].data)
     channels = draft.graph.constants[operator.inputs[1]].data.shape[0]
     return draft.constant(name, np.zeros(channels, np.float32))
-
-
-def _pad(
-    draft: TfliteDraft, operator: Operator, kernel: Sequence[int], *, fill: str
-) -> tuple[int, int]:
-    """(SAME or VALID, input tensor): the input is padded first where neither is the same as ONNX.
-
-    fill: "zero", or "lowest" for maxima.
-    """
-    source = draft.value(operator.inputs[0])
-    attributes = operator.attributes
-    if attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise InputError(f"{operator}: auto_pad; export with explicit padding")
-    sizes = draft.graph.values[operator.inputs[0]].shape[2:]
-    outputs = draft.graph.values[operator.output].shape[2:]
-    margins = []  # before and after, as far as it is read
-    same = valid = True
-    for axis in (0, 1):
-        stride = attributes["strides"][axis]
-        dilation = attributes.get("dilations", (1, 1))[axis]
-        reach = (kernel[axis] - 1) * dilation + 1
-        before = attributes["pads"][axis]
-        after = (outputs[axis] - 1) * stride + reach - sizes[axis] - before
-        if after > attributes["pads"][axis + 2]:
-            raise InputError(f"{operator}: ceil_mode; round output sizes down instead")
-        margins.append((before, max(after, 0)))
-        whole = math.ceil(sizes[axis] / stride)
-        total = max((whole - 1) * stride + reach - sizes[axis], 0)
-        same &= outputs[axis] == whole and before == total // 2
-        valid &= before == 0 and after <= 0
-    if valid or same:
-        return (Padding.VALID if valid else Padding.SAME), source
-    shape = draft.shape(source)
-    (top, bottom), (left, right) = margins
-    padded = (1, top + shape[1] + bottom, left + shape[2] + right, shape[3])
-    output = draft.like(source, f"{operator.name}.padded", padded)
-    amounts = np.array([(0, 0), *margins, (0, 0)], np.int32)
-    inputs = [source, draft.constant(f"{operator.name}.padding", amounts)]
-    version = _version(draft, operator, int8=2)
-    if fill == "zero":  # for codes: the zero point
-        draft.append(B.PAD, inputs, output, schema.PadOptionsT(), version=version)
-    else:
-        inputs.append(draft.lowest(f"{operator.name}.fill", source))
-        draft.append(B.PADV2, inputs, output, schema.PadV2OptionsT(), version=version)
-    return Padding.VALID, output
 
 
 Writer = Callable[[TfliteDraft, Operator], None]

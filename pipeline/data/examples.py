@@ -73,6 +73,6 @@ class Dataset:
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for split in (self.train, self.validation, self.calibration, self.test):
             digest.update(str(split.inputs.shape).encode())
-            digest.update(np.ascontiguousarray(split.inputs))
-            digest.update(np.ascontiguousarray(split.labels))
+            digest.update(np.ascontiguousarray(split.inputs).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()

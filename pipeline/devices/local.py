@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +23,11 @@ def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
         *("--min-seconds", str(bench.min_seconds)),
         *("--min-queries", str(bench.min_queries)),
     ]
+    # Its progress belongs on the terminal; its table would come before the summary's.
     show = None if sys.stderr.isatty() else subprocess.PIPE
-    runner = subprocess.run(command, stderr=show, text=True, close_fds=False, check=False)
+    runner = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=show, text=True, close_fds=False, check=False
+    )
     if runner.returncode == 0:
         return
     if runner.returncode in (130, -2):

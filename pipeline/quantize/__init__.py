@@ -8,7 +8,7 @@ The scheme: activations per tensor, asymmetric, codes −128..127; weights per o
 symmetric, codes −127..127, scale = max|w| / 127 (the TFLite 8-bit quantisation specification).
 """
 
-from pipeline.quantize.calibrate import calibrate
+from pipeline.quantize.calibration import calibrate
 from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.scales import Scales

@@ -24,20 +24,31 @@ class FakeQuantize(nn.Module):
         self.register_buffer("zero_point", torch.tensor(activation.zero_point, dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.fake_quantize_per_tensor_affine(
+        rounded: Tensor = torch.fake_quantize_per_tensor_affine(
             x, self.scale, self.zero_point, LOWEST, HIGHEST
         )
+        return rounded
 
 
 class QuantizedLayer(nn.Module):
-    """A convolution or linear layer whose weights are rounded to int8 codes, in float."""
+    """A convolution or linear layer whose weights are rounded to int8 codes, in float.
+
+    The files hold the bias as int32 codes worth input scale × weight scale; it is rounded to them
+    once, here, because left alone it moves some outputs of every layer to the next code.
+    """
 
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, scales: tuple[float, ...]) -> None:
+    def __init__(
+        self, layer: nn.Conv2d | nn.Linear, scales: tuple[float, ...], *, input_scale: float
+    ) -> None:
         super().__init__()
         self.layer = layer
+        if layer.bias is not None:
+            unit = torch.tensor(scales, dtype=torch.float64) * input_scale
+            with torch.no_grad():
+                layer.bias.copy_(torch.round(layer.bias / unit) * unit)
         self.register_buffer("scale", torch.tensor(scales, dtype=torch.float32))
         self.register_buffer("zero_point", torch.zeros(len(scales), dtype=torch.int32))
 
@@ -47,7 +58,8 @@ class QuantizedLayer(nn.Module):
             self.layer.weight, self.scale, self.zero_point, 0, LOWEST, HIGHEST
         )
         if isinstance(self.layer, nn.Conv2d):
-            return self.layer._conv_forward(x, weight, self.layer.bias)
+            mapped: Tensor = self.layer._conv_forward(x, weight, self.layer.bias)
+            return mapped
         return F.linear(x, weight, self.layer.bias)
 
 
@@ -62,11 +74,11 @@ def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
     folded = fold_bn(module)
     owners = scale_owners(folded)
     names = {owner.name for owner in owners.values()}
-    layers = layer_names(folded)
+    layers = set(layer_names(folded))
     _expect_names("activation", names, set(scales.activations))
-    _expect_names("weight", set(layers), set(scales.weights))
+    _expect_names("weight", layers, set(scales.weights))
 
-    for name in layers:
+    for node, name in [(node, node.name) for node in owners if node.name in layers]:
         layer = folded.get_submodule(name)
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         if len(scales.weights[name]) != len(layer.weight):
@@ -74,7 +86,9 @@ def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
                 f"{name} has {len(layer.weight)} output channels, "
                 f"but {len(scales.weights[name])} weight scales were given"
             )
-        folded.set_submodule(name, QuantizedLayer(layer, scales.weights[name]))
+        source = scales.activations[owners[node.all_input_nodes[0]].name]
+        quantized = QuantizedLayer(layer, scales.weights[name], input_scale=source.scale)
+        folded.set_submodule(name, quantized)
     for node in [n for n in folded.graph.nodes if n.name in names]:
         name = f"{node.name}_int8"
         folded.add_submodule(name, FakeQuantize(scales.activations[node.name]))

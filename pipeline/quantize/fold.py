@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+import re
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
+from pipeline.quantize.steps import CLAMPS, MAXIMA, Step, kind
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
 NoOperation = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-
-
-class Step(nn.Module):
-    """A function of the traced graph as a module, so that it has a name that survives export.
-
-    Called with the tensors that flow in; the constants behind them are kept here.
-    """
-
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
-        super().__init__()
-        self.function, self.args, self.kwargs = function, args, kwargs
-
-    def forward(self, *tensors: Any) -> Any:
-        return self.function(*tensors, *self.args, **self.kwargs)
-
-
-def kind(module: nn.Module) -> Any:
-    """What a step of a folded graph does: a function, or the class of the module."""
-    return module.function if isinstance(module, Step) else type(module)
 
 
 def fold_bn(module: nn.Module) -> fx.GraphModule:
@@ -57,8 +38,8 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
         ) from None
 
     graph = fx.Graph()
-    steps: dict[str, nn.Module] = {}
-    place: dict[fx.Node, fx.Node] = {}
+    steps: dict[str, nn.Module] = {}  # by name of the new node
+    place: dict[fx.Node, fx.Node] = {}  # traced node -> new node
 
     for node in traced.nodes:
         step = source.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -84,6 +65,10 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             )
             made_node.target = made_node.name
             place[node], steps[made_node.name] = made_node, made
+            if kind(made) in CLAMPS:
+                place[node] = _clamp_before_maximum(
+                    made_node, steps, alone=len(tensors[0].users) == 1
+                )
 
     folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
     return folded.eval()
@@ -99,9 +84,7 @@ def _name(node: fx.Node) -> str:
     if node.op == "call_module":
         return node.name
     path = list(node.meta.get("nn_module_stack", {}))[-1:]
-    function = str(node.target) if node.op == "call_method" else node._pretty_print_target(
-        node.target
-    ).rpartition(".")[2]
+    function = re.sub(r"_\d+$", "", node.name)  # the new graph numbers its own
     return "_".join([*path, function]).replace(".", "_")
 
 
@@ -116,16 +99,31 @@ def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn
             "write it with torch.nn modules"
         )
     if step is not None:
-        return tensors, copy.copy(step)  # a module that is called twice becomes two steps
-    function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
+        return tensors, copy.deepcopy(step)  # a module that is called twice becomes two steps
+    target = node.target
+    function = getattr(torch.Tensor, target) if isinstance(target, str) else target
     return tensors, Step(function, constants, dict(node.kwargs))
 
 
-def _fuse(layer: nn.Module | None, bn: nn.Module, *, name: str) -> nn.Module:
+def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, nn.Module], *, alone: bool) -> fx.Node:
+    """clamp(max(x)) = max(clamp(x)): in front of the pool the clamp can fuse with a layer.
+
+    Returns:
+        The node that now gives the result.
+    """
+    (pool,) = clamp.all_input_nodes
+    if not alone or pool.op == "placeholder" or kind(steps[pool.name]) not in MAXIMA:
+        return clamp
+    pool.prepend(clamp)
+    clamp.args, pool.args = pool.args, (clamp,)
+    return pool
+
+
+def _fuse(layer: nn.Module | None, bn: nn.BatchNorm1d | nn.BatchNorm2d, *, name: str) -> nn.Module:
     if isinstance(layer, Convolution):
-        return fuse_conv_bn_eval(layer, bn)  # type: ignore[type-var]
+        return fuse_conv_bn_eval(layer, bn)
     if isinstance(layer, nn.Linear):
-        return fuse_linear_bn_eval(layer, bn)  # type: ignore[type-var]
+        return fuse_linear_bn_eval(layer, bn)
     raise InputError(
         f"{name} ({type(bn).__name__}) cannot be folded: it must have running statistics and "
         "directly follow a convolution or linear layer that nothing else reads"

@@ -2,55 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx
 
 from device_runner.errors import InputError
-from pipeline.quantize.fold import kind
-
-LAYERS: frozenset[Any] = frozenset({nn.Conv2d, nn.Linear})
-ADDITIONS: frozenset[Any] = frozenset({operator.add, operator.iadd, torch.add, Tensor.add})
-AVERAGES: frozenset[Any] = frozenset(
-    {
-        nn.AdaptiveAvgPool2d,
-        nn.AvgPool2d,
-        F.adaptive_avg_pool2d,
-        F.avg_pool2d,
-        torch.mean,
-        Tensor.mean,
-    }
-)
-CLAMPS: frozenset[Any] = frozenset(
-    {
-        nn.ReLU,
-        nn.ReLU6,
-        nn.Hardtanh,
-        F.relu,
-        F.relu6,
-        F.hardtanh,
-        torch.relu,
-        Tensor.relu,
-        Tensor.relu_,
-    }
-)
-# These give out only values that came in, or 0, so that the codes stay meaningful.
-REARRANGEMENTS: frozenset[Any] = frozenset(
-    {
-        nn.MaxPool2d,
-        nn.Flatten,
-        F.max_pool2d,
-        torch.flatten,
-        torch.reshape,
-        Tensor.flatten,
-        Tensor.reshape,
-        Tensor.view,
-        Tensor.size,
-    }
-)
+from pipeline.quantize.steps import ADDITIONS, AVERAGES, CLAMPS, LAYERS, REARRANGEMENTS, kind
 
 
 def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:
@@ -68,17 +23,17 @@ def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:
         if node.op == "output":
             continue
         what = node.op if node.op == "placeholder" else kind(folded.get_submodule(node.name))
-        if what in LAYERS | ADDITIONS | AVERAGES:
-            owners[node] = _following_clamp(folded, node) or node
-        elif what in CLAMPS | REARRANGEMENTS:
-            owners[node] = node if owners[node.args[0]] is node else owners[node.args[0]]
-        elif what == "placeholder":
+        if what == "placeholder":
             owners[node] = node
+        elif what in CLAMPS | REARRANGEMENTS:
+            owners[node] = owners[node.all_input_nodes[0]]
+        elif what in LAYERS | AVERAGES or (what in ADDITIONS and len(node.args) == 2):
+            owners[node] = _following_clamp(folded, node) or node
         else:
             name = getattr(what, "__name__", str(what))
             raise InputError(
-                f"{node.name} ({name}) cannot be quantised; known are "
-                "Conv2d, Linear, addition, average and max pooling, ReLU, ReLU6, Hardtanh, flatten"
+                f"{node.name} ({name}) cannot be quantised; known are Conv2d, Linear, addition of "
+                "two tensors, average and max pooling, ReLU, ReLU6, Hardtanh and flattening"
             )
     return owners
 
@@ -90,12 +45,10 @@ def _following_clamp(folded: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     return readers[0] if kind(folded.get_submodule(readers[0].name)) in CLAMPS else None
 
 
-def additions(
-    folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]
-) -> list[tuple[str, str, str]]:
-    """For each addition, the scale owners (left, right, sum)."""
+def additions(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> list[set[str]]:
+    """For each addition, the owners of the scales that meet in it: two terms and the sum."""
     return [
-        (owners[node.args[0]].name, owners[node.args[1]].name, owners[node].name)
+        {owners[n].name for n in (*node.all_input_nodes, node)}
         for node in owners
         if node.op == "call_module" and kind(folded.get_submodule(node.name)) in ADDITIONS
     ]

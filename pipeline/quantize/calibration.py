@@ -16,8 +16,13 @@ from pipeline.quantize.placement import additions, layer_names, scale_owners
 from pipeline.quantize.scales import ActivationScale, Scales, activation_scale, weight_scales
 from pipeline.recipe import Ptq
 
-# Scales that meet in an addition become odd multiples of one unit, at most this one.
-LARGEST_MULTIPLE = 511
+# Scales that meet in an addition become odd multiples of one unit, within these; integer
+# kernels cannot multiply by more than 2^8 while they add.
+SMALLEST_MULTIPLE, LARGEST_MULTIPLE = 3, 511
+
+# An output code may be worth this much less than one count of the sum that it rounds (a layer
+# that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.
+LARGEST_GAIN = 2.0**7
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -39,18 +44,23 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     owners = scale_owners(folded)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
-    for group in _connected(additions(folded, owners)):
-        activations |= _aligned({name: activations[name] for name in group}, ranges)
-
-    weights = {}
-    for node in owners:
-        if node.name in layer_names(folded):
+    weights: dict[str, tuple[float, ...]] = {}
+    layers = set(layer_names(folded))
+    for node, owner in owners.items():
+        if node.op == "placeholder":
+            continue
+        # The real value of one count of the integer sum that the step adds up.
+        count = activations[owners[node.all_input_nodes[0]].name].scale
+        if node.name in layers:
             layer = folded.get_submodule(node.name)
             assert isinstance(layer, nn.Conv2d | nn.Linear)
-            (source,) = node.all_input_nodes
-            weights[node.name] = weight_scales(
-                layer.weight, layer.bias, input_scale=activations[owners[source].name].scale
-            )
+            weights[node.name] = weight_scales(layer.weight, layer.bias, input_scale=count)
+            count *= max(weights[node.name])
+        least = float(np.float32(count / LARGEST_GAIN))
+        if activations[owner.name].scale < least:
+            activations[owner.name] = activation_scale(*ranges[owner.name], scale=least)
+    for group in _connected(additions(folded, owners)):
+        activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights)
 
 
@@ -89,17 +99,17 @@ class _Observer(fx.Interpreter):
         return result
 
 
-def _connected(triples: list[tuple[str, str, str]]) -> list[list[str]]:
-    """Names that additions tie together, directly or through other additions."""
-    groups: list[list[str]] = []
-    for triple in triples:
-        touching = [g for g in groups if set(g) & set(triple)]
-        merged = dict.fromkeys([name for g in touching for name in g] + list(triple))
-        groups = [g for g in groups if g not in touching] + [list(merged)]
-    return groups
+def _connected(sets: list[set[str]]) -> list[set[str]]:
+    """Unite all sets that share a name, directly or through others."""
+    united: list[set[str]] = []
+    for names in sets:
+        touching = [group for group in united if group & names]
+        united = [group for group in united if not group & names]
+        united.append(names.union(*touching))
+    return united
 
 
-def _aligned(group: dict[str, ActivationScale], ranges: Ranges) -> dict[str, ActivationScale]:
+def align(group: dict[str, ActivationScale], ranges: Ranges) -> dict[str, ActivationScale]:
     """Widen scales a little so that sums of their tensors never fall half way between codes.
 
     Runtimes disagree where a sum lies (almost) half way between two codes: some add in float32
@@ -114,7 +124,7 @@ def _aligned(group: dict[str, ActivationScale], ranges: Ranges) -> dict[str, Act
     unit = math.ldexp(math.ceil(mantissa * 2**12), exponent - 12)
     aligned = {}
     for name, activation in group.items():
-        multiple = math.ceil(activation.scale / unit)
+        multiple = max(math.ceil(activation.scale / unit), SMALLEST_MULTIPLE)
         scale = float(np.float32((multiple + 1 - multiple % 2) * unit))
         aligned[name] = activation_scale(*ranges[name], scale=scale)
     return aligned

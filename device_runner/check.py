@@ -1,0 +1,26 @@
+"""Verify a whole bundle without running anything of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from device_runner.bundle import open_bundle
+from device_runner.manifest import Manifest
+from device_runner.preprocess import preprocess, to_tensor
+
+
+def check_bundle(path: Path) -> Manifest:
+    """Read every listed file, and fit the samples to every artifact -> the manifest.
+
+    Raises:
+        InputError: the first thing that is not as it should be.
+    """
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        for file in manifest.files:
+            bundle.read(file.path)
+        inputs, _ = bundle.samples()
+    values = preprocess(inputs[:1], manifest.preprocessing)
+    for artifact in manifest.artifacts:
+        to_tensor(values, artifact.input, place=f"{path}: artifact {artifact.id}")
+    return manifest

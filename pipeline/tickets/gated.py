@@ -1,0 +1,123 @@
+"""A network under stochastic gates, as a module that `pipeline.train` can train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pipeline.channels import ChannelGroup
+from pipeline.recipe import StochasticGates
+from pipeline.tickets.expected_cost import ExpectedCost
+from pipeline.tickets.mask import row_tensors
+
+FIRST_MEAN = 0.5  # μ at the start, as in the paper
+STIFFNESS = 20.0  # of the augmented Lagrangian, for costs in shares of the dense cost
+# How fast the price of being above the target moves. The textbook raises it by STIFFNESS × excess
+# after each whole minimisation; here that comes after every step, and as much would overshoot.
+PRICE_STEP = 0.2
+
+
+class Gated(nn.Module):
+    """``module`` with a gate on every channel of ``groups``; inputs and outputs are its own.
+
+    A gate multiplies what each producer of its channel writes, after batch norm. That is the
+    same as multiplying the rows of the last weight and bias before, which costs next to nothing;
+    so all examples of a batch share one draw. In evaluation mode a gate is clip(μ, 0, 1).
+
+    Everything that a resumed run needs is a parameter or a buffer.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        groups: Sequence[ChannelGroup],
+        cost: ExpectedCost,
+        cfg: StochasticGates,
+        *,
+        budget: float,
+        steps: int,
+    ) -> None:
+        """``budget`` is a share of the dense cost; ``steps`` is the length of the training."""
+        super().__init__()
+        self.module = module
+        self.cost = cost
+        self.cfg = cfg
+        self.budget = budget
+        self.steps = steps
+        channels = sum(group.width for group in groups)
+        self.dense_cost = cost(torch.ones(channels, dtype=torch.float64)).item()
+        self.means = nn.Parameter(torch.full((channels,), FIRST_MEAN))
+        self.step: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.price: Tensor  # the Lagrange multiplier
+        self.register_buffer("price", torch.zeros((), dtype=torch.float64))
+        self.first_share = self.expected_share().item()
+        self.gate_of_row: dict[str, Tensor] = {}  # of each gated tensor; the last gate is always 1
+        first = 0
+        for group in groups:
+            for layer in group.last_producers:
+                span = group.producers[layer]
+                for name, parameter in row_tensors(module, layer).items():
+                    gates = self.gate_of_row.setdefault(
+                        name, torch.full((len(parameter),), channels)
+                    )
+                    gates[list(span.indices)] = first + torch.tensor(span.channels)
+            first += group.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates: Tensor = self.means
+        if self.training:
+            gates = gates + self.sigma() * torch.randn_like(gates)
+            self.step += 1
+        outputs: Tensor = functional_call(self.module, self.gated_tensors(gates.clamp(0, 1)), (x,))
+        return outputs
+
+    def gated_tensors(self, gates: Tensor) -> dict[str, Tensor]:
+        """Gates [channels] -> the tensors that they multiply, by name, multiplied."""
+        gates = torch.cat([gates, gates.new_ones(1)])
+        tensors = {}
+        for name, index in self.gate_of_row.items():
+            parameter = self.module.get_parameter(name)
+            rows = gates[index.to(gates.device)]
+            tensors[name] = parameter * rows.reshape(-1, *[1] * (parameter.ndim - 1))
+        return tensors
+
+    def share_done(self) -> float:
+        """The share of the training that is done, 0..1."""
+        return min(1.0, int(self.step) / self.steps)
+
+    def sigma(self) -> float:
+        """The noise of the gates now: constant while the cost falls, then falling geometrically.
+
+        With less noise the expected cost has no slope where most gates are, so it cannot be
+        steered any more.
+        """
+        first, last = self.cfg.sigma
+        steered = self.cfg.steer_until
+        way = max(0.0, self.share_done() - steered) / (1 - steered) if steered < 1 else 0.0
+        return first * math.pow(last / first, way)
+
+    def expected_share(self) -> Tensor:
+        """Expected cost as a share of the dense cost."""
+        open_probability = 0.5 + 0.5 * torch.erf(self.means.double() / (self.sigma() * 2**0.5))
+        return self.cost.to(self.means.device)(open_probability) / self.dense_cost
+
+    def target_share(self) -> float:
+        """Where the expected cost should be now: from its start to the budget along a cosine."""
+        left = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.share_done() / self.cfg.steer_until))
+        return self.budget + (self.first_share - self.budget) * left
+
+    def steering(self) -> Tensor:
+        """The term of the loss that pulls the expected cost below its target.
+
+        It is the augmented Lagrangian of an inequality (Nocedal and Wright, "Numerical
+        Optimization", 17.4), and every call adjusts the price of being above the target.
+        """
+        excess = self.expected_share() - self.target_share()
+        price = self.price.clone()
+        self.price.copy_(torch.relu(price + PRICE_STEP * excess.detach()))
+        return (torch.relu(price + STIFFNESS * excess) ** 2 - price**2) / (2 * STIFFNESS)

@@ -1,0 +1,116 @@
+"""Architectures and networks: sizes from the literature, exact shortcuts, narrow shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models
+from models.cifar_resnet import option_a_shortcut
+from models.network import Network, skeleton
+from pipeline.cost import count
+
+
+@pytest.mark.parametrize(
+    ("arch", "parameters", "macs"),
+    [
+        # He et al. 2016 give 0.27 M and 0.85 M parameters; the shortcuts, which they do not
+        # count, add 2,560 parameters and 0.26 M multiply-accumulates.
+        ("resnet20", 269_722 + 2_560, 40_551_040 + 262_144),
+        ("resnet56", 853_018 + 2_560, 125_485_696 + 262_144),
+        ("vgg_small", 4_660_106, 607_600_640),
+        ("lenet300", 266_610, 266_200),  # 784·300 + 300·100 + 100·10
+        ("lenet5", 61_706, 416_520),
+        ("digits_cnn", 278_890, 21_903_104),
+    ],
+)
+def test_cost_of_architectures(arch: str, parameters: int, macs: int) -> None:
+    network = Network.fresh(arch, {}, seed=0)
+    assert count(network.module(), network.input_shape) == (parameters, macs)
+
+
+@pytest.mark.parametrize("arch", models.ARCHITECTURES)
+def test_arguments_reach_the_network(arch: str) -> None:
+    args = {"num_classes": 7, "in_channels": 2}
+    network = Network.fresh(arch, args, seed=0)
+    assert network.input_shape[0] == 2
+    assert network.module()(torch.zeros(3, *network.input_shape)).shape == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("arch", "args", "message"),
+    [
+        ("resnet21", {}, r"unknown architecture 'resnet21' \(known: resnet20, "),
+        ("lenet5", {"width": 3}, r"no argument 'width' \(known: num_classes, in_channels\)"),
+        ("resnet20", {"width": 0}, "width is a whole number from 1 up, not 0"),
+        ("resnet20", {"width": True}, "not True"),
+        ("resnet20", {"num_classes": 2.5}, "not 2.5"),
+    ],
+)
+def test_bad_architectures_are_refused(arch: str, args: models.Args, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.build(arch, args)
+
+
+def test_shortcut_is_exactly_option_a() -> None:
+    x = torch.randn(2, 16, 32, 32)
+    expected = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 8, 8))
+    shortcut = option_a_shortcut(16, 32, 2)
+    assert torch.equal(shortcut(x), expected)
+    assert not shortcut.weight.requires_grad
+
+
+def test_fresh_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    untouched = torch.rand(1)
+    torch.manual_seed(1)
+    first = Network.fresh("lenet5", {}, seed=3)
+    assert torch.rand(1) == untouched  # the global generator is left alone
+    assert first.digest == Network.fresh("lenet5", {}, seed=3).digest
+    assert first.digest != Network.fresh("lenet5", {}, seed=4).digest
+
+
+def test_modules_share_no_memory_with_the_network() -> None:
+    network = Network.fresh("lenet5", {}, seed=0)
+    digest = network.digest
+    module = network.module()
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.zero_()
+    assert network.digest == digest
+    changed = network.with_weights(module)
+    assert changed.digest != digest
+    assert not changed.module().get_parameter("fc1.weight").any()
+
+
+def test_narrow_shapes_follow_from_what_was_removed() -> None:
+    removed = {
+        "conv1.weight": {0: (0, 5)},
+        "conv1.bias": {0: (0, 5)},
+        "conv2.weight": {1: (0, 5)},
+    }
+    narrow = skeleton("lenet5", {}, removed)
+    conv1, conv2 = narrow.get_submodule("conv1"), narrow.get_submodule("conv2")
+    assert (conv1.out_channels, conv2.in_channels, conv2.out_channels) == (4, 4, 16)
+    assert narrow.get_parameter("conv2.weight").shape == (16, 4, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        {"conv9.weight": {0: (0,)}},
+        {"conv1.weight": {0: (6,)}},
+        {"conv1.weight": {0: (1, 1)}},
+        {"conv1.weight": {0: tuple(range(6))}},
+    ],
+)
+def test_removing_what_is_not_there_is_refused(removed: dict[str, dict[int, tuple[int]]]) -> None:
+    with pytest.raises(ValueError, match="cannot remove from conv"):
+        skeleton("lenet5", {}, removed)
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    network = Network.fresh("lenet5", {}, seed=0)
+    with pytest.raises(ValueError, match="weights do not fit lenet300"):
+        Network("lenet300", {}, network.weights).module()

@@ -1,0 +1,155 @@
+"""Physical removal of channels changes nothing but the cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import models
+from models.network import Network
+from pipeline.channels import find_groups
+from pipeline.cost import count
+from pipeline.slim import slim
+from pipeline.tickets.expected_cost import EXPECTED
+from pipeline.tickets.mask import Mask, channel_mask
+from pipeline.torchvision_cure import import_torchvision
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mobilenet_is_known() -> None:
+    """An architecture that is not ours, with depthwise convolutions, under our rules."""
+    models.ARCHITECTURES["mobilenet_v2"] = models.Architecture(_mobilenet_v2, (32, 32))
+
+
+def _mobilenet_v2(*, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+    torchvision = import_torchvision()
+    module: nn.Module = torchvision.models.mobilenet_v2(num_classes=num_classes, width_mult=0.25)
+    assert in_channels == 3
+    return module
+
+
+def random_network(arch: str, args: models.Args, seed: int) -> Network:
+    """Random weights, and batch norms that do something."""
+    network = Network.fresh(arch, args, seed=seed)
+    weights = dict(network.weights)
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in weights.items():
+        if "running_var" in name:
+            weights[name] = 0.5 + torch.rand(tensor.shape, generator=generator)
+        elif tensor.ndim == 1 and tensor.is_floating_point():
+            weights[name] = torch.randn(tensor.shape, generator=generator)
+    return Network(arch, network.args, weights)
+
+
+def random_mask(network: Network, share: float, seed: int) -> tuple[Mask, torch.Tensor]:
+    """A mask of random channels, and which channels it keeps, all groups in one."""
+    module = network.module()
+    groups = find_groups(module, network.input_shape)
+    generator = torch.Generator().manual_seed(seed)
+    kept = [torch.rand(group.width, generator=generator) < share for group in groups]
+    for k in kept:
+        k[0] = True
+    return channel_mask(module, groups, kept), torch.cat(kept)
+
+
+def outputs(network: Network) -> torch.Tensor:
+    x = torch.randn(3, *network.input_shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y: torch.Tensor = network.module()(x)
+    return y
+
+
+def assert_same(narrow: Network, masked: Network) -> None:
+    expected = outputs(masked)
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(outputs(narrow) / scale, expected / scale, atol=1e-5, rtol=0)
+
+
+CASES = [
+    ("digits_cnn", {"width": 8}),
+    ("resnet20", {"width": 8}),
+    ("lenet5", {}),  # channels that are flattened before they are read
+    ("mobilenet_v2", {}),
+]
+
+
+@pytest.mark.parametrize(("arch", "args"), CASES)
+@settings(max_examples=4, deadline=None)
+@given(share=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_masked_and_slim_are_the_same_function(
+    arch: str, args: models.Args, share: float, seed: int
+) -> None:
+    network = random_network(arch, args, seed)
+    mask, kept = random_mask(network, share, seed)
+    narrow = slim(network, mask)
+    assert_same(narrow, mask.apply(network))
+    # The cost that gates are steered by is, for a decision, the cost of what comes out.
+    module = network.module()
+    groups = find_groups(module, network.input_shape)
+    parameters, macs = count(narrow.module(), narrow.input_shape)
+    for kind, value in (("parameters", parameters), ("macs", macs)):
+        expected = EXPECTED[kind](module, groups, network.input_shape)(kept.double())
+        assert float(expected) == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize(("arch", "args"), CASES)
+def test_slim_networks_can_be_slimmed_again(arch: str, args: models.Args) -> None:
+    dense = random_network(arch, args, 0)
+    first = slim(dense, random_mask(dense, 0.7, 1)[0])
+    mask = random_mask(first, 0.7, 2)[0]
+    second = slim(first, mask)
+    assert_same(second, mask.apply(first))
+    # What is removed is named in the indices of the dense network.
+    for name, axes in second.removed.items():
+        kept = dense.weights[name]
+        for axis, indices in axes.items():
+            stays = [i for i in range(kept.shape[axis]) if i not in indices]
+            kept = kept.index_select(axis, torch.tensor(stays))
+        assert kept.shape == second.weights[name].shape
+    conv = next(name for name in second.removed if dense.weights[name].ndim == 4)
+    rows = [i for i in range(len(dense.weights[conv])) if i not in second.removed[conv].get(0, ())]
+    for row, original in enumerate(rows):
+        assert torch.isin(second.weights[conv][row], dense.weights[conv][original]).all()
+
+
+def test_an_empty_mask_removes_nothing() -> None:
+    network = random_network("resnet20", {"width": 8}, 0)
+    assert slim(network, Mask({})).digest == network.digest
+
+
+def test_a_channel_that_one_producer_still_writes_stays() -> None:
+    network = random_network("resnet20", {"width": 8}, 0)
+    module = network.module()
+    groups = find_groups(module, network.input_shape)
+    stream = next(g for g in groups if "layer1.0.conv2" in g.producers)
+    kept = [torch.arange(g.width) > 0 if g is stream else torch.ones(g.width) > 0 for g in groups]
+    mask = channel_mask(module, groups, kept)
+    assert slim(network, mask).weights["conv1.weight"].shape[0] == 7
+    partly = Mask({n: t for n, t in mask.tensors.items() if n != "layer1.0.bn2.bias"})
+    assert slim(network, partly).weights["conv1.weight"].shape[0] == 8
+    assert_same(slim(network, partly), partly.apply(network))
+
+
+def test_single_weights_become_zeros() -> None:
+    network = random_network("lenet5", {}, 0)
+    kept = torch.rand(16, 6, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+    narrow = slim(network, Mask({"conv2.weight": kept}))
+    assert narrow.removed == {}
+    assert torch.equal(narrow.weights["conv2.weight"] != 0, kept)
+
+
+def test_a_wholly_masked_group_keeps_one_channel() -> None:
+    network = random_network("lenet5", {}, 0)
+    mask = Mask({name: network.weights[name] < -9e9 for name in ("conv1.weight", "conv1.bias")})
+    narrow = slim(network, mask)
+    assert narrow.weights["conv1.weight"].shape[0] == 1
+    assert_same(narrow, mask.apply(network))
+
+
+def test_classes_are_never_removed() -> None:
+    network = random_network("lenet5", {}, 0)
+    mask = Mask({name: network.weights[name] < -9e9 for name in ("fc3.weight", "fc3.bias")})
+    assert slim(network, mask).removed == {}
