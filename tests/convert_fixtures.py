@@ -1,4 +1,4 @@
-"""Run converted files in the real runtimes, in the order of ONNX: batch, channels, height, width."""
+"""Run converted files in the real runtimes."""
 
 from __future__ import annotations
 

@@ -127,8 +127,9 @@ def hostile_zips(files: Mapping[str, bytes]) -> dict[str, bytes]:
         "empty zip": pack({}),
         "empty": b"",
         "no zip": b"PK" + bytes(1000),
-        "encrypted": _set_flags(whole, 1),
-        "method": _set_method(whole, 12),
+        "encrypted": _patch(whole, offset=8, value=1, width=2),
+        "method": _patch(whole, offset=10, value=12, width=2),
+        "lying sizes": _patch(whole, offset=20, value=2**31 - 1, width=4),
     }
 
 
@@ -138,19 +139,11 @@ MUTATIONS: Mapping[str, Callable[[random.Random, bytes], bytes]] = {
 }
 
 
-def _set_flags(data: bytes, flags: int) -> bytes:
-    return _patch(data, offset=8, value=flags)
-
-
-def _set_method(data: bytes, method: int) -> bytes:
-    return _patch(data, offset=10, value=method)
-
-
-def _patch(data: bytes, *, offset: int, value: int) -> bytes:
-    """Overwrite a 16-bit field of every central directory record (APPNOTE 4.3.12)."""
+def _patch(data: bytes, *, offset: int, value: int, width: int) -> bytes:
+    """Overwrite a field of every central directory record (APPNOTE 4.3.12)."""
     out, at = bytearray(data), data.find(b"PK\x01\x02")
     while at >= 0:
-        out[at + offset : at + offset + 2] = value.to_bytes(2, "little")
+        out[at + offset : at + offset + width] = value.to_bytes(width, "little")
         at = data.find(b"PK\x01\x02", at + 4)
     return bytes(out)
 

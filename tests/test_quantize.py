@@ -105,9 +105,7 @@ def test_steps_inside_modules_are_named_after_them() -> None:
             return F.relu(self.conv(x) + x)
 
     names = [node.name for node in fold_bn(Outer()).graph.nodes]
-    assert names[1:-1] == [
-        f"stage_{i}_{step}" for i in (0, 1) for step in ("conv", "add", "relu")
-    ]
+    assert names[1:-1] == [f"stage_{i}_{step}" for i in (0, 1) for step in ("conv", "add", "relu")]
 
 
 @pytest.mark.parametrize(
@@ -235,9 +233,7 @@ def test_a_step_that_cannot_be_quantised_is_named() -> None:
 def test_sums_of_aligned_scales_never_fall_half_way(spans: list[float]) -> None:
     group = {str(i): activation_scale(-span, span) for i, span in enumerate(spans)}
     aligned = align(group, {str(i): (-span, span) for i, span in enumerate(spans)})
-    ratios = [
-        Fraction(aligned[a].scale) / Fraction(aligned[b].scale) for a in group for b in group
-    ]
+    ratios = [Fraction(aligned[a].scale) / Fraction(aligned[b].scale) for a in group for b in group]
     # Odd over odd: (a·q + b·r) / c with whole q and r cannot end in one half.
     assert all(r.numerator % 2 == 1 and r.denominator % 2 == 1 for r in ratios)
     assert max(ratios) < 2**8
@@ -270,7 +266,7 @@ def test_every_tensor_of_the_imitation_lies_on_its_codes() -> None:
     for name, scale in scales.activations.items():
         codes = seen[f"{name}_int8"].detach().double() / scale.scale + scale.zero_point
         assert torch.all((codes - codes.round()).abs() < 1e-3)
-        assert -128 <= codes.round().min()
+        assert codes.round().min() >= -128
         assert codes.round().max() <= 127
 
 
@@ -305,7 +301,7 @@ def test_scales_of_another_network_are_refused() -> None:
     module = block()
     scales = calibrate(module, [images()], PTQ)
     other = nn.Sequential(nn.Conv2d(3, 3, 1))
-    with pytest.raises(InputError, match="activation scales for .* calibrate this network anew"):
+    with pytest.raises(InputError, match=r"activation scales for .* calibrate this network anew"):
         fake_quantized(other, scales)
     weights = {**scales.weights, "conv1": scales.weights["conv1"][:-1]}
     with pytest.raises(InputError, match="conv1 has 8 output channels, but 7 weight scales"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_runner.errors import InputError
+from mutations import mutate_bytes
 from pipeline.recipe import Ptq, Recipe, StochasticGates, read_recipe
 
 GOOD = """
@@ -158,6 +160,6 @@ def test_a_mutated_recipe_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "mutated.yaml"
-    path.write_bytes(mutate_bytes(GOOD.encode(), random.Random(seed)))
+    path.write_bytes(mutate_bytes(random.Random(seed), GOOD.encode()))
     with contextlib.suppress(InputError):
         assert isinstance(read_recipe(path), Recipe)

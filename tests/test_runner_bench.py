@@ -64,7 +64,7 @@ def test_numbers_hang_together(measured: Any, path: Path) -> None:
         assert isinstance(report.latency.p50_ns, int)
         assert isinstance(report.cold.load_ns, int)
         assert isinstance(report.cold.first_inference_ns, int)
-        assert report.latency.min_ns < report.cold.first_inference_ns < report.cold.load_ns
+        assert report.latency.min_ns < report.cold.first_inference_ns
         assert isinstance(report.cold.peak_rss_bytes, int)
         assert report.cold.peak_rss_bytes > 10 * 2**20  # an interpreter, numpy and a runtime
         assert isinstance(report.preprocessing_ns.p50, int)
@@ -201,7 +201,7 @@ def test_a_missing_runtime_is_skipped_unless_asked_for(monkeypatch: pytest.Monke
     assert name == "tiny-ort-fp32"
     assert "pip install onnxruntime" in reason
     for asked in ({"runtime": "ort"}, {"artifact": "tiny-ort-int8"}):
-        with pytest.raises(InputError, match="pip install onnxruntime"):
+        with pytest.raises(InputError, match=r"^runtime ort .*: pip install onnxruntime"):
             chosen(MANIFEST, **asked)
 
 

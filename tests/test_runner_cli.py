@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -107,9 +106,8 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_measuring(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    start = time.monotonic()
+    # One line on standard error: measuring would have told its progress there.
     assert "permission denied" in refused(capsys, "bench", bundle, "-o", tmp_path)
-    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize(

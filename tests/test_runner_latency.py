@@ -149,6 +149,7 @@ def test_progress_rises_to_one_between_windows() -> None:
 
 def test_a_window_ends_when_its_storage_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "WINDOW_QUERIES", 8)
+    monkeypatch.setattr(latency, "WINDOW_NS", 10**10)
     monkeypatch.setattr(latency, "REWARM_NS", 0)
     (found,) = measure([(id, [0])], min_seconds=0, min_queries=20, warmup_seconds=0)
     assert found.queries == 24

@@ -184,7 +184,8 @@ def _read_mean(draft: Draft, node: onnx.NodeProto, label: str) -> None:
 
 def _read_window(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     """Conv, MaxPool or AveragePool over height and width, with every attribute spelled out."""
-    if len(draft.shape(node.input[0])) != 4:
+    size = draft.shape(node.input[0])[2:]
+    if len(size) != 2:
         raise InputError(f"{label}: only [1, C, H, W] can be converted; use the 2-D operator")
     given = _attributes(node)
     if given.pop("auto_pad", b"NOTSET") != b"NOTSET":
@@ -198,6 +199,9 @@ def _read_window(draft: Draft, node: onnx.NodeProto, label: str) -> None:
             draft.constant(node, index, label)
     if node.op_type == "AveragePool" and any(spelled["pads"]):
         raise InputError(f"{label} has padding, which runtimes count differently; pad before it")
+    if node.op_type == "AveragePool" and tuple(spelled["kernel_shape"]) == size:
+        _append(draft, node, "GlobalAveragePool", tuple(node.input))
+        return
     _append(draft, node, node.op_type, tuple(node.input), spelled)
 
 
