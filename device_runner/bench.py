@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from device_runner import __version__
 from device_runner.accuracy import Outputs, infer_all, judge
+from device_runner.amx import withhold_amx
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import Bundle, open_bundle
 from device_runner.cold import measure_cold
@@ -59,6 +60,7 @@ def bench(
     min_queries: int = MIN_QUERIES,
     warmup_seconds: float = WARMUP_SECONDS,
     samples: int | None = None,
+    amx: bool = True,
     outputs: Path | None = None,
     progress: Progress = lambda what, share: None,
     root: Path = Path("/"),
@@ -73,6 +75,8 @@ def bench(
         min_seconds, min_queries: per artifact, and both must be reached; p99 needs 662 queries.
         warmup_seconds: untimed queries of each artifact before the timed ones.
         samples: use only the first so many samples; None: all of them.
+        amx: False withholds it from the runtimes for as long as this process lives; see
+            `device_runner.amx`.
         outputs: folder for every artifact's outputs, <id>.npy [N, classes]; None: not kept.
         progress: told what is going on.
         root, command: where the machine is looked at, and how programs on it are run.
@@ -80,6 +84,8 @@ def bench(
     Raises:
         InputError: the bundle, the selection or a runtime cannot be used.
     """
+    if not amx:
+        withhold_amx()
     started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
@@ -131,7 +137,7 @@ def bench(
             artifact=MeasuredArtifact(
                 **vars(entry), sha256=file.sha256, size_bytes=file.size_bytes
             ),
-            runtime=_identify(entry, session, threads=threads),
+            runtime=_identify(entry, session, threads=threads, amx=amx),
             latency=latencies[i],
             preprocessing_ns=_time_preparation(inputs, manifest.preprocessing, entry.input),
             cold=cold[i],
@@ -170,13 +176,14 @@ def _rows(tensor: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return [tensor[i : i + 1] for i in range(len(tensor))]
 
 
-def _identify(entry: Artifact, session: Session, *, threads: int) -> RuntimeIdentity:
+def _identify(entry: Artifact, session: Session, *, threads: int, amx: bool) -> RuntimeIdentity:
     return RuntimeIdentity(
         name=entry.runtime,
         package=session.package,
         version=session.version,
         threads=threads,
         delegates=session.delegates,
+        withheld=() if amx else ("amx",),
     )
 
 

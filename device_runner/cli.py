@@ -103,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         "--samples", type=_count, metavar="N", help="accuracy over the first N samples only"
     )
     bench.add_argument(
+        "--no-amx", dest="amx", action="store_false",
+        help="keep Intel's AMX from the runtimes: LiteRT uses it even where it is slower, and "
+        "boards have none",
+    )  # fmt: skip
+    bench.add_argument(
         "--outputs", type=Path, metavar="DIR", help="keep raw outputs as DIR/<artifact id>.npy"
     )
 
@@ -149,6 +154,7 @@ def _bench(options: argparse.Namespace) -> int:
         min_queries=options.min_queries,
         warmup_seconds=options.warmup_seconds,
         samples=options.samples,
+        amx=options.amx,
         outputs=options.outputs,
         progress=progress.show,
     )

@@ -56,6 +56,7 @@ class RuntimeIdentity:
     version: str | Unavailable
     threads: int
     delegates: tuple[str, ...] | Unavailable
+    withheld: tuple[str, ...]  # instruction sets kept from it: amx
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,9 @@ def _kind(before: Report, after: Report) -> str:
         unlike.append(f"scenario {before.latency.scenario} against {after.latency.scenario}")
     if before.runtime.threads != after.runtime.threads:
         unlike.append(f"{before.runtime.threads} against {after.runtime.threads} threads")
+    withheld = [", ".join(r.runtime.withheld) or "nothing" for r in (before, after)]
+    if before.machine == after.machine and withheld[0] != withheld[1]:
+        unlike.append(f"{withheld[0]} against {withheld[1]} withheld from the runtime")
     same_artifact = before.artifact.sha256 == after.artifact.sha256
     if before.machine != after.machine and not same_artifact:
         unlike.append(

@@ -131,6 +131,9 @@ class BenchConfig(Config):
     threads: Count = 1
     min_seconds: Annotated[float, Field(ge=0)] = 2.0  # per artifact
     min_queries: Count = 700  # per artifact; p99 needs 662
+    # False keeps Intel's AMX from the runtimes. LiteRT takes it where the CPU has it, also for
+    # layers that it makes slower (fewer than 64 input channels), and boards have none.
+    amx: bool = True
 
 
 class Recipe(Config):

@@ -55,6 +55,7 @@ class Summary:
     dataset: str
     machine: str
     threads: int
+    withheld: tuple[str, ...]  # instruction sets kept from the runtimes
     torch_top1: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
     rows: tuple[Row, ...]
     steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
@@ -85,10 +86,11 @@ class Summary:
             f"{name} {score:.2%}" for name, score in self.torch_top1.items() if score is not None
         )
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        without = f" without {', '.join(self.withheld).upper()}" * bool(self.withheld)
         return (
-            f"{self.samples} test samples of {self.dataset}; {self.machine}, {threads}, batch 1, "
-            f"interleaved. smaller, faster (p50) and agree: against dense fp32 on the same "
-            f"runtime. torch fp32: {torch_scores}."
+            f"{self.samples} test samples of {self.dataset}; {self.machine}{without}, {threads}, "
+            "batch 1, interleaved. smaller, faster (p50) and agree: against dense fp32 on the "
+            f"same runtime. torch fp32: {torch_scores}."
         )
 
 
@@ -113,6 +115,7 @@ def summarize(
         dataset=manifest.samples.dataset,
         machine=machine,
         threads=first.runtime.threads,
+        withheld=first.runtime.withheld,
         torch_top1={name: network.top1 for name, network in manifest.networks.items()},
         rows=tuple(_row(report, dense, manifest) for report in ordered),
         steps=tuple(steps),

@@ -264,7 +264,7 @@ def example_report(*, queries: int = 70) -> Report:
         artifact=MeasuredArtifact(
             **vars(artifact), sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
         ),
-        runtime=RuntimeIdentity("tflite", "ai-edge-litert", "2.3.0", 1, ("XNNPACK",)),
+        runtime=RuntimeIdentity("tflite", "ai-edge-litert", "2.3.0", 1, ("XNNPACK",), ()),
         latency=summarise(times, warmup_queries=12),
         preprocessing_ns=PreprocessingTime(count=12, p50=900, p90=missing),
         cold=ColdStart(load_ns=1, first_inference_ns=2, peak_rss_bytes=missing),

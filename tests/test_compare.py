@@ -70,13 +70,16 @@ def test_which_kind_it_is(measured: Report) -> None:
     assert compare(measured, another_machine(measured), limits=NO_LIMITS).kind == "platform"
 
 
-@pytest.mark.parametrize("unlike", ["both", "samples", "threads"])
+@pytest.mark.parametrize("unlike", ["both", "samples", "threads", "amx"])
 def test_unlike_reports_are_refused_with_the_reason(measured: Report, unlike: str) -> None:
     if unlike == "both":
         other, reason = another_machine(another_artifact(measured)), "one at a time"
     elif unlike == "samples":
         accuracy = replace(measured.accuracy, samples_sha256="0" * 64)
         other, reason = replace(measured, accuracy=accuracy), "different samples"
+    elif unlike == "amx":
+        runtime = replace(measured.runtime, withheld=("amx",))
+        other, reason = replace(measured, runtime=runtime), "nothing against amx withheld"
     else:
         runtime = replace(measured.runtime, threads=4)
         other, reason = replace(measured, runtime=runtime), "1 against 4 threads"

@@ -59,13 +59,14 @@ class Built:
         return codes.round().int().numpy() + spec.zero_point
 
 
-def build(module: nn.Module, shape: tuple[int, ...], *, images: int) -> Built:
+def build(module: nn.Module, shape: tuple[int, ...], *, images: int, fit: bool = True) -> Built:
+    """``fit``: let batch norms take their statistics from the images."""
     x = torch.randn(images, *shape, generator=torch.Generator().manual_seed(2))
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0  # statistics of the images keep the signal alive
+            layer.momentum = 1.0
     with torch.no_grad():
-        module.train()(x[:16])
+        module.train(fit)(x[:16])
     module.eval()
     scales = calibrate(module, [x[:16]], Ptq(method="ptq"))
     folded, int8 = fold_bn(module), fake_quantized(module, scales)
@@ -79,8 +80,10 @@ def build(module: nn.Module, shape: tuple[int, ...], *, images: int) -> Built:
 def built(arch: str) -> Built:
     torch.manual_seed(0)
     if arch == "mobilenet_v2":
-        models_of = import_torchvision().models
-        return build(models_of.mobilenet_v2(weights=None), (3, 96, 96), images=100)
+        # Left as initialised: normalised to its inputs, so deep a random network is chaotic, and
+        # a difference of one code between torch and a runtime grows without bound.
+        module = import_torchvision().models.mobilenet_v2(weights=None)
+        return build(module, (3, 96, 96), images=100, fit=False)
     network = Network.fresh(arch, {"width": 8} if arch in ("resnet20", "vgg_small") else {}, seed=0)
     return build(network.module(), network.input_shape, images=32)
 
@@ -359,7 +362,7 @@ UNCONVERTIBLE = {
     ),
     "wrong shape": (
         float_model(node("Conv", "input", "w"), w=np.ones((2, 7, 3, 3), "f4")),
-        r"^the ONNX file is not valid \(",
+        r"^step \(Conv\): its weight \[2, 7, 3, 3\] does not fit 2 input channels",
     ),
     "dynamic batch": (
         float_model(node("Relu", "input"), shape=("n", 2, 6, 6)),

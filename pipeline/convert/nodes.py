@@ -195,8 +195,7 @@ def _read_window(draft: Draft, node: onnx.NodeProto, label: str) -> None:
         spelled = {"dilations": [1, 1]} | spelled
     if node.op_type == "Conv":
         spelled = {"group": 1} | spelled
-        for index in range(1, len(node.input)):
-            draft.constant(node, index, label)
+        _check_layer(draft, node, label, channels=draft.shape(node.input[0])[1] // spelled["group"])
     if node.op_type == "AveragePool" and any(spelled["pads"]):
         raise InputError(f"{label} has padding, which runtimes count differently; pad before it")
     if node.op_type == "AveragePool" and tuple(spelled["kernel_shape"]) == size:
@@ -209,9 +208,20 @@ def _read_gemm(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     given = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | _attributes(node)
     if given != {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}:
         raise InputError(f"{label} has {given}; only x·Wᵀ + b (transB = 1) can be converted")
-    for index in range(1, len(node.input)):
-        draft.constant(node, index, label)
+    _check_layer(draft, node, label, channels=draft.shape(node.input[0])[1])
     _append(draft, node, "Gemm", tuple(node.input), given)
+
+
+def _check_layer(draft: Draft, node: onnx.NodeProto, label: str, *, channels: int) -> None:
+    """Shape inference lets a weight or bias pass that does not fit the input."""
+    weight = draft.constant(node, 1, label).data
+    if weight.shape[1:2] != (channels,):
+        raise InputError(
+            f"{label}: its weight {list(weight.shape)} does not fit {channels} input channels; "
+            "export the network again"
+        )
+    if len(node.input) > 2 and draft.constant(node, 2, label).data.shape != weight.shape[:1]:
+        raise InputError(f"{label}: its bias does not fit its weight; export the network again")
 
 
 Reader = Callable[[Draft, onnx.NodeProto, str], None]

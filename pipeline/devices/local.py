@@ -22,6 +22,7 @@ def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
         *("--threads", str(bench.threads)),
         *("--min-seconds", str(bench.min_seconds)),
         *("--min-queries", str(bench.min_queries)),
+        *(() if bench.amx else ("--no-amx",)),
     ]
     # Its progress belongs on the terminal; its table would come before the summary's.
     show = None if sys.stderr.isatty() else subprocess.PIPE
