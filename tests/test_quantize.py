@@ -204,8 +204,16 @@ def test_weight_scales_follow_the_largest_weight_of_each_channel() -> None:
     weight = torch.tensor([[1.27, -0.5], [0.0, -2.54], [0.0, 0.0]])
     scales = weight_scales(weight, torch.tensor([0.0, 0.0, 1.0]), input_scale=0.1)
     assert scales[:2] == (float(np.float32(1.27) / 127), float(np.float32(2.54) / 127))
-    # The dead channel has a scale that its bias fits in as int32, and finely.
-    assert 2 < 1.0 / (0.1 * scales[2]) < 2**31
+    # A dead channel has a scale too, in which its bias is fine-grained.
+    assert scales[2] == scales[1] * 2**-12
+
+
+def test_a_large_bias_on_a_dead_channel_still_fits_int32() -> None:
+    (scale,) = weight_scales(torch.zeros(1, 4), torch.tensor([5.0]), input_scale=1e-6)
+    assert 2**29 < 5.0 / (1e-6 * scale) < 2**31
+    assert weight_scales(torch.zeros(2, 4), None, input_scale=1.0) == (
+        (float(np.float32(2**-12 / 127)),) * 2
+    )
 
 
 def test_an_empty_calibration_set_is_refused() -> None:
@@ -295,6 +303,29 @@ def test_zero_weights_stay_zero() -> None:
     assert torch.all(weight[2:5] == 0)
     assert torch.all(weight[:, 1, 0, 0] == 0)
     assert torch.isfinite(int8(images())).all()
+
+
+def test_biases_are_whole_codes() -> None:
+    module = block()
+    scales = calibrate(module, [images()], PTQ)
+    layer = fake_quantized(module, scales).conv2
+    unit = torch.tensor(scales.weights["conv2"]).double() * scales.activations["relu"].scale
+    codes = layer.layer.bias.detach().double() / unit
+    assert torch.all((codes - codes.round()).abs() < 0.02)  # float32 holds them so
+    assert torch.all((layer.layer.bias - fold_bn(module).conv2.bias).abs() <= unit * 0.51)
+
+
+def test_a_relu_that_shares_its_input_keeps_the_scale() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return F.relu(x) + x
+
+    assert list(calibrate(Shared(), [images()], PTQ).activations) == ["x", "conv", "add"]
 
 
 def test_scales_of_another_network_are_refused() -> None:
