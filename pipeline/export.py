@@ -22,9 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-
-OPSET = 18  # the newest that onnxruntime 1.18, the oldest supported runtime, and the exporter share
-IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
+from pipeline.convert.graph import IR_VERSION, OPSET
 
 
 def export_onnx(module: nn.Module, example: Tensor) -> bytes:
@@ -50,8 +48,8 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
                 output_names=["output"],
                 verbose=False,
             )
-    except (torch.onnx.errors.OnnxExporterError, torch.onnx.OnnxExporterError) as error:
-        reason = " ".join(str(error).split())
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from None
     assert program is not None
     model = program.model_proto
@@ -122,9 +120,10 @@ def _name_values(graph: onnx.GraphProto) -> None:
     new_names: dict[str, str] = {}
     taken = kept | {tensor.name for tensor in graph.initializer}
     for node in reversed(graph.node):
-        records = {entry.key: entry.value for entry in node.metadata_props}
-        scopes = ast.literal_eval(records["pkg.torch.onnx.name_scopes"])
-        stem = ".".join(scopes[1:-1][-1:]) or scopes[-1]
+        records = [e.value for e in node.metadata_props if e.key == "pkg.torch.onnx.name_scopes"]
+        # The record lists the root, the modules on the way, and the traced operator.
+        modules = ast.literal_eval(records[0])[1:-1] if records else []
+        stem = modules[-1] if modules else node.op_type.lower()
         for output in node.output:
             name, count = stem, 0
             while name in taken:

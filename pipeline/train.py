@@ -6,7 +6,6 @@ import functools
 import hashlib
 import math
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.augment import Draw, draw
 from pipeline.data import Split
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig
+from pipeline.training_state import TrainingState
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs of the module, class indices) -> one number to make small."""
@@ -77,7 +77,7 @@ def train(
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
-    state = _State(resume, _run_name(cfg, seed, split), module, optimizers)
+    state = TrainingState(resume, _run_name(cfg, seed, split), module, optimizers)
     first_epoch = state.load()
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with (
@@ -226,48 +226,3 @@ def _derived_seed(*numbers: int) -> int:
 def _run_name(cfg: TrainConfig, seed: int, split: Split) -> str:
     """What must be the same for a run to go on from a state file."""
     return f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples"
-
-
-@dataclass(frozen=True)
-class _State:
-    """The state file of a training run."""
-
-    path: Path | None
-    run: str
-    module: nn.Module
-    optimizers: Sequence[torch.optim.Optimizer]
-
-    def load(self) -> int:
-        """The number of finished epochs, after module and optimizers are as they were then."""
-        if self.path is None or not self.path.exists():
-            return 0
-        try:
-            state = torch.load(self.path, weights_only=True, map_location="cpu")
-            run, epochs = state["run"], int(state["epochs"])
-        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-            raise InputError(f"{self.path} is damaged ({error!r}); delete it") from None
-        if run != self.run:
-            raise InputError(f"{self.path} belongs to another run ({run}); delete it")
-        self.module.load_state_dict(state["module"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        return epochs
-
-    def save(self, epochs: int) -> None:
-        if self.path is None:
-            return
-        state = {
-            "run": self.run,
-            "epochs": epochs,
-            "module": self.module.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, scratch)
-            scratch.replace(self.path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise InputError(f"cannot write {self.path}: {error}") from None
-        finally:
-            scratch.unlink(missing_ok=True)

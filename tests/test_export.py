@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
+from pipeline.convert import CONVERTERS
 from pipeline.export import check_onnx, export_onnx
 from pipeline.quantize import calibrate, fake_quantized, fold_bn
 from pipeline.recipe import Ptq
@@ -90,5 +92,28 @@ def test_what_the_exporter_cannot_do_is_an_input_error() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(InputError, match="Branch cannot be exported to ONNX"):
+    with pytest.raises(InputError, match=r"Branch cannot be exported to ONNX: .") as caught:
         export_onnx(Branch().eval(), images(1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.reshape(x.shape[0], -1),
+    ],
+)
+def test_reshaping_by_the_batch_size(flatten: Callable[[Tensor], Tensor]) -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3 * 8 * 8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(flatten(x))
+
+    module = Flat().eval()
+    int8 = fake_quantized(module, calibrate(module, [images()], Ptq(method="ptq")))
+    converted = CONVERTERS["tflite-int8"](export_onnx(int8, images(1)))
+    assert converted.output.shape == (1, 4)

@@ -20,6 +20,9 @@ from device_runner.errors import InputError
 
 Array = npt.NDArray[Any]
 
+OPSET = 18  # the ONNX operator set that is read and written; onnxruntime 1.18 knows it
+IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
+
 LOWEST, HIGHEST = -128, 127
 
 
@@ -32,7 +35,7 @@ class Quantization:
 
     def code(self, real: float) -> float:
         """The code of a real number before saturation; infinity stays infinite."""
-        return float(np.rint(np.float32(real) / self.scale)) + self.zero_point
+        return float(np.rint(real / float(self.scale))) + self.zero_point
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,10 @@ def _append(
     clamp: tuple[float, float] | None = None,
 ) -> None:
     output = node.output[0]
-    draft.operators.append(Operator(node.name or output, kind, inputs, output, attributes, clamp))
+    operator = Operator(node.name or output, kind, inputs, output, attributes, clamp)
+    if not inputs or inputs[0] in draft.constants:
+        raise InputError(f"{operator} works on a constant; export with constants folded")
+    draft.operators.append(operator)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

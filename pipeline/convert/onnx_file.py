@@ -17,10 +17,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.convert.graph import Array, Graph, Operator, Quantization, integer_bias
-
-OPSET = 18
-IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
+from pipeline.convert.graph import (
+    IR_VERSION,
+    OPSET,
+    Array,
+    Graph,
+    Operator,
+    Quantization,
+    integer_bias,
+)
 
 
 def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
@@ -121,21 +126,21 @@ class _Draft:
         sources = [
             self._tensor(name, codes),
             self._tensor(f"{name}.scale", scale),
-            self._tensor(f"{len(zeros)} zeros {zeros.dtype}", zeros),
+            self._tensor(f"zeros.{zeros.dtype}.{len(zeros)}", zeros),
         ]
         return self._node("DequantizeLinear", sources, f"{name}.real", {"axis": 0})
 
     def _scales(self, quantization: Quantization) -> list[str]:
         scale, code = quantization.scale, quantization.zero_point + self.shift
         return [
-            self._tensor(f"scale {scale!s}", np.asarray(scale)),
-            self._tensor(f"zero point {code}", np.asarray(code, self.code_dtype)),
+            self._tensor(f"scale.{scale!s}", np.asarray(scale)),
+            self._tensor(f"zero_point.{code}", np.asarray(code, self.code_dtype)),
         ]
 
     def _bound(self, bound: float) -> str:
         if math.isinf(bound):
             return ""
-        return self._tensor(f"bound {bound}", np.asarray(bound, np.float32))
+        return self._tensor(f"bound.{bound}", np.asarray(bound, np.float32))
 
     def _tensor(self, name: str, data: Array) -> str:
         self.tensors[name] = numpy_helper.from_array(np.asarray(data, order="C"), name)

@@ -11,7 +11,15 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Graph, Operator, Quantization, Value, is_redundant
+from pipeline.convert.graph import (
+    OPSET,
+    Constant,
+    Graph,
+    Operator,
+    Quantization,
+    Value,
+    is_redundant,
+)
 from pipeline.convert.nodes import READERS, Draft, read_array, read_other
 
 TAKES_CLAMP = frozenset({"Conv", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"})
@@ -25,6 +33,9 @@ def read_graph(data: bytes) -> Graph:
         InputError: the file is damaged, or holds something that cannot be converted.
     """
     model = _parse(data)
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if versions != [OPSET]:
+        raise InputError(f"the ONNX file is of operator set {versions}; export with {OPSET}")
     draft = Draft(
         shapes={v.name: _shape(v) for v in (*model.graph.input, *model.graph.value_info)},
         constants={t.name: Constant(read_array(t)) for t in model.graph.initializer},
@@ -38,6 +49,9 @@ def read_graph(data: bytes) -> Graph:
     if not draft.shapes[source] or draft.shapes[source][0] != 1:
         shape = list(draft.shapes[source])
         raise InputError(f"input {source} has shape {shape}; export with a batch of 1")
+    (value,) = (v for v in model.graph.input if v.name == source)
+    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise InputError(f"input {source} is not float32; give the file as it was exported")
     return _finish(draft, source, target)
 
 
@@ -101,6 +115,8 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
         if op.kind == "AveragePool" and value.quantization:
             op, constants[f"{op.name}.weight"] = _average_as_convolution(op, value.shape[1])
         settled.append(op)
+    if len({op.name for op in settled}) < len(settled):
+        raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
     return Graph(
         source, target, tuple(settled), values, {n: c for n, c in constants.items() if n in used}

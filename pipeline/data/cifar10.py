@@ -126,15 +126,13 @@ def _download_official(scratch: Path, progress: Progress) -> Path:
     official = import_torchvision().datasets.CIFAR10
     archive = scratch / str(official.filename)
     digest = hashlib.md5(usedforsecurity=False)
-    with (
-        urllib.request.urlopen(official.url, timeout=CONNECT_S) as response,
-        archive.open("wb") as file,
-        progress.task("download CIFAR-10", total=response.length or 0) as advance,
-    ):
-        while chunk := response.read(1 << 20):
-            file.write(chunk)
-            digest.update(chunk)
-            advance(len(chunk), "")
+    with urllib.request.urlopen(official.url, timeout=CONNECT_S) as response:
+        size = float(response.headers["Content-Length"] or 0)
+        with archive.open("wb") as file, progress.task("download CIFAR-10", size) as advance:
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+                digest.update(chunk)
+                advance(len(chunk), "")
     if digest.hexdigest() != official.tgz_md5:
         raise OSError(f"{archive.name} arrived damaged")
     return archive

@@ -65,10 +65,8 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             )
             made_node.target = made_node.name
             place[node], steps[made_node.name] = made_node, made
-            if kind(made) in CLAMPS:
-                place[node] = _clamp_before_maximum(
-                    made_node, steps, alone=len(tensors[0].users) == 1
-                )
+            if kind(made) in CLAMPS and _is_chain([*tensors[0].all_input_nodes, *tensors]):
+                place[node] = _clamp_before_maximum(made_node, steps)
 
     folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
     return folded.eval()
@@ -105,14 +103,19 @@ def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn
     return tensors, Step(function, constants, dict(node.kwargs))
 
 
-def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, nn.Module], *, alone: bool) -> fx.Node:
+def _is_chain(nodes: list[fx.Node]) -> bool:
+    """Whether each of the nodes has one reader only."""
+    return all(len(node.users) == 1 for node in nodes)
+
+
+def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, nn.Module]) -> fx.Node:
     """clamp(max(x)) = max(clamp(x)): in front of the pool the clamp can fuse with a layer.
 
     Returns:
         The node that now gives the result.
     """
     (pool,) = clamp.all_input_nodes
-    if not alone or pool.op == "placeholder" or kind(steps[pool.name]) not in MAXIMA:
+    if pool.op == "placeholder" or kind(steps[pool.name]) not in MAXIMA:
         return clamp
     pool.prepend(clamp)
     clamp.args, pool.args = pool.args, (clamp,)

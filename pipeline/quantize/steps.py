@@ -56,7 +56,8 @@ CLAMPS: frozenset[Any] = frozenset(
     }
 )
 MAXIMA: frozenset[Any] = frozenset({nn.MaxPool2d, F.max_pool2d, torch.max_pool2d})
-# Values that came in go out, so that their codes can stay.
+# Values that came in go out, so that their codes can stay. Sizes are here as well, because
+# reshaping reads them.
 REARRANGEMENTS: frozenset[Any] = MAXIMA | frozenset(
     {
         nn.Flatten,
@@ -66,5 +67,7 @@ REARRANGEMENTS: frozenset[Any] = MAXIMA | frozenset(
         Tensor.reshape,
         Tensor.view,
         Tensor.size,
+        getattr,
+        operator.getitem,
     }
 )

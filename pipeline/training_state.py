@@ -1,0 +1,69 @@
+"""The state file of a training run: where an interrupted run goes on from."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from device_runner.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that changes during a run, and the file that keeps it (None: nothing is kept)."""
+
+    path: Path | None
+    run: str  # what must be the same for a run to go on from the file
+    module: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+
+    def load(self) -> int:
+        """Bring module and optimizers to where the file left them -> finished epochs.
+
+        Raises:
+            InputError: the file is damaged, or belongs to another run.
+        """
+        if self.path is None or not self.path.exists():
+            return 0
+        try:
+            # Only tensors and plain values; a state file cannot run code.
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
+            run, epochs = state["run"], int(state["epochs"])
+        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self.path} is damaged ({error!r}); delete it") from None
+        if run != self.run:
+            raise InputError(f"{self.path} belongs to another run ({run}); delete it")
+        self.module.load_state_dict(state["module"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return epochs
+
+    def save(self, epochs: int) -> None:
+        """Replace the file, whole or not at all.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self.path is None:
+            return
+        state = {
+            "run": self.run,
+            "epochs": epochs,
+            "module": self.module.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, scratch)
+            scratch.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise InputError(f"cannot write {self.path}: {error}") from None
+        finally:
+            scratch.unlink(missing_ok=True)
