@@ -99,9 +99,14 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
             facts[name] = NetworkFacts(parameters=parameters, macs=macs, top1=tested.top1)
 
         assert ticket.scales is not None  # a recipe ends with the pass that decides them
-        onnx = export_onnx(fake_quantized(ticket.network.module(), ticket.scales), inputs[:1])
+        module = fake_quantized(ticket.network.module(), ticket.scales)
+        onnx = export_onnx(module, inputs[:1])
         for kind in INT8:
             convert(deployed, kind, onnx)
+        # Rounding near half way may differ by a code here and there, and that adds up.
+        output_code = artifacts[-1].output.scale
+        assert output_code is not None
+        check_onnx(onnx, module, inputs, tolerance=4 * output_code)
 
         description = {
             "artifacts": to_json(artifacts),

@@ -41,7 +41,8 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
         with _quiet(), torch.inference_mode():
             program = torch.onnx.export(
                 module,
-                (example,),
+                # A clone, because strides that look like channels-last would be traced as such.
+                (example.clone(memory_format=torch.contiguous_format),),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["input"],

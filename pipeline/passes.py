@@ -126,9 +126,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
 
 def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 [N, H, W, C] as stored -> float32 [N, C, H, W] as networks take it."""
-    values = torch.from_numpy(preprocess(inputs, job.data.preprocessing)).permute(0, 3, 1, 2)
-    # A clone, for of one channel contiguous() would keep the strides of NHWC.
-    return values.clone(memory_format=torch.contiguous_format)
+    values = preprocess(inputs, job.data.preprocessing)
+    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
 def _trained(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,10 +18,6 @@ from device_runner.strict_json import format_json, to_json
 from device_runner.unavailable import Unavailable
 from pipeline.compare import Comparison, Limits, compare
 
-HEADINGS = (
-    *("artifact", "kB", "parameters", "MACs", "p50 ms", "p90 ms", "top-1", "agree"),
-    *("smaller", "faster", "vs best fp32"),
-)
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
 
 
@@ -65,21 +62,33 @@ class Summary:
         return format_json(to_json(self)).decode()
 
     def to_markdown(self) -> str:
-        """The table with one line above it that says what was measured."""
+        """The table, one column for each artifact, with a line above that says what it shows."""
         lines = [f"# {self.name}", "", self._caption(), ""]
-        lines += [f"| {' | '.join(HEADINGS)} |", "|---" + "|--:" * (len(HEADINGS) - 1) + "|"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in self.rows]
+        lines += [f"| | {' | '.join(row.artifact for row in self.rows)} |"]
+        lines += ["|---" + "|--:" * len(self.rows) + "|"]
+        lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in self._lines()]
         return "\n".join(lines) + "\n"
 
     def print(self, console: Console) -> None:
-        """The same table on a terminal."""
-        table = Table(title=self.name, caption=self._caption(), title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading == "artifact" else "right")
+        """The same table on a terminal; seven artifacts fit into 80 columns."""
+        table = Table(title=self.name, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("")
         for row in self.rows:
-            bold = "bold" if row.precision == "int8" else None
-            table.add_row(*_cells(row), style=bold)
+            style = "bold" if row.precision == "int8" else None
+            table.add_column(
+                row.artifact.replace("-", "\n", 2), justify="right", style=style, no_wrap=True
+            )
+        for label, cells in self._lines():
+            table.add_row(label, *cells)
         console.print(table)
+        console.print(self._caption(), highlight=False)
+
+    def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Label of each line, and its cell for every artifact."""
+        return [
+            (label, tuple(format_cell(row) for row in self.rows))
+            for label, format_cell in LINES.items()
+        ]
 
     def _caption(self) -> str:
         torch_scores = ", ".join(
@@ -158,21 +167,19 @@ def _in_ms(value_ns: int | Unavailable) -> float | Unavailable:
     return value_ns if isinstance(value_ns, Unavailable) else value_ns / 1e6
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.artifact,
-        f"{row.size_bytes / 1000:,.0f}",
-        f"{row.parameters:,}",
-        f"{row.macs / 1e6:,.1f} M",
-        _format(row.p50_ms, "{:.3f}"),
-        _format(row.p90_ms, "{:.3f}"),
-        f"{row.top1:.2%}",
-        _format(row.agreement, "{:.2%}"),
-        _format(row.times_smaller, "{:.1f}x"),
-        _format(row.times_faster, "{:.2f}x"),
-        _format(row.times_faster_than_best, "{:.2f}x"),
-    )
-
-
 def _format(value: float | Unavailable, pattern: str) -> str:
     return "–" if isinstance(value, Unavailable) else pattern.format(value)
+
+
+LINES: dict[str, Callable[[Row], str]] = {
+    "kB": lambda row: f"{row.size_bytes / 1000:,.0f}",
+    "parameters": lambda row: f"{row.parameters:,}",
+    "MACs": lambda row: f"{row.macs / 1e6:,.1f} M",
+    "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
+    "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
+    "top-1": lambda row: f"{row.top1:.2%}",
+    "agree": lambda row: _format(row.agreement, "{:.2%}"),
+    "smaller": lambda row: _format(row.times_smaller, "{:.1f}x"),
+    "faster": lambda row: _format(row.times_faster, "{:.2f}x"),
+    "vs best fp32": lambda row: _format(row.times_faster_than_best, "{:.2f}x"),
+}

@@ -27,13 +27,13 @@ SMALL = """
 name: small
 data: {name: digits, train: 600, validation: 200, calibration: 64, test: 300}
 model: {arch: digits_cnn, args: {width: 16}}
-train: {epochs: 2, batch_size: 50, lr: 0.05, warmup: 0.2}
+train: {epochs: 6, batch_size: 32, lr: 0.05}
 compress:
   - method: stochastic_gates
     budget: {macs: 0.5}
-    train: {epochs: 2, batch_size: 50, lr: 0.02, warmup: 0.0}
+    train: {epochs: 2, batch_size: 32, lr: 0.02, warmup: 0.0}
   - method: finetune
-    train: {epochs: 1, batch_size: 50, lr: 0.02}
+    train: {epochs: 2, batch_size: 32, lr: 0.02}
   - method: ptq
 bench: {min_seconds: 0.05, min_queries: 70}
 """
@@ -125,7 +125,8 @@ def test_the_summary_tells_the_same_in_json_and_markdown(out: Path, summary: Sum
     markdown = (out / "small" / "summary.md").read_text()
     assert [row["artifact"] for row in document["rows"]] == [r.artifact for r in summary.rows]
     for row in summary.rows:
-        assert f"| {row.artifact} | {row.size_bytes / 1000:,.0f} |" in markdown
+        assert f"| {row.artifact} |" in markdown
+        assert f"| {row.size_bytes / 1000:,.0f} |" in markdown
     assert [step["step"] for step in document["steps"]] == [
         "train", "stochastic_gates", "finetune", "ptq",
     ]  # fmt: skip
