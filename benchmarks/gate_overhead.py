@@ -70,7 +70,7 @@ def _step(
         start = time.perf_counter()
         loss = F.cross_entropy(module(images), labels) + extra()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return (time.perf_counter() - start) * 1e3
 

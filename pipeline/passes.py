@@ -19,7 +19,7 @@ from device_runner.strict_json import format_json
 from models.network import Network
 from pipeline.cost import count
 from pipeline.data import Dataset, find_file
-from pipeline.network_file import import_weights, load_network, save_network
+from pipeline.network_file import import_weights, load_network, new_network, save_network
 from pipeline.progress import Progress
 from pipeline.quantize import Scales, calibrate
 from pipeline.recipe import Finetune, Ptq, Recipe, StochasticGates, TrainConfig
@@ -71,7 +71,7 @@ def dense_network(job: Job, folders: Sequence[Path]) -> Candidate:
     assert training is not None  # a recipe has exactly one of the two
 
     def make(resume: Path) -> Made:
-        start = Network.fresh(model.arch, model.args, seed=seed)
+        start = new_network(model.arch, model.args, seed=seed)
         title = "train the dense network"
         return _trained(job, start, training, seed=seed, resume=resume, title=title), None, {}
 

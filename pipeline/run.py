@@ -16,7 +16,7 @@ from typing import Any
 
 import models
 from device_runner import __version__
-from device_runner.atomic import write_atomic
+from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import open_bundle
 from device_runner.errors import InputError
 from device_runner.report import Report, read_report
@@ -58,7 +58,7 @@ def run(
     _check_fit(recipe, data)
     job = Job(recipe, data, Store(out / ".stages"), progress)
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
         dense = dense_network(job, (recipe_folder, Path(), data_folder))
         ticket = dense

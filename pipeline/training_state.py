@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from device_runner.atomic import write_atomic
 from device_runner.errors import InputError
 
 
@@ -39,9 +40,12 @@ class TrainingState:
             raise InputError(f"{self.path} is damaged ({error!r}); delete it") from None
         if run != self.run:
             raise InputError(f"{self.path} belongs to another run ({run}); delete it")
-        self.module.load_state_dict(state["module"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        try:
+            self.module.load_state_dict(state["module"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+        except (RuntimeError, ValueError, KeyError):
+            raise InputError(f"{self.path} belongs to another network; delete it") from None
         return epochs
 
     def save(self, epochs: int) -> None:
@@ -58,12 +62,6 @@ class TrainingState:
             "module": self.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, scratch)
-            scratch.replace(self.path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise InputError(f"cannot write {self.path}: {error}") from None
-        finally:
-            scratch.unlink(missing_ok=True)
+        data = io.BytesIO()  # torch would report a full disk as an internal error
+        torch.save(state, data)
+        write_atomic(self.path, data.getvalue())

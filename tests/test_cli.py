@@ -177,7 +177,7 @@ def test_compare_prints_json(
         (lambda d: d | {"schema_version": 2}, "newer"),
         (lambda d: d | {"schema_version": "1"}, "schema_version"),
         (lambda d: {k: v for k, v in d.items() if k != "latency"}, "latency"),
-        (lambda d: [], "report"),
+        (lambda d: [], "allowed: object"),
     ],
     ids=["newer", "text", "incomplete", "list"],
 )

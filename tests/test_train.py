@@ -15,7 +15,7 @@ from training_fixtures import StopAfter, one_thread
 from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
 from models.network import Network
-from pipeline.augment import draw
+from pipeline.augment import Draw, draw
 from pipeline.data import Split, load_dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import DataConfig, TrainConfig
@@ -68,6 +68,19 @@ def test_the_result_depends_on_the_seed_alone() -> None:
     assert trained(seed=8).digest != first.digest
 
 
+def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+
+    def record(augment: str, examples: int, *, seed: int) -> Draw:
+        plans.append(draw(augment, examples, seed=seed))
+        return plans[-1]
+
+    monkeypatch.setattr("pipeline.train.draw", record)
+    trained("lenet5")
+    assert len({tuple(plan.order.tolist()) for plan in plans}) == CFG.epochs
+    assert len({tuple(plan.corner.flatten().tolist()) for plan in plans}) == CFG.epochs
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_an_interrupted_run_ends_in_the_same_bits(optimizer: str, tmp_path: Path) -> None:
     cfg = CFG.model_copy(update={"optimizer": optimizer, "lr": 0.01})
@@ -87,6 +100,8 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     trained("lenet5", CFG.model_copy(update={"epochs": 1}), resume=tmp_path / "state.pt")
     with pytest.raises(InputError, match="belongs to another run"):
         trained("lenet5", resume=tmp_path / "state.pt")
+    with pytest.raises(InputError, match="belongs to another network"):
+        trained("lenet300", CFG.model_copy(update={"epochs": 1}), resume=tmp_path / "state.pt")
     (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     with pytest.raises(InputError, match="is damaged"):
         trained("lenet5", resume=tmp_path / "state.pt")
