@@ -37,7 +37,9 @@ class ChannelGroup:
     name: str  # of its first layer
     width: int  # number of channels
     producers: Mapping[str, Span]  # layers that write the channels, batch norm included
-    consumers: Mapping[str, Span]  # convolutions and linear layers that read them
+    # Convolutions and linear layers that read them; a depthwise one is a producer only, because
+    # it loses an input with each output.
+    consumers: Mapping[str, Span]
     last_producers: tuple[str, ...]  # those whose output no batch norm of the group rescales
 
 
@@ -84,8 +86,3 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> torch_pruning.Depe
     module.requires_grad_()
     example = torch.zeros(1, *input_shape, dtype=next(module.parameters()).dtype)
     return torch_pruning.DependencyGraph().build_dependency(module, example, verbose=False)
-
-
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether each output channel reads its own input channel and no other."""
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.out_channels > 1

@@ -65,7 +65,7 @@ def dense_network(job: Job, folders: Sequence[Path]) -> Candidate:
         def import_(resume: Path) -> Made:
             return import_weights(file, model.arch, model.args), None, {"weights": file.name}
 
-        config = {"model": model.model_dump(exclude={"weights"}), "sha256": digest}
+        config: dict[str, Any] = {"model": model.model_dump(exclude={"weights"}), "sha256": digest}
         return _stage(job, "import", import_, config=config, code=["models"], before=None)
 
     assert training is not None  # a recipe has exactly one of the two
@@ -103,7 +103,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
 
     def quantize(cfg: Ptq) -> Made:
         calibration = to_torch(job, job.data.calibration.inputs)
-        scales = calibrate(before.network.module(), calibration.split(100), cfg)
+        scales = calibrate(before.network.module(), torch.split(calibration, 100), cfg)
         return before.network, scales, {"calibration_examples": len(calibration)}
 
     def make(resume: Path) -> Made:

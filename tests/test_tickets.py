@@ -95,6 +95,16 @@ _COST = expected_macs(_DENSE_NETWORK.module(), _GROUPS, _DENSE_NETWORK.input_sha
 _DENSE = float(_COST(torch.ones(_CHANNELS).double()))
 
 
+def test_open_gates_come_before_blocks_that_are_nearly_open() -> None:
+    scores = torch.full((_CHANNELS,), -0.1)
+    first = scores[: _WIDTHS[0]]
+    first[:8] = 2.0
+    first[8:16] = torch.tensor([1.0, 1.0, *[-1.0] * 6])  # on average less than any other block
+    limit = 0.6 * _DENSE
+    kept = select_channels(scores, _GROUPS, _COST, limit=limit, round_to=8)
+    assert kept[0][:16].all()
+
+
 def test_a_budget_below_the_smallest_ticket_is_refused() -> None:
     with pytest.raises(InputError, match=r"costs 0.\d+ of the dense network \(one block of 8"):
         select_channels(torch.zeros(_CHANNELS), _GROUPS, _COST, limit=0.01 * _DENSE, round_to=8)
@@ -197,7 +207,7 @@ CFG = StochasticGates(
     method="stochastic_gates",
     budget=Budget(macs=0.35),
     round_to=4,
-    train=TrainConfig(epochs=10, batch_size=50, lr=0.02, warmup=0.0),
+    train=TrainConfig(epochs=20, batch_size=50, lr=0.02, warmup=0.0),
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.channels import ChannelGroup, Span, is_depthwise
+from pipeline.channels import ChannelGroup, Span
 from pipeline.cost import layer_macs
 
 
@@ -87,10 +87,8 @@ def _build(
             width = len(module.get_parameter(f"{layer}.weight"))
             meet(layer, span, first, out_constant, out_matrix, width)
         for layer, span in group.consumers.items():
-            # A depthwise layer reads one channel for each that it writes: counted above.
-            if not is_depthwise(module.get_submodule(layer)):
-                width = module.get_parameter(f"{layer}.weight").shape[1]
-                meet(layer, span, first, in_constant, in_matrix, width)
+            width = module.get_parameter(f"{layer}.weight").shape[1]
+            meet(layer, span, first, in_constant, in_matrix, width)
         first += group.width
     return ExpectedCost(products, rows, out_constant, out_matrix, in_constant, in_matrix)
 

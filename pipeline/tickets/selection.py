@@ -24,7 +24,8 @@ def select_channels(
     """Keep the best channels, in blocks of ``round_to`` per group, as long as ``limit`` allows.
 
     Args:
-        scores: [channels], the groups' one after the other; more is better.
+        scores: [channels], the means of the gates, the groups' one after the other. Blocks come
+            in the order of how far open their gates are, then of how nearly they are open.
         groups: coupled channels. One that is not wider than ``round_to`` is kept whole; the last
             block of another may be narrower, so a group keeps a multiple of ``round_to`` or all.
         cost: what a choice costs.
@@ -38,7 +39,7 @@ def select_channels(
         InputError: one block of every group is beyond ``limit`` already.
     """
     kept = torch.zeros(len(scores), dtype=torch.float64)
-    waiting: list[tuple[float, int, int]] = []  # blocks to add: -score, group, block
+    waiting: list[tuple[float, float, int, int]] = []  # blocks to add: order, group, block
     blocks: list[Sequence[Tensor]] = []  # of each group, the best first: indices into scores
     first = 0
     for g, group in enumerate(groups):
@@ -49,7 +50,10 @@ def select_channels(
 
     def offer(g: int, block: int) -> None:
         if block < len(blocks[g]):
-            heapq.heappush(waiting, (-scores[blocks[g][block]].mean().item(), g, block))
+            means = scores[blocks[g][block]]
+            # What a removed block takes away are its open gates, however shut the others are.
+            order = (-means.clamp(0, 1).mean().item(), -means.mean().item())
+            heapq.heappush(waiting, (*order, g, block))
 
     smallest = cost(kept).item()
     if smallest > limit:
@@ -61,7 +65,7 @@ def select_channels(
     for g in range(len(groups)):
         offer(g, 1)
     while waiting:
-        _, g, block = heapq.heappop(waiting)
+        *_, g, block = heapq.heappop(waiting)
         kept[blocks[g][block]] = 1
         if cost(kept).item() <= limit * (1 + 1e-9):
             offer(g, block + 1)
