@@ -62,7 +62,8 @@ class TrainConfig(Config):
 
     epochs: Count = 20
     batch_size: Count = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"  # sgd has Nesterov momentum
+    # sgd has Nesterov momentum; adam decays weights apart from the gradient (AdamW)
+    optimizer: Literal["sgd", "adam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1  # the peak
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # not on biases and normalisation
@@ -95,7 +96,8 @@ class StochasticGates(Config):
     method: Literal["stochastic_gates"]
     budget: Budget
     round_to: Count = 8  # channels are kept in multiples of this; int8 kernels want 8
-    sigma: tuple[float, float] = (0.5, 0.05)  # noise of the gates, first step to last
+    # Noise of the gates: the first until the budget is reached, then falling to the second.
+    sigma: tuple[float, float] = (0.5, 0.05)
     gate_lr: Annotated[float, Field(gt=0)] = 0.02  # Adam's, on the gates
     steer_until: Share = 0.7  # share of the run by which the budget is reached
     train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
