@@ -5,14 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from training_fixtures import one_thread
 
 import models
 from models.cifar_resnet import option_a_shortcut
 from models.network import Network, skeleton
 from pipeline.cost import count
-
-__all__ = ["one_thread"]  # a fixture for all tests here
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from training_fixtures import one_thread
 
 import models
 from models.network import Network
@@ -17,8 +16,6 @@ from pipeline.slim import slim
 from pipeline.tickets.expected_cost import EXPECTED
 from pipeline.tickets.mask import Mask, channel_mask
 from pipeline.torchvision_cure import import_torchvision
-
-__all__ = ["one_thread"]  # a fixture for all tests here
 
 
 @pytest.fixture(scope="module", autouse=True)

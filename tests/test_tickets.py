@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from training_fixtures import StopAfter, one_thread
+from training_fixtures import StopAfter
 
 from device_runner.errors import InputError
 from models.network import Network
@@ -24,8 +24,6 @@ from pipeline.tickets.gated import Gated
 from pipeline.tickets.mask import Mask, channel_mask
 from pipeline.tickets.selection import select_channels
 from pipeline.train import evaluate, train
-
-__all__ = ["one_thread"]  # a fixture for all tests here
 
 DATA = load_dataset(
     DataConfig(name="digits", train=600, validation=300, test=100), seed=0, folder=Path()

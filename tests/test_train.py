@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_fixtures import StopAfter, one_thread
+from training_fixtures import StopAfter
 
 from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
@@ -20,8 +20,6 @@ from pipeline.data import Split, load_dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import DataConfig, TrainConfig
 from pipeline.train import evaluate, lr_share, normalize, steps_per_epoch, train
-
-__all__ = ["one_thread"]  # a fixture for all tests here
 
 DATA = load_dataset(
     DataConfig(name="digits", train=300, validation=500, test=100), seed=0, folder=Path()

@@ -35,5 +35,3 @@ def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
         raise KeyboardInterrupt
     told = (runner.stderr or "").strip().rpartition("\n")[2] or "see the lines above"
     raise InputError(f"measuring {bundle} failed ({runner.returncode}): {told}")
-
-
