@@ -2,6 +2,7 @@
 # make test    set up, then everything that CI checks
 # make check   format, lint, types, import directions, tests
 # make slow    the tests that need minutes or data that is not in a package
+# make benchmark    speed, as ratios
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -27,7 +28,8 @@ slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
 benchmark: .venv/dev
-	$(BIN)/python benchmarks/runner_overhead.py
+	$(BIN)/edgeticket run demo
+	$(BIN)/python benchmarks/runner_overhead.py runs/demo/bundle
 	$(BIN)/python benchmarks/gate_overhead.py
 	$(BIN)/python benchmarks/conversion.py
 

@@ -92,7 +92,7 @@ class Comparison:
             "top-1",
             f"{self.top1[0]:.2%}",
             f"{self.top1[1]:.2%}",
-            f"{-drop.value:+.2f} points ({-drop.high:+.2f} to {-drop.low:+.2f})",
+            f"{_gain(drop.value)} points ({_gain(drop.high)} to {_gain(drop.low)})",
         )
         same = "identical outputs" if self.identical_outputs else f"{len(self.changed)} changed"
         table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
@@ -263,6 +263,10 @@ def _machine(report: Report) -> str:
         if isinstance(name, str):
             return name
     return report.machine.architecture
+
+
+def _gain(drop: float) -> str:
+    return f"{0.0 - drop:+.2f}"  # not -drop, which would print -0.00
 
 
 def _ms(value: float | Unavailable) -> str:

@@ -1,0 +1,51 @@
+"""Write the golden files anew, after a deliberate change of a format:
+
+PYTHONPATH=.:tests python tests/golden/make.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from device_runner.manifest import write_manifest
+from device_runner.report import write_report
+from pipeline.convert import CONVERTERS
+from pipeline.export import export_onnx
+from pipeline.quantize import calibrate, fake_quantized, fold_bn
+from pipeline.recipe import Ptq
+from runner_fixtures import example_report, tiny_files, tiny_manifest
+
+FOLDER = Path(__file__).parent
+SOURCES = {"fp32": "network.onnx", "int8": "network-qdq.onnx"}  # what the converters are given
+
+
+def converted_name(kind: str) -> str:
+    """Converter -> name of its golden file."""
+    return f"{kind}.{'onnx' if kind.startswith('onnx') else 'tflite'}"
+
+
+def main() -> None:
+    """Everything in this folder but this file."""
+    (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
+    write_report(example_report(), FOLDER / "report.json")
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+    ).eval()  # fmt: skip
+    inputs = torch.randn(8, 1, 6, 6)
+    scales = calibrate(network, [inputs], Ptq(method="ptq"))
+    (FOLDER / SOURCES["fp32"]).write_bytes(export_onnx(fold_bn(network), inputs[:1]))
+    int8 = fake_quantized(network, scales)
+    (FOLDER / SOURCES["int8"]).write_bytes(export_onnx(int8, inputs[:1]))
+    for kind, convert in CONVERTERS.items():
+        source = SOURCES["int8" if "int8" in kind else "fp32"]
+        data = convert((FOLDER / source).read_bytes()).data
+        (FOLDER / converted_name(kind)).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

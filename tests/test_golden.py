@@ -1,0 +1,56 @@
+"""Formats as bytes: a change here is a change that devices in the field will see.
+
+If it is wanted, raise the format's version where one exists and run tests/golden/make.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_runner.manifest import read_manifest, write_manifest
+from device_runner.report import read_report
+from device_runner.runtimes import get_runtime
+from device_runner.strict_json import format_json, to_json
+from pipeline.convert import CONVERTERS
+from runner_fixtures import example_report, tiny_files, tiny_manifest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_manifest() -> None:
+    manifest = tiny_manifest(tiny_files())
+    data = (GOLDEN / "manifest.json").read_bytes()
+    assert write_manifest(manifest) == data
+    assert read_manifest(data) == manifest
+
+
+def test_report() -> None:
+    report = example_report()
+    assert read_report(GOLDEN / "report.json") == report
+    assert format_json(to_json(report)) == (GOLDEN / "report.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", CONVERTERS)
+def test_converted_files(kind: str) -> None:
+    source = "network-qdq.onnx" if "int8" in kind else "network.onnx"
+    suffix = "onnx" if kind.startswith("onnx") else "tflite"
+    golden = (GOLDEN / f"{kind}.{suffix}").read_bytes()
+    assert CONVERTERS[kind]((GOLDEN / source).read_bytes()).data == golden
+
+
+def test_the_golden_int8_files_still_give_equal_codes() -> None:
+    codes = np.random.default_rng(0).integers(-128, 128, (50, 1, 6, 6)).astype(np.int8)
+    lite = get_runtime("tflite").load(
+        (GOLDEN / "tflite-int8.tflite").read_bytes(), threads=1, place="golden"
+    )
+    ort = get_runtime("ort").load(
+        (GOLDEN / "onnx-int8-u8.onnx").read_bytes(), threads=1, place="golden"
+    )
+    for code in codes[:, np.newaxis]:
+        unsigned = (code.astype(np.int16) + 128).astype(np.uint8)
+        from_ort = ort.run(unsigned).astype(np.int16) - 128
+        from_lite = lite.run(np.ascontiguousarray(code.transpose(0, 2, 3, 1)))
+        np.testing.assert_array_equal(from_ort, from_lite)
