@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(
         Path, typer.Argument(help="A recipe file, or the name of a ready one, such as `demo`.")
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Results go to DIR/<name of the recipe>/.")
+        Path, typer.Option(metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's.")
     ] = Path("runs"),
     overrides: Annotated[
         list[str] | None,
@@ -60,7 +61,7 @@ def run(
 ) -> None:
     """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
 
-    Leaves in DIR/<name>/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
+    Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
     (one JSON per artifact), `summary.md` and `summary.json`. Stop it at any time; the same
     command goes on where it was. A second run of an unchanged recipe takes seconds.
     """
@@ -167,6 +168,9 @@ def _options(
 
 def main() -> None:
     """Run a command; what the user can mend ends in one sentence and exit code 2."""
+    # Read when torch loads its OpenMP: threads that spin while they wait for one another make
+    # training three to eight times slower as soon as anything else wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except InputError as error:
@@ -176,9 +180,10 @@ def main() -> None:
             raise
         place = f" {error.filename}" if error.filename else ""
         sys.exit(_complain(f"cannot write{place}: {error.strerror}; nothing half-written is left"))
-    except KeyboardInterrupt:
-        print("edgeticket: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # what typer makes of Ctrl-C
+            print("edgeticket: stopped; the same command goes on from here", file=sys.stderr)
+        raise
 
 
 def _complain(sentence: str) -> int:

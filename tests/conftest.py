@@ -1,4 +1,4 @@
-"""One thread for torch: two that share a busy core wait for each other at every layer."""
+"""One thread for torch: with two, test sizes spend their time waiting for each other."""
 
 from __future__ import annotations
 

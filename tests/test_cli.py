@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,3 +207,17 @@ def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
             main()
         assert caught.value.code == 0
         assert len(capfd.readouterr().out) > 300
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(recipe: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", *map(str, run(recipe, "train.epochs=10000"))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    stages = recipe.parent / "runs" / ".stages"
+    deadline = time.monotonic() + 60
+    while not list(stages.glob("train-*/resume/training.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told.strip() == "edgeticket: stopped; the same command goes on from here"
