@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,6 +31,9 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
     )
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class DataConfig(Config):
@@ -173,21 +176,40 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: the file is missing, no YAML, or says something that a recipe cannot.
     """
+    document = read_document(path, kind="recipe")
+    for pair in overrides:
+        _override(document, pair)
+    return check(Recipe, document, place=str(path))
+
+
+def read_document(path: Path, *, kind: str) -> dict[str, Any]:
+    """A YAML file -> the mapping that it holds; ``kind`` is what errors call it.
+
+    Raises:
+        InputError: the file is missing, no YAML, or no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read recipe {path}: {error}") from None
+        raise InputError(f"cannot read {kind} {path}: {error}") from None
     document = _parse_yaml(text, str(path))
     if not isinstance(document, dict):
-        raise InputError(f"{path}: a recipe is a mapping of keys, not a {_kind(document)}")
-    for pair in overrides:
-        _override(document, pair)
+        raise InputError(f"{path}: a {kind} is a mapping of keys, not a {_kind(document)}")
+    return document
+
+
+def check(config: type[AnyConfig], document: Mapping[str, Any], *, place: str) -> AnyConfig:
+    """A document -> the config that it describes; ``place`` is where errors say it stands.
+
+    Raises:
+        InputError: it says something that this config cannot.
+    """
     try:
         # Through JSON, because strict mode then takes a list for a tuple but no text for a number.
-        return Recipe.model_validate_json(json.dumps(document), strict=True)
+        return config.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        sentences = dict.fromkeys(map(_sentence, error.errors()))
-        raise InputError(f"{path}: " + "; ".join(sentences)) from None
+        sentences = dict.fromkeys(_sentence(config, found) for found in error.errors())
+        raise InputError(f"{place}: " + "; ".join(sentences)) from None
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -273,11 +295,11 @@ def _kind(value: object) -> str:
     return names.get(type(value), "number")
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(root: type[Config], error: Mapping[str, Any]) -> str:
     """One pydantic error as: place, what is wrong, what was given, what is allowed."""
     location: tuple[int | str, ...] = error["loc"]
     kind, given = error["type"], error["input"]
-    owner, place = _owner(location)
+    owner, place = _owner(root, location)
     if kind == "extra_forbidden":
         known = sorted(owner.model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
@@ -297,16 +319,16 @@ def _sentence(error: Mapping[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.replace("an object", "a mapping of keys").replace("valid tuple", "list")
     shown = "" if isinstance(given, dict | list) else f", not {reprlib.repr(given)}"
-    return f"{place or 'recipe'}: {message}{shown}"
+    return f"{place}: {message}{shown}" if place else message + shown
 
 
-def _owner(location: tuple[int | str, ...]) -> tuple[type[Config], str]:
+def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Config], str]:
     """The config class that ``location`` ends in, and the place as the user would write it.
 
     Pydantic puts the tag of a chosen pass into the location (``compress.0.finetune.train``);
     users never wrote it there, so it is dropped.
     """
-    owner: type[Config] = Recipe
+    owner = root
     words: list[str] = []
     for i, part in enumerate(location):
         passes = {str(typing.get_args(p.model_fields["method"].annotation)[0]): p for p in PASSES}
