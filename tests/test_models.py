@@ -23,6 +23,13 @@ __all__ = ["one_thread"]  # a fixture for all tests here
         ("resnet20", 269_722 + 2_560, 40_551_040 + 262_144),
         ("resnet56", 853_018 + 2_560, 125_485_696 + 262_144),
         ("vgg_small", 4_660_106, 607_600_640),
+        # Frankle and Carbin 2019, figure 2: 4.3 and 2.4 million weights.
+        ("conv2", 4_301_642, 43_780_608),
+        ("conv4", 2_425_930, 98_306_560),
+        ("conv6", 2_262_602, 153_881_088),
+        # Jordan 2024 gives 1.97 million; batch norm's scales add 1,176, the learned first
+        # convolution is no larger than the whitening one.
+        ("fast_cifar", 1_972_816, 118_147_360),
         ("lenet300", 266_610, 266_200),  # 784·300 + 300·100 + 100·10
         ("lenet5", 61_706, 416_520),
         ("digits_cnn", 389_610, 21_733_760),
