@@ -1,8 +1,4 @@
-"""What a recipe may say.
-
-A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe` or raises
-`InputError` with the place, the value and what is allowed there. Nothing here computes anything.
-"""
+"""Read a YAML file as a config; what it cannot be is told in one sentence."""
 
 from __future__ import annotations
 
@@ -14,155 +10,17 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from device_runner.errors import InputError
-
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Config(BaseModel):
-    """One part of a recipe: frozen, complete with defaults, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
-
+from pipeline.recipe.methods import PASSES
+from pipeline.recipe.parts import Config, ModelConfig
+from pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
-
-
-class DataConfig(Config):
-    """Which data set, and how it is split. Sizes are numbers of examples."""
-
-    name: str  # a key of pipeline.data.DATASETS
-    validation: Count = 5000  # choices are made on these
-    calibration: Count = 300  # these fix the int8 ranges
-    test: Count | None = None  # None: the official test set, whole; read once, at the end
-    train: Count | None = None  # None: all that is left; fewer makes a quick try
-
-
-class ModelConfig(Config):
-    """The dense network: an architecture, and weights to import instead of training."""
-
-    arch: str  # a key of models.ARCHITECTURES
-    args: Mapping[str, bool | int | float | str] = {}
-    # A safetensors file. A relative path is looked up beside the recipe, then in the
-    # current folder, then in the data folder.
-    weights: str | None = None
-    # Per-channel mean and std of the pixels in 0..255 that the weights were trained with;
-    # None takes the data set's own.
-    pixel_mean: tuple[float, ...] | None = None
-    pixel_std: tuple[float, ...] | None = None
-
-
-class TrainConfig(Config):
-    """One run of the training loop."""
-
-    epochs: Count = 20
-    batch_size: Count = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"  # sgd has Nesterov momentum
-    lr: Annotated[float, Field(gt=0)] = 0.1  # the peak
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # not on biases and normalisation
-    schedule: Literal["cosine", "step", "constant"] = "cosine"  # stepped once per batch
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps with rising lr
-    milestones: tuple[Share, ...] = (0.5, 0.75)  # schedule: step; shares of all steps, lr × 0.1
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    augment: Literal["none", "shift", "crop_flip"] = "none"
-
-
-class Budget(Config):
-    """What the ticket may still cost, as a share of the dense network: one of the two."""
-
-    macs: Share | None = None
-    parameters: Share | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Budget:
-        if (self.macs is None) == (self.parameters is None):
-            raise ValueError("give exactly one of macs, parameters")
-        return self
-
-
-class StochasticGates(Config):
-    """Find the channels that matter with stochastic gates, and remove the others physically.
-
-    Gates are Yamada et al. 2020 (STG); the weights are trained along with them.
-    """
-
-    method: Literal["stochastic_gates"]
-    budget: Budget
-    round_to: Count = 8  # channels are kept in multiples of this; int8 kernels want 8
-    sigma: tuple[float, float] = (0.5, 0.05)  # noise of the gates, first step to last
-    gate_lr: Annotated[float, Field(gt=0)] = 0.02  # Adam's, on the gates
-    steer_until: Share = 0.7  # share of the run by which the budget is reached
-    train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
-
-
-class Finetune(Config):
-    """Train whatever the passes before it left."""
-
-    method: Literal["finetune"]
-    train: TrainConfig = TrainConfig(epochs=10, lr=0.02)
-
-
-class Ptq(Config):
-    """Post-training quantisation to int8: decides the one set of scales."""
-
-    method: Literal["ptq"]
-    ranges: Literal["minmax"] = "minmax"  # activation ranges over the calibration set
-
-
-Pass = Annotated[StochasticGates | Finetune | Ptq, Field(discriminator="method")]
-
-
-class BundleConfig(Config):
-    """What is copied to the device besides the artifacts."""
-
-    baseline: bool = True  # the dense fp32 artifacts too, so that the device can prove the gain
-    samples: Count | None = None  # test examples to carry; None: all of them
-
-
-class BenchConfig(Config):
-    """How the artifacts are measured on this machine; see `device-runner bench --help`."""
-
-    threads: Count = 1
-    min_seconds: Annotated[float, Field(ge=0)] = 2.0  # per artifact
-    min_queries: Count = 700  # per artifact; p99 needs 662
-    # False keeps Intel's AMX from the runtimes. LiteRT takes it where the CPU has it, also for
-    # layers that it makes slower (fewer than 64 input channels), and boards have none.
-    amx: bool = True
-
-
-class Recipe(Config):
-    """A whole recipe."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    data: DataConfig
-    model: ModelConfig
-    train: TrainConfig | None = None  # None only with model.weights
-    compress: tuple[Pass, ...]
-    bundle: BundleConfig = BundleConfig()
-    bench: BenchConfig = BenchConfig()
-
-    @model_validator(mode="after")
-    def _one_source_of_weights(self) -> Recipe:
-        if (self.train is None) == (self.model.weights is None):
-            raise ValueError("give either train (train the network) or model.weights (import it)")
-        return self
-
-    @model_validator(mode="after")
-    def _ends_in_int8(self) -> Recipe:
-        quantising = [i for i, step in enumerate(self.compress) if isinstance(step, Ptq)]
-        if quantising != [len(self.compress) - 1]:
-            raise ValueError("compress must end with its only `method: ptq`")
-        return self
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -351,10 +209,3 @@ def _config_class(annotation: Any) -> type[Config] | None:
         found = [_config_class(a) for a in typing.get_args(annotation)]
         return next((f for f in found if f), None)
     return None
-
-
-PASSES: tuple[type[StochasticGates] | type[Finetune] | type[Ptq], ...] = (
-    StochasticGates,
-    Finetune,
-    Ptq,
-)
