@@ -1,0 +1,68 @@
+"""The plot of an experiment: accuracy against the kept share of the weights."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+MARKERS = "osD^vP*X<>"
+
+Curve = Sequence[tuple[float, float, float]]
+"""(kept share, mean top-1, its standard deviation), shares 0..1."""
+
+
+def plot_accuracy(
+    title: str, curves: Mapping[str, Curve], flat: Mapping[str, tuple[float, float]]
+) -> bytes:
+    """An SVG file.
+
+    Args:
+        title: above the plot.
+        curves: one for each variant.
+        flat: variants without a sparsity, as (mean, deviation): horizontal lines.
+    """
+    # A `Figure` of its own, not pyplot: no window system and no global state.
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    colors = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for i, (name, (mean, deviation)) in enumerate(flat.items()):
+        axes.axhline(100 * mean, color="black", linestyle=("--", ":", "-.")[i % 3], label=name)
+        axes.axhspan(
+            100 * (mean - deviation), 100 * (mean + deviation), color="black", alpha=0.1, lw=0
+        )
+    for i, (name, curve) in enumerate(curves.items()):
+        kept, means, deviations = zip(*curve, strict=True)
+        axes.errorbar(
+            [100 * share for share in kept],
+            [100 * mean for mean in means],
+            yerr=[100 * deviation for deviation in deviations],
+            label=name,
+            color=colors[i % len(colors)],
+            marker=MARKERS[i % len(MARKERS)],
+            linestyle="-" if i < len(colors) else "--",
+            markersize=4,
+            linewidth=1.2,
+            capsize=2,
+        )
+    if curves:
+        axes.set_xscale("log")
+        shares = sorted({round(100 * share, 1) for curve in curves.values() for share, *_ in curve})
+        axes.set_xticks(shares)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.invert_xaxis()
+    axes.set_xlabel("kept share of the weights, %")
+    axes.set_ylabel("top-1 on test, %")
+    axes.set_title(title)
+    axes.grid(visible=True, alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    drawing = io.BytesIO()
+    # The same numbers give the same bytes: no date, no random names of elements; text stays text.
+    with matplotlib.rc_context({"svg.hashsalt": "edgeticket", "svg.fonttype": "none"}):
+        figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    return drawing.getvalue()
