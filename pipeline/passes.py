@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from device_runner.atomic import make_folder
 from device_runner.preprocess import preprocess
 from device_runner.strict_json import format_json
 from models.network import Network
@@ -25,9 +27,18 @@ from pipeline.mask_file import load_mask, save_mask
 from pipeline.network_file import import_weights, load_network, new_network, save_network
 from pipeline.progress import Progress
 from pipeline.quantize import Scales, calibrate
-from pipeline.recipe import ChannelTicket, Finetune, Ptq, Recipe, TrainConfig, WeightTicket
+from pipeline.recipe import (
+    ChannelTicket,
+    Config,
+    Finetune,
+    Levels,
+    Ptq,
+    Recipe,
+    TrainConfig,
+    WeightTicket,
+)
 from pipeline.slim import slim
-from pipeline.store import Store
+from pipeline.store import Store, canonical_json, code_digest, locked
 from pipeline.tickets import TICKETS
 from pipeline.train import evaluate, train
 
@@ -106,14 +117,15 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     seed = job.recipe.seed + 1 + position
 
     def find_ticket(cfg: ChannelTicket | WeightTicket, resume: Path) -> Made:
-        ticket = TICKETS[cfg.method](
-            before.network,
-            job.data,
-            cfg,
-            seed=seed,
-            resume=resume / "training.pt",
-            progress=job.progress,
-        )
+        with _shared_levels(job, cfg, before, seed=seed, otherwise=resume) as folder:
+            ticket = TICKETS[cfg.method](
+                before.network,
+                job.data,
+                cfg,
+                seed=seed,
+                resume=folder / "training.pt",
+                progress=job.progress,
+            )
         if isinstance(cfg, ChannelTicket):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
@@ -147,6 +159,32 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
             code = [TICKETS[step.method].__module__, "pipeline.slim"]
     config = {"pass": step.model_dump(), "seed": seed}
     return _stage(job, step.method, make, config=config, code=code, before=before)
+
+
+@contextmanager
+def _shared_levels(
+    job: Job, cfg: Config, before: Candidate, *, seed: int, otherwise: Path
+) -> Iterator[Path]:
+    """The folder for training states: rewinding and its controls share theirs.
+
+    Their levels do not depend on the sparsity that is wanted, nor on what a control does with the
+    ticket, and they are what takes so long.
+    """
+    if not isinstance(cfg, Levels):
+        yield otherwise
+        return
+    decides = {
+        "levels": cfg.model_dump(include=set(Levels.model_fields) - {"method", "sparsity"}),
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "inputs": [job.data.digest, before.digest],
+        "code": code_digest((TICKETS["rewinding"].__module__,), __name__),
+    }
+    name = f"levels-{hashlib.sha256(canonical_json(decides)).hexdigest()[:32]}"
+    folder = job.store.root / name
+    make_folder(folder)
+    with locked(job.store.root / f"{name}.lock"):
+        yield folder
 
 
 def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:

@@ -236,3 +236,124 @@ def test_random_weights_have_the_deviation_that_they_should(init: Any) -> None:
         assert weight.abs().max().item() == pytest.approx(3**0.5 * deviation, rel=0.01)
     fixed = "layer2.0.shortcut.weight"
     assert torch.equal(one.weights[fixed], fresh.weights[fixed])
+
+
+# --- rewinding and its controls
+
+LEVELS = {"share": 0.5, "train": SHORT.model_copy(update={"epochs": 3})}
+
+
+def test_levels_go_down_by_the_share_and_each_is_a_part_of_the_one_before(
+    random: Network, tmp_path: Path
+) -> None:
+    masks = []
+    for sparsity in (0.4, 0.5, 0.75, 0.8):
+        cfg = config("rewinding", sparsity=sparsity, **LEVELS)
+        ticket = find(random, cfg, resume=tmp_path / "state.pt")
+        assert ticket.mask.density == pytest.approx(1 - sparsity, abs=0.001)
+        masks.append(ticket.mask)
+    assert [level["density"] for level in ticket.log["levels"]] == [
+        pytest.approx(d, abs=0.001) for d in (1, 0.5, 0.25)
+    ]
+    assert ticket.log["epochs"] == 1 + 3 * 2
+    assert masks[3].is_subset_of(masks[2])
+    assert masks[2].is_subset_of(masks[1])
+    # The files of less sparse tickets were used, and nothing was trained twice.
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "state-early.pt", "state-level 0.pt", "state-level 1.pt", "state-level 2.pt",
+    ]  # fmt: skip
+    stopped = StopAfter(2 * 8 * 3 + 8 + 1)
+    again = find(random, cfg, resume=tmp_path / "state.pt", progress=stopped)
+    assert again.mask.digest == masks[3].digest
+
+
+def test_weights_rewind_to_the_early_epoch_or_stay_where_they_are(random: Network) -> None:
+    one = config("rewinding", sparsity=0.5, **LEVELS)
+    module = random.module()
+    train(
+        module,
+        DATA.train,
+        one.train,
+        preprocessing=DATA.preprocessing,
+        seed=3,
+        epochs=range(1),  # type: ignore[attr-defined]
+    )
+    early = random.with_weights(module)
+    ticket = find(random, one)
+    assert ticket.start.digest == early.digest
+    unmoved = find(random, config("rewinding", sparsity=0.5, **LEVELS, rewind_to=0))
+    assert unmoved.start is random
+    later = find(random, config("rewinding", sparsity=0.5, **LEVELS, rewind="learning_rate"))
+    assert later.mask.digest == ticket.mask.digest
+    largest = {n: later.start.weights[n].abs() for n in ticket.mask.tensors}
+    assert keep_largest(largest, sparsity=0.5, scope="global").digest == ticket.mask.digest
+
+
+def test_an_early_bird_stops_once_its_mask_has_settled(random: Network, tmp_path: Path) -> None:
+    slow = SHORT.model_copy(update={"epochs": 9, "lr": 1e-4})
+    drawn = initialise(random, "default", seed=5)
+    cfg = config("rewinding", sparsity=0.3, rewind_to=0, early_bird=True, train=slow, share=0.3)
+    assert find(drawn, cfg, resume=tmp_path / "state.pt").log["epochs"] == 6
+    state = torch.load(tmp_path / "state-level 0.pt", weights_only=True)
+    # Five masks to compare with, and the sixth hardly differs: nothing was trained after that.
+    assert int(state["module"]["module.features.1.num_batches_tracked"]) == 6 * 8
+    fast = cfg.model_copy(update={"train": slow.model_copy(update={"lr": 0.5})})
+    find(drawn, fast, resume=tmp_path / "fast.pt")
+    state = torch.load(tmp_path / "fast-level 0.pt", weights_only=True)
+    assert int(state["module"]["module.features.1.num_batches_tracked"]) > 6 * 8
+
+
+@pytest.mark.parametrize("of", ["magnitude", "rewinding"])
+def test_controls_keep_the_sparsity_of_every_layer(of: str, random: Network) -> None:
+    drawn = initialise(random, "default", seed=5)
+    original = find(drawn, config(of, sparsity=0.6, **(LEVELS if of == "rewinding" else {})))
+    spoiled = find(drawn, config("random_mask", sparsity=0.6, **LEVELS, of=of))
+    assert spoiled.mask.densities == original.mask.densities
+    assert spoiled.start.digest == original.start.digest
+    for name, kept in original.mask.tensors.items():
+        both = (kept & spoiled.mask.tensors[name]).double().mean().item()
+        assert both == pytest.approx(kept.double().mean().item() ** 2, abs=0.1)  # by chance
+    drawn_anew = find(drawn, config("reinit", sparsity=0.6, **LEVELS, of=of))
+    assert drawn_anew.mask.digest == original.mask.digest
+    for name in original.mask.tensors:
+        assert not (drawn_anew.start.weights[name] == original.start.weights[name]).any()
+
+
+# --- strong tickets
+
+STRONG = ["edge_popup", "score_miner", "continuous_sparsification", "weight_gates"]
+
+
+@pytest.mark.parametrize("method", STRONG)
+def test_frozen_weights_do_not_change_by_a_bit(method: str, random: Network) -> None:
+    ticket = find(random, config(method, sparsity=0.5))
+    for name, tensor in ticket.start.weights.items():
+        statistics = "running" in name or "num_batches" in name
+        assert statistics or torch.equal(tensor, random.weights[name]), name
+    assert ticket.log["gates"] == sum(t.numel() for t in ticket.mask.tensors.values())
+    for moment in ("gates", "mask"):
+        assert 0 <= ticket.log[f"validation_top1_with_{moment}"] <= 1
+
+
+@pytest.mark.parametrize("method", ["weight_gates", "continuous_sparsification"])
+def test_weights_can_be_trained_along(method: str, random: Network) -> None:
+    ticket = find(random, config(method, sparsity=0.5, frozen=False))
+    for name in ticket.mask.tensors:
+        assert not torch.equal(ticket.start.weights[name], random.weights[name])
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("edge_popup", {}),
+        ("score_miner", {}),
+        ("continuous_sparsification", {}),
+        ("weight_gates", {}),
+        ("weight_gates", {"gate": "hard_concrete"}),
+    ],
+)
+def test_a_strong_ticket_knows_digits(method: str, fields: dict[str, str]) -> None:
+    network = initialise(Network.fresh("lenet300", {}, seed=0), "signed_constant", seed=1, kept=0.3)
+    longer = SHORT.model_copy(update={"epochs": 25, "lr": 0.1})
+    ticket = find(network, config(method, sparsity=0.7, train=longer, **fields))
+    assert ticket.log["validation_top1_with_mask"] > 0.7

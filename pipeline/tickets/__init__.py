@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.mask import Mask
-from pipeline.tickets import channel_magnitude, magnitude, stochastic_gates
+from pipeline.tickets import (
+    channel_magnitude,
+    continuous_sparsification,
+    edge_popup,
+    magnitude,
+    random_mask,
+    reinit,
+    rewinding,
+    score_miner,
+    stochastic_gates,
+    weight_gates,
+)
 from pipeline.tickets.ticket import Ticket
 
 __all__ = ["TICKETS", "Mask", "Ticket"]
@@ -14,4 +25,11 @@ TICKETS: dict[str, Callable[..., Ticket]] = {
     "stochastic_gates": stochastic_gates.find_ticket,
     "channel_magnitude": channel_magnitude.find_ticket,
     "magnitude": magnitude.find_ticket,
+    "rewinding": rewinding.find_ticket,
+    "random_mask": random_mask.find_ticket,
+    "reinit": reinit.find_ticket,
+    "edge_popup": edge_popup.find_ticket,
+    "score_miner": score_miner.find_ticket,
+    "continuous_sparsification": continuous_sparsification.find_ticket,
+    "weight_gates": weight_gates.find_ticket,
 }

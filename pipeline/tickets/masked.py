@@ -34,6 +34,7 @@ class Masked(nn.Module):
         self.steps = steps
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.frozen = frozen
         if frozen:
             self.module.requires_grad_(False)
         for layer in self.module.modules():
