@@ -92,7 +92,9 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
     names = sorted({line.experiment for line in lines})
     unknown = sorted(set(published) - set(names))
     if unknown:
-        raise InputError(f"{file}: experiments.{unknown[0]}: no lines of it (known: {names})")
+        raise InputError(
+            f"{file}: experiments.{unknown[0]}: no lines of it (known: {', '.join(names)})"
+        )
 
     plots = out.with_suffix("")
     make_folder(plots)
@@ -185,7 +187,7 @@ def _section(
             section += [f"**{variant}: {cell}** ({_seeds(cell)}, {_epochs([cell])} epochs)", ""]
     section += _table(cells, len(seeds))
     if superseded:
-        section += ["", f"{superseded} older lines, of other configurations, are left out."]
+        section += ["", f"Lines of older configurations that are left out: {superseded}."]
     section += ["", f"![Accuracy against kept share of the weights]({plots}/{plot})"]
     return section + (_published_table(published) if published else [])
 
