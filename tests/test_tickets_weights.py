@@ -238,6 +238,19 @@ def test_random_weights_have_the_deviation_that_they_should(init: Any) -> None:
     assert torch.equal(one.weights[fixed], fresh.weights[fixed])
 
 
+# --- penalties
+
+
+def test_a_penalty_leaves_more_small_weights(random: Network) -> None:
+    drawn = initialise(random, "default", seed=5)
+    shares = []
+    for strength in (1e-9, 3e-3):
+        longer = SHORT.model_copy(update={"epochs": 6})
+        cfg = config("weight_penalty", strength=strength, train=longer)
+        shares.append(find(drawn, cfg).log["small_before"]["features.9.weight"])
+    assert shares[1] > 3 * shares[0]
+
+
 # --- rewinding and its controls
 
 LEVELS = {"share": 0.5, "train": SHORT.model_copy(update={"epochs": 3})}

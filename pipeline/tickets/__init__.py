@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pipeline.mask import Mask
 from pipeline.tickets import (
     channel_magnitude,
+    channel_penalty,
     continuous_sparsification,
     edge_popup,
     magnitude,
@@ -16,6 +17,7 @@ from pipeline.tickets import (
     score_miner,
     stochastic_gates,
     weight_gates,
+    weight_penalty,
 )
 from pipeline.tickets.ticket import Ticket
 
@@ -24,7 +26,9 @@ __all__ = ["TICKETS", "Mask", "Ticket"]
 TICKETS: dict[str, Callable[..., Ticket]] = {
     "stochastic_gates": stochastic_gates.find_ticket,
     "channel_magnitude": channel_magnitude.find_ticket,
+    "channel_penalty": channel_penalty.find_ticket,
     "magnitude": magnitude.find_ticket,
+    "weight_penalty": weight_penalty.find_ticket,
     "rewinding": rewinding.find_ticket,
     "random_mask": random_mask.find_ticket,
     "reinit": reinit.find_ticket,
