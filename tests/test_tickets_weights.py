@@ -53,6 +53,9 @@ def random() -> Network:
 
 def test_every_method_has_a_config_and_a_section_in_the_documentation() -> None:
     assert set(TICKETS) == set(CONFIGS)
+    document = (Path(__file__).parents[1] / "docs" / "tickets.md").read_text()
+    sections = [line[4:] for line in document.splitlines() if line.startswith("### ")]
+    assert sorted(sections) == sorted(TICKETS)
 
 
 @pytest.mark.parametrize("method", WEIGHT_METHODS)
