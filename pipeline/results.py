@@ -89,22 +89,19 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
     if file.exists():
         document = read_document(file, kind="list of published numbers")
         published = check(PublishedFile, document, place=str(file)).experiments
-    names = sorted({line.experiment for line in lines})
-    unknown = sorted(set(published) - set(names))
-    if unknown:
-        raise InputError(
-            f"{file}: experiments.{unknown[0]}: no lines of it (known: {', '.join(names)})"
-        )
-
     plots = out.with_suffix("")
     make_folder(plots)
     sections, written = [], []
-    for name in names:
+    for name in sorted({line.experiment for line in lines} | set(published)):
         cells, superseded = latest_cells(line for line in lines if line.experiment == name)
-        plot = plots / f"{name}.svg"
-        write_atomic(plot, plot_accuracy(name, _curves(cells), _flat(cells)))
-        written.append(plot)
-        sections += _section(name, cells, superseded, published.get(name, ()), plot.name, out.stem)
+        sections += ["", f"## {name}", ""]
+        if cells:
+            written.append(plots / f"{name}.svg")
+            write_atomic(written[-1], plot_accuracy(name, _curves(cells), _flat(cells)))
+            sections += _section(cells, superseded, plot=f"{plots.name}/{name}.svg")
+        else:
+            sections += [f"No lines yet: `edgeticket experiment {name}` makes them."]
+        sections += _published_table(published.get(name, ()))
     write_atomic(out, "\n".join([*_preface(folder, out), *sections]).encode() + b"\n")
     return tuple(written)
 
@@ -162,21 +159,11 @@ def _preface(folder: Path, out: Path) -> list[str]:
     ]
 
 
-def _section(
-    name: str,
-    cells: Cells,
-    superseded: int,
-    published: Sequence[Published],
-    plot: str,
-    plots: str,
-) -> list[str]:
+def _section(cells: Cells, superseded: int, *, plot: str) -> list[str]:
     any_line = next(iter(cells.values())).lines[0]
     seeds = sorted({line.seed for cell in cells.values() for line in cell.lines})
     machines = sorted({line.run.cpu for cell in cells.values() for line in cell.lines})
     section = [
-        "",
-        f"## {name}",
-        "",
         f"{any_line.arch} ({any_line.parameters:,} parameters) on {any_line.dataset}; "
         f"{any_line.test_examples:,} test images; seeds {', '.join(map(str, seeds))}; "
         f"{'; '.join(machines)}.",
@@ -188,8 +175,7 @@ def _section(
     section += _table(cells, len(seeds))
     if superseded:
         section += ["", f"Lines of older configurations that are left out: {superseded}."]
-    section += ["", f"![Accuracy against kept share of the weights]({plots}/{plot})"]
-    return section + (_published_table(published) if published else [])
+    return [*section, "", f"![Accuracy against kept share of the weights]({plot})"]
 
 
 def _table(cells: Cells, seeds: int) -> list[str]:
@@ -222,6 +208,8 @@ def _table(cells: Cells, seeds: int) -> list[str]:
 
 
 def _published_table(published: Sequence[Published]) -> list[str]:
+    if not published:
+        return []
     rows = [
         f"| {p.method} | {p.network} on {p.dataset} | {100 * p.kept:.4g} | {100 * p.top1:.2f} "
         f"| {p.source} |"
