@@ -97,7 +97,9 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
         sections += ["", f"## {name}", ""]
         if cells:
             written.append(plots / f"{name}.svg")
-            write_atomic(written[-1], plot_accuracy(name, _curves(cells), _flat(cells)))
+            ticks = sorted({1 - at for _, at in cells if at is not None})
+            drawing = plot_accuracy(name, _curves(cells), _flat(cells), ticks=ticks)
+            write_atomic(written[-1], drawing)
             sections += _section(cells, superseded, plot=f"{plots.name}/{name}.svg")
         else:
             sections += [f"No lines yet: `edgeticket experiment {name}` makes them."]
