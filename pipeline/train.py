@@ -236,7 +236,7 @@ def _optimizers(
     ]
     groups = [group for group in groups if group["params"]]
     own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
-    adam = torch.optim.Adam(own) if own else None
+    adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
     if not groups:
         return None, adam
     if cfg.optimizer == "sgd":

@@ -369,7 +369,9 @@ def test_weights_can_be_trained_along(method: str, random: Network) -> None:
     ],
 )
 def test_a_strong_ticket_knows_digits(method: str, fields: dict[str, str]) -> None:
-    network = initialise(Network.fresh("lenet300", {}, seed=0), "signed_constant", seed=1, kept=0.3)
-    longer = SHORT.model_copy(update={"epochs": 25, "lr": 0.1})
+    network = initialise(Network.fresh("lenet300", {}, seed=0), "signed_constant", seed=1)
+    rate = CONFIGS[method].model_fields["train"].default.lr
+    longer = SHORT.model_copy(update={"epochs": 25, "batch_size": 20, "lr": rate})
     ticket = find(network, config(method, sparsity=0.7, train=longer, **fields))
     assert ticket.log["validation_top1_with_mask"] > 0.7
+    assert ticket.log["open_gates"] <= 1.001 * ticket.mask.density * ticket.log["gates"]

@@ -169,7 +169,7 @@ class ScoreMiner(WeightTicket):
     method: Literal["score_miner"]
     reach_at: Share = 0.7  # share of the run by which the sparsity is reached
     freeze_after: Share = 0.1  # share of the run after which a dropped weight cannot come back
-    train: TrainConfig = TrainConfig(epochs=20, lr=0.1, warmup=0.0)
+    train: TrainConfig = TrainConfig(epochs=20, lr=1.0, warmup=0.0)
 
 
 class ContinuousSparsification(WeightTicket):

@@ -43,7 +43,8 @@ def find_ticket(
         sparsity=cfg.sparsity,
         reach_at=cfg.reach_at,
         heat=cfg.temperature,
-        first_score=0.0,
+        cool_from=0.0,
+        half_open=0.0,
         frozen=cfg.frozen,
         steps=cfg.train.epochs * steps_per_epoch(data.train, cfg.train),
         seed=seed,
@@ -65,8 +66,8 @@ def find_ticket(
 class Sigmoid(Steered):
     """Gates sigmoid(β·s), in training and in evaluation."""
 
-    def gates(self) -> Tensor:
+    def all_gates(self) -> Tensor:
         return torch.sigmoid(self.heat_now() * self.scores)
 
     def density(self) -> Tensor:
-        return self.gates().mean()
+        return self.all_gates().mean()

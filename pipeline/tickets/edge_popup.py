@@ -64,14 +64,14 @@ class Popup(Scored):
 
     def gates(self) -> Tensor:
         parts = torch.split(self.ranks(), self.sizes)
-        hard = torch.cat([part > _threshold(part, self.sparsity) for part in parts])
+        hard = torch.cat([part >= _least_kept(part, self.sparsity) for part in parts])
         return straight_through(hard, self.scores.abs())
 
 
-def _threshold(scores: Tensor, sparsity: float) -> Tensor:
-    """The largest score that does not stay."""
-    gone = round(sparsity * len(scores))
-    return scores.kthvalue(gone).values if gone else scores.new_tensor(-1.0)
+def _least_kept(scores: Tensor, sparsity: float) -> Tensor:
+    """The smallest score that stays."""
+    kept = len(scores) - round(sparsity * len(scores))
+    return scores.topk(kept, sorted=False).values.min() if kept else scores.new_tensor(torch.inf)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:

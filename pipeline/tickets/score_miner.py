@@ -87,11 +87,9 @@ class Miner(Scored):
     def choose(self) -> None:
         """Keep as many of the largest scores as the schedule wants now."""
         done = self.share_done() / self.cfg.reach_at
-        gone = round(cubic(done, first=0.0, last=self.cfg.sparsity) * self.size)
-        if gone == 0:
-            return
-        ranks = self.ranks()
-        kept = ranks > ranks.kthvalue(gone).values
+        count = self.size - round(cubic(done, first=0.0, last=self.cfg.sparsity) * self.size)
+        kept = torch.zeros_like(self.dropped_at, dtype=torch.bool)
+        kept[self.ranks().topk(count, sorted=False).indices] = True
         newly = ~kept & (self.dropped_at == self.steps)
         self.dropped_at[kept] = self.steps
         self.dropped_at[newly] = int(self.step)

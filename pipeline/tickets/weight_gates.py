@@ -45,14 +45,16 @@ def find_ticket(
     Raises:
         InputError: ``cfg.exclude`` does not fit; the training diverged.
     """
-    kind, first_score = GATES[cfg.gate]
+    kind, half_open = GATES[cfg.gate]
     gated = kind(
         network,
         cfg.exclude,
         sparsity=cfg.sparsity,
         reach_at=cfg.reach_at,
         heat=cfg.noise,
-        first_score=first_score,
+        # With less noise most gates' probabilities have no slope, and steering cannot move them.
+        cool_from=min(cfg.reach_at, 0.99),
+        half_open=half_open,
         frozen=cfg.frozen,
         steps=cfg.train.epochs * steps_per_epoch(data.train, cfg.train),
         seed=seed,
@@ -74,7 +76,7 @@ def find_ticket(
 class Stg(Steered):
     """Scores are μ, heat is σ."""
 
-    def gates(self) -> Tensor:
+    def all_gates(self) -> Tensor:
         means: Tensor = self.scores
         if self.training:
             means = means + self.heat_now() * torch.randn_like(means)
@@ -88,7 +90,7 @@ class Stg(Steered):
 class HardConcrete(Steered):
     """Scores are log α, heat is β."""
 
-    def gates(self) -> Tensor:
+    def all_gates(self) -> Tensor:
         logits: Tensor = self.scores
         if self.training:
             noise = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
