@@ -7,18 +7,12 @@ in common (the dense network of a seed), is done once. A point whose line is the
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
-import multiprocessing
-import os
 import platform
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +24,12 @@ from device_runner.errors import InputError
 from device_runner.machine import describe_machine
 from pipeline.experiment_file import Experiment, Point
 from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.processes import Failed, outcomes
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Levels
 from pipeline.recipe_data import load_recipe_data
 from pipeline.results_file import Circumstances, Line, append_line, read_lines
-from pipeline.store import Store, locked
+from pipeline.store import Store, code_digest, locked
 from pipeline.train import evaluate
 
 THREADS = 1  # of one run: results depend on it, and two runs use two cores better than one does
@@ -42,11 +37,12 @@ THREADS = 1  # of one run: results depend on it, and two runs use two cores bett
 
 @dataclass(frozen=True)
 class Places:
-    """The folders that a run needs."""
+    """Where a run finds what it needs."""
 
     experiment: Path  # where relative paths of the experiment start
     data: Path
     store: Path
+    code: str  # digest of the program when the experiment began
 
 
 def run_experiment(
@@ -75,7 +71,7 @@ def run_experiment(
         InputError: ``out`` cannot be written to, or holds something else than results.
     """
     file = out / f"{experiment.name}.jsonl"
-    places = Places(folder, data_folder, out / ".stages")
+    places = Places(folder, data_folder, out / ".stages", _code())
     make_folder(places.store)
     with locked(places.store / f"{experiment.name}.lock"):
         done = {_key(line) for line in read_lines(file)} if file.exists() else set()
@@ -84,19 +80,20 @@ def run_experiment(
             f"{experiment.name}: {len(points)} runs of {len(experiment.points)} to do, "
             f"lines go to {file}"
         )
+        work = functools.partial(_alone, experiment=experiment.name, places=places)
         failed = 0
         start = time.monotonic()
         with (
             progress.task(experiment.name, len(points)) as advance,
-            contextlib.closing(_outcomes(experiment.name, points, places, jobs=jobs)) as outcomes,
+            contextlib.closing(outcomes(work, points, jobs=jobs, preload=__name__)) as ended,
         ):
-            for number, (point, outcome) in enumerate(outcomes, start=1):
-                if isinstance(outcome, Line):
+            for number, (point, outcome) in enumerate(ended, start=1):
+                if isinstance(outcome, Failed):
+                    failed += 1
+                    told = f"FAILED: {outcome.reason}"
+                else:
                     append_line(file, outcome)
                     told = f"{outcome.test_top1:.2%} on test, {outcome.run.seconds:.0f} s"
-                else:
-                    failed += 1
-                    told = f"FAILED: {outcome}"
                 left = (time.monotonic() - start) / number * (len(points) - number)
                 progress.say(
                     f"[{number}/{len(points)}] {point}: {told}; about {_minutes(left)} left"
@@ -188,73 +185,22 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-# --- processes
+def _alone(point: Point, *, experiment: str, places: Places) -> Line:
+    """`run_point` in a process of its own.
 
-Outcome = Line | str
-"""A line, or why there is none."""
-
-
-def _outcomes(
-    experiment: str, points: Sequence[Point], places: Places, *, jobs: int
-) -> Generator[tuple[Point, Outcome], None, None]:
-    """Run ``points`` in processes of their own, ``jobs`` at a time; what ends first comes first.
-
-    A run that is killed, for memory or by hand, takes no other run along.
+    Raises:
+        InputError: as `run_point`; or the program is no longer what it was.
     """
-    # A server that has imported torch forks each process: starting one takes milliseconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    waiting = list(points)
-    running: dict[Connection, tuple[Point, ForkServerProcess]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                point = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=_run_and_tell, args=(theirs, point, experiment, places), daemon=True
-                )
-                process.start()
-                theirs.close()
-                running[ours] = point, process
-            for connection in wait(list(running)):
-                assert isinstance(connection, Connection)
-                point, process = running.pop(connection)
-                yield point, _outcome_of(connection, process)
-    finally:
-        for _, process in running.values():
-            process.terminate()
-
-
-def _outcome_of(connection: Connection, process: ForkServerProcess) -> Outcome:
-    with connection:
-        try:
-            outcome: Outcome = connection.recv()
-        except EOFError:
-            process.join()
-            return f"its process ended with exit code {process.exitcode} (out of memory?)"
-    process.join()
-    return outcome
-
-
-def _run_and_tell(telling: Connection, point: Point, experiment: str, places: Places) -> None:
-    """The whole life of a process: run a point and send its outcome."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # What was loaded when the experiment began would be stored under the key of what is on the
+    # disk now.
+    if _code() != places.code:
+        raise InputError(
+            "the program was changed while the experiment ran: start it again, from a copy of the "
+            "program if you go on working on it"
+        )
     torch.set_num_threads(THREADS)
-    try:
-        outcome: Outcome = run_point(point, experiment=experiment, places=places)
-    except InputError as error:
-        outcome = str(error)
-    except Exception as error:
-        traceback.print_exc()
-        outcome = f"{type(error).__name__}: {error}"
-    telling.send(outcome)
+    return run_point(point, experiment=experiment, places=places)
 
 
-def _die_with_parent() -> None:
-    """A parent that was killed cannot end its children."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _code() -> str:
+    return code_digest((__name__,), __name__)

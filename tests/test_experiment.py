@@ -238,6 +238,17 @@ def test_a_failed_run_is_told_and_stops_no_other(tmp_path: Path) -> None:
     assert "1 runs of 4 to do" in carry_out(experiment, tmp_path)[1][0]
 
 
+def test_a_program_that_changes_while_it_runs_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.experiment._code", lambda: "an older program")
+    failed, said = carry_out(read_experiment(written(tmp_path, seeds=[1])), tmp_path)
+    assert failed == 3
+    assert all("FAILED: the program was changed while" in line for line in said[1:])
+    assert not list((tmp_path / ".stages").glob("train-*"))
+    assert not (tmp_path / "tiny.jsonl").exists()
+
+
 def command(folder: Path, *, jobs: int) -> list[str]:
     return [
         *(sys.executable, "-m", "pipeline", "experiment", str(folder / "tiny.yaml")),
