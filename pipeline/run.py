@@ -10,23 +10,20 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import models
 from device_runner import __version__
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
 from device_runner.report import Report, read_report
 from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
 from pipeline.bundle import write_bundle, zip_bundle
-from pipeline.data import Dataset, load_dataset
 from pipeline.devices.local import measure
 from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
+from pipeline.recipe_data import load_recipe_data
 from pipeline.store import RECORD, Store, locked
 from pipeline.summary import Summary, summarize
 
@@ -53,9 +50,7 @@ def run(
     Raises:
         InputError: something that was given cannot be used.
     """
-    data = load_dataset(recipe.data, seed=recipe.seed, folder=data_folder)
-    data = _with_pixels_of_the_weights(data, recipe)
-    _check_fit(recipe, data)
+    data = load_recipe_data(recipe, folder=data_folder)
     job = Job(recipe, data, Store(out / ".stages"), progress)
 
     make_folder(out)
@@ -80,43 +75,6 @@ def run(
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
         _swap(scratch, out / recipe.name)
     return summary
-
-
-def _with_pixels_of_the_weights(data: Dataset, recipe: Recipe) -> Dataset:
-    """Imported weights expect the pixels that they were trained with."""
-    mean, std = recipe.model.pixel_mean, recipe.model.pixel_std
-    if mean is None and std is None:
-        return data
-    channels = data.test.inputs.shape[-1]
-    if mean is None or std is None or {len(mean), len(std)} != {channels} or min(std) <= 0:
-        raise InputError(
-            f"model.pixel_mean and model.pixel_std: give both, {channels} numbers each (one per "
-            f"channel of {data.name}, in 0..255), std above 0; not {mean} and {std}"
-        )
-    return replace(data, preprocessing=({"op": "normalize", "mean": list(mean), "std": list(std)},))
-
-
-def _check_fit(recipe: Recipe, data: Dataset) -> None:
-    """Network and data must agree before anything long begins."""
-    arch, args = recipe.model.arch, recipe.model.args
-    try:
-        takes, gives = models.input_shape(arch, args), models.num_classes(arch, args)
-    except ValueError as error:
-        raise InputError(f"model: {error}") from None
-    if takes != data.input_shape:
-        raise InputError(
-            f"model: {arch} takes inputs of {_by(takes)} (channels x height x width), but "
-            f"{data.name} has {_by(data.input_shape)}; choose another arch, or set args.in_channels"
-        )
-    if gives != len(data.labels):
-        raise InputError(
-            f"model: {arch} has {gives} outputs, but {data.name} has {len(data.labels)} classes; "
-            f"set model.args.num_classes"
-        )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from models.network import Network, Removed
 from pipeline.channels import ChannelGroup, find_groups, trace
-from pipeline.tickets.mask import Mask, row_tensors
+from pipeline.mask import Mask, row_tensors
 
 
 def slim(network: Network, mask: Mask) -> Network:

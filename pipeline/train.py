@@ -22,6 +22,7 @@ from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
 from pipeline.augment import Draw, draw
 from pipeline.data import Split
+from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig
 from pipeline.training_state import TrainingState
@@ -39,6 +40,9 @@ def train(
     seed: int,
     loss: Loss | None = None,
     adam_lr: Mapping[str, float] | None = None,
+    mask: Mask | None = None,
+    epochs: range | None = None,
+    after_epoch: Callable[[], bool] | None = None,
     resume: Path | None = None,
     progress: Progress = QUIET,
     title: str = "train",
@@ -57,6 +61,10 @@ def train(
         loss: None is cross-entropy with the label smoothing of ``cfg``.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
             this constant rate, beside the optimizer of ``cfg``.
+        mask: weights that are, and stay, exactly zero.
+        epochs: which epochs of ``cfg.epochs`` this run does, as the schedule counts them; None
+            is all of them.
+        after_epoch: called when an epoch is done and before its state is kept; True ends the run.
         resume: a state file, replaced after each epoch; a run that finds it goes on from there
             and ends in the same bits as an undisturbed one.
         progress: shows loss and accuracy on the training examples.
@@ -69,31 +77,39 @@ def train(
     fabric = Fabric(devices=os.environ.get("LT_DEVICES", 1))
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizers = _optimizers(module, cfg, adam_lr or {})
+    scheduled, apart = _optimizers(module, cfg, adam_lr or {})
+    optimizers = [optimizer for optimizer in (scheduled, apart) if optimizer is not None]
     wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers)
+    gone = {
+        module.get_parameter(name): fabric.to_device(~kept)
+        for name, kept in (mask.tensors if mask else {}).items()
+    }
 
     # The images stay uint8 and move to the device once.
     inputs = fabric.to_device(torch.from_numpy(split.inputs))
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
-    state = TrainingState(resume, _run_name(cfg, seed, split), module, optimizers)
-    first_epoch = state.load()
+    span = epochs or range(cfg.epochs)
+    run = _run_name(cfg, seed, split, span, mask)
+    state = TrainingState(resume, run, module, optimizers)
+    first_epoch = state.load() or span.start
+    _zero(gone, optimizers)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
         torch.backends.cudnn.flags(deterministic=True, benchmark=False),
-        progress.task(title, total=cfg.epochs * steps) as advance,
+        progress.task(title, total=len(span) * steps) as advance,
     ):
-        advance(first_epoch * steps, "")
-        for epoch in range(first_epoch, cfg.epochs):
+        advance((first_epoch - span.start) * steps, "")
+        for epoch in range(first_epoch, span.stop):
             # All randomness comes from (seed, epoch), so that no generator needs to be saved.
             torch.manual_seed(_derived_seed(seed, epoch, fabric.global_rank))
             plan = draw(cfg.augment, len(split), seed=_derived_seed(seed, epoch, 0))
             correct, total_loss = 0.0, 0.0
             for step in range(steps):
                 rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
-                for group in optimizers[0].param_groups:
+                for group in scheduled.param_groups if scheduled else ():
                     group["lr"] = cfg.lr * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
@@ -111,13 +127,17 @@ def train(
                 fabric.backward(value)
                 for optimizer in wrapped_optimizers:
                     optimizer.step()
+                _zero(gone, optimizers)
                 total_loss += number
                 correct += (outputs.argmax(1) == targets).float().mean().item()
                 done = step + 1
                 advance(1, f"loss {total_loss / done:.3f}, accuracy {correct / done:.1%}")
+            ended = after_epoch is not None and after_epoch()
             if fabric.is_global_zero:
-                state.save(epoch + 1)
+                state.save(span.stop if ended else epoch + 1)
             fabric.barrier()
+            if ended:
+                break
     module.cpu().eval()
 
 
@@ -191,9 +211,22 @@ def _batch(
     return part.apply(inputs[part.order]), labels[part.order]
 
 
+@torch.no_grad()
+def _zero(gone: Mapping[nn.Parameter, Tensor], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Zero the weights that are gone, and what the optimizers remember of them."""
+    for parameter, where in gone.items():
+        parameter.masked_fill_(where, 0)
+        for optimizer in optimizers:
+            if parameter in optimizer.state:
+                for value in optimizer.state[parameter].values():
+                    if isinstance(value, Tensor) and value.shape == where.shape:
+                        value.masked_fill_(where, 0)
+
+
 def _optimizers(
     module: nn.Module, cfg: TrainConfig, adam_lr: Mapping[str, float]
-) -> list[torch.optim.Optimizer]:
+) -> tuple[torch.optim.Optimizer | None, torch.optim.Optimizer | None]:
+    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train."""
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     apart = {name: parameters.pop(name) for name in adam_lr}
     groups: list[dict[str, Any]] = [
@@ -202,8 +235,12 @@ def _optimizers(
         {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
+    adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
+    if not groups:
+        return None, adam
     if cfg.optimizer == "sgd":
-        first: torch.optim.Optimizer = torch.optim.SGD(
+        main: torch.optim.Optimizer = torch.optim.SGD(
             groups,
             lr=cfg.lr,
             momentum=cfg.momentum,
@@ -211,11 +248,8 @@ def _optimizers(
             nesterov=cfg.momentum > 0,
         )
     else:
-        first = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    if not apart:
-        return [first]
-    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
-    return [first, torch.optim.Adam(own)]
+        main = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    return main, adam
 
 
 def _derived_seed(*numbers: int) -> int:
@@ -223,6 +257,7 @@ def _derived_seed(*numbers: int) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def _run_name(cfg: TrainConfig, seed: int, split: Split) -> str:
+def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:
     """What must be the same for a run to go on from a state file."""
-    return f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples"
+    name = f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples, epochs {span}"
+    return f"{name}, mask {mask.digest}" if mask else name

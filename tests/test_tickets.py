@@ -16,12 +16,12 @@ from models.network import Network
 from pipeline.channels import find_groups
 from pipeline.cost import count
 from pipeline.data import load_dataset
+from pipeline.mask import Mask, channel_mask
 from pipeline.recipe import Budget, DataConfig, StochasticGates, TrainConfig
 from pipeline.slim import slim
 from pipeline.tickets import TICKETS, Ticket
 from pipeline.tickets.expected_cost import expected_macs
 from pipeline.tickets.gated import Gated
-from pipeline.tickets.mask import Mask, channel_mask
 from pipeline.tickets.selection import select_channels
 from pipeline.train import evaluate, train
 

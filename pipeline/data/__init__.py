@@ -15,6 +15,7 @@ from device_runner.errors import InputError
 from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from pipeline.data.digits import load_digits
 from pipeline.data.examples import Collection, Dataset, Split
+from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
 from pipeline.progress import Progress
 from pipeline.recipe import DataConfig
 
@@ -134,5 +135,6 @@ def _source(name: str) -> Source:
 
 DATASETS: dict[str, Source] = {
     "digits": Source(load_digits, None),
+    "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
 }

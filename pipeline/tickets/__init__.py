@@ -1,10 +1,39 @@
-"""Ways of finding a ticket: one file each, and one line here."""
+"""Ways of finding a ticket: one file each, and one line here. docs/tickets.md explains them."""
 
 from __future__ import annotations
 
-from pipeline.tickets.mask import Mask, Ticket
-from pipeline.tickets.stochastic_gates import find_ticket
+from collections.abc import Callable
+
+from pipeline.mask import Mask
+from pipeline.tickets import (
+    channel_magnitude,
+    channel_penalty,
+    continuous_sparsification,
+    edge_popup,
+    magnitude,
+    random_mask,
+    reinit,
+    rewinding,
+    score_miner,
+    stochastic_gates,
+    weight_gates,
+    weight_penalty,
+)
+from pipeline.tickets.ticket import Ticket
 
 __all__ = ["TICKETS", "Mask", "Ticket"]
 
-TICKETS = {"stochastic_gates": find_ticket}
+TICKETS: dict[str, Callable[..., Ticket]] = {
+    "stochastic_gates": stochastic_gates.find_ticket,
+    "channel_magnitude": channel_magnitude.find_ticket,
+    "channel_penalty": channel_penalty.find_ticket,
+    "magnitude": magnitude.find_ticket,
+    "weight_penalty": weight_penalty.find_ticket,
+    "rewinding": rewinding.find_ticket,
+    "random_mask": random_mask.find_ticket,
+    "reinit": reinit.find_ticket,
+    "edge_popup": edge_popup.find_ticket,
+    "score_miner": score_miner.find_ticket,
+    "continuous_sparsification": continuous_sparsification.find_ticket,
+    "weight_gates": weight_gates.find_ticket,
+}

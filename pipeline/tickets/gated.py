@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pipeline.channels import ChannelGroup
+from pipeline.mask import row_tensors
 from pipeline.recipe import StochasticGates
 from pipeline.tickets.expected_cost import ExpectedCost
-from pipeline.tickets.mask import row_tensors
+from pipeline.tickets.steering import pull_down
 
 FIRST_MEAN = 0.5  # μ at the start, as in the paper
 STIFFNESS = 20.0  # of the augmented Lagrangian, for costs in shares of the dense cost
-# How fast the price of being above the target moves. The textbook raises it by STIFFNESS × excess
-# after each whole minimisation; here that comes after every step, and as much would overshoot.
 PRICE_STEP = 0.2
 
 
@@ -114,10 +113,7 @@ class Gated(nn.Module):
     def steering(self) -> Tensor:
         """The term of the loss that pulls the expected cost below its target.
 
-        It is the augmented Lagrangian of an inequality (Nocedal and Wright, "Numerical
-        Optimization", 17.4), and every call adjusts the price of being above the target.
+        Every call adjusts the price of being above the target.
         """
         excess = self.expected_share() - self.target_share()
-        price = self.price.clone()
-        self.price.copy_(torch.relu(price + PRICE_STEP * excess.detach()))
-        return (torch.relu(price + STIFFNESS * excess) ** 2 - price**2) / (2 * STIFFNESS)
+        return pull_down(self.price, excess, stiffness=STIFFNESS, price_step=PRICE_STEP)

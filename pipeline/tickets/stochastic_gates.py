@@ -18,12 +18,13 @@ from device_runner.errors import InputError
 from models.network import Network
 from pipeline.channels import find_groups
 from pipeline.data import Dataset
+from pipeline.mask import channel_mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import StochasticGates
 from pipeline.tickets.expected_cost import EXPECTED
 from pipeline.tickets.gated import Gated
-from pipeline.tickets.mask import Ticket, channel_mask
 from pipeline.tickets.selection import select_channels
+from pipeline.tickets.ticket import Ticket
 from pipeline.train import cross_entropy, evaluate, steps_per_epoch, train
 
 

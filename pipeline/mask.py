@@ -1,11 +1,12 @@
-"""Masks and tickets as values."""
+"""Masks as values."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,25 @@ class Mask:
         for name, tensor in self.tensors.items():
             if tensor.dtype != torch.bool:
                 raise ValueError(f"mask of {name} is {tensor.dtype}, not bool")
+
+    @classmethod
+    def of_zeros(cls, network: Network, names: Iterable[str]) -> Mask:
+        """The mask that keeps what is not zero in the named tensors."""
+        return cls({name: network.weights[name] != 0 for name in names})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of what this mask says."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(np.packbits(tensor.numpy()).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def densities(self) -> dict[str, float]:
+        """Tensor name -> kept share of its weights."""
+        return {name: tensor.double().mean().item() for name, tensor in self.tensors.items()}
 
     @property
     def density(self) -> float:
@@ -56,17 +76,8 @@ class Mask:
             if name not in weights or weights[name].shape != kept.shape:
                 found = list(weights[name].shape) if name in weights else "absent"
                 raise ValueError(f"mask of {name} is {list(kept.shape)}, the tensor {found}")
-            weights[name] = weights[name] * kept
+            weights[name] = weights[name].where(kept, 0)  # a product would give zeros a sign
         return replace(network, weights=weights)
-
-
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """A mask, the weights to start from, and what its finding was like (JSON values)."""
-
-    mask: Mask
-    start: Network
-    log: Mapping[str, Any] = field(default_factory=dict)
 
 
 def channel_mask(module: nn.Module, groups: Iterable[ChannelGroup], kept: Iterable[Tensor]) -> Mask:

@@ -1,0 +1,87 @@
+"""What a recipe may say.
+
+A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe` or raises
+`InputError` with the place, the value and what is allowed there. Nothing here computes anything.
+"""
+
+from pipeline.recipe.methods import (
+    PASSES,
+    TICKET_METHODS,
+    Budget,
+    ChannelMagnitude,
+    ChannelPenalty,
+    ChannelTicket,
+    ContinuousSparsification,
+    Control,
+    EdgePopup,
+    Finetune,
+    Levels,
+    Magnitude,
+    Pass,
+    Ptq,
+    RandomMask,
+    Reinit,
+    Rewinding,
+    ScoreMiner,
+    StochasticGates,
+    WeightGates,
+    WeightPenalty,
+    WeightTicket,
+)
+from pipeline.recipe.parts import (
+    BenchConfig,
+    BundleConfig,
+    Config,
+    Count,
+    DataConfig,
+    ModelConfig,
+    Share,
+    TrainConfig,
+)
+from pipeline.recipe.reading import (
+    AnyConfig,
+    check,
+    read_document,
+    read_recipe,
+)
+from pipeline.recipe.recipe import (
+    Recipe,
+)
+
+__all__ = [
+    "PASSES",
+    "TICKET_METHODS",
+    "AnyConfig",
+    "BenchConfig",
+    "Budget",
+    "BundleConfig",
+    "ChannelMagnitude",
+    "ChannelPenalty",
+    "ChannelTicket",
+    "Config",
+    "ContinuousSparsification",
+    "Control",
+    "Count",
+    "DataConfig",
+    "EdgePopup",
+    "Finetune",
+    "Levels",
+    "Magnitude",
+    "ModelConfig",
+    "Pass",
+    "Ptq",
+    "RandomMask",
+    "Recipe",
+    "Reinit",
+    "Rewinding",
+    "ScoreMiner",
+    "Share",
+    "StochasticGates",
+    "TrainConfig",
+    "WeightGates",
+    "WeightPenalty",
+    "WeightTicket",
+    "check",
+    "read_document",
+    "read_recipe",
+]

@@ -1,0 +1,62 @@
+"""A whole recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, WeightTicket
+from pipeline.recipe.parts import (
+    BenchConfig,
+    BundleConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+)
+
+
+class Recipe(Config):
+    """A whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: DataConfig
+    model: ModelConfig
+    # None with model.weights, or when the first pass starts from a random network.
+    train: TrainConfig | None = None
+    compress: tuple[Pass, ...]
+    bundle: BundleConfig = BundleConfig()
+    bench: BenchConfig = BenchConfig()
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> Recipe:
+        if self.train is not None and self.model.weights is not None:
+            raise ValueError("give either train (train the network) or model.weights (import it)")
+        first = self.compress[0] if self.compress else None
+        random_start = isinstance(first, WeightTicket) and first.starts_at_random
+        if self.train is None and self.model.weights is None and not random_start:
+            raise ValueError(
+                "give either train (train the network) or model.weights (import it); only passes "
+                "that search or train by themselves can start from a random network"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_in_int8(self) -> Recipe:
+        quantising = [i for i, step in enumerate(self.compress) if isinstance(step, Ptq)]
+        if quantising != [len(self.compress) - 1]:
+            raise ValueError("compress must end with its only `method: ptq`")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_before_weights(self) -> Recipe:
+        weights = [i for i, step in enumerate(self.compress) if isinstance(step, WeightTicket)]
+        for i, step in enumerate(self.compress):
+            if isinstance(step, ChannelTicket) and weights and weights[0] < i:
+                raise ValueError(
+                    f"compress: {step.method} removes channels, {self.compress[weights[0]].method} "
+                    "before it single weights; put the one that removes channels first"
+                )
+        return self

@@ -1,0 +1,73 @@
+"""Continuous sparsification: Savarese et al., "Winning the Lottery with Continuous
+Sparsification", 2020.
+
+Every weight is multiplied by sigmoid(β·s) of its score s. β rises geometrically, so that the
+gates end at 0 and 1 by themselves. The authors penalise the sum of the gates by a constant; here
+its price follows a schedule to the wanted sparsity, as for the other gates.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.network import Network
+from pipeline.data import Dataset
+from pipeline.progress import QUIET, Progress
+from pipeline.recipe import ContinuousSparsification
+from pipeline.tickets.steered import Steered
+from pipeline.tickets.strong import search
+from pipeline.tickets.ticket import Ticket
+from pipeline.train import steps_per_epoch
+
+
+def find_ticket(
+    network: Network,
+    data: Dataset,
+    cfg: ContinuousSparsification,
+    *,
+    seed: int,
+    resume: Path | None = None,
+    progress: Progress = QUIET,
+) -> Ticket:
+    """A ticket of the largest scores; strong unless ``cfg.frozen`` is false.
+
+    Raises:
+        InputError: ``cfg.exclude`` does not fit; the training diverged.
+    """
+    gated = Sigmoid(
+        network,
+        cfg.exclude,
+        sparsity=cfg.sparsity,
+        reach_at=cfg.reach_at,
+        heat=cfg.temperature,
+        cool_from=0.0,
+        half_open=0.0,
+        frozen=cfg.frozen,
+        steps=cfg.train.epochs * steps_per_epoch(data.train, cfg.train),
+        seed=seed,
+    )
+    return search(
+        gated,
+        network,
+        data,
+        cfg.train,
+        sparsity=cfg.sparsity,
+        scope="global",
+        adam_lr={"scores": cfg.gate_lr},
+        seed=seed,
+        resume=resume,
+        progress=progress,
+    )
+
+
+class Sigmoid(Steered):
+    """Gates sigmoid(β·s), in training and in evaluation."""
+
+    def all_gates(self) -> Tensor:
+        return torch.sigmoid(self.heat_now() * self.scores)
+
+    def density(self) -> Tensor:
+        return self.all_gates().mean()

@@ -1,0 +1,95 @@
+"""A global, gradual score miner, after Sreenivasan et al., "Rare Gems", 2022 (Gem-Miner).
+
+Every frozen weight has a score. The forward pass keeps the largest scores of the whole network;
+how many falls along a cubic to the wanted number, and a weight that was dropped for long is
+frozen out: it gets no gradient and cannot come back. Unlike edge-popup it finds by itself how
+sparse each layer should be, and no layer has to start with hardly any weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.network import Network
+from pipeline.data import Dataset
+from pipeline.progress import QUIET, Progress
+from pipeline.recipe import ScoreMiner
+from pipeline.tickets.edge_popup import straight_through
+from pipeline.tickets.prunable import cubic
+from pipeline.tickets.strong import Scored, search
+from pipeline.tickets.ticket import Ticket
+from pipeline.train import steps_per_epoch
+
+EVERY = 10  # steps from one choice of the kept weights to the next
+
+
+def find_ticket(
+    network: Network,
+    data: Dataset,
+    cfg: ScoreMiner,
+    *,
+    seed: int,
+    resume: Path | None = None,
+    progress: Progress = QUIET,
+) -> Ticket:
+    """A strong ticket: weights of ``network``, untouched, the best of all layers together.
+
+    Raises:
+        InputError: ``cfg.exclude`` does not fit; the training diverged.
+    """
+    steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)
+    scored = Miner(network, cfg, steps=steps, seed=seed)
+    return search(
+        scored,
+        network,
+        data,
+        cfg.train,
+        sparsity=cfg.sparsity,
+        scope="global",
+        adam_lr={},
+        seed=seed,
+        resume=resume,
+        progress=progress,
+    )
+
+
+class Miner(Scored):
+    """Gates of 1 for the largest scores, of 0 for the others."""
+
+    def __init__(self, network: Network, cfg: ScoreMiner, *, steps: int, seed: int) -> None:
+        super().__init__(network, cfg.exclude, steps=steps, frozen=True)
+        self.cfg = cfg
+        generator = torch.Generator().manual_seed(seed)
+        self.scores = nn.Parameter(torch.rand(self.size, generator=generator))
+        self.dropped_at: Tensor  # step at which each weight was dropped; the last: it is kept
+        self.register_buffer("dropped_at", torch.full((self.size,), steps, dtype=torch.int32))
+
+    def ranks(self) -> Tensor:
+        """Scores; those that are frozen out come last."""
+        return self.scores.detach().masked_fill(self.frozen_out(), -torch.inf)
+
+    def frozen_out(self) -> Tensor:
+        """Which weights were dropped too long ago to come back: bool [size]."""
+        return int(self.step) - self.dropped_at > self.cfg.freeze_after * self.steps
+
+    def gates(self) -> Tensor:
+        if self.training and int(self.step) % EVERY == 0:
+            self.choose()
+        hard = self.dropped_at == self.steps
+        if not self.training:
+            return hard.float()
+        return straight_through(hard, self.scores.masked_fill(self.frozen_out(), 0))
+
+    @torch.no_grad()
+    def choose(self) -> None:
+        """Keep as many of the largest scores as the schedule wants now."""
+        done = self.share_done() / self.cfg.reach_at
+        count = self.size - round(cubic(done, first=0.0, last=self.cfg.sparsity) * self.size)
+        kept = torch.zeros_like(self.dropped_at, dtype=torch.bool)
+        kept[self.ranks().topk(count, sorted=False).indices] = True
+        newly = ~kept & (self.dropped_at == self.steps)
+        self.dropped_at[kept] = self.steps
+        self.dropped_at[newly] = int(self.step)
