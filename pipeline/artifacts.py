@@ -53,7 +53,6 @@ class Artifacts:
 
     files: tuple[tuple[Artifact, bytes], ...]
     networks: Mapping[str, NetworkFacts]
-    reused: bool
 
 
 def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
@@ -134,7 +133,6 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     return Artifacts(
         tuple((a, (result.folder / Path(a.file).name).read_bytes()) for a in artifacts),
         {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
-        result.reused,
     )
 
 

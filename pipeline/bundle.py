@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runner.bundle import MANIFEST
 from device_runner.manifest import (
     SCHEMA_VERSION,
     Artifact,
@@ -25,8 +26,6 @@ from device_runner.manifest import (
     Samples,
     write_manifest,
 )
-
-MANIFEST = "manifest.json"
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
