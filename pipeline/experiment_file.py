@@ -84,9 +84,13 @@ class Point:
 
     @property
     def digest(self) -> str:
-        """32 hex digits of SHA-256: all that decides the result, but for the seed."""
+        """32 hex digits of SHA-256: all that decides the result, but for the seed.
+
+        Defaults are left out, so that a setting which is added later, off by default, does not
+        orphan the lines that are there. A default whose value changes must get a new name.
+        """
         decides = self.recipe.model_dump(
-            mode="json", include={"data", "model", "train", "compress"}
+            mode="json", include={"data", "model", "train", "compress"}, exclude_defaults=True
         )
         return hashlib.sha256(canonical_json(decides)).hexdigest()[:32]
 

@@ -74,7 +74,10 @@ def train(
         InputError: the loss is no longer a number; ``resume`` belongs to another run.
     """
     loss = loss or cross_entropy(cfg)
-    fabric = Fabric(devices=os.environ.get("LT_DEVICES", 1))
+    fabric = Fabric(
+        devices=os.environ.get("LT_DEVICES", 1),
+        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
+    )
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     scheduled, apart = _optimizers(module, cfg, adam_lr or {})

@@ -94,6 +94,32 @@ def test_an_interrupted_run_ends_in_the_same_bits(optimizer: str, tmp_path: Path
     assert [f.name for f in tmp_path.iterdir()] == ["state.pt"]
 
 
+def test_bfloat16_multiplies_and_float32_remembers() -> None:
+    seen = []
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        seen.append(outputs.dtype)
+        return nn.functional.cross_entropy(outputs, labels)
+
+    networks = []
+    for precision in ("fp32", "bf16"):
+        module = Network.fresh("digits_cnn", {"width": 4}, seed=0).module()
+        module.classifier.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+        cfg = CFG.model_copy(update={"precision": precision, "epochs": 1})
+        train(module, DATA.train, cfg, preprocessing=DATA.preprocessing, seed=7, loss=loss)
+        networks.append(module.state_dict())
+    half = len(seen) // 2
+    assert set(seen[:half]) == {torch.float32}
+    assert set(seen[half::2]) == {torch.bfloat16}  # the classifier
+    assert set(seen[half + 1 :: 2]) == {torch.float32}  # what the loss is given
+    exact, rounded = networks
+    for name, value in rounded.items():
+        assert value.dtype == exact[name].dtype, name
+        if value.is_floating_point():
+            torch.testing.assert_close(value, exact[name], rtol=0.2, atol=0.02)
+    assert any(not torch.equal(value, exact[name]) for name, value in rounded.items())
+
+
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     trained("lenet5", CFG.model_copy(update={"epochs": 1}), resume=tmp_path / "state.pt")
     with pytest.raises(InputError, match="belongs to another run"):
