@@ -13,8 +13,8 @@ from device_runner.manifest import TensorSpec
 from pipeline.convert.graph import Graph
 from pipeline.convert.onnx_file import write_onnx
 from pipeline.convert.read import read_graph
-from pipeline.convert.tflite_file import nhwc
-from pipeline.convert.tflite_operators import write_tflite
+from pipeline.convert.tflite_draft import nhwc
+from pipeline.convert.tflite_file import write_tflite
 
 __all__ = ["CONVERTERS", "Converted"]
 

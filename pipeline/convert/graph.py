@@ -9,6 +9,7 @@ What `read_graph` makes plain, so that no writer has to think of it:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
 
 LOWEST, HIGHEST = -128, 127
 
+# What an operator may clip its own output to; other bounds are an operator of their own.
+FUSIBLE = frozenset({(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0)})
+
 
 @dataclass(frozen=True)
 class Quantization:
@@ -36,6 +40,11 @@ class Quantization:
     def code(self, real: float) -> float:
         """The code of a real number before saturation; infinity stays infinite."""
         return float(np.rint(real / float(self.scale))) + self.zero_point
+
+    def bounds(self, clamp: tuple[float, float]) -> tuple[int, int]:
+        """The codes that stand for real bounds, within those that there are."""
+        low, high = (min(max(self.code(real), LOWEST), HIGHEST) for real in clamp)
+        return int(low), int(high)
 
 
 @dataclass(frozen=True)

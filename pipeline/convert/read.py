@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import (
+    FUSIBLE,
     OPSET,
     Constant,
     Graph,
@@ -20,10 +21,10 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
-from pipeline.convert.nodes import READERS, Draft, read_array, read_other
+from pipeline.convert.operators import KINDS, READERS, Draft, read_array, read_other
 
-TAKES_CLAMP = frozenset({"Conv", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"})
-KEEPS_SCALE = frozenset({"MaxPool", "Flatten", "Clip"})
+CLIPS = {name for name, kind in KINDS.items() if kind.clips}
+KEEPS_CODES = {name for name, kind in KINDS.items() if kind.keeps_codes}
 
 
 def read_graph(data: bytes) -> Graph:
@@ -114,7 +115,12 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
             op = replace(op, clamp=None)
         if op.kind == "AveragePool" and value.quantization:
             op, constants[f"{op.name}.weight"] = _average_as_convolution(op, value.shape[1])
-        settled.append(op)
+        if op.kind != "Clip" and op.clamp is not None and op.clamp not in FUSIBLE:
+            op, clip, free = _split_clamp(op, value)
+            values[free.name] = free
+            settled += [op, clip]
+        else:
+            settled.append(op)
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
@@ -131,10 +137,10 @@ def _value(
 ) -> Value:
     """The output of ``op``: either all values of a graph have a scale, or none."""
     first = values[op.inputs[0]].quantization
-    quantization = scales.get(op.output, first if op.kind in KEEPS_SCALE else None)
+    quantization = scales.get(op.output, first if op.kind in KEEPS_CODES else None)
     if (first is None) != (quantization is None):
         raise InputError(f"{op}: its input or output is not rounded; quantise the whole network")
-    if op.kind in KEEPS_SCALE and quantization != first:
+    if op.kind in KEEPS_CODES and quantization != first:
         raise InputError(f"{op} changes the scale, which it cannot; let its output keep it")
     return Value(op.output, shape, quantization)
 
@@ -149,7 +155,7 @@ def _fuse_clamps(draft: Draft, target: str) -> list[Operator]:
         if (
             op.kind == "Clip"
             and producer is not None
-            and producer.kind in TAKES_CLAMP
+            and producer.kind in CLIPS
             and producer.clamp is None
             and readers[producer.output] == 1
         ):
@@ -158,6 +164,13 @@ def _fuse_clamps(draft: Draft, target: str) -> list[Operator]:
         else:
             fused[op.output] = op
     return list(fused.values())
+
+
+def _split_clamp(op: Operator, value: Value) -> tuple[Operator, Operator, Value]:
+    """An operator that clips its output to unusual bounds, and a Clip behind it."""
+    free = replace(value, name=f"{op.name}.free")
+    clip = Operator(f"{op.name}.clip", "Clip", (free.name,), op.output, clamp=op.clamp)
+    return replace(op, output=free.name, clamp=None), clip, free
 
 
 def _average_as_convolution(op: Operator, channels: int) -> tuple[Operator, Constant]:

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import Operator
-from pipeline.convert.tflite_file import TfliteDraft
+from pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 Padding = schema.Padding

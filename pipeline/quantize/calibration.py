@@ -12,7 +12,13 @@ from torch import Tensor, fx, nn
 
 from device_runner.errors import InputError
 from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.placement import additions, layer_names, scale_owners
+from pipeline.quantize.placement import (
+    additions,
+    connected,
+    layer_names,
+    scale_owners,
+    shared_scales,
+)
 from pipeline.quantize.scales import ActivationScale, Scales, activation_scale, weight_scales
 from pipeline.recipe import Ptq
 
@@ -42,7 +48,9 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     assert cfg.ranges == "minmax"
     folded = fold_bn(module)
     owners = scale_owners(folded)
+    shared = shared_scales(folded, owners)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
+    ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
     layers = set(layer_names(folded))
@@ -59,8 +67,13 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
         least = float(np.float32(count / LARGEST_GAIN))
         if activations[owner.name].scale < least:
             activations[owner.name] = activation_scale(*ranges[owner.name], scale=least)
-    for group in _connected(additions(folded, owners)):
-        activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    for group in shared:
+        largest = max(activations[name].scale for name in group)
+        activations |= {n: activation_scale(*ranges[n], scale=largest) for n in group}
+    sums = additions(folded, owners)
+    for group in connected([*sums, *shared]):
+        if any(group & names for names in sums):
+            activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights)
 
 
@@ -75,6 +88,11 @@ def _observe(folded: fx.GraphModule, inputs: Iterable[Tensor], names: set[str]) 
     if not batches:
         raise InputError("the calibration set is empty; int8 ranges need at least one example")
     return observer.ranges
+
+
+def _union(spans: list[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*spans, strict=True)
+    return min(lows), max(highs)
 
 
 class _Observer(fx.Interpreter):
@@ -97,16 +115,6 @@ class _Observer(fx.Interpreter):
             before = self.ranges.get(n.name, (low, high))
             self.ranges[n.name] = min(low, before[0]), max(high, before[1])
         return result
-
-
-def _connected(sets: list[set[str]]) -> list[set[str]]:
-    """Unite all sets that share a name, directly or through others."""
-    united: list[set[str]] = []
-    for names in sets:
-        touching = [group for group in united if group & names]
-        united = [group for group in united if not group & names]
-        united.append(names.union(*touching))
-    return united
 
 
 def align(group: dict[str, ActivationScale], ranges: Ranges) -> dict[str, ActivationScale]:

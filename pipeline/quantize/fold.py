@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
-from pipeline.quantize.steps import CLAMPS, MAXIMA, Step, kind
+from pipeline.quantize.steps import MAXIMA, Role, Slot, Step, kind, role
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
@@ -65,7 +66,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             )
             made_node.target = made_node.name
             place[node], steps[made_node.name] = made_node, made
-            if kind(made) in CLAMPS and _is_chain([*tensors[0].all_input_nodes, *tensors]):
+            if role(made) is Role.CLAMP and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)
 
     folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
@@ -87,20 +88,21 @@ def _name(node: fx.Node) -> str:
 
 
 def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn.Module]:
-    """The tensors that flow into ``node``, and the module to call with them."""
-    tensors = [a for a in node.args if isinstance(a, fx.Node)]
-    constants = node.args[len(tensors) :]
-    leads = all(a is t for a, t in zip(node.args, tensors, strict=False))
-    if node.op == "get_attr" or not leads or set(node.all_input_nodes) != set(tensors):
+    """The values that flow into ``node``, and the module to call with them."""
+    if node.op == "get_attr":
         raise InputError(
-            f"{node.name} ({node.target}) does not take its tensors as leading arguments; "
+            f"{node.name} ({node.target}) is a tensor of the network's own; "
             "write it with torch.nn modules"
         )
+    values = node.all_input_nodes
     if step is not None:
-        return tensors, copy.deepcopy(step)  # a module that is called twice becomes two steps
+        return values, copy.deepcopy(step)  # a module that is called twice becomes two steps
+    slots: dict[fx.Node, Any] = {value: Slot(i) for i, value in enumerate(values)}
+    args: Any = fx.map_arg(node.args, lambda n: slots[n])
+    kwargs: Any = fx.map_arg(dict(node.kwargs), lambda n: slots[n])
     target = node.target
     function = getattr(torch.Tensor, target) if isinstance(target, str) else target
-    return tensors, Step(function, constants, dict(node.kwargs))
+    return values, Step(function, args, kwargs)
 
 
 def _is_chain(nodes: list[fx.Node]) -> bool:

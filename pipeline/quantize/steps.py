@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 class Step(nn.Module):
     """A function of the traced graph as a module, so that it has a name that survives export.
 
-    Called with the tensors that flow in; the constants behind them are kept here.
+    Called with the values that flow in; where they go among the constants is kept here.
     """
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
+        """``args`` and ``kwargs`` hold a `Slot` for each value that flows, at any depth."""
         super().__init__()
         self.function, self.args, self.kwargs = function, args, kwargs
 
-    def forward(self, *tensors: Any) -> Any:
-        return self.function(*tensors, *self.args, **self.kwargs)
+    def forward(self, *values: Any) -> Any:
+        def fill(argument: Any) -> Any:
+            return values[argument.index] if isinstance(argument, Slot) else argument
+
+        args: Any = fx.node.map_aggregate(self.args, fill)
+        kwargs: Any = fx.node.map_aggregate(self.kwargs, fill)
+        return self.function(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands for input ``index`` of a `Step` among its constants."""
+
+    index: int
 
 
 def kind(module: nn.Module) -> Any:
@@ -30,44 +45,40 @@ def kind(module: nn.Module) -> Any:
     return module.function if isinstance(module, Step) else type(module)
 
 
-LAYERS: frozenset[Any] = frozenset({nn.Conv2d, nn.Linear})
-ADDITIONS: frozenset[Any] = frozenset({operator.add, operator.iadd, torch.add, Tensor.add})
-AVERAGES: frozenset[Any] = frozenset(
-    {
-        nn.AdaptiveAvgPool2d,
-        nn.AvgPool2d,
-        F.adaptive_avg_pool2d,
-        F.avg_pool2d,
-        torch.mean,
-        Tensor.mean,
-    }
-)
-CLAMPS: frozenset[Any] = frozenset(
-    {
-        nn.ReLU,
-        nn.ReLU6,
-        nn.Hardtanh,
-        F.relu,
-        F.relu6,
-        F.hardtanh,
-        torch.relu,
-        Tensor.relu,
-        Tensor.relu_,
-    }
-)
+class Role(Enum):
+    """How a kind of step is quantised."""
+
+    LAYER = "weights and bias are rounded, the output has a scale of its own"
+    SUM = "the scales of both inputs and of the output are aligned"
+    OWN = "the output has a scale of its own"
+    CLAMP = "the output has the scale of the input, or it shares one with the step before it"
+    SAME = "numbers of the input, unchanged: the scale of the input"
+    JOIN = "numbers of all inputs, unchanged: one scale for all of them"
+    SIZE = "no tensor but its shape; what is computed from shapes alone is no tensor either"
+
+
+def role(module: nn.Module) -> Role | None:
+    """How a step is quantised; None if that is not known."""
+    return ROLES.get(kind(module))
+
+
 MAXIMA: frozenset[Any] = frozenset({nn.MaxPool2d, F.max_pool2d, torch.max_pool2d})
-# Values that came in go out, so that their codes can stay. Sizes are here as well, because
-# reshaping reads them.
-REARRANGEMENTS: frozenset[Any] = MAXIMA | frozenset(
-    {
-        nn.Flatten,
-        torch.flatten,
-        torch.reshape,
-        Tensor.flatten,
-        Tensor.reshape,
-        Tensor.view,
-        Tensor.size,
-        getattr,
-        operator.getitem,
-    }
-)
+
+
+def _all(kinds: Iterable[Any], role: Role) -> dict[Any, Role]:
+    return dict.fromkeys(kinds, role)
+
+
+ROLES: dict[Any, Role] = {
+    **_all([nn.Conv2d, nn.Linear], Role.LAYER),
+    **_all([operator.add, operator.iadd, torch.add, Tensor.add], Role.SUM),
+    **_all([nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, nn.AvgPool2d, F.avg_pool2d], Role.OWN),
+    **_all([torch.mean, Tensor.mean], Role.OWN),
+    **_all([nn.ReLU, F.relu, torch.relu, Tensor.relu, Tensor.relu_], Role.CLAMP),
+    **_all([nn.ReLU6, F.relu6, nn.Hardtanh, F.hardtanh], Role.CLAMP),
+    **_all(MAXIMA, Role.SAME),
+    **_all([nn.Flatten, torch.flatten, Tensor.flatten], Role.SAME),
+    **_all([torch.reshape, Tensor.reshape, Tensor.view], Role.SAME),
+    operator.getitem: Role.SAME,
+    **_all([Tensor.size, getattr], Role.SIZE),
+}
