@@ -15,6 +15,7 @@ from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.placement import (
     additions,
     connected,
+    integer_steps,
     layer_names,
     scale_owners,
     shared_scales,
@@ -54,14 +55,13 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
     layers = set(layer_names(folded))
-    for node, owner in owners.items():
-        if node.op == "placeholder":
-            continue
+    for node in integer_steps(folded, owners):
+        owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
         count = activations[owners[node.all_input_nodes[0]].name].scale
         if node.name in layers:
             layer = folded.get_submodule(node.name)
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)
             weights[node.name] = weight_scales(layer.weight, layer.bias, input_scale=count)
             count *= max(weights[node.name])
         least = float(np.float32(count / LARGEST_GAIN))
