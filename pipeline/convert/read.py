@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from device_runner.errors import InputError
+from pipeline.convert.domains import separate_domains
 from pipeline.convert.graph import (
     FUSIBLE,
     OPSET,
@@ -21,6 +22,8 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
+from pipeline.convert.lift import lift_1d
+from pipeline.convert.linear_bias import fuse_biases
 from pipeline.convert.operators import KINDS, READERS, Draft, read_array, read_other
 
 CLIPS = {name for name, kind in KINDS.items() if kind.clips}
@@ -91,6 +94,7 @@ def _only(names: Sequence[str], what: str) -> str:
 
 
 def _finish(draft: Draft, source: str, target: str) -> Graph:
+    draft.operators = fuse_biases(draft, [target, *draft.scales])
     operators = _fuse_clamps(draft, target)
     for reader, name in [(op, n) for op in operators for n in op.inputs] + [("output", target)]:
         if name in draft.scales:
@@ -109,7 +113,7 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     settled = []
     for raw in operators:
         op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        value = values[op.output] = _value(op, values, shapes[op.output], scales)
+        value = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
         fused = op.clamp if op.kind != "Clip" else None
         if fused and value.quantization and is_redundant(fused, value.quantization):
             op = replace(op, clamp=None)
@@ -124,9 +128,9 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
-    return Graph(
-        source, target, tuple(settled), values, {n: c for n, c in constants.items() if n in used}
-    )
+    used_constants = {n: c for n, c in constants.items() if n in used}
+    graph = Graph(source, target, tuple(settled), values, used_constants)
+    return separate_domains(lift_1d(graph))
 
 
 def _value(
@@ -134,14 +138,17 @@ def _value(
     values: dict[str, Value],
     shape: tuple[int, ...],
     scales: dict[str, Quantization],
+    constants: dict[str, Constant],
 ) -> Value:
-    """The output of ``op``: either all values of a graph have a scale, or none."""
-    first = values[op.inputs[0]].quantization
-    quantization = scales.get(op.output, first if op.kind in KEEPS_CODES else None)
-    if (first is None) != (quantization is None):
-        raise InputError(f"{op}: its input or output is not rounded; quantise the whole network")
-    if op.kind in KEEPS_CODES and quantization != first:
-        raise InputError(f"{op} changes the scale, which it cannot; let its output keep it")
+    """The output of ``op``, with a scale if it is rounded."""
+    sources = [values[name].quantization for name in op.inputs if name in values]
+    keeps = op.kind in KEEPS_CODES
+    quantization = scales.get(op.output, sources[0] if keeps else None)
+    coded = any(name in constants and constants[name].scale is not None for name in op.inputs)
+    if coded and None in (*sources, quantization):
+        raise InputError(f"{op} has int8 weights, but its input or output is not rounded")
+    if keeps and any(source != quantization for source in sources):
+        raise InputError(f"{op} changes the scale, which it cannot; let all its tensors share one")
     return Value(op.output, shape, quantization)
 
 

@@ -28,6 +28,8 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     keeps_codes: its output holds numbers of its inputs, so all of them share one scale and
         int8 codes pass unchanged.
+    real: it is computed in float32, also between rounded values (`pipeline.convert.domains`).
+    crosses: it turns codes into real numbers or back.
     as_tflite: the TFLite operators it becomes, for docs/operators.md.
     conditions: what is refused, for docs/operators.md.
     """
@@ -36,5 +38,7 @@ class Kind:
     onnx: OnnxWriter = plain
     clips: bool = False
     keeps_codes: bool = False
+    real: bool = False
+    crosses: bool = False
     as_tflite: str = ""
     conditions: str = ""

@@ -19,12 +19,8 @@ B = schema.BuiltinOperator
 
 def _read_reshape(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     shape, target = draft.shape(node.input[0]), draft.shapes[node.output[0]]
-    if target != (1, math.prod(shape)):
-        raise InputError(
-            f"{label} turns {list(shape)} into {list(target)}; "
-            f"only flattening to [1, {math.prod(shape)}] can be converted"
-        )
-    append(draft, node, "Flatten", (node.input[0],))
+    flat = target == (1, math.prod(shape))
+    append(draft, node, "Flatten" if flat else "Reshape", (node.input[0],))
 
 
 def flatten(draft: TfliteDraft, operator: Operator) -> None:
