@@ -35,7 +35,7 @@ def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:
         tensors = [n for n in node.all_input_nodes if n in owners]
         if what is Role.SIZE or not tensors:
             continue
-        if what is None or (what is Role.SUM and len(tensors) != 2):
+        if what is None or (what in {Role.SUM, Role.PRODUCT} and len(tensors) != 2):
             name = getattr(kind(step), "__name__", str(kind(step)))
             known = ", ".join(sorted({what.__name__ for what in ROLES}))
             raise InputError(f"{node.name} ({name}) cannot be quantised; known are {known}")
@@ -79,6 +79,16 @@ def connected(sets: Iterable[set[str]]) -> list[set[str]]:
 def layer_names(folded: fx.GraphModule) -> list[str]:
     """The convolution and linear layers, in order."""
     return [node.name for node in _steps(folded, Role.LAYER)]
+
+
+def product_names(folded: fx.GraphModule) -> list[str]:
+    """The products of two tensors, in order."""
+    return [node.name for node in _steps(folded, Role.PRODUCT)]
+
+
+def unit_names(folded: fx.GraphModule) -> list[str]:
+    """The steps whose output is in 0..1 whatever comes in, in order."""
+    return [node.name for node in _steps(folded, Role.UNIT)]
 
 
 def _steps(folded: fx.GraphModule, wanted: Role) -> list[fx.Node]:

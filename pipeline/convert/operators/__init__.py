@@ -5,7 +5,7 @@ A family is a module with two dictionaries; a new one is a module and a line in 
 
 from __future__ import annotations
 
-from pipeline.convert.operators import elementwise, layers, pools, rounding, shapes
+from pipeline.convert.operators import channels, elementwise, layers, pools, rounding, shapes
 from pipeline.convert.operators.kind import Kind, plain
 from pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
 
@@ -17,6 +17,7 @@ READERS: dict[str, Reader] = {  # by ONNX operator
     **pools.READERS,
     **elementwise.READERS,
     **shapes.READERS,
+    **channels.READERS,
 }
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`
@@ -24,4 +25,5 @@ KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **pools.KINDS,
     **elementwise.KINDS,
     **shapes.KINDS,
+    **channels.KINDS,
 }

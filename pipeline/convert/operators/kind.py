@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.convert.graph import Operator
+from pipeline.convert.graph import Constant, Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.tflite_draft import TfliteDraft
 
@@ -19,6 +19,10 @@ def plain(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: s
     draft.node(operator.kind, inputs, output, operator.attributes)
 
 
+Substitute = Callable[[Operator, Value], tuple[Operator, Mapping[str, Constant]]]
+"""Called with an operator and its first input -> another operator, and its constants."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of `Operator`.
@@ -28,13 +32,15 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     keeps_codes: its output holds numbers of its inputs, so all of them share one scale and
         int8 codes pass unchanged.
-    as_tflite: the TFLite operators it becomes, for docs/operators.md.
-    conditions: what is refused, for docs/operators.md.
+    any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
+    rounded: what stands for it in int8 files, where that is something else.
+    conditions: what docs/operators.md says about it.
     """
 
     tflite: TfliteWriter
     onnx: OnnxWriter = plain
     clips: bool = False
     keeps_codes: bool = False
-    as_tflite: str = ""
+    any_order: bool = False
+    rounded: Substitute | None = None
     conditions: str = ""

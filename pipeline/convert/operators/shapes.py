@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
 import onnx
-from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import Operator
+from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators.kind import Kind
 from pipeline.convert.operators.reading import Draft, Reader, append
 from pipeline.convert.tflite_draft import TfliteDraft
 
-B = schema.BuiltinOperator
-
 
 def _read_reshape(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     shape, target = draft.shape(node.input[0]), draft.shapes[node.output[0]]
-    if target != (1, math.prod(shape)):
-        raise InputError(
-            f"{label} turns {list(shape)} into {list(target)}; "
-            f"only flattening to [1, {math.prod(shape)}] can be converted"
-        )
-    append(draft, node, "Flatten", (node.input[0],))
+    kind = "Flatten" if target == (1, math.prod(shape)) else "Reshape"
+    append(draft, node, kind, (node.input[0],))
 
 
 def flatten(draft: TfliteDraft, operator: Operator) -> None:
@@ -35,14 +29,29 @@ def flatten(draft: TfliteDraft, operator: Operator) -> None:
         draft.flattened[operator.output] = draft.flattened[name]
     elif len(shape) == 4 and shape[2:] != (1, 1):
         draft.flattened[operator.output] = shape[1:]
-    source, output = draft.value(name), draft.value(operator.output)
-    target = np.array(draft.shape(output), np.int32)
-    options = schema.ReshapeOptionsT()
-    options.newShape = target
-    inputs = [source, draft.constant(f"{operator.output}.shape", target)]
-    draft.append(B.RESHAPE, inputs, output, options, version=1)
+    draft.reshape(draft.value(name), draft.value(operator.output))
 
 
 READERS: dict[str, Reader] = {"Flatten": _read_reshape, "Reshape": _read_reshape}
 
-KINDS: dict[str, Kind] = {"Flatten": Kind(flatten, keeps_codes=True)}
+
+def refuse_reshape(draft: TfliteDraft, operator: Operator) -> None:
+    """A Reshape that is part of nothing known (`fuse`)."""
+    values = draft.graph.values
+    before, after = values[operator.inputs[0]].shape, values[operator.output].shape
+    raise InputError(
+        f"{operator} turns {list(before)} into {list(after)}; only flattening to "
+        f"[1, {math.prod(before)}] and channel shuffles can be converted"
+    )
+
+
+def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
+    """Reshape to the shape of the output."""
+    shape = draft.graph.values[operator.output].shape
+    draft.node("Reshape", [*inputs, draft.integers(shape)], output)
+
+
+KINDS: dict[str, Kind] = {
+    "Flatten": Kind(flatten, keeps_codes=True, any_order=True, conditions="Reshape to [1, n]"),
+    "Reshape": Kind(refuse_reshape, write_reshape, keeps_codes=True),
+}
