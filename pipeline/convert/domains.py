@@ -8,10 +8,13 @@ needed as real numbers, QuantizeLinear behind each real result that is rounded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.convert.graph import Graph, Operator, Value
+from pipeline.convert.graph import Constant, Graph, Operator, Value
 from pipeline.convert.operators import KINDS
+
+LAYERS = frozenset({"Conv", "Gemm"})  # their weights decide
 
 
 def separate_domains(graph: Graph) -> Graph:
@@ -29,7 +32,7 @@ def separate_domains(graph: Graph) -> Graph:
         return twin
 
     for op in graph.operators:
-        if is_integer(op, graph):
+        if is_integer(op, graph.values, graph.constants):
             operators.append(op)
             continue
         inputs = tuple(map(real, op.inputs))
@@ -44,13 +47,14 @@ def separate_domains(graph: Graph) -> Graph:
     return replace(graph, operators=tuple(operators), values=values)
 
 
-def is_integer(operator: Operator, graph: Graph) -> bool:
+def is_integer(
+    operator: Operator, values: Mapping[str, Value], constants: Mapping[str, Constant]
+) -> bool:
     """Whether an operator works on codes: all that it reads and writes is rounded."""
     kind = KINDS.get(operator.kind)
     if kind is not None and kind.real:
         return False
-    for name in operator.inputs[1:2]:  # the weights of a layer decide for it
-        if name in graph.constants and operator.kind in ("Conv", "Gemm"):
-            return graph.constants[name].scale is not None
-    flowing = [n for n in (*operator.inputs, operator.output) if n in graph.values]
-    return all(graph.values[name].quantization is not None for name in flowing)
+    if operator.kind in LAYERS:
+        return constants[operator.inputs[1]].scale is not None
+    names = [name for name in (*operator.inputs, operator.output) if name]
+    return all(name in values and values[name].quantization is not None for name in names)

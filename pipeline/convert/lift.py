@@ -65,7 +65,9 @@ def lift_1d(graph: Graph) -> Graph:
 
 def _maps(graph: Graph) -> set[str]:
     """The values that are to be [1, C, 1, W]."""
-    maps = {name for op in graph.operators if _is_windowed(op) for name in (op.inputs[0], op.output)}
+    maps = {
+        name for op in graph.operators if _is_windowed(op) for name in (op.inputs[0], op.output)
+    }
     size = -1
     while len(maps) != size:
         size = len(maps)

@@ -30,6 +30,8 @@ def fuse_biases(draft: Draft, also_read: Iterable[str]) -> list[Operator]:
             and draft.constants[op.inputs[1]].data.shape == draft.shapes[op.output][-1:]
         ):
             del fused[layer.output]
-            op = replace(layer, name=op.name, inputs=(*layer.inputs, op.inputs[1]), output=op.output)
+            op = replace(
+                layer, name=op.name, inputs=(*layer.inputs, op.inputs[1]), output=op.output
+            )
         fused[op.output] = op
     return list(fused.values())

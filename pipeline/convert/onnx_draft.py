@@ -90,9 +90,12 @@ class OnnxDraft:
         self, source: str, clamp: tuple[float, float], quantization: Quantization, output: str
     ) -> None:
         """Clip codes: rounding is monotonic, so it may come before clipping."""
-        codes = [int(code) + self.shift for code in quantization.bounds(clamp)]
-        bounds = [self.tensor(f"code.{code}", np.array(code, self.code_dtype)) for code in codes]
-        self.node("Clip", [source, *bounds], output)
+        self.node("Clip", [source, *map(self.code, quantization.bounds(clamp))], output)
+
+    def code(self, code: int) -> str:
+        """Store a code, given as −128..127."""
+        code += self.shift
+        return self.tensor(f"code.{code}", np.array(code, self.code_dtype))
 
     def _dequantized_constant(self, name: str, codes: Array, scale: Array) -> str:
         """Constant codes with a scale for each index of axis 0 as real numbers."""
@@ -105,11 +108,8 @@ class OnnxDraft:
         return self.node("DequantizeLinear", sources, f"{name}.real", {"axis": 0})
 
     def _scales(self, quantization: Quantization) -> list[str]:
-        scale, code = quantization.scale, quantization.zero_point + self.shift
-        return [
-            self.tensor(f"scale.{scale!s}", np.asarray(scale)),
-            self.tensor(f"zero_point.{code}", np.asarray(code, self.code_dtype)),
-        ]
+        scale = self.tensor(f"scale.{quantization.scale!s}", np.asarray(quantization.scale))
+        return [scale, self.code(quantization.zero_point)]
 
     def _bound(self, bound: float) -> str:
         if math.isinf(bound):

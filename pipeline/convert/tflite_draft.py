@@ -153,6 +153,14 @@ class TfliteDraft:
             operator.builtinOptions = options
         self._subgraph.operators.append(operator)
 
+    def reshape(self, source: int, output: int) -> None:
+        """Add a RESHAPE from one tensor to another."""
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(self.shape(output), np.int32)
+        name = self._subgraph.tensors[output].name.decode()
+        inputs = [source, self.constant(f"{name}.shape", options.newShape)]
+        self.append(schema.BuiltinOperator.RESHAPE, inputs, output, options, version=1)
+
     def finish(self) -> bytes:
         """The whole file."""
         self._subgraph.inputs = np.array([self.end(self.graph.input)], np.int32)

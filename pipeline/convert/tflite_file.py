@@ -22,7 +22,13 @@ def write_tflite(graph: Graph) -> bytes:
             raise InputError(
                 f"{operator} has no TFLite counterpart here; replace it by one of {known}"
             )
-        KINDS[operator.kind].tflite(draft, operator)
+        kind = KINDS[operator.kind]
+        if not kind.any_order and draft.flattened.keys() & set(operator.inputs):
+            raise InputError(
+                f"{operator} reads a flattened map, whose order differs in TFLite; "
+                "put a linear layer first, or flatten later"
+            )
+        kind.tflite(draft, operator)
     if graph.output in draft.flattened:
         raise InputError(f"{graph.output} is a flattened map; end the network with a linear layer")
     return draft.finish()

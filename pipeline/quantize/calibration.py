@@ -17,8 +17,10 @@ from pipeline.quantize.placement import (
     connected,
     integer_steps,
     layer_names,
+    product_names,
     scale_owners,
     shared_scales,
+    unit_names,
 )
 from pipeline.quantize.scales import ActivationScale, Scales, activation_scale, weight_scales
 from pipeline.recipe import Ptq
@@ -51,14 +53,16 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     owners = scale_owners(folded)
     shared = shared_scales(folded, owners)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
+    ranges |= dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
-    layers = set(layer_names(folded))
+    layers, products = set(layer_names(folded)), set(product_names(folded))
     for node in integer_steps(folded, owners):
         owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
-        count = activations[owners[node.all_input_nodes[0]].name].scale
+        sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
+        count = math.prod(sources) if node.name in products else sources[0]
         if node.name in layers:
             layer = folded.get_submodule(node.name)
             assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)

@@ -41,7 +41,11 @@ class QuantizedLayer(nn.Module):
     zero_point: Tensor
 
     def __init__(
-        self, layer: nn.Conv1d | nn.Conv2d | nn.Linear, scales: tuple[float, ...], *, input_scale: float
+        self,
+        layer: nn.Conv1d | nn.Conv2d | nn.Linear,
+        scales: tuple[float, ...],
+        *,
+        input_scale: float,
     ) -> None:
         super().__init__()
         self.layer = layer

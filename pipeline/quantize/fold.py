@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
-from pipeline.quantize.steps import PLAIN, MAXIMA, Role, Slot, Step, kind, role
+from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, PLAIN, Role, Slot, Step, kind, role
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
@@ -66,16 +66,29 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             place[node] = place[node.args[0]]
         else:
             tensors, made = _as_module(node, step)
-            made_node = graph.create_node(
-                "call_module", "", tuple(place[t] for t in tensors), name=_name(node)
-            )
-            made_node.target = made_node.name
-            place[node], steps[made_node.name] = made_node, made
+            sources = tuple(place[t] for t in tensors)
+            if kind(made) in HARD_SWISHES:
+                gate = _append(graph, steps, nn.Hardsigmoid(), sources, f"{_name(node)}_gate")
+                sources, made = (*sources, gate), Step(operator.mul, (Slot(0), Slot(1)), {})
+            made_node = place[node] = _append(graph, steps, made, sources, _name(node))
             if role(made) is Role.CLAMP and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)
 
     folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
     return folded.eval()
+
+
+def _append(
+    graph: fx.Graph,
+    steps: dict[str, nn.Module],
+    step: nn.Module,
+    sources: tuple[fx.Node, ...],
+    name: str,
+) -> fx.Node:
+    node = graph.create_node("call_module", "", sources, name=name)
+    node.target = node.name
+    steps[node.name] = step
+    return node
 
 
 class _Tracer(fx.Tracer):

@@ -9,6 +9,7 @@ from torch import fx
 from device_runner.errors import InputError
 from pipeline.quantize.steps import ROLES, Role, kind, role
 
+PAIRS = frozenset({Role.SUM, Role.PRODUCT})
 KEEPING = frozenset({Role.CLAMP, Role.SAME, Role.JOIN})
 
 
@@ -41,9 +42,10 @@ def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:
         what = role(step)
         tensors = [n for n in node.all_input_nodes if n in owners]
         in_real = what is Role.REAL or bool(real.intersection(node.all_input_nodes))
+        in_real |= what in PAIRS and len(tensors) == 1  # with a number
         if what is Role.SIZE or not (tensors or in_real):
             continue
-        if what is None or (what is Role.SUM and not in_real and len(tensors) != 2):
+        if what is None:
             name = getattr(kind(step), "__name__", str(kind(step)))
             known = ", ".join(sorted({what.__name__ for what in ROLES}))
             raise InputError(f"{node.name} ({name}) cannot be quantised; known are {known}")
@@ -115,5 +117,19 @@ def connected(sets: Iterable[set[str]]) -> list[set[str]]:
 
 def layer_names(folded: fx.GraphModule) -> list[str]:
     """The convolution and linear layers, in order."""
+    return [node.name for node in _steps(folded, Role.LAYER)]
+
+
+def product_names(folded: fx.GraphModule) -> list[str]:
+    """The products of two tensors, in order."""
+    return [node.name for node in _steps(folded, Role.PRODUCT)]
+
+
+def unit_names(folded: fx.GraphModule) -> list[str]:
+    """The steps whose output is in 0..1 whatever comes in, in order."""
+    return [node.name for node in _steps(folded, Role.UNIT)]
+
+
+def _steps(folded: fx.GraphModule, wanted: Role) -> list[fx.Node]:
     nodes = [node for node in folded.graph.nodes if node.op == "call_module"]
-    return [node.name for node in nodes if role(folded.get_submodule(node.name)) is Role.LAYER]
+    return [node for node in nodes if role(folded.get_submodule(node.name)) is wanted]

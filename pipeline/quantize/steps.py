@@ -53,6 +53,8 @@ class Role(Enum):
     LAYER = "weights and bias are rounded, the output has a scale of its own"
     SUM = "the scales of both inputs and of the output are aligned"
     OWN = "the output has a scale of its own"
+    PRODUCT = "as OWN, of two tensors"
+    UNIT = "the output is in 0..1 and has the scale 1/255"
     CLAMP = "the output has the scale of the input, or it shares one with the step before it"
     SAME = "numbers of the input, unchanged: the scale of the input"
     JOIN = "numbers of all inputs, unchanged: one scale for all of them"
@@ -92,6 +94,7 @@ def attention(
 # What a traced function is replaced by, because one that is fused is exported differently.
 PLAIN: dict[Any, Callable[..., Any]] = {F.scaled_dot_product_attention: attention}
 
+HARD_SWISHES: frozenset[Any] = frozenset({nn.Hardswish, F.hardswish})
 MAXIMA: frozenset[Any] = frozenset({nn.MaxPool2d, F.max_pool2d, torch.max_pool2d})
 
 
@@ -106,12 +109,15 @@ ROLES: dict[Any, Role] = {
     **_all([torch.mean, Tensor.mean], Role.OWN),
     **_all([nn.ReLU, F.relu, torch.relu, Tensor.relu, Tensor.relu_], Role.CLAMP),
     **_all([nn.ReLU6, F.relu6, nn.Hardtanh, F.hardtanh], Role.CLAMP),
+    **_all([operator.mul, operator.imul, torch.mul, Tensor.mul], Role.PRODUCT),
+    **_all([nn.Hardsigmoid, F.hardsigmoid], Role.UNIT),
     **_all(MAXIMA, Role.SAME),
     **_all([nn.Flatten, torch.flatten, Tensor.flatten], Role.SAME),
     **_all([torch.reshape, Tensor.reshape, Tensor.view], Role.SAME),
     **_all([torch.transpose, Tensor.transpose, torch.permute, Tensor.permute], Role.SAME),
-    **_all([nn.Unflatten, torch.unflatten, Tensor.unflatten], Role.SAME),
-    **_all([Tensor.expand, operator.getitem], Role.SAME),
+    **_all([nn.Unflatten, torch.unflatten, Tensor.unflatten, Tensor.expand], Role.SAME),
+    **_all([torch.chunk, Tensor.chunk, torch.split, Tensor.split, operator.getitem], Role.SAME),
+    **_all([Tensor.contiguous, F.pad, nn.ZeroPad2d], Role.SAME),
     **_all([torch.cat, torch.concat], Role.JOIN),
     **_all([nn.LayerNorm, F.layer_norm, nn.GELU, F.gelu, attention], Role.REAL),
     **_all([nn.Softmax, torch.softmax, F.softmax, Tensor.softmax], Role.REAL),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pipeline.convert.operators import (
     attention,
     axes,
+    channels,
     crossing,
     elementwise,
     layers,
@@ -26,6 +27,7 @@ READERS: dict[str, Reader] = {  # by ONNX operator
     **pools.READERS,
     **elementwise.READERS,
     **shapes.READERS,
+    **channels.READERS,
     **axes.READERS,
     **attention.READERS,
 }
@@ -35,6 +37,7 @@ KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **pools.KINDS,
     **elementwise.KINDS,
     **shapes.KINDS,
+    **channels.KINDS,
     **axes.KINDS,
     **attention.KINDS,
     **crossing.KINDS,

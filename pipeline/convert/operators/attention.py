@@ -72,9 +72,7 @@ def matrix_product(draft: TfliteDraft, operator: Operator) -> None:
     usual = tuple(range(rank))
     options = schema.BatchMatMulOptionsT()
     options.adjY = draft.order(right)[-1] == rank - 2
-    second = draft.ordered(
-        right, (*usual[:-2], rank - 1, rank - 2) if options.adjY else usual
-    )
+    second = draft.ordered(right, (*usual[:-2], rank - 1, rank - 2) if options.adjY else usual)
     inputs = [draft.ordered(left, usual), second]
     output = draft.ordered(operator.output, usual)
     draft.append(B.BATCH_MATMUL, inputs, output, options, version=1)
@@ -198,11 +196,17 @@ READERS: dict[str, Reader] = {
 }
 
 KINDS: dict[str, Kind] = {
-    "AddConstant": Kind(add_constant, write_constant, real=True),
-    "Gelu": Kind(gelu, real=True),
-    "LayerNormalization": Kind(layer_norm, real=True),
-    "MatMul": Kind(matrix_product, real=True),
-    "Mean": Kind(mean, write_mean, real=True),
-    "MulConstant": Kind(multiply_constant, write_constant, real=True),
-    "Softmax": Kind(softmax, real=True),
+    "AddConstant": Kind(
+        add_constant, write_constant, real=True, conditions="Add of a constant; float32"
+    ),
+    "Gelu": Kind(gelu, real=True, conditions="exact or with tanh; float32"),
+    "LayerNormalization": Kind(layer_norm, real=True, conditions="last axis; float32"),
+    "MatMul": Kind(
+        matrix_product, real=True, conditions="two tensors: float32; a constant matrix: as Gemm"
+    ),
+    "Mean": Kind(mean, write_mean, real=True, conditions="ReduceMean of any axes; float32"),
+    "MulConstant": Kind(
+        multiply_constant, write_constant, real=True, conditions="Mul with a constant; float32"
+    ),
+    "Softmax": Kind(softmax, real=True, conditions="last axis; float32"),
 }

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
-from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import Operator
@@ -20,8 +18,6 @@ from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators.kind import Kind
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.tflite_draft import TfliteDraft
-
-B = schema.BuiltinOperator
 
 
 def _read_transpose(draft: Draft, node: onnx.NodeProto, label: str) -> None:
@@ -62,11 +58,7 @@ def reshape(draft: TfliteDraft, operator: Operator) -> None:
     else:
         source = draft.stored(name)
     output = draft.ordered(operator.output, order)
-    sizes = np.array(draft.shape(output), np.int32)
-    options = schema.ReshapeOptionsT()
-    options.newShape = sizes
-    inputs = [source, draft.constant(f"{operator.output}.shape", sizes)]
-    draft.append(B.RESHAPE, inputs, output, options, version=1)
+    draft.reshape(source, output)
 
 
 def reshaped_order(
@@ -91,9 +83,7 @@ def reshaped_order(
     return None
 
 
-def write_reshape(
-    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
-) -> None:
+def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
     """Reshape to the shape of the output."""
     shape = draft.integers(draft.graph.values[operator.output].shape)
     draft.node("Reshape", [inputs[0], shape], output)
@@ -106,6 +96,8 @@ READERS: dict[str, Reader] = {
 }
 
 KINDS: dict[str, Kind] = {
-    "Reshape": Kind(reshape, write_reshape, keeps_codes=True),
-    "Transpose": Kind(transpose, keeps_codes=True),
+    "Reshape": Kind(
+        reshape, write_reshape, keeps_codes=True, conditions="any; Squeeze and Unsqueeze likewise"
+    ),
+    "Transpose": Kind(transpose, keeps_codes=True, conditions="any"),
 }

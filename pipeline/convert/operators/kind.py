@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.convert.graph import Operator
+from pipeline.convert.graph import Constant, Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.tflite_draft import TfliteDraft
 
@@ -19,6 +19,10 @@ def plain(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: s
     draft.node(operator.kind, inputs, output, operator.attributes)
 
 
+Substitute = Callable[[Operator, Value], tuple[Operator, Mapping[str, Constant]]]
+"""Called with an operator and its first input -> another operator, and its constants."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of `Operator`.
@@ -30,8 +34,9 @@ class Kind:
         int8 codes pass unchanged.
     real: it is computed in float32, also between rounded values (`pipeline.convert.domains`).
     crosses: it turns codes into real numbers or back.
-    as_tflite: the TFLite operators it becomes, for docs/operators.md.
-    conditions: what is refused, for docs/operators.md.
+    any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
+    rounded: what stands for it in int8 files, where that is something else.
+    conditions: what docs/operators.md says about it.
     """
 
     tflite: TfliteWriter
@@ -40,5 +45,6 @@ class Kind:
     keeps_codes: bool = False
     real: bool = False
     crosses: bool = False
-    as_tflite: str = ""
+    any_order: bool = False
+    rounded: Substitute | None = None
     conditions: str = ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Operator, integer_bias
+from pipeline.convert.graph import Constant, Operator, Value, integer_bias
 from pipeline.convert.operators.kind import Kind
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.operators.windows import spelled_window
@@ -46,14 +49,15 @@ def _check_layer(draft: Draft, node: onnx.NodeProto, label: str, *, channels: in
 
 
 def convolution(draft: TfliteDraft, operator: Operator) -> None:
-    """CONV_2D, or DEPTHWISE_CONV_2D where every group has one input channel."""
+    """CONV_2D, or DEPTHWISE_CONV_2D where every group has one input channel.
+
+    CONV_2D knows groups from the number of channels that its weight has.
+    """
     weight = draft.graph.constants[operator.inputs[1]]
     channels, group = weight.data.shape[0], operator.attributes["group"]
     kernel = weight.data.shape[2:]
     padding, source = pad_input(draft, operator, kernel, fill="zero")
-    depthwise = group > 1
-    if depthwise and weight.data.shape[1] != 1:
-        raise InputError(f"{operator}: {group} groups; use one group, or one for each channel")
+    depthwise = group > 1 and weight.data.shape[1] == 1
     if depthwise:
         data, axis = weight.data.transpose(1, 2, 3, 0), 3
         options = schema.DepthwiseConv2DOptionsT()
@@ -102,9 +106,38 @@ def _bias(draft: TfliteDraft, operator: Operator) -> int:
     return draft.constant(name, np.zeros(channels, np.float32))
 
 
+def constant_depthwise(
+    operator: Operator, source: Value, *, weight: float, bias: float = 0.0, **window: Any
+) -> tuple[Operator, dict[str, Constant]]:
+    """A convolution of each channel with equal weights; all runtimes round those alike.
+
+    window: kernel_shape, strides, pads; 1×1 unless given.
+    """
+    if len(source.shape) != 4:
+        raise InputError(f"{operator}: int8 files have it for [1, C, H, W] only; apply it there")
+    channels = source.shape[1]
+    attributes = {
+        "dilations": [1, 1],
+        "group": channels,
+        "kernel_shape": [1, 1],
+        "pads": [0, 0, 0, 0],
+        "strides": [1, 1],
+        **window,
+    }
+    codes = np.full((channels, 1, *attributes["kernel_shape"]), 127, np.int8)
+    constants = {
+        f"{operator.name}.weight": Constant(codes, np.full(channels, weight / 127, np.float32)),
+        f"{operator.name}.bias": Constant(np.full(channels, bias, np.float32)),
+    }
+    inputs = (operator.inputs[0], *constants)
+    return replace(operator, kind="Conv", inputs=inputs, attributes=attributes), constants
+
+
 READERS: dict[str, Reader] = {"Conv": _read_conv, "Gemm": _read_gemm}
 
 KINDS: dict[str, Kind] = {
-    "Conv": Kind(convolution, clips=True),
-    "Gemm": Kind(linear, clips=True),
+    "Conv": Kind(
+        convolution, clips=True, conditions="2-D; constant weight; any groups, padding and dilation"
+    ),
+    "Gemm": Kind(linear, clips=True, any_order=True, conditions="x·Wᵀ + b with constant W and b"),
 }

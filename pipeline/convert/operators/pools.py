@@ -9,11 +9,12 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Operator
+from pipeline.convert.graph import Constant, Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators.kind import Kind, plain
+from pipeline.convert.operators.layers import constant_depthwise
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
-from pipeline.convert.operators.windows import spelled_window
+from pipeline.convert.operators.windows import ends, spelled_window
 from pipeline.convert.tflite_clamp import activation, append_clamp
 from pipeline.convert.tflite_draft import TfliteDraft
 from pipeline.convert.tflite_padding import pad_input
@@ -24,14 +25,27 @@ B = schema.BuiltinOperator
 def _read_max_pool(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     window = spelled_window(draft, node, label)
     spelled = {"dilations": [1] * len(window["strides"]), **window}
+    rounded_up = spelled.pop("ceil_mode", 0)
+    spelled.pop("storage_order", None)  # of an output that must be absent
+    if rounded_up:
+        # Windows that stick out see nothing there, so that is padding like any other.
+        axes = len(spelled["strides"])
+        for axis, end in enumerate(ends(draft, node, spelled)):
+            spelled["pads"][axis + axes] = max(end, spelled["pads"][axis + axes])
     append(draft, node, "MaxPool", tuple(node.input), spelled)
 
 
 def _read_average_pool(draft: Draft, node: onnx.NodeProto, label: str) -> None:
-    spelled = spelled_window(draft, node, label)
-    if any(spelled["pads"]):
-        raise InputError(f"{label} has padding, which runtimes count differently; pad before it")
-    if tuple(spelled["kernel_shape"]) == draft.shape(node.input[0])[2:]:
+    spelled = {"count_include_pad": 0, **spelled_window(draft, node, label)}
+    if spelled.pop("ceil_mode", 0) and any(
+        end > pad for end, pad in zip(ends(draft, node, spelled), spelled["pads"][2:], strict=True)
+    ):
+        raise InputError(f"{label} rounds its size up (ceil_mode); pad before it, or round down")
+    if not any(spelled["pads"]):
+        spelled["count_include_pad"] = 1  # there is nothing to count
+    if tuple(spelled["kernel_shape"]) == draft.shape(node.input[0])[2:] and not any(
+        spelled["pads"]
+    ):
         append(draft, node, "GlobalAveragePool", tuple(node.input))
     else:
         append(draft, node, "AveragePool", tuple(node.input), spelled)
@@ -73,8 +87,22 @@ def write_global_average(
 
 
 def average_pool(draft: TfliteDraft, operator: Operator) -> None:
-    """AVERAGE_POOL_2D; float32 only, because `read_graph` turns int8 ones into convolutions."""
-    _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero")
+    """AVERAGE_POOL_2D, which never counts padding; float32 only (`_as_convolution`)."""
+    counted = operator.attributes["count_include_pad"]
+    _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
+
+
+def _as_convolution(operator: Operator, source: Value) -> tuple[Operator, dict[str, Constant]]:
+    """An int8 average as a depthwise convolution.
+
+    TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
+    by one code) and cannot change the scale.
+    """
+    if not operator.attributes["count_include_pad"]:
+        raise InputError(f"{operator} leaves padding out of its count; set count_include_pad=True")
+    window = {n: operator.attributes[n] for n in ("kernel_shape", "strides", "pads")}
+    weight = 1 / float(np.prod(window["kernel_shape"]))
+    return constant_depthwise(operator, source, weight=weight, **window)
 
 
 def max_pool(draft: TfliteDraft, operator: Operator) -> None:
@@ -103,7 +131,19 @@ READERS: dict[str, Reader] = {
 }
 
 KINDS: dict[str, Kind] = {
-    "AveragePool": Kind(average_pool, clips=True),
-    "GlobalAveragePool": Kind(global_average, write_global_average, clips=True),
-    "MaxPool": Kind(max_pool, clips=True, keeps_codes=True),
+    "AveragePool": Kind(
+        average_pool,
+        clips=True,
+        rounded=_as_convolution,
+        conditions="padding: counted, or in float32 as TFLite's SAME",
+    ),
+    "GlobalAveragePool": Kind(
+        global_average,
+        write_global_average,
+        clips=True,
+        conditions="ReduceMean over height and width likewise",
+    ),
+    "MaxPool": Kind(
+        max_pool, clips=True, keeps_codes=True, conditions="any padding and ceil_mode; no dilation"
+    ),
 }

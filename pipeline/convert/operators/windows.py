@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -19,3 +20,15 @@ def spelled_window(draft: Draft, node: onnx.NodeProto, label: str) -> dict[str, 
     if given.pop("auto_pad", b"NOTSET") != b"NOTSET":
         raise InputError(f"{label} has auto_pad; export with explicit padding")
     return {"strides": [1] * axes, "pads": [0] * 2 * axes, **given}
+
+
+def ends(draft: Draft, node: onnx.NodeProto, window: Mapping[str, Any]) -> list[int]:
+    """How far the last window of an undilated pool reaches beyond height and width."""
+    sizes, outputs = draft.shape(node.input[0])[2:], draft.shapes[node.output[0]][2:]
+    return [
+        (outputs[axis] - 1) * window["strides"][axis]
+        + window["kernel_shape"][axis]
+        - sizes[axis]
+        - window["pads"][axis]
+        for axis in range(len(sizes))
+    ]
