@@ -14,6 +14,7 @@ from torch import nn
 from models.cifar_resnet import resnet20, resnet56
 from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
 
@@ -77,6 +78,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet56": Architecture(resnet56, (32, 32)),
     "vgg_small": Architecture(VggSmall, (32, 32)),
     "fast_cifar": Architecture(FastCifar, (32, 32)),
+    "efficientnet_lite0": Architecture(EfficientNetLite0, (224, 224)),
     "conv2": Architecture(conv2, (32, 32)),
     "conv4": Architecture(conv4, (32, 32)),
     "conv6": Architecture(conv6, (32, 32)),

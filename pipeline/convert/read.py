@@ -20,7 +20,7 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
-from pipeline.convert.operators import KINDS, READERS, Draft, read_array, read_other
+from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
 
 
 def read_graph(data: bytes) -> Graph:
@@ -102,23 +102,20 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     shapes = {resolve(name): shape for name, shape in draft.shapes.items()}
     values = {source: Value(source, shapes[source], scales.get(source))}
     constants = dict(draft.constants)
-    settled = []
+    settled: list[Operator] = []
     for raw in operators:
         op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        value = values[op.output] = _value(op, values, shapes[op.output], scales)
+        output = values[op.output] = _value(op, values, shapes[op.output], scales)
+        stands = Substitution((op,), {})
         kind = KINDS.get(op.kind)
-        if kind and kind.rounded and value.quantization:
-            op, made = kind.rounded(op, values[op.inputs[0]])
-            constants |= made
-        fused = op.clamp if op.kind != "Clip" else None
-        if fused and value.quantization and is_redundant(fused, value.quantization):
-            op = replace(op, clamp=None)
-        if op.kind != "Clip" and op.clamp is not None and op.clamp not in FUSIBLE:
-            op, clip, free = _split_clamp(op, value)
-            values[free.name] = free
-            settled += [op, clip]
-        else:
-            settled.append(op)
+        if kind and kind.rounded and output.quantization:
+            stands = kind.rounded(op, values[op.inputs[0]], output)
+        constants |= stands.constants
+        values |= {value.name: value for value in stands.values}
+        for step in stands.operators:
+            clipped, free = _settle_clamp(step, values[step.output])
+            settled += clipped
+            values |= {value.name: value for value in free}
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
@@ -150,8 +147,14 @@ def _value(
     return Value(op.output, shape, quantization)
 
 
-def _split_clamp(op: Operator, value: Value) -> tuple[Operator, Operator, Value]:
-    """An operator that clips its output to unusual bounds, and a Clip behind it."""
-    free = replace(value, name=f"{op.name}.free")
+def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:
+    """Leave clipping to saturation, or to the operator if it can, or to a Clip behind it."""
+    if op.kind == "Clip" or op.clamp is None:
+        return [op], []
+    if output.quantization and is_redundant(op.clamp, output.quantization):
+        return [replace(op, clamp=None)], []
+    if op.clamp in FUSIBLE:
+        return [op], []
+    free = replace(output, name=f"{op.name}.free")
     clip = Operator(f"{op.name}.clip", "Clip", (free.name,), op.output, clamp=op.clamp)
-    return replace(op, output=free.name, clamp=None), clip, free
+    return [replace(op, output=free.name, clamp=None), clip], [free]

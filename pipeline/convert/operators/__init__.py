@@ -6,10 +6,10 @@ A family is a module with two dictionaries; a new one is a module and a line in 
 from __future__ import annotations
 
 from pipeline.convert.operators import channels, elementwise, layers, pools, rounding, shapes
-from pipeline.convert.operators.kind import Kind, plain
+from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
 
-__all__ = ["KINDS", "READERS", "Draft", "Kind", "plain", "read_array", "read_other"]
+__all__ = ["KINDS", "READERS", "Draft", "Kind", "Substitution", "plain", "read_array", "read_other"]
 
 READERS: dict[str, Reader] = {  # by ONNX operator
     **rounding.READERS,

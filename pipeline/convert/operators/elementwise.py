@@ -12,10 +12,10 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator, Value
+from pipeline.convert.graph import Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators import rounding
-from pipeline.convert.operators.kind import Kind
+from pipeline.convert.operators.kind import Kind, Substitution
 from pipeline.convert.operators.layers import constant_depthwise
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.tflite_clamp import activation, append_clamp
@@ -90,12 +90,10 @@ def hard_sigmoid(draft: TfliteDraft, operator: Operator) -> None:
     draft.append(B.MUL, [shifted, sixth], output, schema.MulOptionsT(), version=1)
 
 
-def _hard_sigmoid_as_convolution(
-    operator: Operator, source: Value
-) -> tuple[Operator, dict[str, Constant]]:
+def _hard_sigmoid_as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
     """x/6 + 1/2 of each channel; saturation at codes for 0 and 1 clips it."""
     operator = replace(operator, clamp=(0.0, 1.0))
-    return constant_depthwise(operator, source, weight=1 / 6, bias=0.5)
+    return constant_depthwise(operator, source, output, weight=1 / 6, bias=0.5)
 
 
 def hard_swish(draft: TfliteDraft, operator: Operator) -> None:

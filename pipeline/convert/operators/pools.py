@@ -9,9 +9,9 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator, Value
+from pipeline.convert.graph import Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators.kind import Kind, plain
+from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.layers import constant_depthwise
 from pipeline.convert.operators.reading import Draft, Reader, append
 from pipeline.convert.operators.windows import ends, spelled_window
@@ -91,7 +91,7 @@ def average_pool(draft: TfliteDraft, operator: Operator) -> None:
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
 
 
-def _as_convolution(operator: Operator, source: Value) -> tuple[Operator, dict[str, Constant]]:
+def _as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
     """An int8 average as a depthwise convolution.
 
     TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
@@ -101,7 +101,7 @@ def _as_convolution(operator: Operator, source: Value) -> tuple[Operator, dict[s
         raise InputError(f"{operator} leaves padding out of its count; set count_include_pad=True")
     window = {n: operator.attributes[n] for n in ("kernel_shape", "strides", "pads")}
     weight = 1 / float(np.prod(window["kernel_shape"]))
-    return constant_depthwise(operator, source, weight=weight, **window)
+    return constant_depthwise(operator, source, output, weight=weight, **window)
 
 
 def max_pool(draft: TfliteDraft, operator: Operator) -> None:

@@ -35,14 +35,16 @@ def flatten(draft: TfliteDraft, operator: Operator) -> None:
 READERS: dict[str, Reader] = {"Flatten": _read_reshape, "Reshape": _read_reshape}
 
 
-def refuse_reshape(draft: TfliteDraft, operator: Operator) -> None:
-    """A Reshape that is part of nothing known (`fuse`)."""
+def reshape(draft: TfliteDraft, operator: Operator) -> None:
+    """RESHAPE where the order of numbers is the same in NCHW and NHWC: maps of one pixel."""
     values = draft.graph.values
     before, after = values[operator.inputs[0]].shape, values[operator.output].shape
-    raise InputError(
-        f"{operator} turns {list(before)} into {list(after)}; only flattening to "
-        f"[1, {math.prod(before)}] and channel shuffles can be converted"
-    )
+    if {before, after} != {(1, before[1]), (1, before[1], 1, 1)}:
+        raise InputError(
+            f"{operator} turns {list(before)} into {list(after)}; only flattening to "
+            f"[1, {math.prod(before)}] and channel shuffles can be converted"
+        )
+    draft.reshape(draft.value(operator.inputs[0]), draft.value(operator.output))
 
 
 def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
@@ -53,5 +55,5 @@ def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], o
 
 KINDS: dict[str, Kind] = {
     "Flatten": Kind(flatten, keeps_codes=True, any_order=True, conditions="Reshape to [1, n]"),
-    "Reshape": Kind(refuse_reshape, write_reshape, keeps_codes=True),
+    "Reshape": Kind(reshape, write_reshape, keeps_codes=True, conditions="[1, C] to [1, C, 1, 1]"),
 }
