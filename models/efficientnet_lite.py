@@ -85,8 +85,10 @@ class _Block(nn.Module):
         return x + y if self.has_shortcut else y
 
 
-def _conv(in_channels: int, out_channels: int, *, kernel: int = 1, **options: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, bias=False, **options)
+def _conv(
+    in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
 
 
 def _padding(kernel: int, stride: int) -> nn.ZeroPad2d:

@@ -20,10 +20,8 @@ from test_convert_operators import (
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import Constant, Operator, Quantization, Value
-from pipeline.convert.onnx_file import write_onnx
 from pipeline.convert.operators import KINDS
 from pipeline.convert.operators.layers import constant_depthwise
-from pipeline.convert.tflite_file import write_tflite
 
 SIZE = (7, 5)
 
@@ -212,14 +210,3 @@ def test_padding_that_is_not_counted_is_refused_in_int8() -> None:
     assert substitute is not None
     with pytest.raises(InputError, match=r"^pool \(AveragePool\) leaves padding out of its count"):
         substitute(pool, Value("x", (1, 2, 5, 5), q), Value("y", (1, 2, 5, 5), q))
-
-
-def test_a_reshape_of_its_own_is_refused() -> None:
-    graph = graph_of(
-        [Operator("step", "Reshape", ("x",), "y")],
-        [Value("x", (1, 4, 2, 2)), Value("y", (1, 16))],
-        {},
-    )
-    assert write_onnx(graph)
-    with pytest.raises(InputError, match=r"^step \(Reshape\) turns \[1, 4, 2, 2\] into \[1, 16\]"):
-        write_tflite(graph)

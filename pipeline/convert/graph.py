@@ -21,7 +21,7 @@ from device_runner.errors import InputError
 
 Array = npt.NDArray[Any]
 
-OPSET = 18  # the ONNX operator set that is read and written; onnxruntime 1.18 knows it
+OPSET = 20  # the ONNX operator set that is read and written; onnxruntime 1.18 knows it
 IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
 
 LOWEST, HIGHEST = -128, 127
@@ -93,7 +93,8 @@ class Graph:
     constants: Mapping[str, Constant]
 
     def is_quantized(self) -> bool:
-        return self.values[self.input].quantization is not None
+        """Whether any value is rounded; others may be computed in float32 between those."""
+        return any(value.quantization is not None for value in self.values.values())
 
 
 def is_redundant(clamp: tuple[float, float], quantization: Quantization) -> bool:

@@ -46,7 +46,12 @@ class OnnxDraft:
         return self.tensor(f"int64.{'_'.join(map(str, values))}", np.array(values, np.int64))
 
     def quantized(self, real: str, quantization: Quantization, output: str) -> None:
+        """Round real numbers to codes."""
         self.node("QuantizeLinear", [real, *self._scales(quantization)], output)
+
+    def dequantized(self, codes: str, quantization: Quantization, output: str) -> str:
+        """Turn codes into real numbers."""
+        return self.node("DequantizeLinear", [codes, *self._scales(quantization)], output)
 
     def real(self, operator: Operator, index: int) -> str:
         """The name of input ``index`` of an operator as real numbers."""
@@ -58,21 +63,21 @@ class OnnxDraft:
             if quantization is None:
                 return name
             # One for each reader: the runtime fuses only those that nothing else reads.
-            return self.node("DequantizeLinear", [name, *self._scales(quantization)], real)
+            return self.dequantized(name, quantization, real)
         constant = self.graph.constants[name]
         layer = operator.kind in ("Conv", "Gemm")
-        if layer and index == 2 and self.graph.is_quantized():
+        if layer and index == 2 and self.graph.constants[operator.inputs[1]].scale is not None:
             return self.bias(operator)
         if layer:
             name = f"{operator.name}.{('weight', 'bias')[index - 1]}"
         if constant.scale is None:
             return self.tensor(name, constant.data)
-        return self._dequantized(name, constant.data, constant.scale)
+        return self._dequantized_constant(name, constant.data, constant.scale)
 
     def bias(self, operator: Operator) -> str:
         """The bias of a quantised layer, zeros if it has none."""
         codes, scale = integer_bias(operator, self.graph)
-        return self._dequantized(f"{operator.name}.bias", codes, scale)
+        return self._dequantized_constant(f"{operator.name}.bias", codes, scale)
 
     def clip(self, source: str, clamp: tuple[float, float], output: str) -> None:
         """Clip real numbers."""
@@ -92,7 +97,7 @@ class OnnxDraft:
         code += self.shift
         return self.tensor(f"code.{code}", np.array(code, self.code_dtype))
 
-    def _dequantized(self, name: str, codes: Array, scale: Array) -> str:
+    def _dequantized_constant(self, name: str, codes: Array, scale: Array) -> str:
         """Constant codes with a scale for each index of axis 0 as real numbers."""
         zeros = np.zeros(len(scale), codes.dtype)  # without them the runtime fuses no Gemm
         sources = [

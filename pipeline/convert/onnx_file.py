@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from pipeline.convert.graph import IR_VERSION, OPSET, Graph, Operator
 from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators import KINDS, plain
+from pipeline.convert.operators import KINDS, Kind, plain
+from pipeline.convert.rows import as_rows
 
 
 def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
@@ -23,13 +24,22 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
     Args:
         unsigned: uint8 instead of int8 codes for the activations of a quantised graph.
     """
+    graph = as_rows(graph)
     draft = OnnxDraft(graph, unsigned=unsigned)
     for operator in graph.operators:
-        (_write_rounded if graph.is_quantized() else _write)(draft, operator)
-    kind = draft.code_type if graph.is_quantized() else TensorProto.FLOAT
+        kind = KINDS.get(operator.kind)
+        rounded = graph.values[operator.output].quantization is not None
+        if kind and (kind.crosses or (kind.keeps_codes and rounded)):
+            _write_on_codes(draft, operator, kind)
+        elif rounded:
+            _write_rounded(draft, operator)
+        else:
+            _write(draft, operator)
     ends = [
-        helper.make_tensor_value_info(name, kind, graph.values[name].shape)
-        for name in (graph.input, graph.output)
+        helper.make_tensor_value_info(
+            value.name, draft.code_type if value.quantization else TensorProto.FLOAT, value.shape
+        )
+        for value in (graph.values[graph.input], graph.values[graph.output])
     ]
     body = helper.make_graph(
         draft.nodes, "network", ends[:1], ends[1:], list(draft.tensors.values())
@@ -56,22 +66,29 @@ def _write(draft: OnnxDraft, operator: Operator) -> None:
         draft.clip(free, operator.clamp, operator.output)
 
 
+def _write_on_codes(draft: OnnxDraft, operator: Operator, kind: Kind) -> None:
+    """An operator that only moves codes, or one that makes or reads them."""
+    quantization = draft.graph.values[operator.output].quantization
+    if operator.clamp is None or quantization is None:
+        kind.onnx(draft, operator, operator.inputs, operator.output)
+    else:
+        free = f"{operator.output}.free"
+        kind.onnx(draft, operator, operator.inputs, free)
+        draft.clip_codes(free, operator.clamp, quantization, operator.output)
+
+
 def _write_rounded(draft: OnnxDraft, operator: Operator) -> None:
-    """An operator on codes, or between dequantised inputs and its quantised output."""
+    """An operator between dequantised inputs and its quantised output."""
     kind = KINDS.get(operator.kind)
     write = kind.onnx if kind else plain
     quantization = draft.graph.values[operator.output].quantization
     assert quantization is not None
-    clamp = operator.clamp
-    output = operator.output if clamp is None else f"{operator.output}.free"
-    if kind and kind.keeps_codes:
-        write(draft, operator, operator.inputs, output)
-    else:
-        inputs = [draft.real(operator, i) for i in range(len(operator.inputs))]
-        if operator.kind in ("Conv", "Gemm") and len(inputs) < 3:
-            inputs.append(draft.bias(operator))
-        real = f"{operator.output}.real"
-        write(draft, operator, inputs, real)
-        draft.quantized(real, quantization, output)
-    if clamp is not None:
-        draft.clip_codes(output, clamp, quantization, operator.output)
+    inputs = [draft.real(operator, i) for i in range(len(operator.inputs))]
+    if operator.kind in ("Conv", "Gemm") and len(inputs) < 3:
+        inputs.append(draft.bias(operator))
+    real = f"{operator.output}.real"
+    write(draft, operator, inputs, real)
+    output = operator.output if operator.clamp is None else f"{operator.output}.free"
+    draft.quantized(real, quantization, output)
+    if operator.clamp is not None:
+        draft.clip_codes(output, operator.clamp, quantization, operator.output)

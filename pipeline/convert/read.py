@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from device_runner.errors import InputError
+from pipeline.convert.domains import is_integer, separate_domains
 from pipeline.convert.fuse import fuse
 from pipeline.convert.graph import (
     FUSIBLE,
@@ -20,6 +21,8 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
+from pipeline.convert.lift import lift_1d
+from pipeline.convert.linear_bias import fuse_biases
 from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
 
 
@@ -87,6 +90,7 @@ def _only(names: Sequence[str], what: str) -> str:
 
 
 def _finish(draft: Draft, source: str, target: str) -> Graph:
+    draft.operators = fuse_biases(draft, [target, *draft.scales])
     operators = fuse(draft.operators, _all_shapes(draft), [target, *draft.scales])
     for reader, name in [(op, n) for op in operators for n in op.inputs] + [("output", target)]:
         if name in draft.scales:
@@ -105,10 +109,10 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     settled: list[Operator] = []
     for raw in operators:
         op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        output = values[op.output] = _value(op, values, shapes[op.output], scales)
+        output = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
         stands = Substitution((op,), {})
         kind = KINDS.get(op.kind)
-        if kind and kind.rounded and output.quantization:
+        if kind and kind.rounded and is_integer(op, values, constants):
             stands = kind.rounded(op, values[op.inputs[0]], output)
         constants |= stands.constants
         values |= {value.name: value for value in stands.values}
@@ -119,9 +123,9 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
-    return Graph(
-        source, target, tuple(settled), values, {n: c for n, c in constants.items() if n in used}
-    )
+    used_constants = {n: c for n, c in constants.items() if n in used}
+    graph = Graph(source, target, tuple(settled), values, used_constants)
+    return separate_domains(lift_1d(graph))
 
 
 def _all_shapes(draft: Draft) -> dict[str, tuple[int, ...]]:
@@ -134,14 +138,16 @@ def _value(
     values: dict[str, Value],
     shape: tuple[int, ...],
     scales: dict[str, Quantization],
+    constants: dict[str, Constant],
 ) -> Value:
-    """The output of ``op``: either all values of a graph have a scale, or none."""
+    """The output of ``op``, with a scale if it is rounded."""
     sources = [values[name].quantization for name in op.inputs if name in values]
     kind = KINDS.get(op.kind)
     keeps = kind is not None and kind.keeps_codes
     quantization = scales.get(op.output, sources[0] if keeps else None)
-    if any((source is None) != (quantization is None) for source in sources):
-        raise InputError(f"{op}: its input or output is not rounded; quantise the whole network")
+    coded = any(name in constants and constants[name].scale is not None for name in op.inputs)
+    if coded and None in (*sources, quantization):
+        raise InputError(f"{op} has int8 weights, but its input or output is not rounded")
     if keeps and any(source != quantization for source in sources):
         raise InputError(f"{op} changes the scale, which it cannot; let all its tensors share one")
     return Value(op.output, shape, quantization)

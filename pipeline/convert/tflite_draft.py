@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from device_runner.errors import InputError
 from pipeline.convert.graph import Array, Graph, Operator
+
+B = schema.BuiltinOperator
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
@@ -29,9 +30,14 @@ TENSOR_TYPES: dict[str, int] = {
 }
 
 
-def nhwc(shape: Sequence[int]) -> tuple[int, ...]:
-    """[N, C, H, W] -> [N, H, W, C]; other ranks stay."""
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else tuple(shape)
+def usual_order(rank: int) -> tuple[int, ...]:
+    """How axes are stored unless something else is cheaper: [N, C, H, W] as [N, H, W, C]."""
+    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
+
+
+def end_order(rank: int) -> tuple[int, ...]:
+    """How inputs and outputs of a network are stored: channels last."""
+    return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
 
 
 class TfliteDraft:
@@ -40,6 +46,8 @@ class TfliteDraft:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.indices: dict[str, int] = {}
+        self.orders: dict[str, tuple[int, ...]] = {}
+        self._transposed: dict[tuple[str, tuple[int, ...]], int] = {}
         # Flattened maps: their values are in NHWC order, unlike in the ONNX graph.
         self.flattened: dict[str, tuple[int, ...]] = {}
         self._buffers: list[Any] = [schema.BufferT()]  # the first one is always empty
@@ -49,22 +57,52 @@ class TfliteDraft:
         self._subgraph.tensors, self._subgraph.operators = [], []
 
     def value(self, name: str) -> int:
-        """The tensor of a value that flows."""
+        """The tensor of a value that flows, in its usual order (`usual_order`)."""
+        return self.ordered(name, usual_order(len(self.graph.values[name].shape)))
+
+    def order(self, name: str) -> tuple[int, ...]:
+        """The axes of a value, as ONNX counts them, in the order in which they are stored."""
+        return self.orders.setdefault(name, usual_order(len(self.graph.values[name].shape)))
+
+    def ordered(self, name: str, order: tuple[int, ...]) -> int:
+        """The tensor of a value with its axes in ``order``; a new value will be stored so."""
         if name not in self.indices:
-            value = self.graph.values[name]
-            if len(value.shape) not in (2, 4):
-                raise InputError(
-                    f"{name} has shape {list(value.shape)}; "
-                    "TFLite files are written for [1, C, H, W] and [1, C] only"
-                )
-            q = value.quantization
+            value, q = self.graph.values[name], self.graph.values[name].quantization
+            self.orders[name] = order
             self.indices[name] = self._tensor(
                 name,
-                nhwc(value.shape),
+                [value.shape[axis] for axis in order],
                 "float32" if q is None else "int8",
                 None if q is None else _quantization([q.scale], [q.zero_point], axis=0),
             )
-        return self.indices[name]
+        if self.orders[name] == order:
+            return self.indices[name]
+        if (name, order) not in self._transposed:
+            self._transposed[name, order] = self._transpose(name, order)
+        return self._transposed[name, order]
+
+    def stored(self, name: str) -> int:
+        """The tensor of a value as it is stored, in any order."""
+        return self.ordered(name, self.order(name))
+
+    def alias(self, name: str, source: str, order: tuple[int, ...]) -> None:
+        """Let ``name`` be the stored numbers of ``source``, its own axes being in ``order``."""
+        self.indices[name], self.orders[name] = self.stored(source), order
+
+    def end(self, name: str) -> int:
+        """The tensor of the network's input or output."""
+        return self.ordered(name, end_order(len(self.graph.values[name].shape)))
+
+    def _transpose(self, name: str, order: tuple[int, ...]) -> int:
+        source, stored = self.indices[name], self.orders[name]
+        permutation = np.array([stored.index(axis) for axis in order], np.int32)
+        shape = [self.graph.values[name].shape[axis] for axis in order]
+        label = f"{name}.axes_{'_'.join(map(str, order))}"
+        output = self.like(source, label, shape)
+        inputs = [source, self.constant(f"{label}.permutation", permutation)]
+        version = 1 if self.graph.values[name].quantization is None else 2
+        self.append(B.TRANSPOSE, inputs, output, schema.TransposeOptionsT(), version=version)
+        return output
 
     def like(self, tensor: int, name: str, shape: Sequence[int]) -> int:
         """A new tensor with the type and scale of another."""
@@ -125,8 +163,8 @@ class TfliteDraft:
 
     def finish(self) -> bytes:
         """The whole file."""
-        self._subgraph.inputs = np.array([self.value(self.graph.input)], np.int32)
-        self._subgraph.outputs = np.array([self.value(self.graph.output)], np.int32)
+        self._subgraph.inputs = np.array([self.end(self.graph.input)], np.int32)
+        self._subgraph.outputs = np.array([self.end(self.graph.output)], np.int32)
         model = schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, b"edgeticket"
         model.subgraphs, model.buffers = [self._subgraph], self._buffers

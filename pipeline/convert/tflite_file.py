@@ -15,7 +15,7 @@ def write_tflite(graph: Graph) -> bytes:
         InputError: an operator that TFLite files cannot express, by name.
     """
     draft = TfliteDraft(graph)
-    draft.value(graph.input)
+    draft.end(graph.input)
     for operator in graph.operators:
         if operator.kind not in KINDS:
             known = ", ".join(sorted(KINDS))

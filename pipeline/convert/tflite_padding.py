@@ -56,7 +56,7 @@ def pad_input(
     output = draft.like(source, f"{operator.name}.padded", padded)
     amounts = np.array([(0, 0), *margins, (0, 0)], np.int32)
     inputs = [source, draft.constant(f"{operator.name}.padding", amounts)]
-    version = 2 if draft.graph.is_quantized() else 1
+    version = draft.version(operator, int8=2)
     if fill == "zero" or _never_negative(draft, operator):  # for codes: the zero point
         draft.append(B.PAD, inputs, output, schema.PadOptionsT(), version=version)
     else:

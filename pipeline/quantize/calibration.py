@@ -15,6 +15,7 @@ from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.placement import (
     additions,
     connected,
+    integer_steps,
     layer_names,
     product_names,
     scale_owners,
@@ -52,20 +53,19 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     owners = scale_owners(folded)
     shared = shared_scales(folded, owners)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
-    ranges |= dict.fromkeys(unit_names(folded), (0.0, 1.0))
+    ranges |= dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
     layers, products = set(layer_names(folded)), set(product_names(folded))
-    for node, owner in owners.items():
-        if node.op == "placeholder":
-            continue
+    for node in integer_steps(folded, owners):
+        owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
         sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
         count = math.prod(sources) if node.name in products else sources[0]
         if node.name in layers:
             layer = folded.get_submodule(node.name)
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)
             weights[node.name] = weight_scales(layer.weight, layer.bias, input_scale=count)
             count *= max(weights[node.name])
         least = float(np.float32(count / LARGEST_GAIN))

@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
-from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, Role, Slot, Step, kind, role
+from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, PLAIN, Role, Slot, Step, kind, role
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
@@ -40,7 +40,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
         ) from None
 
     graph = fx.Graph()
-    steps: dict[str, nn.Module] = {}  # by name of the new node
+    steps: dict[str, Any] = {}  # modules, and tensors of the network, by name of the new node
     place: dict[fx.Node, fx.Node] = {}  # traced node -> new node
 
     for node in traced.nodes:
@@ -49,6 +49,10 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             graph.output(fx.map_arg(node.args[0], lambda n: place[n]))
         elif node.op == "placeholder":
             place[node] = graph.placeholder(node.name)
+        elif node.op == "get_attr":
+            # A tensor of the network's own, such as the positions of a transformer.
+            steps[node.name] = operator.attrgetter(str(node.target))(source)
+            place[node] = graph.get_attr(node.name)
         elif isinstance(step, BatchNorm):
             before = node.args[0]
             assert isinstance(before, fx.Node)
@@ -103,11 +107,6 @@ def _name(node: fx.Node) -> str:
 
 def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn.Module]:
     """The values that flow into ``node``, and the module to call with them."""
-    if node.op == "get_attr":
-        raise InputError(
-            f"{node.name} ({node.target}) is a tensor of the network's own; "
-            "write it with torch.nn modules"
-        )
     values = node.all_input_nodes
     if step is not None:
         return values, copy.deepcopy(step)  # a module that is called twice becomes two steps
@@ -116,7 +115,7 @@ def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn
     kwargs: Any = fx.map_arg(dict(node.kwargs), lambda n: slots[n])
     target = node.target
     function = getattr(torch.Tensor, target) if isinstance(target, str) else target
-    return values, Step(function, args, kwargs)
+    return values, Step(PLAIN.get(function, function), args, kwargs)
 
 
 def _is_chain(nodes: list[fx.Node]) -> bool:
@@ -124,7 +123,7 @@ def _is_chain(nodes: list[fx.Node]) -> bool:
     return all(len(node.users) == 1 for node in nodes)
 
 
-def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, nn.Module]) -> fx.Node:
+def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, Any]) -> fx.Node:
     """clamp(max(x)) = max(clamp(x)): in front of the pool the clamp can fuse with a layer.
 
     Returns:

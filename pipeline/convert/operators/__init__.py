@@ -5,7 +5,17 @@ A family is a module with two dictionaries; a new one is a module and a line in 
 
 from __future__ import annotations
 
-from pipeline.convert.operators import channels, elementwise, layers, pools, rounding, shapes
+from pipeline.convert.operators import (
+    attention,
+    axes,
+    channels,
+    crossing,
+    elementwise,
+    layers,
+    pools,
+    rounding,
+    shapes,
+)
 from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
 
@@ -18,6 +28,8 @@ READERS: dict[str, Reader] = {  # by ONNX operator
     **elementwise.READERS,
     **shapes.READERS,
     **channels.READERS,
+    **axes.READERS,
+    **attention.READERS,
 }
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`
@@ -26,4 +38,7 @@ KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **elementwise.KINDS,
     **shapes.KINDS,
     **channels.KINDS,
+    **axes.KINDS,
+    **attention.KINDS,
+    **crossing.KINDS,
 }

@@ -19,12 +19,15 @@ B = schema.BuiltinOperator
 
 
 def _read_concat(draft: Draft, node: onnx.NodeProto, label: str) -> None:
-    for name in node.input:
-        if name in draft.constants:
-            raise InputError(f"{label} joins the constant {name}; only values can be joined")
-    rank = len(draft.shape(node.input[0]))
-    axis = int(attributes(node)["axis"]) % rank
-    append(draft, node, "Concat", tuple(node.input), {"axis": axis})
+    axis = int(attributes(node)["axis"]) % len(draft.shapes[node.output[0]])
+    constants = draft.constants.keys() & set(node.input)
+    if len(constants) == len(node.input):
+        raise InputError(f"{label} works on constants; export with constants folded")
+    kind = "ConcatConstant" if constants else "Concat"
+    operator = Operator(
+        node.name or node.output[0], kind, tuple(node.input), node.output[0], {"axis": axis}
+    )
+    draft.operators.append(operator)
 
 
 def _read_slice(draft: Draft, node: onnx.NodeProto, label: str) -> None:
@@ -73,12 +76,6 @@ def _read_pad(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     append(draft, node, "Pad", (node.input[0],), sides)
 
 
-def _read_transpose(draft: Draft, node: onnx.NodeProto, label: str) -> None:
-    rank = len(draft.shape(node.input[0]))
-    permutation = {"perm": list(range(rank))[::-1], **attributes(node)}
-    append(draft, node, "Transpose", tuple(node.input), permutation)
-
-
 def nhwc_order(numbers: Sequence[int]) -> list[int]:
     """One number for each axis of [N, C, H, W] -> of [N, H, W, C]; other ranks stay."""
     return [numbers[0], *numbers[2:], numbers[1]] if len(numbers) == 4 else list(numbers)
@@ -90,7 +87,13 @@ def concat(draft: TfliteDraft, operator: Operator) -> None:
     rank = len(draft.shape(output))
     options = schema.ConcatenationOptionsT()
     options.axis = nhwc_order(list(range(rank))).index(operator.attributes["axis"])
-    inputs = [draft.value(name) for name in operator.inputs]
+    constants = draft.graph.constants
+    inputs = [
+        draft.constant(f"{operator.name}.{name}", constants[name].data)
+        if name in constants
+        else draft.value(name)
+        for name in operator.inputs
+    ]
     draft.append(B.CONCATENATION, inputs, output, options, version=draft.version(operator, int8=2))
 
 
@@ -133,6 +136,18 @@ def shuffle(draft: TfliteDraft, operator: Operator) -> None:
     draft.reshape(mixed, output)
 
 
+def concat_constant(draft: TfliteDraft, operator: Operator) -> None:
+    """CONCATENATION with numbers that are stored in the file, such as a class token."""
+    if len(draft.graph.values[operator.output].shape) == 4:
+        raise InputError(f"{operator} joins a constant to a map; join vectors only")
+    concat(draft, operator)
+
+
+def write_concat(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
+    """Concat."""
+    draft.node("Concat", inputs, output, operator.attributes)
+
+
 def write_slice(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
     """Slice on the axes that are cut."""
     begin, size = operator.attributes["begin"], operator.attributes["size"]
@@ -166,7 +181,6 @@ READERS: dict[str, Reader] = {
     "Pad": _read_pad,
     "Slice": _read_slice,
     "Split": _read_split,
-    "Transpose": _read_transpose,
 }
 
 KINDS: dict[str, Kind] = {
@@ -174,6 +188,9 @@ KINDS: dict[str, Kind] = {
         shuffle, write_shuffle, keeps_codes=True, conditions="read from Reshape, Transpose, Reshape"
     ),
     "Concat": Kind(concat, keeps_codes=True, conditions="int8: all inputs share one scale"),
+    "ConcatConstant": Kind(
+        concat_constant, write_concat, real=True, conditions="float32; not for [1, C, H, W]"
+    ),
     "Pad": Kind(pad, write_pad, keeps_codes=True, conditions="zeros"),
     "Slice": Kind(cut, write_slice, keeps_codes=True, conditions="step 1; Split likewise"),
 }

@@ -41,6 +41,8 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     keeps_codes: its output holds numbers of its inputs, so all of them share one scale and
         int8 codes pass unchanged.
+    real: it is computed in float32, also between rounded values (`pipeline.convert.domains`).
+    crosses: it turns codes into real numbers or back.
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
     conditions: what docs/operators.md says about it.
@@ -50,6 +52,8 @@ class Kind:
     onnx: OnnxWriter = plain
     clips: bool = False
     keeps_codes: bool = False
+    real: bool = False
+    crosses: bool = False
     any_order: bool = False
     rounded: Substitute | None = None
     conditions: str = ""

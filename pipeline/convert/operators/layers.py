@@ -22,7 +22,8 @@ B = schema.BuiltinOperator
 
 
 def _read_conv(draft: Draft, node: onnx.NodeProto, label: str) -> None:
-    spelled = {"group": 1, "dilations": [1, 1], **spelled_window(draft, node, label)}
+    window = spelled_window(draft, node, label)
+    spelled = {"group": 1, "dilations": [1] * len(window["strides"]), **window}
     _check_layer(draft, node, label, channels=draft.shape(node.input[0])[1] // spelled["group"])
     append(draft, node, "Conv", tuple(node.input), spelled)
 
@@ -96,7 +97,7 @@ def linear(draft: TfliteDraft, operator: Operator) -> None:
 
 def _bias(draft: TfliteDraft, operator: Operator) -> int:
     name = f"{operator.name}.bias"
-    if draft.graph.is_quantized():
+    if draft.graph.constants[operator.inputs[1]].scale is not None:
         codes, scale = integer_bias(operator, draft.graph)
         return draft.constant(name, codes, scale=scale)
     if len(operator.inputs) > 2:

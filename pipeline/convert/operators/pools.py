@@ -13,7 +13,7 @@ from pipeline.convert.graph import Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.layers import constant_depthwise
-from pipeline.convert.operators.reading import Draft, Reader, append
+from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.operators.windows import ends, spelled_window
 from pipeline.convert.tflite_clamp import activation, append_clamp
 from pipeline.convert.tflite_draft import TfliteDraft
@@ -23,13 +23,15 @@ B = schema.BuiltinOperator
 
 
 def _read_max_pool(draft: Draft, node: onnx.NodeProto, label: str) -> None:
-    spelled = {"dilations": [1, 1], **spelled_window(draft, node, label)}
+    window = spelled_window(draft, node, label)
+    spelled = {"dilations": [1] * len(window["strides"]), **window}
     rounded_up = spelled.pop("ceil_mode", 0)
     spelled.pop("storage_order", None)  # of an output that must be absent
     if rounded_up:
         # Windows that stick out see nothing there, so that is padding like any other.
+        axes = len(spelled["strides"])
         for axis, end in enumerate(ends(draft, node, spelled)):
-            spelled["pads"][axis + 2] = max(end, spelled["pads"][axis + 2])
+            spelled["pads"][axis + axes] = max(end, spelled["pads"][axis + axes])
     append(draft, node, "MaxPool", tuple(node.input), spelled)
 
 
@@ -52,12 +54,11 @@ def _read_average_pool(draft: Draft, node: onnx.NodeProto, label: str) -> None:
 def _read_mean(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     rank = len(draft.shape(node.input[0]))
     axes = sorted(int(a) % rank for a in draft.constant(node, 1, label).data)
-    if axes != [2, 3] or rank != 4:
-        raise InputError(
-            f"{label} averages axes {axes} of {rank}; only the mean over height and width "
-            "of [1, C, H, W] can be converted"
-        )
-    append(draft, node, "GlobalAveragePool", (node.input[0],))
+    if rank == 4 and axes == [2, 3]:
+        append(draft, node, "GlobalAveragePool", (node.input[0],))
+    else:
+        keeps = {"keepdims": 1} | attributes(node)
+        append(draft, node, "Mean", (node.input[0],), {"axes": axes, "keepdims": keeps["keepdims"]})
 
 
 def global_average(draft: TfliteDraft, operator: Operator) -> None:

@@ -23,6 +23,7 @@ class Draft:
     constants: dict[str, Constant]
     scales: dict[str, Quantization] = field(default_factory=dict)  # by value before rounding
     origins: dict[str, str] = field(default_factory=dict)  # Q, DQ, Identity output -> value
+    transposes: dict[str, str] = field(default_factory=dict)  # transposed matrix -> constant
     operators: list[Operator] = field(default_factory=list)
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import onnx
 
-from device_runner.errors import InputError
 from pipeline.convert.graph import Operator
-from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators.kind import Kind
 from pipeline.convert.operators.reading import Draft, Reader, append
 from pipeline.convert.tflite_draft import TfliteDraft
@@ -35,25 +32,6 @@ def flatten(draft: TfliteDraft, operator: Operator) -> None:
 READERS: dict[str, Reader] = {"Flatten": _read_reshape, "Reshape": _read_reshape}
 
 
-def reshape(draft: TfliteDraft, operator: Operator) -> None:
-    """RESHAPE where the order of numbers is the same in NCHW and NHWC: maps of one pixel."""
-    values = draft.graph.values
-    before, after = values[operator.inputs[0]].shape, values[operator.output].shape
-    if {before, after} != {(1, before[1]), (1, before[1], 1, 1)}:
-        raise InputError(
-            f"{operator} turns {list(before)} into {list(after)}; only flattening to "
-            f"[1, {math.prod(before)}] and channel shuffles can be converted"
-        )
-    draft.reshape(draft.value(operator.inputs[0]), draft.value(operator.output))
-
-
-def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
-    """Reshape to the shape of the output."""
-    shape = draft.graph.values[operator.output].shape
-    draft.node("Reshape", [*inputs, draft.integers(shape)], output)
-
-
 KINDS: dict[str, Kind] = {
     "Flatten": Kind(flatten, keeps_codes=True, any_order=True, conditions="Reshape to [1, n]"),
-    "Reshape": Kind(reshape, write_reshape, keeps_codes=True, conditions="[1, C] to [1, C, 1, 1]"),
 }

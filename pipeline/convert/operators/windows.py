@@ -13,12 +13,13 @@ from pipeline.convert.operators.reading import Draft, attributes
 
 def spelled_window(draft: Draft, node: onnx.NodeProto, label: str) -> dict[str, Any]:
     """The attributes of ``node``, with strides and pads spelled out."""
-    if len(draft.shape(node.input[0])) != 4:
-        raise InputError(f"{label}: only [1, C, H, W] can be converted; use the 2-D operator")
+    axes = len(draft.shape(node.input[0])) - 2
+    if axes not in (1, 2):
+        raise InputError(f"{label}: only [1, C, H, W] and [1, C, W] can be converted")
     given = attributes(node)
     if given.pop("auto_pad", b"NOTSET") != b"NOTSET":
         raise InputError(f"{label} has auto_pad; export with explicit padding")
-    return {"strides": [1, 1], "pads": [0, 0, 0, 0], **given}
+    return {"strides": [1] * axes, "pads": [0] * 2 * axes, **given}
 
 
 def ends(draft: Draft, node: onnx.NodeProto, window: Mapping[str, Any]) -> list[int]:
@@ -29,5 +30,5 @@ def ends(draft: Draft, node: onnx.NodeProto, window: Mapping[str, Any]) -> list[
         + window["kernel_shape"][axis]
         - sizes[axis]
         - window["pads"][axis]
-        for axis in (0, 1)
+        for axis in range(len(sizes))
     ]
