@@ -87,13 +87,13 @@ def write_global_average(
 
 
 def average_pool(draft: TfliteDraft, operator: Operator) -> None:
-    """AVERAGE_POOL_2D, which never counts padding; float32 only (`_as_convolution`)."""
+    """AVERAGE_POOL_2D, which never counts padding."""
     counted = operator.attributes["count_include_pad"]
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
 
 
 def _as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
-    """An int8 average as a depthwise convolution.
+    """a depthwise convolution with equal weights.
 
     TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
     by one code) and cannot change the scale.
