@@ -25,6 +25,8 @@ from pipeline.convert.lift import lift_1d
 from pipeline.convert.linear_bias import fuse_biases
 from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
 
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
+
 
 def read_graph(data: bytes) -> Graph:
     """Read and check an ONNX file with one input, one output, fixed shapes and a batch of one.
@@ -43,7 +45,14 @@ def read_graph(data: bytes) -> Graph:
     draft.shapes |= {v.name: _shape(v) for v in model.graph.output}
     for index, node in enumerate(model.graph.node):
         reader = READERS.get(node.op_type, read_other)
-        reader(draft, node, f"{node.name or f'node {index}'} ({node.op_type})")
+        label = f"{node.name or f'node {index}'} ({node.op_type})"
+        try:
+            reader(draft, node, label)
+        except UNREADABLE as error:  # ONNX's own checker does not look at values
+            raise InputError(
+                f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
+                "export it again"
+            ) from None
     inputs = [v.name for v in model.graph.input if v.name not in draft.constants]
     source, target = _only(inputs, "input"), _only([v.name for v in model.graph.output], "output")
     if not draft.shapes[source] or draft.shapes[source][0] != 1:
