@@ -77,6 +77,7 @@ def stage(
     code: Sequence[str],
     glue: str,
     before: Candidate | None,
+    teacher: Network | None = None,
 ) -> Candidate:
     """A stage whose result is a candidate: make it or find it, and read it back.
 
@@ -88,16 +89,24 @@ def stage(
         code: the modules that do the work.
         glue: the module that defines ``make``.
         before: the candidate that it is made of; None for the first.
+        teacher: the network that teaches it.
     """
 
     def write(folder: Path, resume: Path) -> None:
         made = make(resume)
         module = made.network.module()
         parameters, macs = count(module, made.network.input_shape)
+        taught = {}
+        if teacher is not None:
+            teaches = evaluate(
+                teacher.module(), job.data.validation, preprocessing=job.data.preprocessing
+            )
+            taught = {"teacher": {"arch": teacher.arch, "validation_top1": teaches.top1}}
         checked = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
         entry = {
             "step": name,
             **made.facts,
+            **taught,
             "parameters": parameters,
             "macs": macs,
             "validation_top1": checked.top1,
@@ -115,7 +124,11 @@ def stage(
         name,
         write,
         config={**config, "device": device, "threads": torch.get_num_threads()},
-        inputs={"data": job.data.digest, "before": before.digest if before else ""},
+        inputs={
+            "data": job.data.digest,
+            "before": before.digest if before else "",
+            "teacher": teacher.digest if teacher else "",
+        },
         code=[*code, *STORED_BY],
         glue=(glue, __name__),
         tools=TRAINING_TOOLS,

@@ -4,6 +4,8 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import Distil, SoftTargets, Teacher
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
@@ -31,11 +33,8 @@ from pipeline.recipe.methods import (
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
-    Count,
     DataConfig,
     ModelConfig,
-    Share,
     TrainConfig,
 )
 from pipeline.recipe.reading import (
@@ -63,6 +62,7 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Distil",
     "EdgePopup",
     "Finetune",
     "Levels",
@@ -76,7 +76,9 @@ __all__ = [
     "Rewinding",
     "ScoreMiner",
     "Share",
+    "SoftTargets",
     "StochasticGates",
+    "Teacher",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",

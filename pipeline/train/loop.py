@@ -16,8 +16,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
+from models.network import Network
 from pipeline.augment import Draw, draw
 from pipeline.data import Split
+from pipeline.distil import Distillation
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig
@@ -37,6 +39,7 @@ def train(
     preprocessing: Sequence[Mapping[str, Any]],
     seed: int,
     loss: Loss | None = None,
+    teacher: Network | None = None,
     adam_lr: Mapping[str, float] | None = None,
     mask: Mask | None = None,
     epochs: range | None = None,
@@ -57,6 +60,7 @@ def train(
         preprocessing: the steps of the data set.
         seed: decides order and augmentation.
         loss: None is cross-entropy with the label smoothing of ``cfg``.
+        teacher: whom ``cfg.distil`` means; what it adds to ``loss`` is said there.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
             this constant rate, beside the optimizer of ``cfg``.
         mask: weights that are, and stay, exactly zero.
@@ -72,6 +76,8 @@ def train(
         InputError: the loss is no longer a number; ``resume`` belongs to another run.
     """
     loss = loss or cross_entropy(cfg)
+    if (cfg.distil is None) != (teacher is None):
+        raise ValueError("a teacher and cfg.distil come together")
     fabric = Fabric(
         devices=os.environ.get("LT_DEVICES", 1),
         precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
@@ -86,13 +92,18 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
+    taught = None
+    if teacher is not None and cfg.distil is not None:
+        shown = teacher.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        taught = Distillation(fabric.to_device(shown), cfg.distil, of_labels=loss)
+
     # The images stay uint8 and move to the device once.
     inputs = fabric.to_device(torch.from_numpy(split.inputs))
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
     span = epochs or range(cfg.epochs)
-    run = _run_name(cfg, seed, split, span, mask)
+    run = _run_name(cfg, seed, split, span, mask, teacher)
     state = TrainingState(resume, run, module, optimizers)
     first_epoch = state.load() or span.start
     zero(gone, optimizers)
@@ -115,8 +126,13 @@ def train(
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
                 batch, targets = _batch(inputs, labels, plan, chosen, fabric)
-                outputs = wrapped(normalize(batch, preprocessing))
-                value = loss(outputs, targets)
+                images = normalize(batch, preprocessing)
+                outputs = wrapped(images)
+                if taught is None:
+                    value = loss(outputs, targets)
+                else:
+                    with fabric.autocast():
+                        value = taught(images, outputs, targets)
                 number = value.item()
                 if not math.isfinite(number):
                     raise InputError(
@@ -165,7 +181,15 @@ def _derived_seed(*numbers: int) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:
+def _run_name(
+    cfg: TrainConfig,
+    seed: int,
+    split: Split,
+    span: range,
+    mask: Mask | None,
+    teacher: Network | None,
+) -> str:
     """What must be the same for a run to go on from a state file."""
     name = f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples, epochs {span}"
-    return f"{name}, mask {mask.digest}" if mask else name
+    name = f"{name}, mask {mask.digest}" if mask else name
+    return f"{name}, teacher {teacher.digest}" if teacher else name
