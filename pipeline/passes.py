@@ -90,9 +90,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
                 resume=folder / "training.pt",
                 progress=job.progress,
             )
-        if ticket.mask is None:
-            return Made(ticket.start, facts=ticket.log)
-        if isinstance(cfg, ChannelTicket):
+        if isinstance(cfg, ChannelTicket | ResidualBlocks):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
 

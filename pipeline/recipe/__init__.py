@@ -17,6 +17,7 @@ from pipeline.recipe.distil import (
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
+    BlockBudget,
     Budget,
     ChannelMagnitude,
     ChannelPenalty,
@@ -62,6 +63,7 @@ __all__ = [
     "AnyConfig",
     "Attention",
     "BenchConfig",
+    "BlockBudget",
     "Budget",
     "BundleConfig",
     "ChannelMagnitude",

@@ -247,7 +247,10 @@ TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTi
     ContinuousSparsification,
     WeightGates,
 )
-PASSES: tuple[type[ChannelTicket] | type[WeightTicket] | type[Finetune] | type[Ptq], ...] = (
+PASSES: tuple[
+    type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket] | type[Finetune] | type[Ptq],
+    ...,
+] = (
     *TICKET_METHODS,
     Finetune,
     Ptq,
