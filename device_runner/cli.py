@@ -219,6 +219,8 @@ def _tap(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from device_runner.check import check_bundle
+    from device_runner.instructions import warn_inexact
+    from device_runner.machine import describe_machine
 
     manifest = check_bundle(options.bundle)
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]
@@ -228,6 +230,11 @@ def _check(options: argparse.Namespace) -> int:
         machines, size = " ".join(entry.architectures), f"{sizes[entry.file] / 1000:.0f} kB"
         rows.append((entry.id, entry.runtime, entry.precision, shape, size, machines))
     print(table(rows))
+    here = describe_machine()
+    for entry in manifest.artifacts:
+        warning = warn_inexact(entry, manifest.artifacts, here)
+        if warning is not None and here.architecture in entry.architectures:
+            print(f"warning: {warning}")
     samples = manifest.samples
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "

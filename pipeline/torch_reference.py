@@ -68,7 +68,7 @@ class _Walk(fx.Interpreter):
         self.computed[name] = result.numpy()
         if name not in self._given:
             return result
-        return torch.from_numpy(np.ascontiguousarray(self._given[name], np.float32))
+        return torch.tensor(self._given[name], dtype=torch.float32)  # a copy: it may be read-only
 
 
 def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:

@@ -106,6 +106,7 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
             runtime=runtime,
             precision=precision,
             architectures=("x86_64", "aarch64"),
+            exact_with=(),
             input=converted.input,
             output=converted.output,
         )

@@ -9,7 +9,6 @@ agrees with nothing.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -49,9 +48,8 @@ def _orders(
         if tuple(sizes[axis] for axis in axes) == wanted:
             yield _transposer(sizes, axes, expected)
     if len(wanted) == 1:
-        for shape in dict.fromkeys(_sizes(m) for m in maps):
-            if len(shape) == 3 and math.prod(shape) == wanted[0]:
-                channels, height, width = shape
+        for channels, height, width in dict.fromkeys(shape[1:] for shape in maps):
+            if channels * height * width == wanted[0]:
                 yield _transposer((height, width, channels), (2, 0, 1), expected)
 
 

@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 def to_reals(codes: Array, quantization: Quantization) -> Array:
     """Codes, int8 or wider -> float32, as DequantizeLinear has it."""
     steps: Array = (codes.astype(np.int32) - quantization.zero_point).astype(np.float32)
-    return steps * quantization.scale
+    reals: Array = steps * quantization.scale
+    return reals
 
 
 def to_codes(real: Array, quantization: Quantization) -> Array:
