@@ -54,6 +54,8 @@ class ArtifactDiff:
     only_here: tapped values that the reference does not have; only_there: the other way round.
     changed_samples, output_difference: how the outputs of the tapped file differ from those of
     the file as it is; changed_kernels: operator -> number before and after tapping.
+    saturating: layer -> share of its numbers that would be wrong on a CPU that `exact_with` rules
+    out, over the first samples; may_saturate: layers whose weights would allow it.
     """
 
     artifact: str
@@ -67,6 +69,8 @@ class ArtifactDiff:
     changed_samples: int
     output_difference: float
     changed_kernels: dict[str, tuple[int, int]]
+    saturating: dict[str, float]
+    may_saturate: tuple[str, ...]
 
     @property
     def first_over(self) -> Layer | None:

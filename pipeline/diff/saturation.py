@@ -8,7 +8,6 @@ and real weights, so that the answer does not need such a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +72,15 @@ def read_products(data: bytes, *, title: str) -> list[Product]:
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if weight is None or weight.input[0] not in constants or given.get("group", 1) != 1:
             continue
+        name = weight.input[0].removesuffix(".weight")
         codes = numpy_helper.to_array(constants[weight.input[0]])
         if node.op_type == "Gemm":
-            products.append(Product(node.output[0], source.input[0], codes, None))
+            products.append(Product(name, source.input[0], codes, None))
             continue
         zero = numpy_helper.to_array(constants[source.input[2]])
         products.append(
             Product(
-                name=node.output[0],
+                name=name,
                 source=source.input[0],
                 weight=codes.transpose(0, 2, 3, 1).reshape(len(codes), -1),
                 kernel=codes.shape[2:],
@@ -95,10 +95,10 @@ def read_products(data: bytes, *, title: str) -> list[Product]:
 
 def saturated_share(product: Product, codes: Array) -> float:
     """Share 0..1 of the layer's output numbers that would be wrong, for uint8 ``codes``."""
-    weight = _paired(product.weight.astype(np.int32))
-    if not _can_saturate(weight):
+    weight = _paired(product.weight)
+    if not can_saturate(product):
         return 0.0
-    rows = _paired(product.rows(codes).astype(np.int32))
+    rows = _paired(product.rows(codes))
     touched = 0
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
@@ -112,16 +112,14 @@ def saturated_share(product: Product, codes: Array) -> float:
 
 def can_saturate(product: Product) -> bool:
     """Whether any activations at all could make a sum of two products leave 16 bits."""
-    return _can_saturate(_paired(product.weight.astype(np.int32)))
-
-
-def _can_saturate(weight: Array) -> bool:
+    weight = _paired(product.weight)
     highest = 255 * np.maximum(weight, 0).sum(2)
     lowest = 255 * np.minimum(weight, 0).sum(2)
     return bool((highest > HIGHEST_SUM).any() or (lowest < LOWEST_SUM).any())
 
 
 def _paired(matrix: Array) -> Array:
-    """[n, inputs] -> [n, pairs, 2], an odd last one beside a zero."""
+    """[n, inputs] -> float32 [n, pairs, 2], exact; an odd last one beside a zero."""
     odd = matrix.shape[1] % 2
-    return np.pad(matrix, ((0, 0), (0, odd))).reshape(len(matrix), -1, 2)
+    padded: Array = np.pad(matrix.astype(np.float32), ((0, 0), (0, odd)))
+    return padded.reshape(len(matrix), -1, 2)

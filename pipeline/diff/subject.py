@@ -20,12 +20,14 @@ from pipeline.diff.layout import Order, find_order
 from pipeline.diff.measures import Saturation, Tally
 from pipeline.diff.reference import Reference
 from pipeline.diff.result import ArtifactDiff, Bounds, Layer
+from pipeline.diff.saturation import Product, can_saturate, read_products, saturated_share
 from pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
 
 Array = npt.NDArray[Any]
 Row = Mapping[str, Array]
 """Value -> codes −128..127 in int32, or float32, in the reference's order, for one sample."""
 
+SATURATION_SAMPLES = 4  # a second each for a small network
 SAME_SCALE = 1e-6  # files hold scales as float32, some readers as its decimal text
 
 
@@ -58,7 +60,11 @@ class Subject:
         self._quantizations |= _of_input(self.artifact.input)
         self._orders: dict[str, Order | None] = {}
         self._gathered: dict[str, _Gathered] = {}
-        self._missing: set[str] = set()
+        self._products: list[Product] = []
+        if self.artifact.exact_with and self.facts.runtime.name == "ort":
+            data = bundle.read(self.artifact.file)
+            self._products = read_products(data, title=self.artifact.id)
+        self._saturated: dict[str, list[float]] = {}
 
     def next_row(self, real: Array, expected: Mapping[str, Array]) -> Row:
         """The next sample's values.
@@ -94,6 +100,11 @@ class Subject:
         """
         given = {name: self._to_real(name, array) for name, array in row.items()}
         own = self.reference.run(image, given)
+        for product in self._products:
+            shares = self._saturated.setdefault(product.name, [])
+            if product.source in row and len(shares) < SATURATION_SAMPLES:
+                codes = (row[product.source] + 128).astype(np.uint8)
+                shares.append(saturated_share(product, codes))
         for name, array in row.items():
             kept = self._gathered.setdefault(name, _Gathered())
             quantization = self._common(name)
@@ -128,6 +139,8 @@ class Subject:
             changed_samples=facts.samples - facts.same_outputs,
             output_difference=facts.output_difference,
             changed_kernels=_changed(facts.kernels),
+            saturating={name: sum(s) / len(s) for name, s in self._saturated.items() if any(s)},
+            may_saturate=tuple(p.name for p in self._products if can_saturate(p)),
         )
 
     def _layer(self, name: str, gathered: _Gathered, bounds: Bounds) -> Layer:

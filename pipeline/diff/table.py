@@ -77,6 +77,14 @@ def _remarks(artifact: ArtifactDiff) -> list[str]:
     if artifact.changed_kernels:
         changes = ", ".join(f"{k} {a} → {b}" for k, (a, b) in artifact.changed_kernels.items())
         lines.append(f"Tapping changes the runtime's kernels: {changes}.")
+    if artifact.saturating:
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in artifact.saturating.items())
+        lines.append(f"On x86 without VNNI these would saturate: {shares} of their numbers.")
+    elif artifact.may_saturate:
+        lines.append(
+            "On x86 without VNNI nothing would saturate on these samples; the weights of "
+            f"{len(artifact.may_saturate)} layers would allow it."
+        )
     if artifact.only_here:
         lines.append(f"Not in the reference: {_some(artifact.only_here)}.")
     if artifact.only_there:

@@ -25,8 +25,9 @@ def to_reals(codes: Array, quantization: Quantization) -> Array:
 
 def to_codes(real: Array, quantization: Quantization) -> Array:
     """Real numbers -> codes −128..127 in int32, as QuantizeLinear has it."""
-    codes = np.rint(real / quantization.scale) + quantization.zero_point
-    return np.clip(codes, LOWEST, HIGHEST).astype(np.int32)
+    codes: Array = np.rint(real / quantization.scale) + quantization.zero_point
+    clipped: Array = np.clip(codes, LOWEST, HIGHEST).astype(np.int32)
+    return clipped
 
 
 def signed(stored: Array) -> Array:
