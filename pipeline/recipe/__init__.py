@@ -4,9 +4,12 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import Distil, SoftTargets, Teacher
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
+    BlockBudget,
     Budget,
     ChannelMagnitude,
     ChannelPenalty,
@@ -21,6 +24,7 @@ from pipeline.recipe.methods import (
     Ptq,
     RandomMask,
     Reinit,
+    ResidualBlocks,
     Rewinding,
     ScoreMiner,
     StochasticGates,
@@ -31,11 +35,8 @@ from pipeline.recipe.methods import (
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
-    Count,
     DataConfig,
     ModelConfig,
-    Share,
     TrainConfig,
 )
 from pipeline.recipe.reading import (
@@ -53,6 +54,7 @@ __all__ = [
     "TICKET_METHODS",
     "AnyConfig",
     "BenchConfig",
+    "BlockBudget",
     "Budget",
     "BundleConfig",
     "ChannelMagnitude",
@@ -63,6 +65,7 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Distil",
     "EdgePopup",
     "Finetune",
     "Levels",
@@ -73,10 +76,13 @@ __all__ = [
     "RandomMask",
     "Recipe",
     "Reinit",
+    "ResidualBlocks",
     "Rewinding",
     "ScoreMiner",
     "Share",
+    "SoftTargets",
     "StochasticGates",
+    "Teacher",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",
