@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from pipeline.convert.lift import lift_1d
 from pipeline.convert.linear_bias import fuse_biases
 from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
 
+MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
 
@@ -87,7 +89,10 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if not all(d.HasField("dim_value") and d.dim_value > 0 for d in dimensions):
         shown = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions]
         raise InputError(f"{value.name} has shape {shown}; export with fixed sizes")
-    return tuple(d.dim_value for d in dimensions)
+    shape = tuple(d.dim_value for d in dimensions)
+    if math.prod(shape) > MOST_NUMBERS:
+        raise InputError(f"{value.name} has shape {list(shape)}, which no device holds")
+    return shape
 
 
 def _only(names: Sequence[str], what: str) -> str:

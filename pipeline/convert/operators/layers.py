@@ -38,13 +38,17 @@ def _read_gemm(draft: Draft, node: onnx.NodeProto, label: str) -> None:
 
 def _check_layer(draft: Draft, node: onnx.NodeProto, label: str, *, channels: int) -> None:
     """Shape inference lets a weight or bias pass that does not fit the input."""
-    weight = draft.constant(node, 1, label).data
+    constants = [draft.constant(node, i, label) for i in (1, 2)[: len(node.input) - 1]]
+    for constant in constants:
+        if constant.scale is None and constant.data.dtype != np.float32:
+            raise InputError(f"{label}: its weights are {constant.data.dtype}; store float32")
+    weight = constants[0].data
     if weight.shape[1:2] != (channels,):
         raise InputError(
             f"{label}: its weight {list(weight.shape)} does not fit {channels} input channels; "
             "export the network again"
         )
-    if len(node.input) > 2 and draft.constant(node, 2, label).data.shape != weight.shape[:1]:
+    if len(constants) > 1 and constants[1].data.shape != weight.shape[:1]:
         raise InputError(f"{label}: its bias does not fit its weight; export the network again")
 
 
