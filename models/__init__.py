@@ -14,6 +14,7 @@ from torch import nn
 from models.cifar_resnet import resnet20, resnet56
 from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
 from models.separable_ctc import SeparableCtc
@@ -55,6 +56,15 @@ def num_classes(arch: str, args: Args) -> int:
     return _complete(arch, args)[_architecture(arch).gives]
 
 
+def removable_blocks(module: nn.Module) -> tuple[str, ...]:
+    """Names of the submodules that a network still works without, in its order.
+
+    Their outputs have the shape of their inputs, and are those plus something learnt. They say so
+    by an attribute ``removable``.
+    """
+    return tuple(n for n, block in module.named_modules() if getattr(block, "removable", False))
+
+
 def _architecture(arch: str) -> Architecture:
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {arch!r} (known: {', '.join(ARCHITECTURES)})")
@@ -83,6 +93,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet56": Architecture(resnet56, _PIXELS_32),
     "vgg_small": Architecture(VggSmall, _PIXELS_32),
     "fast_cifar": Architecture(FastCifar, _PIXELS_32),
+    "efficientnet_lite0": Architecture(EfficientNetLite0, ("in_channels", 224, 224)),
     "conv2": Architecture(conv2, _PIXELS_32),
     "conv4": Architecture(conv4, _PIXELS_32),
     "conv6": Architecture(conv6, _PIXELS_32),

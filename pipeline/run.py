@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from device_runner.bundle import open_bundle
 from device_runner.report import Report, read_report
 from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
 from pipeline.bundle import write_bundle, zip_bundle
+from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
-from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
 from pipeline.store import RECORD, Store, locked
 from pipeline.summary import Summary, summarize
+from pipeline.torch_reference import save_references
 
 
 def run(
@@ -51,11 +54,12 @@ def run(
         InputError: something that was given cannot be used.
     """
     data = load_recipe_data(recipe, folder=data_folder)
-    job = Job(recipe, data, Store(out / ".stages"), progress)
+    folders = (recipe_folder, Path(), data_folder)
+    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
-        dense = dense_network(job, (recipe_folder, Path(), data_folder))
+        dense = dense_network(job)
         ticket = dense
         for position in range(len(recipe.compress)):
             ticket = apply_pass(job, ticket, position)
@@ -67,6 +71,7 @@ def run(
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "bundle").mkdir(parents=True)
         _write_bundle(job, scratch / "bundle", artifacts, ticket)
+        _write_references(scratch, dense, ticket, networks=artifacts.networks)
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         reports = _measure(job, scratch, remeasure=remeasure)
 
@@ -105,6 +110,23 @@ def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidat
     )
 
 
+def _write_references(
+    scratch: Path, dense: Candidate, ticket: Candidate, *, networks: Iterable[str]
+) -> None:
+    """The torch networks that `edgeticket diff` holds the artifacts against."""
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    assert ticket.scales is not None
+    by_name = {"dense": dense.network, "ticket": ticket.network}
+    save_references(
+        scratch / "reference",
+        bundle_digest=digest,
+        fp32={name: by_name[name] for name in networks},
+        int8=ticket.network,
+        scales=ticket.scales,
+    )
+
+
 def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
     """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
 
@@ -122,7 +144,7 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
         },
         inputs={"bundle": digest},
         code=["pipeline.devices.local", "device_runner.cli"],
-        glue=__name__,
+        glue=(__name__,),
         tools=EXPORT_TOOLS,
         fresh=remeasure,
     )

@@ -21,6 +21,7 @@ from pipeline.quantize.placement import (
     scale_owners,
     shared_scales,
     unit_names,
+    unit_sources,
 )
 from pipeline.quantize.scales import ActivationScale, Scales, activation_scale, weight_scales
 from pipeline.recipe import Ptq
@@ -32,6 +33,9 @@ SMALLEST_MULTIPLE, LARGEST_MULTIPLE = 3, 511
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
 # that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.
 LARGEST_GAIN = 2.0**7
+
+# What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
+FINEST = 2.0**-16
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -54,6 +58,8 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     shared = shared_scales(folded, owners)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
     ranges |= dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
+    for name in ranges.keys() & unit_sources(folded, owners):
+        ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
