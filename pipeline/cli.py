@@ -16,6 +16,7 @@ from rich.console import Console
 import device_runner
 from device_runner.errors import InputError
 from pipeline.progress import Bars
+from pipeline.ticket_commands import pack, unpack
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"
@@ -200,6 +201,10 @@ def fetch(
     console = Console()
     path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)
+
+
+app.command()(pack)
+app.command()(unpack)
 
 
 def _ready(given: Path, *, kind: str) -> Path:

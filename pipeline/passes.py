@@ -26,7 +26,7 @@ from pipeline.mask import Mask
 from pipeline.mask_file import load_mask, save_mask
 from pipeline.network_file import import_weights, load_network, new_network, save_network
 from pipeline.progress import Progress
-from pipeline.quantize import Scales, calibrate
+from pipeline.quantize import Scales, calibrate, exact_share
 from pipeline.recipe import (
     ChannelTicket,
     Config,
@@ -137,8 +137,12 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
 
     def quantize(cfg: Ptq) -> Made:
         calibration = to_torch(job, job.data.calibration.inputs)
-        scales = calibrate(before.network.module(), torch.split(calibration, 100), cfg)
-        facts = {"calibration_examples": len(calibration)}
+        module = before.network.module()
+        scales = calibrate(module, torch.split(calibration, 100), cfg)
+        facts = {
+            "calibration_examples": len(calibration),
+            "exact_weights": exact_share(module, scales),
+        }
         return Made(before.network, before.mask, scales, facts)
 
     def make(resume: Path) -> Made:

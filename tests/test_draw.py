@@ -4,46 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from pipeline.draw import DRAWS, draw
-
-MASK = 2**64 - 1
-
-
-def philox(key: tuple[int, int]) -> Iterator[int]:
-    """The 64-bit words of Philox4x64-10, its counter from 1 up."""
-    counter = 0
-    while True:
-        counter += 1
-        x = [counter & MASK, counter >> 64, 0, 0]
-        k0, k1 = key
-        for _ in range(10):
-            a, b = 0xD2E7470EE14C6C93 * x[0], 0xCA5A826395121157 * x[2]
-            x = [(b >> 64) ^ x[1] ^ k0, b & MASK, (a >> 64) ^ x[3] ^ k1, a & MASK]
-            k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
-        yield from x
-
-
-def by_hand(init: str, size: int, *, name: str, seed: int) -> Iterator[float]:
-    """The weights in units of their deviation."""
-    word = 0
-    words = philox((seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")))
-    if init == "signed_constant":
-        for i in range(size):
-            word = next(words) if i % 64 == 0 else word
-            yield -1.0 if word >> i % 64 & 1 else 1.0
-    elif init == "uniform":
-        for _ in range(size):
-            yield (2 * (next(words) >> 40) + 1 - 2**24) * (math.sqrt(3) / 2**24)
-    else:
-        for _ in range(size):
-            three = [next(words) for _ in range(3)]
-            total = sum(word >> shift & 0xFFFF for word in three for shift in (0, 16, 32, 48))
-            yield (total - 6 * 65535) / math.sqrt(2**32 - 1)
+from ticket_fixtures import drawn_by_hand
 
 
 @pytest.mark.parametrize("init", DRAWS)
@@ -52,7 +18,7 @@ def test_another_implementation_draws_the_same_bits(init: str, seed: int) -> Non
     shape, kept = (7, 3, 3, 3), 0.05
     drawn = draw(init, shape, name="features.0.weight", seed=seed, kept=kept)
     deviation = math.sqrt(2 / (27 * kept))
-    units = by_hand(init, drawn.size, name="features.0.weight", seed=seed)
+    units = drawn_by_hand(init, drawn.size, name="features.0.weight", seed=seed)
     again = np.array([np.float32(unit * deviation) for unit in units]).reshape(shape)
     assert drawn.dtype == np.float32
     assert drawn.tobytes() == again.tobytes()
