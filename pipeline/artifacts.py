@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runner.instructions import DOT_PRODUCTS
 from device_runner.manifest import Artifact, artifact_fields
 from device_runner.manifest import Network as NetworkFacts
 from device_runner.strict_json import format_json, to_json
+from pipeline.candidate import Candidate, Job
 from pipeline.convert import CONVERTERS
 from pipeline.cost import count
 from pipeline.data import Split
 from pipeline.export import check_onnx, export_onnx
-from pipeline.passes import Candidate, Job, to_torch
+from pipeline.passes import to_torch
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import Ptq
 from pipeline.train import evaluate
@@ -30,10 +32,12 @@ class Target:
     runtime: str
     suffix: str
     architectures: tuple[str, ...]
+    exact_with: tuple[str, ...] = ()  # see `device_runner.instructions`
 
 
 _ALL = ("x86_64", "aarch64", "armv7l")
 
+# Without dot-product instructions ONNX Runtime's kernels for uint8 activations saturate on x86.
 # ONNX Runtime has its fast kernels for uint8 activations on x86 and for int8 ones on ARM, so
 # one network gives two files; the scales are the same, the zero points 128 apart.
 FP32 = {
@@ -42,7 +46,7 @@ FP32 = {
 }
 INT8 = {
     "onnx-int8-s8": Target("ort", "onnx", ("aarch64", "armv7l")),
-    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",)),
+    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",), DOT_PRODUCTS),
     "tflite-int8": Target("tflite", "tflite", _ALL),
 }
 
@@ -78,6 +82,7 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
                 runtime=target.runtime,
                 precision="int8" if kind in INT8 else "fp32",
                 architectures=target.architectures,
+                exact_with=target.exact_with,
                 input=converted.input,
                 output=converted.output,
             )
@@ -123,9 +128,9 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
             "pipeline.cost",
             "pipeline.export",
             "pipeline.quantize",
-            "pipeline.train",
+            "pipeline.train.evaluation",
         ],
-        glue=__name__,
+        glue=(__name__,),
         tools=EXPORT_TOOLS,
     )
     described: dict[str, Any] = json.loads((result.folder / "description.json").read_bytes())

@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from device_runner.report import Report, read_report
 from device_runner.strict_json import to_json
 from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
 from pipeline.bundle import write_bundle, zip_bundle
+from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
-from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import Progress
+from pipeline.quantize import exact_share
 from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
 from pipeline.store import RECORD, Store, locked
 from pipeline.summary import Pruned, Summary, summarize
 from pipeline.ticket_file import decode, encode, is_strong, weigh
+from pipeline.torch_reference import save_references
 
 
 def run(
@@ -53,11 +57,12 @@ def run(
         InputError: something that was given cannot be used.
     """
     data = load_recipe_data(recipe, folder=data_folder)
-    job = Job(recipe, data, Store(out / ".stages"), progress)
+    folders = (recipe_folder, Path(), data_folder)
+    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
-        dense = dense_network(job, (recipe_folder, Path(), data_folder))
+        dense = dense_network(job)
         ticket = dense
         for position in range(len(recipe.compress)):
             ticket = apply_pass(job, ticket, position)
@@ -70,6 +75,7 @@ def run(
         (scratch / "bundle").mkdir(parents=True)
         pruned = describe_zeros(job, ticket, scratch / f"{recipe.name}.ticket")
         _write_bundle(job, scratch / "bundle", artifacts, ticket, pruned)
+        _write_references(scratch, dense, ticket, networks=artifacts.networks)
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         reports = _measure(job, scratch, remeasure=remeasure)
 
@@ -97,11 +103,12 @@ def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
         assert again.network.digest == ticket.network.digest
         write_atomic(file, data)
         sizes = weigh(data, again)
+    assert ticket.scales is not None  # a recipe ends with the pass that decides them
     masked = ticket.mask.tensors.values()
     return Pruned(
         weights=sum(kept.numel() for kept in masked),
         kept=sum(int(kept.sum()) for kept in masked),
-        exact_in_int8=ticket.log[-1]["exact_weights"],
+        exact_in_int8=exact_share(ticket.network.module(), ticket.scales),
         ticket_file=sizes,
     )
 
@@ -137,6 +144,23 @@ def _write_bundle(
     )
 
 
+def _write_references(
+    scratch: Path, dense: Candidate, ticket: Candidate, *, networks: Iterable[str]
+) -> None:
+    """The torch networks that `edgeticket diff` holds the artifacts against."""
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    assert ticket.scales is not None
+    by_name = {"dense": dense.network, "ticket": ticket.network}
+    save_references(
+        scratch / "reference",
+        bundle_digest=digest,
+        fp32={name: by_name[name] for name in networks},
+        int8=ticket.network,
+        scales=ticket.scales,
+    )
+
+
 def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
     """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
 
@@ -154,7 +178,7 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
         },
         inputs={"bundle": digest},
         code=["pipeline.devices.local", "device_runner.cli"],
-        glue=__name__,
+        glue=(__name__,),
         tools=EXPORT_TOOLS,
         fresh=remeasure,
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from device_runner.bundle import open_bundle
+from pipeline.candidate import Job
 from pipeline.cli import main
 from pipeline.network_file import load_network
-from pipeline.passes import Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import QUIET
 from pipeline.recipe import read_recipe
 from pipeline.recipe_data import load_recipe_data
@@ -119,8 +120,8 @@ def test_the_table_has_zipped_sizes_and_says_what_zeros_bring(strong: Summary, o
 def test_a_trained_ticket_has_no_ticket_file(strong: Summary, out: Path) -> None:
     (out / "recipe.yaml").write_text(WEAK)
     recipe = read_recipe(out / "recipe.yaml")
-    job = Job(recipe, load_recipe_data(recipe, folder=out), Store(out / ".stages"), QUIET)
-    candidate = dense_network(job, ())
+    job = Job(recipe, load_recipe_data(recipe, folder=out), Store(out / ".stages"), QUIET, ())
+    candidate = dense_network(job)
     for position in range(len(recipe.compress)):
         candidate = apply_pass(job, candidate, position)
     pruned = describe_zeros(job, candidate, out / "weak.ticket")

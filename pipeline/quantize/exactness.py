@@ -19,9 +19,7 @@ def exact_share(module: nn.Module, scales: Scales) -> float:
     folded = fold_bn(module)
     exact, total = 0, 0
     for name, of_channels in scales.weights.items():
-        layer = folded.get_submodule(name)
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        weight = layer.weight.detach().flatten(1)
+        weight = folded.get_submodule(name).get_parameter("weight").detach().flatten(1)
         scale = torch.tensor(of_channels, dtype=torch.float64)[:, None]
         codes = (weight.double() / scale).round().clamp(-WEIGHT_HIGHEST, WEIGHT_HIGHEST)
         unit = torch.from_numpy(np.spacing(weight.abs().numpy())).double()

@@ -4,9 +4,20 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import (
+    Attention,
+    Decoupled,
+    Distil,
+    Features,
+    Review,
+    SoftTargets,
+    TeacherConfig,
+)
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
+    BlockBudget,
     Budget,
     ChannelMagnitude,
     ChannelPenalty,
@@ -21,6 +32,7 @@ from pipeline.recipe.methods import (
     Ptq,
     RandomMask,
     Reinit,
+    ResidualBlocks,
     Rewinding,
     ScoreMiner,
     StochasticGates,
@@ -31,11 +43,8 @@ from pipeline.recipe.methods import (
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
-    Count,
     DataConfig,
     ModelConfig,
-    Share,
     TrainConfig,
 )
 from pipeline.recipe.reading import (
@@ -52,7 +61,9 @@ __all__ = [
     "PASSES",
     "TICKET_METHODS",
     "AnyConfig",
+    "Attention",
     "BenchConfig",
+    "BlockBudget",
     "Budget",
     "BundleConfig",
     "ChannelMagnitude",
@@ -63,7 +74,10 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Decoupled",
+    "Distil",
     "EdgePopup",
+    "Features",
     "Finetune",
     "Levels",
     "Magnitude",
@@ -73,10 +87,14 @@ __all__ = [
     "RandomMask",
     "Recipe",
     "Reinit",
+    "ResidualBlocks",
+    "Review",
     "Rewinding",
     "ScoreMiner",
     "Share",
+    "SoftTargets",
     "StochasticGates",
+    "TeacherConfig",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.parts import Config, Count, Share, TrainConfig
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.parts import BenchConfig, TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -80,6 +81,30 @@ class ChannelPenalty(ChannelTicket):
     penalty: Literal["group_l2", "bn_l1"] = "group_l2"
     strength: Rate = 1e-4  # what the penalty is multiplied by in the loss
     train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
+
+
+class BlockBudget(Config):
+    """What the ticket may still cost, as shares of the dense network; all that are given hold."""
+
+    macs: Share | None = None
+    parameters: Share | None = None
+    latency: Share | None = None  # of the int8 network, measured on this machine, see `runtime`
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> BlockBudget:
+        if self.macs is None and self.parameters is None and self.latency is None:
+            raise ValueError("give at least one of macs, parameters, latency")
+        return self
+
+
+class ResidualBlocks(Config):
+    """Remove the residual blocks that the network misses least."""
+
+    method: Literal["residual_blocks"]
+    budget: BlockBudget
+    examples: Count = 500  # training images by which the blocks are judged
+    runtime: Literal["tflite", "ort"] = "tflite"  # whose latency counts
+    bench: BenchConfig = BenchConfig(min_seconds=1.0, min_queries=200)  # how it is measured
 
 
 class Magnitude(WeightTicket):
@@ -210,10 +235,11 @@ class Ptq(Config):
     ranges: Literal["minmax"] = "minmax"  # activation ranges over the calibration set
 
 
-TICKET_METHODS: tuple[type[ChannelTicket] | type[WeightTicket], ...] = (
+TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
     StochasticGates,
     ChannelMagnitude,
     ChannelPenalty,
+    ResidualBlocks,
     Magnitude,
     WeightPenalty,
     Rewinding,
@@ -224,7 +250,10 @@ TICKET_METHODS: tuple[type[ChannelTicket] | type[WeightTicket], ...] = (
     ContinuousSparsification,
     WeightGates,
 )
-PASSES: tuple[type[ChannelTicket] | type[WeightTicket] | type[Finetune] | type[Ptq], ...] = (
+PASSES: tuple[
+    type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket] | type[Finetune] | type[Ptq],
+    ...,
+] = (
     *TICKET_METHODS,
     Finetune,
     Ptq,
@@ -234,6 +263,7 @@ Pass = Annotated[
     StochasticGates
     | ChannelMagnitude
     | ChannelPenalty
+    | ResidualBlocks
     | Magnitude
     | WeightPenalty
     | Rewinding

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from pipeline.recipe.config import Config
+from pipeline.recipe.distil import DENSE
 from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, WeightTicket
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
     DataConfig,
     ModelConfig,
     TrainConfig,
@@ -44,6 +45,16 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _teachers_come_before(self) -> Recipe:
+        if self.train is not None and self.train.distil is not None:
+            self.train.distil.teacher.find({}, place="train")
+        for i, step in enumerate(self.compress):
+            training: TrainConfig | None = getattr(step, "train", None)
+            if training is not None and training.distil is not None:
+                training.distil.teacher.find(self.networks_before(i), place=f"compress.{i}.train")
+        return self
+
+    @model_validator(mode="after")
     def _ends_in_int8(self) -> Recipe:
         quantising = [i for i, step in enumerate(self.compress) if isinstance(step, Ptq)]
         if quantising != [len(self.compress) - 1]:
@@ -60,3 +71,14 @@ class Recipe(Config):
                     "before it single weights; put the one that removes channels first"
                 )
         return self
+
+    def networks_before(self, position: int) -> dict[int, str]:
+        """The networks that can teach the pass at ``position``, by name.
+
+        0 is the dense network, unless it is not trained; i + 1 is what pass i leaves.
+        """
+        random = self.train is None and self.model.weights is None
+        passes: dict[int, str] = {
+            i + 1: step.method for i, step in enumerate(self.compress[:position])
+        }
+        return passes if random else {0: DENSE, **passes}

@@ -40,6 +40,7 @@ def is_strong(network: Network, mask: Mask, *, init: str, init_kept: float, seed
     return (
         init in DRAWS
         and not network.removed
+        and not network.bypassed
         and _changed(network, mask, init=init, init_kept=init_kept, seed=seed) is None
     )
 
@@ -53,18 +54,18 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
         init, init_kept, seed: how the weights were drawn, see `pipeline.draw`.
 
     Raises:
-        InputError: masked weights are not those that the seed draws; channels were removed; the
-            weights were drawn in a way that is not reproducible.
+        InputError: masked weights are not those that the seed draws; channels or blocks were
+            removed; the weights were drawn in a way that is not reproducible.
     """
     if init not in DRAWS:
         raise InputError(
             f"a ticket file needs weights of init {', '.join(DRAWS)}; those of {init} cannot be "
             "drawn again"
         )
-    if network.removed:
+    if network.removed or network.bypassed:
         raise InputError(
-            "a ticket file is for networks of which no channel was removed; keep network.json and "
-            "weights.safetensors of this one"
+            "a ticket file is for networks of which no channel or block was removed; keep "
+            "network.json and weights.safetensors of this one"
         )
     changed = _changed(network, mask, init=init, init_kept=init_kept, seed=seed)
     if changed is not None:
@@ -75,7 +76,7 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
         )
     entries, numbers, matrices = [], [], []
     # In the order of the architecture; that of `network.weights` is of no meaning.
-    weights = {n: network.weights[n] for n in known_tensors(network.arch, network.args, {})}
+    weights = {n: network.weights[n] for n in known_tensors(network.arch, network.args, {}, ())}
     for name, tensor in weights.items():
         kept = mask.tensors.get(name)
         if kept is None and tensor.ndim > 1:
@@ -233,7 +234,7 @@ def _check_architecture(header: Header, *, place: str) -> None:
     for name, value in header.args.items():
         if isinstance(value, int) and value > MAX_ARGUMENT:
             raise InputError(f"{place}: {header.arch} with {name}={value} is beyond {MAX_ARGUMENT}")
-    known = known_tensors(header.arch, header.args, {})
+    known = known_tensors(header.arch, header.args, {}, ())
     wanted = {name: (tuple(t.shape), t.dtype) for name, t in known.items()}
     found = {
         t.name: (t.shape, torch.int64 if t.dtype == "int64" else torch.float32)
