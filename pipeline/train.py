@@ -40,6 +40,7 @@ def train(
     seed: int,
     loss: Loss | None = None,
     adam_lr: Mapping[str, float] | None = None,
+    adam_scheduled: bool = False,
     mask: Mask | None = None,
     epochs: range | None = None,
     after_epoch: Callable[[], bool] | None = None,
@@ -60,7 +61,8 @@ def train(
         seed: decides order and augmentation.
         loss: None is cross-entropy with the label smoothing of ``cfg``.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
-            this constant rate, beside the optimizer of ``cfg``.
+            this rate, beside the optimizer of ``cfg``.
+        adam_scheduled: whether that rate follows the schedule of ``cfg``, too, or is constant.
         mask: weights that are, and stay, exactly zero.
         epochs: which epochs of ``cfg.epochs`` this run does, as the schedule counts them; None
             is all of them.
@@ -114,6 +116,8 @@ def train(
                 rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
                 for group in scheduled.param_groups if scheduled else ():
                     group["lr"] = cfg.lr * rate
+                for group in apart.param_groups if apart and adam_scheduled else ():
+                    group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
                 batch, targets = _batch(inputs, labels, plan, chosen, fabric)
@@ -238,7 +242,8 @@ def _optimizers(
         {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
+    peaks = [(p, adam_lr[name]) for name, p in apart.items()]
+    own = [{"params": [p], "lr": r, "peak_lr": r} for p, r in peaks]
     adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
     if not groups:
         return None, adam
