@@ -34,6 +34,7 @@ from pipeline.recipe import (
     Levels,
     Ptq,
     Recipe,
+    ResidualBlocks,
     TrainConfig,
     WeightTicket,
 )
@@ -116,7 +117,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     step = job.recipe.compress[position]
     seed = job.recipe.seed + 1 + position
 
-    def find_ticket(cfg: ChannelTicket | WeightTicket, resume: Path) -> Made:
+    def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
         with _shared_levels(job, cfg, before, seed=seed, otherwise=resume) as folder:
             ticket = TICKETS[cfg.method](
                 before.network,
@@ -126,6 +127,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
                 resume=folder / "training.pt",
                 progress=job.progress,
             )
+        if ticket.mask is None:
+            return Made(ticket.start, facts=ticket.log)
         if isinstance(cfg, ChannelTicket):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)

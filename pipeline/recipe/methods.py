@@ -82,6 +82,27 @@ class ChannelPenalty(ChannelTicket):
     train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
 
 
+class BlockBudget(Config):
+    """What the ticket may still cost, as shares of the dense network; all that are given hold."""
+
+    macs: Share | None = None
+    parameters: Share | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> BlockBudget:
+        if self.macs is None and self.parameters is None:
+            raise ValueError("give at least one of macs, parameters")
+        return self
+
+
+class ResidualBlocks(Config):
+    """Remove the residual blocks that the network misses least."""
+
+    method: Literal["residual_blocks"]
+    budget: BlockBudget
+    examples: Count = 500  # training images by which the blocks are judged
+
+
 class Magnitude(WeightTicket):
     """Zero the smallest weights: at once, or gradually while the network is trained."""
 
@@ -212,10 +233,11 @@ class Ptq(Config):
     ranges: Literal["minmax"] = "minmax"  # activation ranges over the calibration set
 
 
-TICKET_METHODS: tuple[type[ChannelTicket] | type[WeightTicket], ...] = (
+TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
     StochasticGates,
     ChannelMagnitude,
     ChannelPenalty,
+    ResidualBlocks,
     Magnitude,
     WeightPenalty,
     Rewinding,
@@ -236,6 +258,7 @@ Pass = Annotated[
     StochasticGates
     | ChannelMagnitude
     | ChannelPenalty
+    | ResidualBlocks
     | Magnitude
     | WeightPenalty
     | Rewinding

@@ -14,10 +14,11 @@ from pipeline.mask import Mask
 class Ticket:
     """A mask, the weights to start from, and what its finding was like (JSON values).
 
-    ``start`` is not masked yet: what the mask zeroes has its value there.
+    ``start`` is not masked yet: what the mask zeroes has its value there. Without a mask, whole
+    blocks were removed and ``start`` is what is left.
     """
 
-    mask: Mask
+    mask: Mask | None
     start: Network
     log: Mapping[str, Any] = field(default_factory=dict)
 
