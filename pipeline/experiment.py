@@ -23,6 +23,7 @@ from device_runner.atomic import make_folder
 from device_runner.errors import InputError
 from device_runner.machine import describe_machine
 from pipeline.experiment_file import Experiment, Point
+from pipeline.levels import remove_levels
 from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
 from pipeline.processes import Failed, outcomes
 from pipeline.progress import QUIET, Progress
@@ -99,6 +100,8 @@ def run_experiment(
                     f"[{number}/{len(points)}] {point}: {told}; about {_minutes(left)} left"
                 )
                 advance(1, "")
+        if not failed and (removed := remove_levels(places.store, user=experiment.name)):
+            progress.say(f"removed the states of {removed} prunings with rewinding: all is done")
     return failed
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_runner.atomic import make_folder
 from device_runner.preprocess import preprocess
 from device_runner.strict_json import format_json
 from models.network import Network
 from pipeline.cost import count
 from pipeline.data import Dataset, find_file
 from pipeline.initialise import initialise
+from pipeline.levels import shared_levels
 from pipeline.mask import Mask
 from pipeline.mask_file import load_mask, save_mask
 from pipeline.network_file import import_weights, load_network, new_network, save_network
@@ -39,7 +39,7 @@ from pipeline.recipe import (
     WeightTicket,
 )
 from pipeline.slim import slim
-from pipeline.store import Store, canonical_json, code_digest, locked
+from pipeline.store import Store, code_digest
 from pipeline.tickets import TICKETS
 from pipeline.train import evaluate, train
 
@@ -118,7 +118,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     seed = job.recipe.seed + 1 + position
 
     def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
-        with _shared_levels(job, cfg, before, seed=seed, otherwise=resume) as folder:
+        with _states_folder(job, cfg, before, seed=seed, otherwise=resume) as folder:
             ticket = TICKETS[cfg.method](
                 before.network,
                 job.data,
@@ -131,6 +131,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
             return Made(ticket.start, facts=ticket.log)
         if isinstance(cfg, ChannelTicket):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
+        if layers := ticket.log["last_weight_layers"]:
+            job.progress.say(f"{cfg.method}: one weight alone is left of {', '.join(layers)}")
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
 
     def finetune(cfg: Finetune, resume: Path) -> Made:
@@ -164,18 +166,12 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     return _stage(job, step.method, make, config=config, code=code, before=before)
 
 
-@contextmanager
-def _shared_levels(
+def _states_folder(
     job: Job, cfg: Config, before: Candidate, *, seed: int, otherwise: Path
-) -> Iterator[Path]:
-    """The folder for training states: rewinding and its controls share theirs.
-
-    Their levels do not depend on the sparsity that is wanted, nor on what a control does with the
-    ticket, and they are what takes so long.
-    """
+) -> AbstractContextManager[Path]:
+    """The folder for training states: rewinding and its controls share theirs."""
     if not isinstance(cfg, Levels):
-        yield otherwise
-        return
+        return nullcontext(otherwise)
     decides = {
         "levels": cfg.model_dump(include=set(Levels.model_fields) - {"method", "sparsity"}),
         "seed": seed,
@@ -183,11 +179,7 @@ def _shared_levels(
         "inputs": [job.data.digest, before.digest],
         "code": code_digest((TICKETS["rewinding"].__module__,), __name__),
     }
-    name = f"levels-{hashlib.sha256(canonical_json(decides)).hexdigest()[:32]}"
-    folder = job.store.root / name
-    make_folder(folder)
-    with locked(job.store.root / f"{name}.lock"):
-        yield folder
+    return shared_levels(job.store.root, decides, user=job.recipe.name)
 
 
 def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:

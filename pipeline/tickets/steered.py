@@ -27,8 +27,8 @@ from pipeline.tickets.strong import Scored
 EVERY = 10  # steps from one correction, or choice, to the next
 CHOOSE_AT = 0.9  # share of the run from which exactly the wanted number of gates is open
 SAMPLE = 1 << 14  # gates that the density is taken from, evenly from all layers
-LARGEST_STEP = 0.5  # of scores, in one correction
-HALVINGS = 10  # of the interval in which the correction is searched
+LARGEST_STEP = 2.0  # of scores, in one correction
+HALVINGS = 12  # of the interval in which the correction is searched
 
 
 class Steered(Scored):
