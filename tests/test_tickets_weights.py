@@ -365,10 +365,12 @@ def test_weights_can_be_trained_along(method: str, random: Network) -> None:
         ("score_miner", {}),
         ("continuous_sparsification", {}),
         ("weight_gates", {}),
-        ("weight_gates", {"gate": "hard_concrete"}),
+        ("weight_gates", {"rounded": False}),
+        ("weight_gates", {"gate": "hard_concrete", "gate_lr": 0.2}),
+        ("weight_gates", {"gate": "hard_concrete", "rounded": False, "gate_lr": 0.1}),
     ],
 )
-def test_a_strong_ticket_knows_digits(method: str, fields: dict[str, str]) -> None:
+def test_a_strong_ticket_knows_digits(method: str, fields: dict[str, Any]) -> None:
     network = initialise(Network.fresh("lenet300", {}, seed=0), "signed_constant", seed=1)
     rate = CONFIGS[method].model_fields["train"].default.lr
     longer = SHORT.model_copy(update={"epochs": 25, "batch_size": 20, "lr": rate})

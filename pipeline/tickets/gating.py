@@ -31,8 +31,8 @@ class Gates(Protocol):
     def pull(self, gradient: Tensor) -> None:
         """Turn the gradient to what `draw` gave into the one to the scores, in place: [size]."""
 
-    def memory(self, like: Tensor) -> Tensor:
-        """The same [size] numbers of memory in every step, for the gated weights."""
+    def memory(self, name: str) -> Tensor:
+        """Memory [size] on the device of the scores, for each name the same in every step."""
 
 
 def multiply(gates: Gates, scores: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -48,10 +48,10 @@ def multiply(gates: Gates, scores: Tensor, weights: Sequence[Tensor]) -> tuple[T
 class _Gating(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Gates, scores: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.gates, ctx.weights = gates, weights
+        ctx.gates, ctx.scores, ctx.weights = gates, scores, weights
         ctx.drawn = drawn = gates.draw()
         sizes = gates.sizes
-        gated = torch.split(gates.memory(scores), sizes)
+        gated = torch.split(gates.memory("gated weights"), sizes)
         for out, numbers, weight in zip(gated, torch.split(drawn, sizes), weights, strict=True):
             _multiply(flatten(weight), numbers, rounded=gates.rounded, out=out)
         return tuple(unflatten(o, w.shape) for o, w in zip(gated, weights, strict=True))
@@ -60,7 +60,9 @@ class _Gating(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         gates: Gates = ctx.gates
         sizes = gates.sizes
-        gradient = torch.empty_like(ctx.drawn)
+        # Autograd keeps what it is given as the gradient, so memory is free if there is none yet.
+        free = ctx.scores.grad is None
+        gradient = gates.memory("gradient") if free else torch.empty_like(ctx.drawn)
         of_weights: list[Tensor | None] = []
         parts = zip(torch.split(gradient, sizes), torch.split(ctx.drawn, sizes), strict=True)
         for (out, numbers), slope, weight in zip(parts, slopes, ctx.weights, strict=True):
@@ -72,7 +74,7 @@ class _Gating(torch.autograd.Function):
             else:
                 of_weights.append(None)
         gates.pull(gradient)
-        return None, gradient, *of_weights
+        return None, gradient.detach(), *of_weights  # an alias, or autograd would copy it
 
 
 def _multiply(values: Tensor, drawn: Tensor, *, rounded: bool, out: Tensor) -> None:

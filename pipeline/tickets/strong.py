@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from pipeline.data import Dataset
 from pipeline.progress import Progress
 from pipeline.recipe import TrainConfig
 from pipeline.tickets.gating import OPEN_ABOVE, multiply
-from pipeline.tickets.masked import Masked
+from pipeline.tickets.masked import Masked, Span
 from pipeline.tickets.prunable import keep_largest
 from pipeline.tickets.ticket import Ticket, facts_of
 from pipeline.train import cross_entropy, evaluate, train
@@ -27,7 +27,12 @@ class Scored(Masked):
     scope = "global"  # where the largest are kept at the end: see `keep_largest`
     adam_lr: Mapping[str, float] = {}  # scores that Adam trains; the others the run's optimizer
     rounded = True  # to 0 and 1, with the gradient as if they were not
-    _memory: Tensor | None = None
+
+    def __init__(
+        self, network: Network, exclude: Sequence[str], *, span: Span, frozen: bool
+    ) -> None:
+        super().__init__(network, exclude, span=span, frozen=frozen)
+        self._memory: dict[str, Tensor] = {}
 
     def draw(self) -> Tensor:
         """The gates, before they are clipped to 0..1 or rounded; in training with noise: [size]."""
@@ -61,11 +66,12 @@ class Scored(Masked):
         weights = [self.module.get_parameter(name) for name in self.shapes]
         return dict(zip(self.shapes, multiply(self, self.scores, weights), strict=True))
 
-    def memory(self, like: Tensor) -> Tensor:
-        """The same [size] numbers of memory in every step, for the gated weights."""
-        if self._memory is None or self._memory.device != like.device:
-            self._memory = torch.empty_like(like)
-        return self._memory
+    def memory(self, name: str) -> Tensor:
+        """Memory [size] on the device of the scores, for each name the same in every step."""
+        found = self._memory.get(name)
+        if found is None or found.device != self.scores.device:
+            found = self._memory[name] = torch.empty_like(self.scores.detach())
+        return found
 
 
 class Searching(Protocol):

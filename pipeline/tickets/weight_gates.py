@@ -76,7 +76,6 @@ class Noisy(Steered):
             seed=seed,
         )
         self.pool = NoisePool(self.size, self.fill)
-        self.drawn: Tensor | None = None
 
     def fill(self, noise: Tensor) -> None:
         """Fill ``noise`` with independent numbers of the noise's distribution."""
@@ -99,14 +98,12 @@ class Stg(Noisy):
         means = self.scores.detach()
         if not self.training:
             return means
-        if self.drawn is None or self.drawn.device != means.device:
-            self.drawn = torch.empty_like(means)
-        return torch.add(means, self.noise(), alpha=self.heat_now(), out=self.drawn)
+        noise = self.noise()
+        return torch.add(means, noise, alpha=self.heat_now(), out=self.memory("drawn"))
 
     def pull_free(self, gradient: Tensor) -> None:
-        assert self.drawn is not None
         torch.ops.aten.hardtanh_backward.grad_input(
-            gradient, self.drawn, 0.0, 1.0, grad_input=gradient
+            gradient, self.memory("drawn"), 0.0, 1.0, grad_input=gradient
         )
 
     def open_probability(self, scores: Tensor) -> Tensor:
@@ -119,6 +116,7 @@ class HardConcrete(Noisy):
     """Scores are log α, heat is β."""
 
     middle = 0.0
+    drawn: Tensor
 
     def fill(self, noise: Tensor) -> None:
         noise.uniform_(1e-6, 1 - 1e-6).logit_()
@@ -131,7 +129,6 @@ class HardConcrete(Noisy):
         return self.drawn * (ZETA - GAMMA) + GAMMA
 
     def pull_free(self, gradient: Tensor) -> None:
-        assert self.drawn is not None
         stretched = self.drawn * (ZETA - GAMMA) + GAMMA
         inside = (stretched > 0) & (stretched < 1)
         slope = self.drawn * (1 - self.drawn) * ((ZETA - GAMMA) / self.heat_now())
