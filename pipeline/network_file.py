@@ -28,7 +28,7 @@ def new_network(arch: str, args: models.Args, *, seed: int) -> Network:
     Raises:
         InputError: unknown architecture or argument.
     """
-    _known_tensors(arch, args)
+    _known_tensors(arch, args, {}, ())
     return Network.fresh(arch, args, seed=seed)
 
 
@@ -93,7 +93,7 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
         InputError: unknown architecture or argument; the file is missing or no safetensors file;
             tensors are missing, unexpected, of another shape or type, or not finite.
     """
-    known = _known_tensors(arch, args)
+    known = _known_tensors(arch, args, {}, ())
     module = models.build(arch, args)
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     optional = {
@@ -108,9 +108,7 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
     return Network(arch, args, {name: (weights | fixed)[name] for name in known})
 
 
-def _known_tensors(
-    arch: str, args: models.Args, removed: Any = {}, bypassed: Any = frozenset()
-) -> dict[str, Tensor]:
+def _known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
     if arch not in models.ARCHITECTURES:
         near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -4,9 +4,12 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import Distil, SoftTargets, Teacher
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
+    BlockBudget,
     Budget,
     ChannelMagnitude,
     ChannelPenalty,
@@ -32,11 +35,8 @@ from pipeline.recipe.methods import (
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
-    Count,
     DataConfig,
     ModelConfig,
-    Share,
     TrainConfig,
 )
 from pipeline.recipe.reading import (
@@ -54,6 +54,7 @@ __all__ = [
     "TICKET_METHODS",
     "AnyConfig",
     "BenchConfig",
+    "BlockBudget",
     "Budget",
     "BundleConfig",
     "ChannelMagnitude",
@@ -64,6 +65,7 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Distil",
     "EdgePopup",
     "Finetune",
     "Levels",
@@ -78,7 +80,9 @@ __all__ = [
     "Rewinding",
     "ScoreMiner",
     "Share",
+    "SoftTargets",
     "StochasticGates",
+    "Teacher",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.parts import Config, Count, Share, TrainConfig
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.parts import TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -248,7 +249,10 @@ TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTi
     ContinuousSparsification,
     WeightGates,
 )
-PASSES: tuple[type[ChannelTicket] | type[WeightTicket] | type[Finetune] | type[Ptq], ...] = (
+PASSES: tuple[
+    type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket] | type[Finetune] | type[Ptq],
+    ...,
+] = (
     *TICKET_METHODS,
     Finetune,
     Ptq,

@@ -22,6 +22,7 @@ from device_runner.errors import InputError
 from models.network import Network
 from pipeline.cost import count
 from pipeline.data import Dataset
+from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ResidualBlocks
 from pipeline.tickets.ticket import Ticket
@@ -89,7 +90,7 @@ def find_ticket(
         "blocks": [len(blocks) - len(removed), len(blocks)],
         "removed": removed,
     }
-    return Ticket(None, left, log)
+    return Ticket(Mask({}), left, log)
 
 
 def _costs(network: Network) -> Mapping[str, float]:
