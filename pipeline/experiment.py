@@ -102,7 +102,7 @@ def run_experiment(
                 )
                 advance(1, "")
         if not failed and (removed := remove_levels(places.store, user=experiment.name)):
-            progress.say(f"removed the states of {removed} prunings with rewinding: all is done")
+            progress.say(f"removed the states of {removed} pruning(s) with rewinding: all is done")
     return failed
 
 
