@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
 from pipeline.store import RECORD, Store, locked
 from pipeline.summary import Summary, summarize
+from pipeline.torch_reference import save_references
 
 
 def run(
@@ -69,6 +71,7 @@ def run(
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "bundle").mkdir(parents=True)
         _write_bundle(job, scratch / "bundle", artifacts, ticket)
+        _write_references(scratch, dense, ticket, networks=artifacts.networks)
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         reports = _measure(job, scratch, remeasure=remeasure)
 
@@ -104,6 +107,23 @@ def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidat
         preprocessing=job.data.preprocessing,
         networks=artifacts.networks,
         provenance=provenance,
+    )
+
+
+def _write_references(
+    scratch: Path, dense: Candidate, ticket: Candidate, *, networks: Iterable[str]
+) -> None:
+    """The torch networks that `edgeticket diff` holds the artifacts against."""
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    assert ticket.scales is not None
+    by_name = {"dense": dense.network, "ticket": ticket.network}
+    save_references(
+        scratch / "reference",
+        bundle_digest=digest,
+        fp32={name: by_name[name] for name in networks},
+        int8=ticket.network,
+        scales=ticket.scales,
     )
 
 
