@@ -12,7 +12,17 @@ from torch import Tensor, fx, nn
 
 from device_runner.errors import InputError
 from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.placement import additions, layer_names, scale_owners
+from pipeline.quantize.placement import (
+    additions,
+    connected,
+    integer_steps,
+    layer_names,
+    product_names,
+    scale_owners,
+    shared_scales,
+    unit_names,
+    unit_sources,
+)
 from pipeline.quantize.scales import ActivationScale, Scales, activation_scale, weight_scales
 from pipeline.recipe import Ptq
 
@@ -23,6 +33,9 @@ SMALLEST_MULTIPLE, LARGEST_MULTIPLE = 3, 511
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
 # that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.
 LARGEST_GAIN = 2.0**7
+
+# What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
+FINEST = 2.0**-16
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -42,25 +55,35 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     assert cfg.ranges == "minmax"
     folded = fold_bn(module)
     owners = scale_owners(folded)
+    shared = shared_scales(folded, owners)
     ranges = _observe(folded, inputs, {owner.name for owner in owners.values()})
+    ranges |= dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
+    for name in ranges.keys() & unit_sources(folded, owners):
+        ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
+    ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
-    layers = set(layer_names(folded))
-    for node, owner in owners.items():
-        if node.op == "placeholder":
-            continue
+    layers, products = set(layer_names(folded)), set(product_names(folded))
+    for node in integer_steps(folded, owners):
+        owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
-        count = activations[owners[node.all_input_nodes[0]].name].scale
+        sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
+        count = math.prod(sources) if node.name in products else sources[0]
         if node.name in layers:
             layer = folded.get_submodule(node.name)
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)
             weights[node.name] = weight_scales(layer.weight, layer.bias, input_scale=count)
             count *= max(weights[node.name])
         least = float(np.float32(count / LARGEST_GAIN))
         if activations[owner.name].scale < least:
             activations[owner.name] = activation_scale(*ranges[owner.name], scale=least)
-    for group in _connected(additions(folded, owners)):
-        activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    for group in shared:
+        largest = max(activations[name].scale for name in group)
+        activations |= {n: activation_scale(*ranges[n], scale=largest) for n in group}
+    sums = additions(folded, owners)
+    for group in connected([*sums, *shared]):
+        if any(group & names for names in sums):
+            activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights)
 
 
@@ -75,6 +98,11 @@ def _observe(folded: fx.GraphModule, inputs: Iterable[Tensor], names: set[str]) 
     if not batches:
         raise InputError("the calibration set is empty; int8 ranges need at least one example")
     return observer.ranges
+
+
+def _union(spans: list[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*spans, strict=True)
+    return min(lows), max(highs)
 
 
 class _Observer(fx.Interpreter):
@@ -97,16 +125,6 @@ class _Observer(fx.Interpreter):
             before = self.ranges.get(n.name, (low, high))
             self.ranges[n.name] = min(low, before[0]), max(high, before[1])
         return result
-
-
-def _connected(sets: list[set[str]]) -> list[set[str]]:
-    """Unite all sets that share a name, directly or through others."""
-    united: list[set[str]] = []
-    for names in sets:
-        touching = [group for group in united if group & names]
-        united = [group for group in united if not group & names]
-        united.append(names.union(*touching))
-    return united
 
 
 def align(group: dict[str, ActivationScale], ranges: Ranges) -> dict[str, ActivationScale]:

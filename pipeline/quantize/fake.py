@@ -41,7 +41,11 @@ class QuantizedLayer(nn.Module):
     zero_point: Tensor
 
     def __init__(
-        self, layer: nn.Conv2d | nn.Linear, scales: tuple[float, ...], *, input_scale: float
+        self,
+        layer: nn.Conv1d | nn.Conv2d | nn.Linear,
+        scales: tuple[float, ...],
+        *,
+        input_scale: float,
     ) -> None:
         super().__init__()
         self.layer = layer
@@ -57,7 +61,7 @@ class QuantizedLayer(nn.Module):
         weight = torch.fake_quantize_per_channel_affine(
             self.layer.weight, self.scale, self.zero_point, 0, LOWEST, HIGHEST
         )
-        if isinstance(self.layer, nn.Conv2d):
+        if not isinstance(self.layer, nn.Linear):
             mapped: Tensor = self.layer._conv_forward(x, weight, self.layer.bias)
             return mapped
         return F.linear(x, weight, self.layer.bias)
@@ -80,7 +84,7 @@ def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
 
     for node, name in [(node, node.name) for node in owners if node.name in layers]:
         layer = folded.get_submodule(name)
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)
         if len(scales.weights[name]) != len(layer.weight):
             raise InputError(
                 f"{name} has {len(layer.weight)} output channels, "
