@@ -116,7 +116,7 @@ def _layers(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, s
             if len(before.users) > 1 or before.op != "call_module":
                 break
             step = before
-        if node in names:
+        if node in names and _rounding(module, step) is None:
             layers[names[node]] = step.name
     return layers
 
