@@ -104,7 +104,9 @@ def test_the_page_of_operators_is_fresh() -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5"])
 def test_trained_networks_keep_their_answers(name: str) -> None:
     """Trained for a moment on digits, 500 others: the class that torch's imitation gives."""
-    digits = load_dataset(DataConfig(name="digits"), seed=0, folder=Path())
+    digits = load_dataset(
+        DataConfig(name="digits", test=1000, validation=500), seed=0, folder=Path()
+    )
     torch.manual_seed(0)
     module = getattr(import_torchvision().models, name)(num_classes=10)
     fit(module, digits.train.inputs[:2560], digits.train.labels[:2560])
