@@ -91,10 +91,11 @@ def linear(draft: TfliteDraft, operator: Operator) -> None:
         data = data.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         data = data.reshape(weight.data.shape)
     options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = len(draft.graph.values[name].shape) > 2
     options.fusedActivationFunction = activation(operator)
     weights = draft.constant(f"{operator.name}.weight", data, scale=weight.scale)
     output = draft.value(operator.output)
-    version = 1 if weight.scale is None else 5
+    version = 5 if weight.scale is not None or options.keepNumDims else 1
     inputs = [draft.value(name), weights, _bias(draft, operator)]
     draft.append(B.FULLY_CONNECTED, inputs, output, options, version=version)
 
