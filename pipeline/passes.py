@@ -26,13 +26,15 @@ from pipeline.mask import Mask
 from pipeline.mask_file import load_mask, save_mask
 from pipeline.network_file import import_weights, load_network, new_network, save_network
 from pipeline.progress import Progress
-from pipeline.quantize import Scales, calibrate
+from pipeline.quantize import Scales
+from pipeline.quantize_passes import aware_training, post_training
 from pipeline.recipe import (
     ChannelTicket,
     Config,
     Finetune,
     Levels,
     Ptq,
+    Qat,
     Recipe,
     TrainConfig,
     WeightTicket,
@@ -136,10 +138,21 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
         return Made(network, before.mask)
 
     def quantize(cfg: Ptq) -> Made:
-        calibration = to_torch(job, job.data.calibration.inputs)
-        scales = calibrate(before.network.module(), torch.split(calibration, 100), cfg)
-        facts = {"calibration_examples": len(calibration)}
-        return Made(before.network, before.mask, scales, facts)
+        int8 = post_training(before.network, job.data, cfg, job.progress)
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
+
+    def train_quantized(cfg: Qat, resume: Path) -> Made:
+        int8 = aware_training(
+            before.network,
+            before.mask,
+            before.scales,
+            job.data,
+            cfg,
+            seed=seed,
+            resume=resume,
+            progress=job.progress,
+        )
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
 
     def make(resume: Path) -> Made:
         match step:
@@ -147,14 +160,16 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
                 return finetune(step, resume)
             case Ptq():
                 return quantize(step)
+            case Qat():
+                return train_quantized(step, resume)
             case _:
                 return find_ticket(step, resume)
 
     match step:
         case Finetune():
             code = ["pipeline.train"]
-        case Ptq():
-            code = ["pipeline.quantize"]
+        case Ptq() | Qat():
+            code = ["pipeline.quantize_passes"]
         case _:
             code = [TICKETS[step.method].__module__, "pipeline.slim"]
     config = {"pass": step.model_dump(), "seed": seed}

@@ -22,6 +22,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
 
     Every node of the result is a submodule of its own name (``layer1_0_conv1``,
     ``layer1_0_add``); weights are copies. Folding a folded graph gives an equal graph.
+    A node's ``meta`` has the path of the ``module`` that it was, and of the ``norm`` in it.
 
     Raises:
         InputError: the network cannot be traced, or a BatchNorm does not follow a
@@ -55,6 +56,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 steps.get(before.name) if alone else None, step, name=str(node.target)
             )
             place[node] = place[before]
+            place[node].meta["norm"] = str(node.target)
         elif isinstance(step, NoOperation):
             assert isinstance(node.args[0], fx.Node)
             place[node] = place[node.args[0]]
@@ -64,6 +66,8 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 "call_module", "", tuple(place[t] for t in tensors), name=_name(node)
             )
             made_node.target = made_node.name
+            if step is not None:
+                made_node.meta["module"] = str(node.target)
             place[node], steps[made_node.name] = made_node, made
             if kind(made) in CLAMPS and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)

@@ -2,10 +2,67 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 from torch import fx
 
 from device_runner.errors import InputError
 from pipeline.quantize.steps import ADDITIONS, AVERAGES, CLAMPS, LAYERS, REARRANGEMENTS, kind
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which tensors and layers of a folded graph are rounded.
+
+    A layer that is kept in float32 reads real numbers and gives real numbers; what other steps
+    give to it or take from it is rounded on its way.
+    """
+
+    owners: dict[fx.Node, fx.Node]  # see `scale_owners`
+    rounded: frozenset[str]  # owners whose tensors are rounded
+    int8: tuple[str, ...]  # layers, in order
+    fp32: tuple[str, ...]
+    additions: list[set[str]]  # owners of the scales that meet in each addition
+
+
+def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement:
+    """Decide what is rounded.
+
+    Args:
+        folded: the graph (`fold_bn`).
+        keep_fp32: layers, as the graph or the network names them (``layer1.0.conv1``).
+
+    Raises:
+        InputError: a step that cannot be quantised, or a layer that is not there, by name.
+    """
+    owners = scale_owners(folded)
+    layers = layer_names(folded)
+    kept = {name.replace(".", "_") for name in keep_fp32}
+    for name in sorted(kept - set(layers)):
+        near = difflib.get_close_matches(name, layers, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"keep_fp32: no layer {name!r} ({hint}known: {', '.join(layers)})")
+    fp32 = tuple(name for name in layers if name in kept)
+    return Placement(
+        owners,
+        frozenset(owner.name for owner in owners.values()) - _real(owners, fp32),
+        tuple(name for name in layers if name not in kept),
+        fp32,
+        additions(folded, owners),
+    )
+
+
+def _real(owners: dict[fx.Node, fx.Node], fp32: Collection[str]) -> set[str]:
+    """The owners of tensors that only layers in ``fp32``, input and output write and read."""
+    real = {owner.name for owner in owners.values()}
+    for node, owner in owners.items():
+        sources = {owners[source] for source in node.all_input_nodes}
+        passes_on = owner in sources or node.op == "placeholder"
+        if not passes_on and node.name not in fp32:
+            real -= {tensor.name for tensor in (owner, *sources)}  # int8 kernels use codes only
+    return real if fp32 else set()
 
 
 def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:

@@ -42,19 +42,9 @@ AVERAGES: frozenset[Any] = frozenset(
         Tensor.mean,
     }
 )
-CLAMPS: frozenset[Any] = frozenset(
-    {
-        nn.ReLU,
-        nn.ReLU6,
-        nn.Hardtanh,
-        F.relu,
-        F.relu6,
-        F.hardtanh,
-        torch.relu,
-        Tensor.relu,
-        Tensor.relu_,
-    }
-)
+# Clamps that a positive factor can pass: relu(s·x) = s·relu(x).
+RECTIFIERS: frozenset[Any] = frozenset({nn.ReLU, F.relu, torch.relu, Tensor.relu, Tensor.relu_})
+CLAMPS: frozenset[Any] = RECTIFIERS | frozenset({nn.ReLU6, nn.Hardtanh, F.relu6, F.hardtanh})
 MAXIMA: frozenset[Any] = frozenset({nn.MaxPool2d, F.max_pool2d, torch.max_pool2d})
 # Values that came in go out, so that their codes can stay. Sizes are here as well, because
 # reshaping reads them.
