@@ -52,6 +52,15 @@ def num_classes(arch: str, args: Args) -> int:
     return _complete(arch, args)["num_classes"]
 
 
+def removable_blocks(module: nn.Module) -> tuple[str, ...]:
+    """Names of the submodules that a network still works without, in its order.
+
+    Their outputs have the shape of their inputs, and are those plus something learnt. They say so
+    by an attribute ``removable``.
+    """
+    return tuple(n for n, block in module.named_modules() if getattr(block, "removable", False))
+
+
 def _architecture(arch: str) -> Architecture:
     if arch not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {arch!r} (known: {', '.join(ARCHITECTURES)})")

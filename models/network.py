@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,6 +20,7 @@ Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
 class Network:
     """An architecture with arguments, minus what was removed, with weights.
 
+    ``bypassed`` names submodules that are gone, so that their inputs pass on as they are.
     ``weights`` holds every parameter and buffer by its PyTorch name, on the CPU, in the narrower
     shapes. It is never changed in place: a training run ends in `with_weights`.
     """
@@ -28,6 +29,7 @@ class Network:
     args: models.Args
     weights: Mapping[str, Tensor]
     removed: Removed = field(default_factory=dict)
+    bypassed: frozenset[str] = frozenset()
 
     @classmethod
     def fresh(cls, arch: str, args: models.Args, *, seed: int) -> Network:
@@ -49,7 +51,8 @@ class Network:
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of everything that makes this network what it is."""
-        what = [self.arch, dict(self.args), {n: dict(a) for n, a in self.removed.items()}]
+        removed = {n: dict(a) for n, a in self.removed.items()}
+        what = [self.arch, dict(self.args), removed, sorted(self.bypassed)]
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
         for name, tensor in sorted(self.weights.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -62,7 +65,7 @@ class Network:
         Raises:
             ValueError: unknown architecture or argument; weights that do not fit.
         """
-        module = skeleton(self.arch, self.args, self.removed)
+        module = skeleton(self.arch, self.args, self.removed, self.bypassed)
         try:
             module.load_state_dict(_copy(self.weights), assign=True)
         except RuntimeError as error:
@@ -73,15 +76,31 @@ class Network:
         """The same network with a copy of the weights of ``module``, which came from `module()`."""
         return replace(self, weights=_copy(module.state_dict()))
 
+    def without(self, blocks: Collection[str]) -> Network:
+        """The network with ``blocks``, names of submodules, bypassed as well."""
+        prefixes = tuple(f"{name}." for name in blocks)
+        weights = {n: t for n, t in self.weights.items() if not n.startswith(prefixes)}
+        removed = {n: axes for n, axes in self.removed.items() if not n.startswith(prefixes)}
+        bypassed = self.bypassed | frozenset(blocks)
+        return replace(self, weights=weights, removed=removed, bypassed=bypassed)
 
-def skeleton(arch: str, args: models.Args, removed: Removed) -> nn.Module:
+
+def skeleton(
+    arch: str, args: models.Args, removed: Removed, bypassed: Collection[str] = ()
+) -> nn.Module:
     """The module in its narrower shapes on PyTorch's meta device: shapes, but no values.
 
     Raises:
-        ValueError: unknown architecture or argument; ``removed`` names what is not there.
+        ValueError: unknown architecture or argument; ``removed`` names what is not there;
+            ``bypassed`` names what cannot be left out.
     """
     with torch.device("meta"):
         module = models.build(arch, args)
+    for name in sorted(bypassed):
+        if name not in models.removable_blocks(module):
+            raise ValueError(f"{arch}: {name!r} is no block that can be removed")
+    for name in bypassed:
+        module.set_submodule(name, nn.Identity())
     for name, axes in removed.items():
         owner_name, _, tensor_name = name.rpartition(".")
         try:

@@ -11,11 +11,12 @@ from typing import Any
 from device_runner.manifest import Artifact, artifact_fields
 from device_runner.manifest import Network as NetworkFacts
 from device_runner.strict_json import format_json, to_json
+from pipeline.candidate import Candidate, Job
 from pipeline.convert import CONVERTERS
 from pipeline.cost import count
 from pipeline.data import Split
 from pipeline.export import check_onnx, export_onnx
-from pipeline.passes import Candidate, Job, to_torch
+from pipeline.passes import to_torch
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import Ptq
 from pipeline.train import evaluate
@@ -123,9 +124,9 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
             "pipeline.cost",
             "pipeline.export",
             "pipeline.quantize",
-            "pipeline.train",
+            "pipeline.train.evaluation",
         ],
-        glue=__name__,
+        glue=(__name__,),
         tools=EXPORT_TOOLS,
     )
     described: dict[str, Any] = json.loads((result.folder / "description.json").read_bytes())

@@ -22,8 +22,9 @@ from device_runner import __version__
 from device_runner.atomic import make_folder
 from device_runner.errors import InputError
 from device_runner.machine import describe_machine
+from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.experiment_file import Experiment, Point
-from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.processes import Failed, outcomes
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Levels
@@ -111,8 +112,9 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
     start = time.monotonic()
     recipe = point.recipe
     data = load_recipe_data(recipe, folder=places.data)
-    job = Job(recipe, data, Store(places.store), QUIET)
-    candidate = dense_network(job, (places.experiment, Path(), places.data))
+    folders = (places.experiment, Path(), places.data)
+    job = Job(recipe, data, Store(places.store), QUIET, folders)
+    candidate = dense_network(job)
     parameters = int(candidate.log[0]["parameters"])
     for position in range(len(recipe.compress)):
         candidate = apply_pass(job, candidate, position)
@@ -203,4 +205,4 @@ def _alone(point: Point, *, experiment: str, places: Places) -> Line:
 
 
 def _code() -> str:
-    return code_digest((__name__,), __name__)
+    return code_digest((__name__,), ())

@@ -28,7 +28,7 @@ def new_network(arch: str, args: models.Args, *, seed: int) -> Network:
     Raises:
         InputError: unknown architecture or argument.
     """
-    _known_tensors(arch, args, {})
+    _known_tensors(arch, args, {}, ())
     return Network.fresh(arch, args, seed=seed)
 
 
@@ -46,6 +46,7 @@ def save_network(network: Network, folder: Path) -> None:
             name: {str(axis): list(indices) for axis, indices in sorted(axes.items())}
             for name, axes in sorted(network.removed.items())
         },
+        "bypassed": sorted(network.bypassed),
     }
     weights = {name: tensor.contiguous() for name, tensor in network.weights.items()}
     make_folder(folder)
@@ -71,14 +72,15 @@ def load_network(folder: Path) -> Network:
             name: {int(axis): tuple(indices) for axis, indices in axes.items()}
             for name, axes in description["removed"].items()
         }
+        bypassed = frozenset(description["bypassed"])
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no network: {error!r}; write it again") from None
     weights = _read_tensors(folder / "weights.safetensors")
-    known = _known_tensors(arch, args, removed)
+    known = _known_tensors(arch, args, removed, bypassed)
     _check(folder / "weights.safetensors", arch, weights, known, optional=())
-    return Network(arch, args, weights, removed)
+    return Network(arch, args, weights, removed, bypassed)
 
 
 def import_weights(file: Path, arch: str, args: models.Args) -> Network:
@@ -91,7 +93,7 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
         InputError: unknown architecture or argument; the file is missing or no safetensors file;
             tensors are missing, unexpected, of another shape or type, or not finite.
     """
-    known = _known_tensors(arch, args, {})
+    known = _known_tensors(arch, args, {}, ())
     module = models.build(arch, args)
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     optional = {
@@ -106,14 +108,14 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
     return Network(arch, args, {name: (weights | fixed)[name] for name in known})
 
 
-def _known_tensors(arch: str, args: models.Args, removed: Any) -> dict[str, Tensor]:
+def _known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
     if arch not in models.ARCHITECTURES:
         near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(models.ARCHITECTURES)
         raise InputError(f"unknown architecture {arch!r} ({hint}known: {known})")
     try:
-        return skeleton(arch, args, removed).state_dict()
+        return skeleton(arch, args, removed, bypassed).state_dict()
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from None
 

@@ -19,8 +19,9 @@ from device_runner.bundle import open_bundle
 from device_runner.report import Report, read_report
 from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
 from pipeline.bundle import write_bundle, zip_bundle
+from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
-from pipeline.passes import TRAINING_TOOLS, Candidate, Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
@@ -51,11 +52,12 @@ def run(
         InputError: something that was given cannot be used.
     """
     data = load_recipe_data(recipe, folder=data_folder)
-    job = Job(recipe, data, Store(out / ".stages"), progress)
+    folders = (recipe_folder, Path(), data_folder)
+    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
-        dense = dense_network(job, (recipe_folder, Path(), data_folder))
+        dense = dense_network(job)
         ticket = dense
         for position in range(len(recipe.compress)):
             ticket = apply_pass(job, ticket, position)
@@ -122,7 +124,7 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
         },
         inputs={"bundle": digest},
         code=["pipeline.devices.local", "device_runner.cli"],
-        glue=__name__,
+        glue=(__name__,),
         tools=EXPORT_TOOLS,
         fresh=remeasure,
     )

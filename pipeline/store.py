@@ -57,7 +57,7 @@ class Store:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         code: Sequence[str],
-        glue: str,
+        glue: tuple[str, ...],
         tools: Sequence[str],
         fresh: bool = False,
     ) -> Result:
@@ -71,7 +71,7 @@ class Store:
             inputs: digests of what the stage reads.
             code: names of the modules that do the work; what they import from this project
                 counts too.
-            glue: the module that calls them, counted without its imports: it also calls the
+            glue: the modules that call them, counted without their imports: they also call the
                 work of other stages, and a change there must not undo this one.
             tools: distributions whose version counts.
             fresh: make it even if a result is there.
@@ -116,21 +116,21 @@ def canonical_json(value: object) -> bytes:
 
 
 @functools.cache
-def code_digest(modules: tuple[str, ...], glue: str) -> str:
-    """A digest of the source of ``modules``, of what they import from this project, and of
-    ``glue`` alone."""
+def code_digest(modules: tuple[str, ...], glue: tuple[str, ...]) -> str:
+    """A digest of the source of ``modules``, of what they import from this project, and of the
+    modules of ``glue`` alone."""
     sources: dict[str, str] = {}
-    waiting = [glue, *modules]
+    waiting = [*glue, *modules]
     while waiting:
         name = waiting.pop()
-        if name in sources or (name in NOT_WORK and name != glue):
+        if name in sources or (name in NOT_WORK and name not in glue):
             continue
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"stage code names {name}, which is not a module")
         text = Path(spec.origin).read_text(encoding="utf-8")
         sources[name] = hashlib.sha256(text.encode()).hexdigest()
-        if name != glue:
+        if name not in glue:
             waiting += _project_imports(ast.parse(text))
     return hashlib.sha256(canonical_json(sources)).hexdigest()
 

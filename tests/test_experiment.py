@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from device_runner.errors import InputError
+from pipeline import experiment as experiment_module
+from pipeline import store
 from pipeline.experiment import run_experiment
 from pipeline.experiment_file import Experiment, read_experiment
 from pipeline.progress import Quiet
@@ -244,6 +246,22 @@ def test_a_program_that_changes_while_it_runs_is_noticed(
     assert all("FAILED: the program was changed while" in line for line in said[1:])
     assert not list((tmp_path / ".stages").glob("train-*"))
     assert not (tmp_path / "tiny.jsonl").exists()
+
+
+def test_a_change_of_the_training_loop_is_a_change_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    read_text = Path.read_text
+
+    def record(path: Path, **how: str) -> str:
+        read.append(path)
+        return read_text(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", record)
+    store.code_digest.cache_clear()
+    experiment_module._code()
+    assert {"experiment.py", "passes.py", "loop.py"} <= {path.name for path in read}
 
 
 def command(folder: Path, *, jobs: int) -> list[str]:

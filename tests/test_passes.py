@@ -12,8 +12,9 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.artifacts import build_artifacts
+from pipeline.candidate import Candidate, Job
 from pipeline.data import load_dataset
-from pipeline.passes import Candidate, Job, apply_pass, dense_network
+from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import QUIET
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import check
@@ -55,7 +56,7 @@ def job_of(document: dict[str, object], store: Path) -> Job:
 
 
 def all_passes(job: Job) -> list[Candidate]:
-    candidates = [dense_network(job, ())]
+    candidates = [dense_network(job)]
     for position in range(len(job.recipe.compress)):
         candidates.append(apply_pass(job, candidates[-1], position))
     return candidates
@@ -157,7 +158,7 @@ def test_levels_are_shared_between_sparsities_and_controls(tmp_path: Path) -> No
              "compress": [{"method": method, "sparsity": sparsity, **levels}, {"method": "ptq"}]},
             tmp_path,
         )  # fmt: skip
-        apply_pass(job, dense_network(job, ()), 0)
+        apply_pass(job, dense_network(job), 0)
 
     passes("rewinding", 0.75)
     [shared] = [f for f in tmp_path.glob("levels-*") if f.is_dir()]

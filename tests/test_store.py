@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "config": {"a": 1},
     "inputs": {"x": "1"},
     "code": ["device_runner.errors"],
-    "glue": "pipeline.progress",
+    "glue": ("pipeline.progress",),
     "tools": ["numpy"],
 }
 
@@ -55,7 +55,7 @@ def test_a_second_run_reuses_the_first(tmp_path: Path) -> None:
         {"inputs": {"x": "2"}},
         {"tools": ["torch"]},
         {"code": ["models"]},
-        {"glue": "pipeline.bundle"},
+        {"glue": ("pipeline.bundle",)},
     ],
     ids=lambda c: next(iter(c)),
 )
@@ -120,7 +120,7 @@ def make(folder, resume):
         time.sleep(0.01)
 
 store = Store(Path(sys.argv[1]))
-keyed = {"config": {}, "inputs": {}, "tools": [], "glue": "device_runner"}
+keyed = {"config": {}, "inputs": {}, "tools": [], "glue": ("device_runner",)}
 result = store.stage("work", make, code=["device_runner.errors"], **keyed)
 print(result.digest, result.reused)
 """
@@ -171,7 +171,7 @@ def test_code_digest_follows_the_imports_of_code_but_not_of_glue(
         for name, text in (texts | changes).items():
             (tmp_path / name).write_text(text)
         code_digest.cache_clear()
-        return code_digest(("models",), "pipeline.glue")
+        return code_digest(("models",), ("pipeline.glue",))
 
     monkeypatch.setattr(store_module.importlib.util, "find_spec", find_spec)
     original = digest()

@@ -4,9 +4,12 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import Distil, SoftTargets, Teacher
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
+    BlockBudget,
     Budget,
     ChannelMagnitude,
     ChannelPenalty,
@@ -22,6 +25,7 @@ from pipeline.recipe.methods import (
     Qat,
     RandomMask,
     Reinit,
+    ResidualBlocks,
     Rewinding,
     ScoreMiner,
     StochasticGates,
@@ -32,11 +36,8 @@ from pipeline.recipe.methods import (
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
-    Count,
     DataConfig,
     ModelConfig,
-    Share,
     TrainConfig,
 )
 from pipeline.recipe.reading import (
@@ -54,6 +55,7 @@ __all__ = [
     "TICKET_METHODS",
     "AnyConfig",
     "BenchConfig",
+    "BlockBudget",
     "Budget",
     "BundleConfig",
     "ChannelMagnitude",
@@ -64,6 +66,7 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Distil",
     "EdgePopup",
     "Finetune",
     "Levels",
@@ -75,10 +78,13 @@ __all__ = [
     "RandomMask",
     "Recipe",
     "Reinit",
+    "ResidualBlocks",
     "Rewinding",
     "ScoreMiner",
     "Share",
+    "SoftTargets",
     "StochasticGates",
+    "Teacher",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",

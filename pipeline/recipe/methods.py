@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.parts import Config, Count, Share, TrainConfig
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.parts import TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -80,6 +81,27 @@ class ChannelPenalty(ChannelTicket):
     penalty: Literal["group_l2", "bn_l1"] = "group_l2"
     strength: Rate = 1e-4  # what the penalty is multiplied by in the loss
     train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
+
+
+class BlockBudget(Config):
+    """What the ticket may still cost, as shares of the dense network; all that are given hold."""
+
+    macs: Share | None = None
+    parameters: Share | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> BlockBudget:
+        if self.macs is None and self.parameters is None:
+            raise ValueError("give at least one of macs, parameters")
+        return self
+
+
+class ResidualBlocks(Config):
+    """Remove the residual blocks that the network misses least."""
+
+    method: Literal["residual_blocks"]
+    budget: BlockBudget
+    examples: Count = 500  # training images by which the blocks are judged
 
 
 class Magnitude(WeightTicket):
@@ -239,10 +261,11 @@ class Qat(Config):
     train: TrainConfig = TrainConfig(epochs=2, lr=0.005, weight_decay=1e-4)
 
 
-TICKET_METHODS: tuple[type[ChannelTicket] | type[WeightTicket], ...] = (
+TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
     StochasticGates,
     ChannelMagnitude,
     ChannelPenalty,
+    ResidualBlocks,
     Magnitude,
     WeightPenalty,
     Rewinding,
@@ -254,7 +277,13 @@ TICKET_METHODS: tuple[type[ChannelTicket] | type[WeightTicket], ...] = (
     WeightGates,
 )
 PASSES: tuple[
-    type[ChannelTicket] | type[WeightTicket] | type[Finetune] | type[Ptq] | type[Qat], ...
+    type[ChannelTicket]
+    | type[ResidualBlocks]
+    | type[WeightTicket]
+    | type[Finetune]
+    | type[Ptq]
+    | type[Qat],
+    ...,
 ] = (
     *TICKET_METHODS,
     Finetune,
@@ -266,6 +295,7 @@ Pass = Annotated[
     StochasticGates
     | ChannelMagnitude
     | ChannelPenalty
+    | ResidualBlocks
     | Magnitude
     | WeightPenalty
     | Rewinding

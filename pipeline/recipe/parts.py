@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Config(BaseModel):
-    """One part of a recipe: frozen, complete with defaults, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
+from pipeline.recipe.config import Config, Count, Share
+from pipeline.recipe.distil import Distil
 
 
 class DataConfig(Config):
@@ -74,6 +66,8 @@ class TrainConfig(Config):
     # bf16: multiply in bfloat16 and keep weights in float32. Faster where the hardware has it:
     # GPUs, and x86 CPUs with AMX; slower elsewhere.
     precision: Literal["fp32", "bf16"] = "fp32"
+    # A teacher's help, see docs/distillation.md; None: labels alone.
+    distil: Distil | None = None
 
 
 class BundleConfig(Config):

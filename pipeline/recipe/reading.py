@@ -16,8 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 from device_runner.errors import InputError
+from pipeline.recipe.config import Config
 from pipeline.recipe.methods import PASSES
-from pipeline.recipe.parts import Config, ModelConfig
+from pipeline.recipe.parts import ModelConfig
 from pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

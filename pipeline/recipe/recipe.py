@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from pipeline.recipe.config import Config
+from pipeline.recipe.distil import DENSE
 from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, Qat, WeightTicket
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
-    Config,
     DataConfig,
     ModelConfig,
     TrainConfig,
@@ -41,6 +42,19 @@ class Recipe(Config):
                 "give either train (train the network) or model.weights (import it); only passes "
                 "that search or train by themselves can start from a random network"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_come_before(self) -> Recipe:
+        untrained = self.train is None and self.model.weights is None
+        earlier = [] if untrained else [DENSE]
+        if self.train is not None and self.train.distil is not None:
+            self.train.distil.teacher.find([], place="train")
+        for i, step in enumerate(self.compress):
+            training: TrainConfig | None = getattr(step, "train", None)
+            if training is not None and training.distil is not None:
+                training.distil.teacher.find(earlier, place=f"compress.{i}.train")
+            earlier.append(step.method)
         return self
 
     @model_validator(mode="after")

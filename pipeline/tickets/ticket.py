@@ -14,7 +14,8 @@ from pipeline.mask import Mask
 class Ticket:
     """A mask, the weights to start from, and what its finding was like (JSON values).
 
-    ``start`` is not masked yet: what the mask zeroes has its value there.
+    ``start`` is not masked yet: what the mask zeroes has its value there. Where whole blocks
+    were removed, ``start`` is what is left and the mask is empty.
     """
 
     mask: Mask

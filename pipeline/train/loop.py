@@ -1,4 +1,4 @@
-"""The training loop. There is one; everything that trains calls it."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from device_runner.preprocess import preprocess
+from models.network import Network
 from pipeline.augment import Draw, draw
 from pipeline.data import Split
+from pipeline.distil import Distillation
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig
-from pipeline.training_state import TrainingState
+from pipeline.train.evaluation import normalize
+from pipeline.train.optimizers import lr_share, new_optimizers, zero
+from pipeline.train.state import TrainingState
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs of the module, class indices) -> one number to make small."""
@@ -39,6 +39,7 @@ def train(
     preprocessing: Sequence[Mapping[str, Any]],
     seed: int,
     loss: Loss | None = None,
+    teacher: Network | None = None,
     adam_lr: Mapping[str, float] | None = None,
     mask: Mask | None = None,
     epochs: range | None = None,
@@ -59,6 +60,7 @@ def train(
         preprocessing: the steps of the data set.
         seed: decides order and augmentation.
         loss: None is cross-entropy with the label smoothing of ``cfg``.
+        teacher: whom ``cfg.distil`` means; what it adds to ``loss`` is said there.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
             this constant rate, beside the optimizer of ``cfg``.
         mask: weights that are, and stay, exactly zero.
@@ -74,13 +76,15 @@ def train(
         InputError: the loss is no longer a number; ``resume`` belongs to another run.
     """
     loss = loss or cross_entropy(cfg)
+    if (cfg.distil is None) != (teacher is None):
+        raise ValueError("a teacher and cfg.distil come together")
     fabric = Fabric(
         devices=os.environ.get("LT_DEVICES", 1),
         precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
     )
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    scheduled, apart = _optimizers(module, cfg, adam_lr or {})
+    scheduled, apart = new_optimizers(module, cfg, adam_lr or {})
     optimizers = [optimizer for optimizer in (scheduled, apart) if optimizer is not None]
     wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers)
     gone = {
@@ -88,16 +92,21 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
+    taught = None
+    if teacher is not None and cfg.distil is not None:
+        shown = teacher.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        taught = Distillation(fabric.to_device(shown), cfg.distil, of_labels=loss)
+
     # The images stay uint8 and move to the device once.
     inputs = fabric.to_device(torch.from_numpy(split.inputs))
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
     span = epochs or range(cfg.epochs)
-    run = _run_name(cfg, seed, split, span, mask)
+    run = _run_name(cfg, seed, split, span, mask, teacher)
     state = TrainingState(resume, run, module, optimizers)
     first_epoch = state.load() or span.start
-    _zero(gone, optimizers)
+    zero(gone, optimizers)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -117,8 +126,13 @@ def train(
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
                 batch, targets = _batch(inputs, labels, plan, chosen, fabric)
-                outputs = wrapped(normalize(batch, preprocessing))
-                value = loss(outputs, targets)
+                images = normalize(batch, preprocessing)
+                outputs = wrapped(images)
+                if taught is None:
+                    value = loss(outputs, targets)
+                else:
+                    with fabric.autocast():
+                        value = taught(images, outputs, targets)
                 number = value.item()
                 if not math.isfinite(number):
                     raise InputError(
@@ -130,7 +144,7 @@ def train(
                 fabric.backward(value)
                 for optimizer in wrapped_optimizers:
                     optimizer.step()
-                _zero(gone, optimizers)
+                zero(gone, optimizers)
                 total_loss += number
                 correct += (outputs.argmax(1) == targets).float().mean().item()
                 done = step + 1
@@ -154,58 +168,6 @@ def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
     return max(1, len(split) // cfg.batch_size)
 
 
-def lr_share(cfg: TrainConfig, share: float) -> float:
-    """Share of all steps that are done, 0..1 -> share of the peak learning rate, 0..1."""
-    if share < cfg.warmup:
-        # Not from 0: the first step of a run should move, too.
-        return 0.01 + 0.99 * share / cfg.warmup
-    if cfg.schedule == "cosine":
-        return 0.5 + 0.5 * math.cos(math.pi * (share - cfg.warmup) / (1 - cfg.warmup))
-    if cfg.schedule == "step":
-        return float(0.1 ** sum(share >= milestone for milestone in cfg.milestones))
-    return 1.0
-
-
-def normalize(images: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
-    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels-last memory.
-
-    The same float32 arithmetic as `device_runner.preprocess`, on any device.
-    """
-    values = images.float()
-    for step in preprocessing:
-        if step["op"] != "normalize":
-            raise InputError(f"preprocessing {step['op']!r} cannot be trained with")
-        values = (values - values.new_tensor(step["mean"])) / values.new_tensor(step["std"])
-    return values.permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a network says about labelled examples."""
-
-    outputs: npt.NDArray[np.float32]  # [N, classes]
-    predictions: npt.NDArray[np.int64]  # [N]
-    top1: float  # share of right predictions, 0..1
-
-
-@torch.inference_mode()
-def evaluate(
-    module: nn.Module, split: Split, *, preprocessing: Sequence[Mapping[str, Any]]
-) -> Evaluation:
-    """Run ``module`` in evaluation mode, where it is, over all examples."""
-    device = next(module.parameters()).device
-    was_training = module.training
-    module.eval()
-    outputs = []
-    for start in range(0, len(split), 250):
-        images = preprocess(split.inputs[start : start + 250], preprocessing)
-        outputs.append(module(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu())
-    module.train(was_training)
-    scores = torch.cat(outputs).numpy()
-    predictions = scores.argmax(1)
-    return Evaluation(scores, predictions, float((predictions == split.labels).mean()))
-
-
 def _batch(
     inputs: Tensor, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
 ) -> tuple[Tensor, Tensor]:
@@ -214,53 +176,20 @@ def _batch(
     return part.apply(inputs[part.order]), labels[part.order]
 
 
-@torch.no_grad()
-def _zero(gone: Mapping[nn.Parameter, Tensor], optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Zero the weights that are gone, and what the optimizers remember of them."""
-    for parameter, where in gone.items():
-        parameter.masked_fill_(where, 0)
-        for optimizer in optimizers:
-            if parameter in optimizer.state:
-                for value in optimizer.state[parameter].values():
-                    if isinstance(value, Tensor) and value.shape == where.shape:
-                        value.masked_fill_(where, 0)
-
-
-def _optimizers(
-    module: nn.Module, cfg: TrainConfig, adam_lr: Mapping[str, float]
-) -> tuple[torch.optim.Optimizer | None, torch.optim.Optimizer | None]:
-    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train."""
-    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    apart = {name: parameters.pop(name) for name in adam_lr}
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters.values() if p.ndim > 1]},
-        # Decaying biases and normalisation shrinks the output for nothing in return.
-        {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
-    adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
-    if not groups:
-        return None, adam
-    if cfg.optimizer == "sgd":
-        main: torch.optim.Optimizer = torch.optim.SGD(
-            groups,
-            lr=cfg.lr,
-            momentum=cfg.momentum,
-            weight_decay=cfg.weight_decay,
-            nesterov=cfg.momentum > 0,
-        )
-    else:
-        main = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    return main, adam
-
-
 def _derived_seed(*numbers: int) -> int:
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
-def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:
+def _run_name(
+    cfg: TrainConfig,
+    seed: int,
+    split: Split,
+    span: range,
+    mask: Mask | None,
+    teacher: Network | None,
+) -> str:
     """What must be the same for a run to go on from a state file."""
     name = f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples, epochs {span}"
-    return f"{name}, mask {mask.digest}" if mask else name
+    name = f"{name}, mask {mask.digest}" if mask else name
+    return f"{name}, teacher {teacher.digest}" if teacher else name

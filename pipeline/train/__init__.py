@@ -1,0 +1,17 @@
+"""Training and evaluation of torch modules. There is one training loop; everything that trains
+calls it."""
+
+from pipeline.train.evaluation import Evaluation, evaluate, normalize
+from pipeline.train.loop import Loss, cross_entropy, steps_per_epoch, train
+from pipeline.train.optimizers import lr_share
+
+__all__ = [
+    "Evaluation",
+    "Loss",
+    "cross_entropy",
+    "evaluate",
+    "lr_share",
+    "normalize",
+    "steps_per_epoch",
+    "train",
+]

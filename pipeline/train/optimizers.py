@@ -1,0 +1,66 @@
+"""What moves the weights: optimizers, the schedule of their learning rate, and pruned weights that
+stay zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.recipe import TrainConfig
+
+
+def new_optimizers(
+    module: nn.Module, cfg: TrainConfig, adam_lr: Mapping[str, float]
+) -> tuple[torch.optim.Optimizer | None, torch.optim.Optimizer | None]:
+    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train."""
+    parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    apart = {name: parameters.pop(name) for name in adam_lr}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters.values() if p.ndim > 1]},
+        # Decaying biases and normalisation shrinks the output for nothing in return.
+        {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
+    adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
+    if not groups:
+        return None, adam
+    if cfg.optimizer == "sgd":
+        main: torch.optim.Optimizer = torch.optim.SGD(
+            groups,
+            lr=cfg.lr,
+            momentum=cfg.momentum,
+            weight_decay=cfg.weight_decay,
+            nesterov=cfg.momentum > 0,
+        )
+    else:
+        main = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    return main, adam
+
+
+def lr_share(cfg: TrainConfig, share: float) -> float:
+    """Share of all steps that are done, 0..1 -> share of the peak learning rate, 0..1."""
+    if share < cfg.warmup:
+        # Not from 0: the first step of a run should move, too.
+        return 0.01 + 0.99 * share / cfg.warmup
+    if cfg.schedule == "cosine":
+        return 0.5 + 0.5 * math.cos(math.pi * (share - cfg.warmup) / (1 - cfg.warmup))
+    if cfg.schedule == "step":
+        return float(0.1 ** sum(share >= milestone for milestone in cfg.milestones))
+    return 1.0
+
+
+@torch.no_grad()
+def zero(gone: Mapping[nn.Parameter, Tensor], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Zero the weights that are gone, and what the optimizers remember of them."""
+    for parameter, where in gone.items():
+        parameter.masked_fill_(where, 0)
+        for optimizer in optimizers:
+            if parameter in optimizer.state:
+                for value in optimizer.state[parameter].values():
+                    if isinstance(value, Tensor) and value.shape == where.shape:
+                        value.masked_fill_(where, 0)
