@@ -7,6 +7,7 @@ from pathlib import Path
 
 import models
 from device_runner.errors import InputError
+from models.network import skeleton
 from pipeline.data import Dataset, load_dataset
 from pipeline.recipe import Recipe
 
@@ -42,6 +43,7 @@ def _check_fit(recipe: Recipe, data: Dataset) -> None:
     arch, args = recipe.model.arch, recipe.model.args
     try:
         takes, gives = models.input_shape(arch, args), models.num_classes(arch, args)
+        skeleton(arch, args, {})  # arguments can contradict one another
     except ValueError as error:
         raise InputError(f"model: {error}") from None
     if takes != data.input_shape:

@@ -358,10 +358,6 @@ UNCONVERTIBLE = {
         float_model(node("AveragePool", "input", kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
         r"^step \(AveragePool\) has padding",
     ),
-    "clip to 0..3": (
-        float_model(node("Clip", "input", "a", "b"), a=np.float32(0), b=np.float32(3)),
-        r"^step \(Clip\) is clipped to \(0.0, 3.0\)",
-    ),
     "another reshape": (
         float_model(node("Reshape", "input", "s"), rank=3, s=np.array([1, 4, 18])),
         r"^step \(Reshape\) turns \[1, 2, 6, 6\] into \[1, 4, 18\]; only flattening to \[1, 72\]",

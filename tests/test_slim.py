@@ -21,7 +21,9 @@ from pipeline.torchvision_cure import import_torchvision
 @pytest.fixture(scope="module", autouse=True)
 def _mobilenet_is_known() -> None:
     """An architecture that is not ours, with depthwise convolutions, under our rules."""
-    models.ARCHITECTURES["mobilenet_v2"] = models.Architecture(_mobilenet_v2, (32, 32))
+    models.ARCHITECTURES["mobilenet_v2"] = models.Architecture(
+        _mobilenet_v2, ("in_channels", 32, 32)
+    )
 
 
 def _mobilenet_v2(*, num_classes: int = 10, in_channels: int = 3) -> nn.Module:

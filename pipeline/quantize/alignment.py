@@ -14,16 +14,6 @@ from pipeline.quantize.scales import ActivationScale, activation_scale
 SMALLEST_MULTIPLE, LARGEST_MULTIPLE = 3, 511
 
 
-def connected(sets: list[set[str]]) -> list[set[str]]:
-    """Unite all sets that share a name, directly or through others."""
-    united: list[set[str]] = []
-    for names in sets:
-        touching = [group for group in united if group & names]
-        united = [group for group in united if not group & names]
-        united.append(names.union(*touching))
-    return united
-
-
 def align(
     group: Mapping[str, ActivationScale], ranges: Mapping[str, Range]
 ) -> dict[str, ActivationScale]:

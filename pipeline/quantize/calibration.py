@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.alignment import align, connected
+from pipeline.quantize.alignment import align
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
-from pipeline.quantize.placement import Placement, place
-from pipeline.quantize.ranges import RANGES
+from pipeline.quantize.placement import Placement, connected, place, product_names, unit_names
+from pipeline.quantize.ranges import RANGES, Range
 from pipeline.quantize.scales import Scales, WeightRanges, activation_scale, weight_scales
+from pipeline.quantize.steps import Layer
 from pipeline.recipe import Ptq
 
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
@@ -50,23 +52,35 @@ def scales_of(
     weight_ranges: WeightRanges = "minmax",
 ) -> Scales:
     """The scales that span ``ranges``, widened where integer kernels need it."""
+    owners, shared = placement.owners, placement.shared
+    ranges = ranges | dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
+    ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}
-    for node, owner in placement.owners.items():
-        is_real = node.name in placement.fp32 or owner.name not in placement.rounded
-        if node.op == "placeholder" or is_real:
-            continue
+    products = set(product_names(folded))
+    for node in placement.integer_steps:
+        owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
-        count = activations[placement.owners[node.all_input_nodes[0]].name].scale
+        sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
+        count = math.prod(sources) if node.name in products else sources[0]
         if node.name in placement.int8:
             layer = folded.get_submodule(node.name)
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            assert isinstance(layer, Layer)
             found = weight_scales(layer.weight, layer.bias, input_scale=count, ranges=weight_ranges)
             weights[node.name] = tuple(found.tolist())
             count *= max(weights[node.name])
         least = float(np.float32(count / LARGEST_GAIN))
         if activations[owner.name].scale < least:
             activations[owner.name] = activation_scale(*ranges[owner.name], scale=least)
-    for group in connected(placement.additions):
-        activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    for group in shared:
+        largest = max(activations[name].scale for name in group)
+        activations |= {n: activation_scale(*ranges[n], scale=largest) for n in group}
+    for group in connected([*placement.additions, *shared]):
+        if any(group & names for names in placement.additions):
+            activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights, placement.fp32)
+
+
+def _union(spans: list[Range]) -> Range:
+    lows, highs = zip(*spans, strict=True)
+    return min(lows), max(highs)

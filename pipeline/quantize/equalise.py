@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.steps import MAXIMA, RECTIFIERS, kind
+from pipeline.quantize.steps import MAXIMA, RECTIFIERS, Layer, kind
 
 SWEEPS = 20  # along chains of layers; few change anything after three
 CLOSE = 1e-3  # relative change of all factors at which the sweeps end
@@ -38,25 +38,25 @@ def equalise(folded: fx.GraphModule) -> None:
             return
 
 
-def _by_input(layer: nn.Conv2d | nn.Linear) -> Tensor:
+def _by_input(layer: Layer) -> Tensor:
     """A view of the weight as [groups, outputs, inputs, kernel], both of them per group."""
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     outputs, inputs = layer.weight.shape[:2]
     return layer.weight.view(groups, outputs // groups, inputs, -1)
 
 
-def _pairs(folded: fx.GraphModule) -> list[tuple[nn.Conv2d | nn.Linear, nn.Conv2d | nn.Linear]]:
+def _pairs(folded: fx.GraphModule) -> list[tuple[Layer, Layer]]:
     """Layers with nothing between them but one ReLU, and perhaps a max pool."""
     steps = {n: folded.get_submodule(n.name) for n in folded.graph.nodes if n.op == "call_module"}
     found = []
     for node, first in steps.items():
-        if not isinstance(first, nn.Conv2d | nn.Linear):
+        if not isinstance(first, Layer):
             continue
         reader = node
         while len(reader.users) == 1:
             reader = next(iter(reader.users))
             step = steps.get(reader)
-            if isinstance(step, nn.Conv2d | nn.Linear):
+            if isinstance(step, Layer):
                 found.append((first, step))
             if step is None or kind(step) not in RECTIFIERS | MAXIMA:
                 break

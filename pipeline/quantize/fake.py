@@ -10,6 +10,7 @@ from device_runner.errors import InputError
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.placement import place
 from pipeline.quantize.scales import HIGHEST, LOWEST, WEIGHT_HIGHEST, ActivationScale, Scales
+from pipeline.quantize.steps import Layer
 
 
 class FakeQuantize(nn.Module):
@@ -42,7 +43,11 @@ class QuantizedLayer(nn.Module):
     zero_point: Tensor
 
     def __init__(
-        self, layer: nn.Conv2d | nn.Linear, scales: tuple[float, ...], *, input_scale: float
+        self,
+        layer: Layer,
+        scales: tuple[float, ...],
+        *,
+        input_scale: float,
     ) -> None:
         super().__init__()
         self.layer = layer
@@ -79,7 +84,7 @@ class QuantizedLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.rounded_weight(), self.rounded_bias()
-        if isinstance(self.layer, nn.Conv2d):
+        if not isinstance(self.layer, nn.Linear):
             mapped: Tensor = self.layer._conv_forward(x, weight, bias)
             return mapped
         return F.linear(x, weight, bias)
@@ -101,7 +106,7 @@ def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
 
     for node, name in [(n, n.name) for n in owners if n.name in placement.int8]:
         layer = folded.get_submodule(name)
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        assert isinstance(layer, Layer)
         if len(scales.weights[name]) != len(layer.weight):
             raise InputError(
                 f"{name} has {len(layer.weight)} output channels, "

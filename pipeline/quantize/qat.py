@@ -29,7 +29,8 @@ def moving(start: Quantized, cfg: Qat) -> fx.GraphModule:
     """A module to train whose ranges start at those of ``start`` and move as ``cfg`` says."""
     module = fake_quantized(start.folded, start.scales)
     owners = place(start.folded, keep_fp32=start.scales.fp32).owners
-    sources = {node.name: owners[node.all_input_nodes[0]].name for node in owners if node.args}
+    layers = [node for node in owners if node.name in start.scales.weights]
+    sources = {node.name: owners[node.all_input_nodes[0]].name for node in layers}
     for name, scale in start.scales.activations.items():
         module.set_submodule(f"{name}_int8", MOVING[cfg.ranges](scale))
     for name in start.scales.weights:

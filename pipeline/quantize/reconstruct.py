@@ -18,13 +18,13 @@ from torch import Tensor, fx, nn
 from pipeline.quantize.adaround import round_rows
 from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from pipeline.quantize.scales import Scales
+from pipeline.quantize.steps import Layer
 from pipeline.recipe import Ptq
 
 # What the tensors of both networks that are alive at a time may take; large images mean fewer
 # examples, whose many positions are as good.
 MEMORY_BYTES = 2**30
 
-Layer = nn.Conv2d | nn.Linear
 Pair = tuple[Any, Any]  # one batch of a step's output: float, rounded
 
 
@@ -49,6 +49,9 @@ def reconstruct(
             break
         if node.op == "placeholder":
             alive[node] = [(batch, batch) for batch in batches]
+            continue
+        if node.op == "get_attr":
+            alive[node] = [(getattr(folded, node.target),) * 2] * len(batches)
             continue
         step = rounded.get_submodule(node.name)
         real = nn.Identity() if isinstance(step, FakeQuantize) else folded.get_submodule(node.name)
@@ -128,7 +131,7 @@ def _improve(step: QuantizedLayer, real: nn.Module, pairs: Sequence[Pair], cfg: 
 
 
 def _moments(layer: Layer, real: nn.Module, pairs: Sequence[Pair]) -> _Moments:
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     width = layer.weight[0].numel()
     outputs = len(layer.weight) // groups
     column = torch.zeros(groups, width, dtype=torch.float64)
@@ -139,7 +142,7 @@ def _moments(layer: Layer, real: nn.Module, pairs: Sequence[Pair]) -> _Moments:
     for float_input, rounded_input in pairs:
         for x, q in zip(float_input.split(10), rounded_input.split(10), strict=True):
             y = real(x)
-            y = (y.T if y.ndim == 2 else y.transpose(0, 1)).reshape(groups, outputs, -1)
+            y = y.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).reshape(groups, outputs, -1)
             columns = _columns(layer, q).reshape(groups, width, -1)
             column += columns.sum(2, dtype=torch.float64)
             output += y.sum(2, dtype=torch.float64)
@@ -152,8 +155,11 @@ def _moments(layer: Layer, real: nn.Module, pairs: Sequence[Pair]) -> _Moments:
 def _columns(layer: Layer, x: Tensor) -> Tensor:
     """What each output position reads: [groups × K, positions]."""
     if isinstance(layer, nn.Linear):
-        return x.T
+        return x.flatten(0, -2).T
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-    columns = F.unfold(padded, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
-    return columns.transpose(0, 1).flatten(1)
+    sizes = layer.kernel_size, layer.dilation, (0,) * len(layer.stride), layer.stride
+    if isinstance(layer, nn.Conv1d):  # maps of height one
+        padded = padded.unsqueeze(2)
+        sizes = (1, *sizes[0]), (1, *sizes[1]), (0, 0), (1, *sizes[3])
+    return F.unfold(padded, *sizes).transpose(0, 1).flatten(1)

@@ -12,6 +12,7 @@ from device_runner.errors import InputError
 from models.network import Network
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.placement import layer_names
+from pipeline.quantize.steps import Layer
 
 
 def unfold(network: Network, folded: fx.GraphModule) -> Network:
@@ -32,8 +33,8 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
         if target.module in written:
             _expect_same(folded, written[target.module], name)
         written[target.module] = name
-        assert isinstance(source, nn.Conv2d | nn.Linear)
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        assert isinstance(source, Layer)
+        assert isinstance(layer, Layer)
         with torch.no_grad():
             layer.weight.copy_(source.weight)
             bias = source.bias

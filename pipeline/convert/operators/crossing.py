@@ -1,0 +1,55 @@
+"""From codes to real numbers and back, inside a graph (`pipeline.convert.domains`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.convert.graph import Operator
+from pipeline.convert.onnx_draft import OnnxDraft
+from pipeline.convert.operators.kind import Kind
+from pipeline.convert.tflite_draft import TfliteDraft
+
+B = schema.BuiltinOperator
+
+
+def quantize(draft: TfliteDraft, operator: Operator) -> None:
+    """QUANTIZE."""
+    source, output = _same_order(draft, operator)
+    draft.append(B.QUANTIZE, [source], output, schema.QuantizeOptionsT(), version=1)
+
+
+def dequantize(draft: TfliteDraft, operator: Operator) -> None:
+    """DEQUANTIZE."""
+    source, output = _same_order(draft, operator)
+    draft.append(B.DEQUANTIZE, [source], output, schema.DequantizeOptionsT(), version=2)
+
+
+def _same_order(draft: TfliteDraft, operator: Operator) -> tuple[int, int]:
+    (name,) = operator.inputs
+    return draft.stored(name), draft.ordered(operator.output, draft.order(name))
+
+
+def write_quantize(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """QuantizeLinear."""
+    quantization = draft.graph.values[operator.output].quantization
+    assert quantization is not None
+    draft.quantized(inputs[0], quantization, output)
+
+
+def write_dequantize(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """DequantizeLinear."""
+    quantization = draft.graph.values[operator.inputs[0]].quantization
+    assert quantization is not None
+    draft.dequantized(inputs[0], quantization, output)
+
+
+KINDS: dict[str, Kind] = {
+    "DequantizeLinear": Kind(dequantize, write_dequantize, crosses=True),
+    "QuantizeLinear": Kind(quantize, write_quantize, crosses=True),
+}
