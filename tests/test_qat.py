@@ -46,7 +46,7 @@ def carried_out(
 ) -> tuple[Job, list[Candidate]]:
     made = recipe(*passes)
     job = Job(made, load_dataset(made.data, seed=0, folder=Path()), Store(store), progress)
-    candidates = [dense_network(job, ())]
+    candidates = [dense_network(job)]
     for position in range(len(passes)):
         candidates.append(apply_pass(job, candidates[-1], position))
     return job, candidates

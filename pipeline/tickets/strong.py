@@ -17,7 +17,7 @@ from pipeline.recipe import TrainConfig
 from pipeline.tickets.masked import Masked
 from pipeline.tickets.prunable import keep_largest
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import cross_entropy, evaluate, train
+from pipeline.train import evaluate, train
 
 
 class Scored(Masked):
@@ -54,14 +54,13 @@ def search(
         those that were trained along, with the values of their gates multiplied into them. The
         log says how many gates were neither 0 nor 1 before, and the accuracy before and after.
     """
-    of_labels = cross_entropy(cfg)
     train(
         scored,
         data.train,
         cfg,
         preprocessing=data.preprocessing,
         seed=seed,
-        loss=lambda outputs, labels: of_labels(outputs, labels) + scored.penalty(),
+        penalty=scored.penalty,
         adam_lr=adam_lr,
         resume=resume,
         progress=progress,
