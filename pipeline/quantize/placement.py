@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,8 @@ def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement
         InputError: a step that cannot be quantised, or a layer that is not there, by name.
     """
     layers = layer_names(folded)
-    kept = {name.replace(".", "_") for name in keep_fp32}
+    # Steps are named after modules; a name cannot start with a digit.
+    kept = {re.sub(r"^(?=\d)", "_", name.replace(".", "_")) for name in keep_fp32}
     for name in sorted(kept - set(layers)):
         near = difflib.get_close_matches(name, layers, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
