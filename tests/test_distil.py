@@ -152,8 +152,10 @@ def test_the_teacher_is_the_step_that_is_named_and_decides_the_stage(tmp_path: P
     pruned = carried_out(recipe_with("channel_magnitude", position=2), tmp_path)
     numbered = carried_out(recipe_with(0, position=2), tmp_path)
     other = carried_out(recipe_with(imported, position=2), tmp_path)
-    digests = {c[-1].digest for c in (dense, pruned, other)}
-    assert len(digests) == 3
+    seen = {"pixel_mean": [100.0], "pixel_std": [50.0]}
+    dimmed = carried_out(recipe_with({**imported, **seen}, position=2), tmp_path)
+    digests = {c[-1].digest for c in (dense, pruned, other, dimmed)}
+    assert len(digests) == 4
     assert numbered[-1].network.digest == pruned[-1].network.digest
     assert dense[-1].log[-1]["teacher"]["validation_top1"] == dense[0].log[0]["validation_top1"]
     # Another teacher in the same file is another stage.
@@ -174,6 +176,25 @@ def test_the_teacher_is_the_step_that_is_named_and_decides_the_stage(tmp_path: P
 def test_a_teacher_that_is_not_there(teacher: object, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         recipe_with(teacher)
+
+
+def test_layers_are_a_name_or_a_pair() -> None:
+    given = {"layers": ["a", ["b", "c"]]}
+    features = check(Features, given, place="test")
+    assert features.layers == (("a", "a"), ("b", "c"))
+    assert check(Features, features.model_dump(mode="json"), place="test") == features
+    for layers in ([["a"]], [3], [["a", "b", "c"]], [None]):
+        with pytest.raises(InputError, match=r"layers\.0: name a layer, or two"):
+            check(Features, {"layers": layers}, place="test")
+    with pytest.raises(InputError, match="layers: name at least one layer"):
+        check(Features, {"layers": []}, place="test")
+
+
+def test_an_imported_teacher_is_read_as_it_is_written() -> None:
+    given = {"weights": "x", "arch": "resnet20", "args": {"width": 8}, "pixel_mean": [1.0, 2]}
+    teacher = check(TeacherConfig, given, place="test")
+    assert teacher.pixel_mean == (1.0, 2.0)
+    assert check(TeacherConfig, teacher.model_dump(mode="json"), place="test") == teacher
 
 
 def test_a_lesson_needs_a_loss() -> None:

@@ -14,6 +14,7 @@ symmetric, codes −127..127 (the TFLite 8-bit quantisation specification).
 
 from pipeline.quantize.calibration import calibrate
 from pipeline.quantize.doubts import find_doubts
+from pipeline.quantize.exactness import exact_share
 from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.ptq import Quantized, quantize
@@ -26,6 +27,7 @@ __all__ = [
     "QuantizedLayer",
     "Scales",
     "calibrate",
+    "exact_share",
     "fake_quantized",
     "find_doubts",
     "fold_bn",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.recipe.config import Config, Count
 
@@ -16,6 +16,11 @@ DENSE = "dense"  # the name of what a recipe's passes start from
 
 Weight = Annotated[float, Field(gt=0)]
 Temperature = Annotated[float, Field(gt=0)]
+# Behind a validator that runs before, strict validation takes no list for a tuple.
+Numbers = Annotated[
+    tuple[float, ...],
+    BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given),
+]
 
 
 class TeacherConfig(Config):
@@ -31,8 +36,8 @@ class TeacherConfig(Config):
     arch: str | None = None  # of the weights; a key of models.ARCHITECTURES
     args: Mapping[str, bool | int | float | str] = {}
     # Of the pixels that the weights were trained with, as model.pixel_mean and model.pixel_std.
-    pixel_mean: tuple[float, ...] | None = None
-    pixel_std: tuple[float, ...] | None = None
+    pixel_mean: Numbers | None = None
+    pixel_std: Numbers | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -68,22 +73,33 @@ class TeacherConfig(Config):
             positions = " or ".join(str(i - 1) for i in found)
             raise ValueError(f"{shown} is there twice; give its position, {positions}")
         if not found:
-            known = f"known: {', '.join(earlier.values())}" if earlier else "there is none"
+            known = (
+                f"known: {', '.join(earlier.values())}"
+                if earlier
+                else "there is none: import weights"
+            )
             raise ValueError(f"{shown} is no trained network before this one ({known})")
         return found[0]
 
 
-def _pair(given: Any) -> Any:
-    """A name alone is that of both layers. Tuples, because strict validation takes no lists."""
-    if isinstance(given, str):
-        return given, given
-    return tuple(given) if isinstance(given, list) else given
+def _pair(given: Any) -> tuple[str, str]:
+    pair = (given, given) if isinstance(given, str) else given
+    match pair:
+        case (str(mine), str(theirs)):
+            return mine, theirs
+    raise ValueError("name a layer, or two: the network's and its teacher's")
+
+
+def _some(layers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if not layers:
+        raise ValueError("name at least one layer")
+    return layers
 
 
 Layers = Annotated[
     # The network's layer and the teacher's; one name where they are equal.
     tuple[Annotated[tuple[str, str], BeforeValidator(_pair)], ...],
-    Field(min_length=1),
+    AfterValidator(_some),
 ]
 
 

@@ -52,6 +52,8 @@ def search(
     Returns:
         The mask with exactly the sparsity, and the weights: those that were frozen, untouched;
         those that were trained along, with the values of their gates multiplied into them. The
+        statistics of a frozen network are numbers that float16 holds: beside a coded mask they
+        are a good part of what has to be stored, and their last bits mean nothing. The
         log says how many gates were neither 0 nor 1 before, and the accuracy before and after.
     """
     train(
@@ -70,7 +72,9 @@ def search(
         gates = scored.gates()
         mask = keep_largest(scored.split(scored.ranks()), sparsity=sparsity, scope=scope)
         start = network.with_weights(scored.module)
-        if not scored.frozen:
+        if scored.frozen:
+            start = _half_precision_statistics(start)
+        else:
             # A gate that is shut, but kept to meet the sparsity exactly, should still learn.
             folded = {n: t.detach() for n, t in scored.gated(gates.clamp(min=0.01)).items()}
             start = replace(start, weights={**start.weights, **folded})
@@ -87,3 +91,15 @@ def search(
         "validation_top1_with_mask": after.top1,
     }
     return Ticket(mask, start, log)
+
+
+def _half_precision_statistics(network: Network) -> Network:
+    """Batch norm's means and variances rounded to float16, where it has their range."""
+    weights = dict(network.weights)
+    for name, values in weights.items():
+        if name.endswith((".running_mean", ".running_var")):
+            rounded = values.half().float()
+            usual = values.abs().clamp(torch.finfo(torch.half).tiny, torch.finfo(torch.half).max)
+            if values.abs().equal(usual):
+                weights[name] = rounded
+    return replace(network, weights=weights)
