@@ -14,6 +14,7 @@ from torch import nn
 from models.cifar_resnet import resnet20, resnet56
 from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
 from models.separable_ctc import SeparableCtc
@@ -92,6 +93,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet56": Architecture(resnet56, _PIXELS_32),
     "vgg_small": Architecture(VggSmall, _PIXELS_32),
     "fast_cifar": Architecture(FastCifar, _PIXELS_32),
+    "efficientnet_lite0": Architecture(EfficientNetLite0, ("in_channels", 224, 224)),
     "conv2": Architecture(conv2, _PIXELS_32),
     "conv4": Architecture(conv4, _PIXELS_32),
     "conv6": Architecture(conv6, _PIXELS_32),

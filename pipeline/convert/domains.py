@@ -25,7 +25,7 @@ def separate_domains(graph: Graph) -> Graph:
     def real(name: str) -> str:
         if name not in graph.values or graph.values[name].quantization is None:
             return name
-        twin = f"{name}.real"
+        twin = f"{name}.dequantized"
         if twin not in values:
             values[twin] = Value(twin, graph.values[name].shape)
             operators.append(Operator(twin, "DequantizeLinear", (name,), twin))

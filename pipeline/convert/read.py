@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +24,10 @@ from pipeline.convert.graph import (
 )
 from pipeline.convert.lift import lift_1d
 from pipeline.convert.linear_bias import fuse_biases
-from pipeline.convert.operators import KINDS, READERS, Draft, read_array, read_other
+from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
+
+MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
 
 def read_graph(data: bytes) -> Graph:
@@ -43,7 +47,14 @@ def read_graph(data: bytes) -> Graph:
     draft.shapes |= {v.name: _shape(v) for v in model.graph.output}
     for index, node in enumerate(model.graph.node):
         reader = READERS.get(node.op_type, read_other)
-        reader(draft, node, f"{node.name or f'node {index}'} ({node.op_type})")
+        label = f"{node.name or f'node {index}'} ({node.op_type})"
+        try:
+            reader(draft, node, label)
+        except UNREADABLE as error:  # ONNX's own checker does not look at values
+            raise InputError(
+                f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
+                "export it again"
+            ) from None
     inputs = [v.name for v in model.graph.input if v.name not in draft.constants]
     source, target = _only(inputs, "input"), _only([v.name for v in model.graph.output], "output")
     if not draft.shapes[source] or draft.shapes[source][0] != 1:
@@ -78,7 +89,10 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if not all(d.HasField("dim_value") and d.dim_value > 0 for d in dimensions):
         shown = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions]
         raise InputError(f"{value.name} has shape {shown}; export with fixed sizes")
-    return tuple(d.dim_value for d in dimensions)
+    shape = tuple(d.dim_value for d in dimensions)
+    if math.prod(shape) > MOST_NUMBERS:
+        raise InputError(f"{value.name} has shape {list(shape)}, which no device holds")
+    return shape
 
 
 def _only(names: Sequence[str], what: str) -> str:
@@ -106,23 +120,20 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     shapes = {resolve(name): shape for name, shape in draft.shapes.items()}
     values = {source: Value(source, shapes[source], scales.get(source))}
     constants = dict(draft.constants)
-    settled = []
+    settled: list[Operator] = []
     for raw in operators:
         op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        value = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
+        output = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
+        stands = Substitution((op,), {})
         kind = KINDS.get(op.kind)
         if kind and kind.rounded and is_integer(op, values, constants):
-            op, made = kind.rounded(op, values[op.inputs[0]])
-            constants |= made
-        fused = op.clamp if op.kind != "Clip" else None
-        if fused and value.quantization and is_redundant(fused, value.quantization):
-            op = replace(op, clamp=None)
-        if op.kind != "Clip" and op.clamp is not None and op.clamp not in FUSIBLE:
-            op, clip, free = _split_clamp(op, value)
-            values[free.name] = free
-            settled += [op, clip]
-        else:
-            settled.append(op)
+            stands = kind.rounded(op, values[op.inputs[0]], output)
+        constants |= stands.constants
+        values |= {value.name: value for value in stands.values}
+        for step in stands.operators:
+            clipped, free = _settle_clamp(step, values[step.output])
+            settled += clipped
+            values |= {value.name: value for value in free}
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
@@ -156,8 +167,14 @@ def _value(
     return Value(op.output, shape, quantization)
 
 
-def _split_clamp(op: Operator, value: Value) -> tuple[Operator, Operator, Value]:
-    """An operator that clips its output to unusual bounds, and a Clip behind it."""
-    free = replace(value, name=f"{op.name}.free")
+def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:
+    """Leave clipping to saturation, or to the operator if it can, or to a Clip behind it."""
+    if op.kind == "Clip" or op.clamp is None:
+        return [op], []
+    if output.quantization and is_redundant(op.clamp, output.quantization):
+        return [replace(op, clamp=None)], []
+    if op.clamp in FUSIBLE:
+        return [op], []
+    free = replace(output, name=f"{op.name}.free")
     clip = Operator(f"{op.name}.clip", "Clip", (free.name,), op.output, clamp=op.clamp)
-    return replace(op, output=free.name, clamp=None), clip, free
+    return [replace(op, output=free.name, clamp=None), clip], [free]

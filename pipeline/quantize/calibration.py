@@ -11,7 +11,14 @@ from torch import Tensor, fx, nn
 from pipeline.quantize.alignment import align
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
-from pipeline.quantize.placement import Placement, connected, place, product_names, unit_names
+from pipeline.quantize.placement import (
+    Placement,
+    connected,
+    place,
+    product_names,
+    unit_names,
+    unit_sources,
+)
 from pipeline.quantize.ranges import RANGES, Range
 from pipeline.quantize.scales import Scales, WeightRanges, activation_scale, weight_scales
 from pipeline.quantize.steps import Layer
@@ -20,6 +27,9 @@ from pipeline.recipe import Ptq
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
 # that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.
 LARGEST_GAIN = 2.0**7
+
+# What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
+FINEST = 2.0**-16
 
 
 def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
@@ -54,6 +64,8 @@ def scales_of(
     """The scales that span ``ranges``, widened where integer kernels need it."""
     owners, shared = placement.owners, placement.shared
     ranges = ranges | dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
+    for name in ranges.keys() & unit_sources(folded, owners):
+        ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()}
     weights: dict[str, tuple[float, ...]] = {}

@@ -187,6 +187,12 @@ def unit_names(folded: fx.GraphModule) -> list[str]:
     return [node.name for node in _steps(folded, Role.UNIT)]
 
 
+def unit_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
+    """The owners of the scales that those steps read."""
+    read = [n for node in _steps(folded, Role.UNIT) for n in node.all_input_nodes]
+    return {owners[n].name for n in read if n in owners}
+
+
 def _steps(folded: fx.GraphModule, wanted: Role) -> list[fx.Node]:
     nodes = [node for node in folded.graph.nodes if node.op == "call_module"]
     return [node for node in nodes if role(folded.get_submodule(node.name)) is wanted]

@@ -16,10 +16,10 @@ from pipeline.convert.operators import (
     rounding,
     shapes,
 )
-from pipeline.convert.operators.kind import Kind, plain
+from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
 
-__all__ = ["KINDS", "READERS", "Draft", "Kind", "plain", "read_array", "read_other"]
+__all__ = ["KINDS", "READERS", "Draft", "Kind", "Substitution", "plain", "read_array", "read_other"]
 
 READERS: dict[str, Reader] = {  # by ONNX operator
     **rounding.READERS,

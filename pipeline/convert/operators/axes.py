@@ -38,6 +38,22 @@ def _read_new_shape(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     append(draft, node, "Reshape", (node.input[0],))
 
 
+def _read_gather(draft: Draft, node: onnx.NodeProto, label: str) -> None:
+    """One index of one axis: a Slice, and a Reshape that drops the axis."""
+    index = draft.constant(node, 1, label).data
+    if index.ndim != 0:
+        raise InputError(f"{label} takes {index.size} indices; only a single one can be converted")
+    shape = draft.shape(node.input[0])
+    axis = {"axis": 0, **attributes(node)}["axis"] % len(shape)
+    begin, size = [0] * len(shape), list(shape)
+    begin[axis], size[axis] = int(index) % shape[axis], 1
+    whole = f"{node.output[0]}.whole"
+    draft.shapes[whole] = tuple(size)
+    cut = {"begin": begin, "size": size}
+    draft.operators.append(Operator(whole, "Slice", (node.input[0],), whole, cut))
+    append(draft, node, "Reshape", (whole,))
+
+
 def transpose(draft: TfliteDraft, operator: Operator) -> None:
     """Nothing: the same numbers under other axes."""
     (name,) = operator.inputs
@@ -90,6 +106,7 @@ def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], o
 
 
 READERS: dict[str, Reader] = {
+    "Gather": _read_gather,
     "Squeeze": _read_new_shape,
     "Transpose": _read_transpose,
     "Unsqueeze": _read_new_shape,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline.convert.graph import Operator
@@ -34,10 +35,19 @@ def _same_order(draft: TfliteDraft, operator: Operator) -> tuple[int, int]:
 def write_quantize(
     draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
 ) -> None:
-    """QuantizeLinear."""
+    """QuantizeLinear; behind a layer in float32, Max with the lowest number before it.
+
+    ONNX Runtime rounds the weights of a float convolution that stands between DequantizeLinear
+    and QuantizeLinear, unasked (its WeightBiasQuantization). Max changes no number but is in the
+    way.
+    """
     quantization = draft.graph.values[operator.output].quantization
     assert quantization is not None
-    draft.quantized(inputs[0], quantization, output)
+    real = inputs[0]
+    if any(op.output == real and op.kind in ("Conv", "Gemm") for op in draft.graph.operators):
+        lowest = draft.tensor("lowest", np.asarray(np.finfo(np.float32).min))
+        real = draft.node("Max", [real, lowest], f"{real}.guarded")
+    draft.quantized(real, quantization, output)
 
 
 def write_dequantize(

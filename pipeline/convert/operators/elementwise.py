@@ -12,10 +12,10 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator, Value
+from pipeline.convert.graph import Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
 from pipeline.convert.operators import rounding
-from pipeline.convert.operators.kind import Kind
+from pipeline.convert.operators.kind import Kind, Substitution
 from pipeline.convert.operators.layers import constant_depthwise
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.tflite_clamp import activation, append_clamp
@@ -79,7 +79,7 @@ def _two_sided(draft: TfliteDraft, operator: Operator, code: int, options: Any) 
 
 
 def hard_sigmoid(draft: TfliteDraft, operator: Operator) -> None:
-    """relu6(x + 3) / 6 in float32, as ADD and MUL (`_hard_sigmoid_as_convolution` for int8)."""
+    """relu6(x + 3) / 6, as ADD and MUL."""
     source, output = draft.value(operator.inputs[0]), draft.value(operator.output)
     shifted = draft.like(output, f"{operator.name}.shifted", draft.shape(output))
     three = draft.constant(f"{operator.name}.three", np.array([3], np.float32))
@@ -90,22 +90,20 @@ def hard_sigmoid(draft: TfliteDraft, operator: Operator) -> None:
     draft.append(B.MUL, [shifted, sixth], output, schema.MulOptionsT(), version=1)
 
 
-def _hard_sigmoid_as_convolution(
-    operator: Operator, source: Value
-) -> tuple[Operator, dict[str, Constant]]:
-    """x/6 + 1/2 of each channel; saturation at codes for 0 and 1 clips it."""
+def _hard_sigmoid_as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
+    """a depthwise convolution x/6 + 1/2, which saturates at the codes of 0 and 1."""
     operator = replace(operator, clamp=(0.0, 1.0))
-    return constant_depthwise(operator, source, weight=1 / 6, bias=0.5)
+    return constant_depthwise(operator, source, output, weight=1 / 6, bias=0.5)
 
 
 def hard_swish(draft: TfliteDraft, operator: Operator) -> None:
-    """HARD_SWISH; float32 only, because int8 graphs keep it in its two parts."""
+    """HARD_SWISH."""
     source, output = draft.value(operator.inputs[0]), draft.value(operator.output)
     draft.append(B.HARD_SWISH, [source], output, schema.HardSwishOptionsT(), version=1)
 
 
 def clip(draft: TfliteDraft, operator: Operator) -> None:
-    """RELU, RELU6 or RELU_N1_TO_1 on their own."""
+    """RELU, RELU6 or RELU_N1_TO_1, or MAXIMUM and MINIMUM for other bounds."""
     name = operator.inputs[0]
     if name in draft.flattened:
         draft.flattened[operator.output] = draft.flattened[name]
@@ -141,8 +139,11 @@ KINDS: dict[str, Kind] = {
     "HardSigmoid": Kind(
         hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
-        conditions="relu6(x + 3) / 6; int8: [1, C, H, W]",
+        conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
     ),
-    "HardSwish": Kind(hard_swish, conditions="float32; int8 files have HardSigmoid and Mul"),
+    "HardSwish": Kind(
+        hard_swish,
+        conditions="x · HardSigmoid(x), which int8 files keep as it is: the kernels round alike",
+    ),
     "Mul": Kind(product, clips=True, conditions="two tensors; axes of size 1 are repeated"),
 }

@@ -19,8 +19,17 @@ def plain(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: s
     draft.node(operator.kind, inputs, output, operator.attributes)
 
 
-Substitute = Callable[[Operator, Value], tuple[Operator, Mapping[str, Constant]]]
-"""Called with an operator and its first input -> another operator, and its constants."""
+@dataclass(frozen=True)
+class Substitution:
+    """Operators that stand for one, with the constants and values that are new."""
+
+    operators: tuple[Operator, ...]
+    constants: Mapping[str, Constant]
+    values: tuple[Value, ...] = ()
+
+
+Substitute = Callable[[Operator, Value, Value], Substitution]
+"""Called with an operator, its first input and its output."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
 from pipeline.convert.graph import Constant, Operator, Value, integer_bias
-from pipeline.convert.operators.kind import Kind
+from pipeline.convert.operators.kind import Kind, Substitution
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.operators.windows import spelled_window
 from pipeline.convert.tflite_clamp import activation
@@ -38,13 +38,17 @@ def _read_gemm(draft: Draft, node: onnx.NodeProto, label: str) -> None:
 
 def _check_layer(draft: Draft, node: onnx.NodeProto, label: str, *, channels: int) -> None:
     """Shape inference lets a weight or bias pass that does not fit the input."""
-    weight = draft.constant(node, 1, label).data
+    constants = [draft.constant(node, i, label) for i in (1, 2)[: len(node.input) - 1]]
+    for constant in constants:
+        if constant.scale is None and constant.data.dtype != np.float32:
+            raise InputError(f"{label}: its weights are {constant.data.dtype}; store float32")
+    weight = constants[0].data
     if weight.shape[1:2] != (channels,):
         raise InputError(
             f"{label}: its weight {list(weight.shape)} does not fit {channels} input channels; "
             "export the network again"
         )
-    if len(node.input) > 2 and draft.constant(node, 2, label).data.shape != weight.shape[:1]:
+    if len(constants) > 1 and constants[1].data.shape != weight.shape[:1]:
         raise InputError(f"{label}: its bias does not fit its weight; export the network again")
 
 
@@ -87,10 +91,11 @@ def linear(draft: TfliteDraft, operator: Operator) -> None:
         data = data.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         data = data.reshape(weight.data.shape)
     options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = len(draft.graph.values[name].shape) > 2
     options.fusedActivationFunction = activation(operator)
     weights = draft.constant(f"{operator.name}.weight", data, scale=weight.scale)
     output = draft.value(operator.output)
-    version = 1 if weight.scale is None else 5
+    version = 5 if weight.scale is not None or options.keepNumDims else 1
     inputs = [draft.value(name), weights, _bias(draft, operator)]
     draft.append(B.FULLY_CONNECTED, inputs, output, options, version=version)
 
@@ -106,15 +111,31 @@ def _bias(draft: TfliteDraft, operator: Operator) -> int:
     return draft.constant(name, np.zeros(channels, np.float32))
 
 
+def _weight_code(bias: float) -> int:
+    """The code for a weight of 1, if the bias is to be a whole number of 1/code."""
+    largest = int(np.clip(2**30 / max(abs(bias), 1e-30), 1, 127))  # its count must fit int32
+    codes = np.arange(largest, largest // 2, -1)
+    return int(codes[np.argmin(np.abs(codes * bias - np.rint(codes * bias)))])
+
+
 def constant_depthwise(
-    operator: Operator, source: Value, *, weight: float, bias: float = 0.0, **window: Any
-) -> tuple[Operator, dict[str, Constant]]:
+    operator: Operator,
+    source: Value,
+    output: Value,
+    *,
+    weight: float,
+    bias: float = 0.0,
+    **window: Any,
+) -> Substitution:
     """A convolution of each channel with equal weights; all runtimes round those alike.
 
-    window: kernel_shape, strides, pads; 1×1 unless given.
+    Of the codes that can stand for the weight, that is taken for which the bias is most nearly a
+    whole number of counts: what it is off would move many outputs to the next code.
+
+    Args:
+        source: [1, C, H, W]; or [1, C], which becomes a map of one pixel for the while.
+        window: kernel_shape, strides, pads; 1×1 unless given.
     """
-    if len(source.shape) != 4:
-        raise InputError(f"{operator}: int8 files have it for [1, C, H, W] only; apply it there")
     channels = source.shape[1]
     attributes = {
         "dilations": [1, 1],
@@ -124,13 +145,27 @@ def constant_depthwise(
         "strides": [1, 1],
         **window,
     }
-    codes = np.full((channels, 1, *attributes["kernel_shape"]), 127, np.int8)
+    assert source.quantization is not None
+    code = _weight_code(bias / weight / float(source.quantization.scale))
+    codes = np.full((channels, 1, *attributes["kernel_shape"]), code, np.int8)
     constants = {
-        f"{operator.name}.weight": Constant(codes, np.full(channels, weight / 127, np.float32)),
+        f"{operator.name}.weight": Constant(codes, np.full(channels, weight / code, np.float32)),
         f"{operator.name}.bias": Constant(np.full(channels, bias, np.float32)),
     }
-    inputs = (operator.inputs[0], *constants)
-    return replace(operator, kind="Conv", inputs=inputs, attributes=attributes), constants
+    conv = replace(operator, kind="Conv", attributes=attributes)
+    if len(source.shape) == 4:
+        return Substitution((replace(conv, inputs=(source.name, *constants)),), constants)
+    if len(source.shape) != 2:
+        raise InputError(f"{operator}: int8 files have it for [1, C, H, W] and [1, C] only")
+    pixel = (1, channels, 1, 1)
+    wide = Value(f"{operator.name}.pixel", pixel, source.quantization)
+    result = Value(f"{operator.name}.result", pixel, output.quantization)
+    steps = (
+        Operator(wide.name, "Reshape", (source.name,), wide.name),
+        replace(conv, inputs=(wide.name, *constants), output=result.name),
+        Operator(f"{operator.name}.flat", "Flatten", (result.name,), output.name),
+    )
+    return Substitution(steps, constants, (wide, result))
 
 
 READERS: dict[str, Reader] = {"Conv": _read_conv, "Gemm": _read_gemm}

@@ -9,9 +9,9 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator, Value
+from pipeline.convert.graph import Operator, Value
 from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators.kind import Kind, plain
+from pipeline.convert.operators.kind import Kind, Substitution, plain
 from pipeline.convert.operators.layers import constant_depthwise
 from pipeline.convert.operators.reading import Draft, Reader, append, attributes
 from pipeline.convert.operators.windows import ends, spelled_window
@@ -87,13 +87,13 @@ def write_global_average(
 
 
 def average_pool(draft: TfliteDraft, operator: Operator) -> None:
-    """AVERAGE_POOL_2D, which never counts padding; float32 only (`_as_convolution`)."""
+    """AVERAGE_POOL_2D, which never counts padding."""
     counted = operator.attributes["count_include_pad"]
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
 
 
-def _as_convolution(operator: Operator, source: Value) -> tuple[Operator, dict[str, Constant]]:
-    """An int8 average as a depthwise convolution.
+def _as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
+    """a depthwise convolution with equal weights.
 
     TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
     by one code) and cannot change the scale.
@@ -102,7 +102,7 @@ def _as_convolution(operator: Operator, source: Value) -> tuple[Operator, dict[s
         raise InputError(f"{operator} leaves padding out of its count; set count_include_pad=True")
     window = {n: operator.attributes[n] for n in ("kernel_shape", "strides", "pads")}
     weight = 1 / float(np.prod(window["kernel_shape"]))
-    return constant_depthwise(operator, source, weight=weight, **window)
+    return constant_depthwise(operator, source, output, weight=weight, **window)
 
 
 def max_pool(draft: TfliteDraft, operator: Operator) -> None:

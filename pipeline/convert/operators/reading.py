@@ -27,6 +27,7 @@ class Draft:
     operators: list[Operator] = field(default_factory=list)
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Of a value, which may be rounded or renamed."""
         return self.shapes[self.origins.get(name, name)]
 
     def constant(self, node: onnx.NodeProto, index: int, label: str) -> Constant:
@@ -48,6 +49,8 @@ def read_array(tensor: onnx.TensorProto) -> Array:
         array: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{tensor.name} cannot be read ({error}); export it again") from None
+    if array.dtype.kind not in "iub" and array.dtype != np.float32:
+        raise InputError(f"{tensor.name} is {array.dtype}; store numbers as float32")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{tensor.name} holds NaN or infinity; check how it was trained")
     return array

@@ -10,6 +10,9 @@ import onnx
 from device_runner.errors import InputError
 from pipeline.convert.operators.reading import Draft, attributes
 
+LARGEST = 2**15
+LIMITS = (("kernel_shape", 1, 1), ("strides", 1, 1), ("dilations", 1, 1), ("pads", 0, 2))
+
 
 def spelled_window(draft: Draft, node: onnx.NodeProto, label: str) -> dict[str, Any]:
     """The attributes of ``node``, with strides and pads spelled out."""
@@ -19,7 +22,16 @@ def spelled_window(draft: Draft, node: onnx.NodeProto, label: str) -> dict[str, 
     given = attributes(node)
     if given.pop("auto_pad", b"NOTSET") != b"NOTSET":
         raise InputError(f"{label} has auto_pad; export with explicit padding")
-    return {"strides": [1] * axes, "pads": [0] * 2 * axes, **given}
+    window = {"strides": [1] * axes, "pads": [0] * 2 * axes, **given}
+    for name, least, count in LIMITS:
+        if name in window:
+            numbers = window[name]
+            if len(numbers) != count * axes or not all(least <= n <= LARGEST for n in numbers):
+                raise InputError(
+                    f"{label} has {name} {list(numbers)}; they must be {count * axes} numbers "
+                    f"from {least} to {LARGEST}"
+                )
+    return window
 
 
 def ends(draft: Draft, node: onnx.NodeProto, window: Mapping[str, Any]) -> list[int]:
