@@ -22,6 +22,8 @@ from pipeline.quantize.unfold import origin_of, unfold
 from pipeline.recipe import Ptq, Qat
 from pipeline.train import evaluate, train
 
+SHOWN = 5  # warnings that are printed; the log has all
+
 
 @dataclass(frozen=True)
 class Int8:
@@ -122,8 +124,10 @@ def _made(
 ) -> Int8:
     """Measure on the validation set what int8 costs, and say what looks wrong."""
     doubts = find_doubts(done.folded, done.scales, calibration_batches(data))
-    for sentence in doubts:
+    for sentence in doubts[:SHOWN]:
         progress.say(f"  {sentence}")
+    if len(doubts) > SHOWN:
+        progress.say(f"  and {len(doubts) - SHOWN} more warnings in the log")
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
     int8 = evaluate(rounded, validation, preprocessing=preprocessing)
