@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import fx
+from torch import fx, nn
 
 from device_runner.atomic import write_atomic
 from device_runner.bundle import open_bundle
@@ -27,7 +27,8 @@ from models.network import Network
 from pipeline.convert.graph import Quantization
 from pipeline.network_file import load_network, save_network
 from pipeline.quantize import FakeQuantize, QuantizedLayer, Scales, fake_quantized, fold_bn
-from pipeline.quantize.steps import CLAMPS, REARRANGEMENTS, kind
+from pipeline.quantize.placement import KEEPING
+from pipeline.quantize.steps import Role, role
 
 RECORD = "reference.json"
 
@@ -113,7 +114,7 @@ def _quantizations(module: fx.GraphModule) -> dict[str, Quantization]:
             scale, zero_point = float(rounding.scale), int(rounding.zero_point)
             found[node] = Quantization(np.float32(scale), zero_point)
         elif node.op == "call_module" and node.all_input_nodes[0] in found:
-            passes_on = kind(module.get_submodule(str(node.target))) in CLAMPS | REARRANGEMENTS
+            passes_on = role(module.get_submodule(str(node.target))) in KEEPING
             found |= {node: found[node.all_input_nodes[0]]} if passes_on else {}
     return {names[node]: q for node, q in found.items() if node in names}
 
@@ -126,7 +127,7 @@ def _layers(module: fx.GraphModule) -> dict[str, str]:
         if node.op != "call_module":
             continue
         step = node
-        while kind(module.get_submodule(str(step.target))) in CLAMPS | {FakeQuantize}:
+        while _belongs_to_another(module.get_submodule(str(step.target))):
             before = step.all_input_nodes[0]
             if len(before.users) > 1 or before.op != "call_module":
                 break
@@ -193,3 +194,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _belongs_to_another(step: nn.Module) -> bool:
+    return isinstance(step, FakeQuantize) or role(step) is Role.CLAMP
