@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from device_runner.errors import InputError
 
@@ -16,11 +18,22 @@ def write_atomic(path: Path, data: bytes) -> None:
         InputError: the folder cannot be written to, or the disk is full; an older file at
             ``path`` is then unchanged.
     """
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its name when the block ends well, and vanishes otherwise.
+
+    Raises:
+        InputError: as `write_atomic`.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
             with open(scratch, "xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(scratch, path)

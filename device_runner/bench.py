@@ -21,6 +21,7 @@ from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import Bundle, open_bundle
 from device_runner.cold import measure_cold
 from device_runner.errors import InputError
+from device_runner.instructions import warn_inexact
 from device_runner.latency import MIN_QUERIES, MIN_SECONDS, WARMUP_SECONDS, measure, percentile
 from device_runner.machine import describe_machine
 from device_runner.manifest import Artifact, TensorSpec
@@ -87,12 +88,18 @@ def bench(
     if not amx:
         withhold_amx()
     started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = describe_machine(root)
+    withheld = () if amx else ("amx",)
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
         selection = select(manifest, runtime=runtime, precision=precision, artifact=artifact)
         for name, reason in selection.skipped:
             progress(f"skipping {name}: {reason}", 1.0)
         chosen = selection.chosen
+        for entry in chosen:
+            warning = warn_inexact(entry, manifest.artifacts, machine, withheld=withheld)
+            if warning is not None:
+                progress(f"warning: {warning}", 1.0)
         inputs, labels = _samples(bundle, samples)
         cold = []
         for i, entry in enumerate(chosen):  # first: a runtime that crashes does so elsewhere
@@ -115,7 +122,6 @@ def bench(
     )
     after = take_readings(root, command=command)
 
-    machine = describe_machine(root)
     identity = SessionIdentity(
         id=uuid.uuid4().hex,
         started_utc=started,

@@ -34,6 +34,7 @@ example:
   device-runner info                              # what machine is this?
   device-runner bench digits.zip -o reports/      # measure all that runs here
   device-runner bench digits.zip --runtime tflite --precision int8 -o int8.json
+  device-runner tap digits.zip --artifact ticket-tflite-int8 -o taps.npz
 
 exit status: 0 done, 2 something given cannot be used, 130 interrupted"""
 
@@ -43,6 +44,10 @@ are fair. A query is: input copied in, inference, output copied out. Both --min-
 and --min-queries must be reached by every artifact. p50, p90 and p99 need 11, 64 and 662
 queries; with fewer they are reported as unavailable. Close other programs, and let the
 machine cool down before a long run."""
+
+TAPS = """\
+Runs samples through one artifact and keeps the output of every layer in a .npz file. On the
+host, `edgeticket diff BUNDLE --taps FILE` says at which layer this machine parts from it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,6 +116,26 @@ def _parser() -> argparse.ArgumentParser:
         "--outputs", type=Path, metavar="DIR", help="keep raw outputs as DIR/<artifact id>.npy"
     )
 
+    tap = commands.add_parser(
+        "tap", help="keep every layer's output, to compare with the host's", description=TAPS,
+        formatter_class=style,
+    )  # fmt: skip
+    tap.set_defaults(run=_tap)
+    tap.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    tap.add_argument("--artifact", required=True, metavar="ID", help="which model file")
+    tap.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="for example taps.npz"
+    )
+    tap.add_argument(
+        "--samples", type=_count, default=16, metavar="N", help="the first N (default: %(default)s)"
+    )
+    tap.add_argument(
+        "--threads", type=_count, default=1, metavar="N", help="within one inference (default: 1)"
+    )
+    tap.add_argument(
+        "--no-amx", dest="amx", action="store_false", help="keep Intel's AMX from the runtimes"
+    )
+
     check = commands.add_parser(
         "check", help="verify every file of a bundle and list its artifacts"
     )
@@ -166,8 +191,36 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tap(options: argparse.Namespace) -> int:
+    from device_runner.taps.tap import tap
+
+    progress = ProgressLine()
+    facts = tap(
+        options.bundle,
+        options.output,
+        artifact=options.artifact,
+        samples=options.samples,
+        threads=options.threads,
+        amx=options.amx,
+        progress=progress.show,
+    )
+    progress.end()
+    print(
+        f"{len(facts.values)} values of {facts.samples} samples in {options.output} "
+        f"({options.output.stat().st_size / 1e6:.1f} MB)"
+    )
+    if facts.same_outputs < facts.samples:
+        print(
+            f"with taps the outputs of {facts.samples - facts.same_outputs} samples differ, by "
+            f"{facts.output_difference:.3g} at most: the runtime optimises a tapped file otherwise"
+        )
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
     from device_runner.check import check_bundle
+    from device_runner.instructions import warn_inexact
+    from device_runner.machine import describe_machine
 
     manifest = check_bundle(options.bundle)
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]
@@ -177,6 +230,11 @@ def _check(options: argparse.Namespace) -> int:
         machines, size = " ".join(entry.architectures), f"{sizes[entry.file] / 1000:.0f} kB"
         rows.append((entry.id, entry.runtime, entry.precision, shape, size, machines))
     print(table(rows))
+    here = describe_machine()
+    for entry in manifest.artifacts:
+        warning = warn_inexact(entry, manifest.artifacts, here)
+        if warning is not None and here.architecture in entry.architectures:
+            print(f"warning: {warning}")
     samples = manifest.samples
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "

@@ -47,6 +47,7 @@ class Artifact:
     runtime: str  # a key of device_runner.runtimes.RUNTIMES
     precision: str  # fp32, int8
     architectures: tuple[str, ...]  # as uname -m says
+    exact_with: tuple[str, ...]  # CPU flags, one of which it needs to be exact; none: always is
     input: TensorSpec
     output: TensorSpec
 
@@ -127,6 +128,7 @@ def artifact_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **document,
         "architectures": tuple(document["architectures"]),
+        "exact_with": tuple(document.get("exact_with", ())),
         "input": _tensor(document["input"]),
         "output": _tensor(document["output"]),
     }

@@ -17,6 +17,7 @@ _HEADER = re.compile(
     rb"'shape': \((?P<shape>\d{1,18}(?:, \d{1,18}){0,7}),?\), \} *\n"
 )
 _DESCRIPTIONS = {"uint8": "|u1", "int64": "<i8"}
+_WRITTEN = {"uint8": "|u1", "int8": "|i1", "float32": "<f4"}
 
 
 def parse_npy(data: bytes, *, dtype: str, rank: int, place: str) -> npt.NDArray[Any]:
@@ -45,6 +46,15 @@ def parse_npy(data: bytes, *, dtype: str, rank: int, place: str) -> npt.NDArray[
             f"and holds {len(data) - start}"
         )
     return np.frombuffer(data, dtype=descr, offset=start).reshape(shape)
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What stands before the numbers of a .npy file in C order; the same for any numpy."""
+    sizes = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
+    head = f"{{'descr': '{_WRITTEN[dtype]}', 'fortran_order': False, 'shape': ({sizes}), }}"
+    start = len(_MAGIC) + 2
+    length = -(-(start + len(head) + 1) // 64) * 64 - start
+    return _MAGIC + length.to_bytes(2, "little") + f"{head:{length - 1}}\n".encode("ascii")
 
 
 def format_npy(array: npt.NDArray[Any]) -> bytes:

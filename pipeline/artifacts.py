@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runner.instructions import DOT_PRODUCTS
 from device_runner.manifest import Artifact, artifact_fields
 from device_runner.manifest import Network as NetworkFacts
 from device_runner.strict_json import format_json, to_json
@@ -31,10 +32,12 @@ class Target:
     runtime: str
     suffix: str
     architectures: tuple[str, ...]
+    exact_with: tuple[str, ...] = ()  # see `device_runner.instructions`
 
 
 _ALL = ("x86_64", "aarch64", "armv7l")
 
+# Without dot-product instructions ONNX Runtime's kernels for uint8 activations saturate on x86.
 # ONNX Runtime has its fast kernels for uint8 activations on x86 and for int8 ones on ARM, so
 # one network gives two files; the scales are the same, the zero points 128 apart.
 FP32 = {
@@ -43,7 +46,7 @@ FP32 = {
 }
 INT8 = {
     "onnx-int8-s8": Target("ort", "onnx", ("aarch64", "armv7l")),
-    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",)),
+    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",), DOT_PRODUCTS),
     "tflite-int8": Target("tflite", "tflite", _ALL),
 }
 
@@ -79,6 +82,7 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
                 runtime=target.runtime,
                 precision="int8" if kind in INT8 else "fp32",
                 architectures=target.architectures,
+                exact_with=target.exact_with,
                 input=converted.input,
                 output=converted.output,
             )

@@ -77,7 +77,6 @@ def stage(
     code: Sequence[str],
     glue: str,
     before: Candidate | None,
-    teacher: Network | None = None,
 ) -> Candidate:
     """A stage whose result is a candidate: make it or find it, and read it back.
 
@@ -89,24 +88,17 @@ def stage(
         code: the modules that do the work.
         glue: the module that defines ``make``.
         before: the candidate that it is made of; None for the first.
-        teacher: the network that teaches it.
     """
 
     def write(folder: Path, resume: Path) -> None:
         made = make(resume)
         module = made.network.module()
         parameters, macs = count(module, made.network.input_shape)
-        taught = {}
-        if teacher is not None:
-            teaches = evaluate(
-                teacher.module(), job.data.validation, preprocessing=job.data.preprocessing
-            )
-            taught = {"teacher": {"arch": teacher.arch, "validation_top1": teaches.top1}}
         checked = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
         entry = {
             "step": name,
             **made.facts,
-            **taught,
+            **_teacher_facts(job.data),
             "parameters": parameters,
             "macs": macs,
             "validation_top1": checked.top1,
@@ -124,11 +116,7 @@ def stage(
         name,
         write,
         config={**config, "device": device, "threads": torch.get_num_threads()},
-        inputs={
-            "data": job.data.digest,
-            "before": before.digest if before else "",
-            "teacher": teacher.digest if teacher else "",
-        },
+        inputs={"data": job.data.digest, "before": before.digest if before else ""},
         code=[*code, *STORED_BY],
         glue=(glue, __name__),
         tools=TRAINING_TOOLS,
@@ -148,3 +136,13 @@ def stage(
         result.digest,
         before,
     )
+
+
+def _teacher_facts(data: Dataset) -> dict[str, Any]:
+    """What the log says of whoever taught: one that is no good should be noticed."""
+    teacher = data.train.teacher
+    if teacher is None:
+        return {}
+    module = teacher.network.module()
+    judged = evaluate(module, data.validation, preprocessing=teacher.preprocessing)
+    return {"teacher": {"arch": teacher.network.arch, "validation_top1": judged.top1}}

@@ -29,9 +29,9 @@ from pipeline.recipe import (
     TrainConfig,
     WeightTicket,
 )
-from pipeline.recipe.distil import DENSE
 from pipeline.slim import slim
 from pipeline.store import code_digest
+from pipeline.teachers import with_teacher
 from pipeline.tickets import TICKETS
 from pipeline.train import train
 
@@ -40,6 +40,7 @@ def dense_network(job: Job) -> Candidate:
     """Train the dense network, import its weights from a file, or leave it at random for a pass
     that wants it so."""
     model, training, seed = job.recipe.model, job.recipe.train, job.recipe.seed
+    job = with_teacher(job, training, before=None)
     if model.weights is not None:
         file = find_file(model.weights, folders=job.folders)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -53,8 +54,6 @@ def dense_network(job: Job) -> Candidate:
             job, "import", import_, config=config, code=["models"], glue=__name__, before=None
         )
 
-    teacher = _teacher(job, job.recipe, None)
-
     def make(resume: Path) -> Made:
         start = new_network(model.arch, model.args, seed=seed)
         if model.init != "default":
@@ -62,9 +61,7 @@ def dense_network(job: Job) -> Candidate:
         if training is None:
             return Made(start)
         title = "train the dense network"
-        trained = _trained(
-            job, Made(start), training, seed=seed, teacher=teacher, resume=resume, title=title
-        )
+        trained = _trained(job, Made(start), training, seed=seed, resume=resume, title=title)
         return Made(trained)
 
     config = {"model": model.model_dump(), "seed": seed}
@@ -73,16 +70,14 @@ def dense_network(job: Job) -> Candidate:
         return stage(job, "random", make, config=config, code=code, glue=__name__, before=None)
     config |= {"train": training.model_dump()}
     code += ["pipeline.train"]
-    return stage(
-        job, "train", make, config=config, code=code, glue=__name__, before=None, teacher=teacher
-    )
+    return stage(job, "train", make, config=config, code=code, glue=__name__, before=None)
 
 
 def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     """Apply the pass at ``position`` of the recipe's ``compress`` to what came before it."""
     step = job.recipe.compress[position]
     seed = job.recipe.seed + 1 + position
-    teacher = _teacher(job, step, before)
+    job = with_teacher(job, getattr(step, "train", None), before=before)
 
     def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
         with _states_folder(job, cfg, before, seed=seed, otherwise=resume) as folder:
@@ -102,9 +97,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
 
     def finetune(cfg: Finetune, resume: Path) -> Made:
         title = "fine-tune the ticket"
-        network = _trained(
-            job, before, cfg.train, seed=seed, teacher=teacher, resume=resume, title=title
-        )
+        network = _trained(job, before, cfg.train, seed=seed, resume=resume, title=title)
         return Made(network, before.mask)
 
     def quantize(cfg: Ptq) -> Made:
@@ -130,16 +123,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
         case _:
             code = [TICKETS[step.method].__module__, "pipeline.slim"]
     config = {"pass": step.model_dump(), "seed": seed}
-    return stage(
-        job,
-        step.method,
-        make,
-        config=config,
-        code=code,
-        glue=__name__,
-        before=before,
-        teacher=teacher,
-    )
+    return stage(job, step.method, make, config=config, code=code, glue=__name__, before=before)
 
 
 def _states_folder(
@@ -164,36 +148,12 @@ def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
-def _teacher(job: Job, cfg: Config, before: Candidate | None) -> Network | None:
-    """Whom the training of a pass, or of the dense network, means by its teacher.
-
-    Raises:
-        InputError: its weights are missing, or do not fit.
-    """
-    training: TrainConfig | None = getattr(cfg, "train", None)
-    if training is None or training.distil is None:
-        return None
-    chosen = training.distil.teacher
-    if chosen.weights is not None and chosen.arch is not None:
-        file = find_file(chosen.weights, folders=job.folders)
-        return import_weights(file, chosen.arch, chosen.args)
-    earlier: list[Candidate] = []
-    while before is not None:
-        earlier.insert(0, before)
-        before = before.before
-    names = [DENSE, *(step.method for step in job.recipe.compress)][: len(earlier)]
-    index = chosen.find(names, place="train")
-    assert index is not None  # it is not imported
-    return earlier[index].network
-
-
 def _trained(
     job: Job,
     before: Candidate | Made,
     cfg: TrainConfig,
     *,
     seed: int,
-    teacher: Network | None,
     resume: Path,
     title: str,
 ) -> Network:
@@ -204,7 +164,6 @@ def _trained(
         cfg,
         preprocessing=job.data.preprocessing,
         seed=seed,
-        teacher=teacher,
         mask=before.mask,
         resume=resume / "training.pt",
         progress=job.progress,

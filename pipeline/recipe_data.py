@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import models
 from device_runner.errors import InputError
 from pipeline.data import Dataset, load_dataset
-from pipeline.recipe import Recipe
+from pipeline.recipe import ModelConfig, Recipe
+
+Pixels = tuple[float, ...]
 
 
 def load_recipe_data(recipe: Recipe, *, folder: Path) -> Dataset:
@@ -18,41 +22,59 @@ def load_recipe_data(recipe: Recipe, *, folder: Path) -> Dataset:
         InputError: it is not in the data ``folder``, or data and network do not fit.
     """
     data = load_dataset(recipe.data, seed=recipe.seed, folder=folder)
-    data = _with_pixels_of_the_weights(data, recipe)
-    _check_fit(recipe, data)
-    return data
+    model = recipe.model
+    steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
+    check_takes(model.arch, model.args, data, place="model")
+    _check_classes(model, data)
+    return replace(data, preprocessing=steps)
 
 
-def _with_pixels_of_the_weights(data: Dataset, recipe: Recipe) -> Dataset:
-    """Imported weights expect the pixels that they were trained with."""
-    mean, std = recipe.model.pixel_mean, recipe.model.pixel_std
+def pixels_of_weights(
+    mean: Pixels | None, std: Pixels | None, data: Dataset, *, place: str
+) -> tuple[Mapping[str, Any], ...]:
+    """The preprocessing that imported weights expect: that of the pixels they were trained with.
+
+    Args:
+        mean: for each channel, in 0..255; None, as ``std``, takes that of ``data``.
+        place: where messages say that the two numbers stand.
+
+    Raises:
+        InputError: one is missing, or they do not fit the data.
+    """
     if mean is None and std is None:
-        return data
+        return data.preprocessing
     channels = data.test.inputs.shape[-1]
     if mean is None or std is None or {len(mean), len(std)} != {channels} or min(std) <= 0:
         raise InputError(
-            f"model.pixel_mean and model.pixel_std: give both, {channels} numbers each (one per "
-            f"channel of {data.name}, in 0..255), std above 0; not {mean} and {std}"
+            f"{place}.pixel_mean and {place}.pixel_std: give both, {channels} numbers each (one "
+            f"per channel of {data.name}, in 0..255), std above 0; not {mean} and {std}"
         )
-    return replace(data, preprocessing=({"op": "normalize", "mean": list(mean), "std": list(std)},))
+    return ({"op": "normalize", "mean": list(mean), "std": list(std)},)
 
 
-def _check_fit(recipe: Recipe, data: Dataset) -> None:
-    """Network and data must agree before anything long begins."""
-    arch, args = recipe.model.arch, recipe.model.args
+def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> None:
+    """A network must take the inputs of the data; ``place`` is where messages say it is named.
+
+    Raises:
+        InputError: it does not, or there is no such network.
+    """
     try:
-        takes, gives = models.input_shape(arch, args), models.num_classes(arch, args)
+        takes = models.input_shape(arch, args)
     except ValueError as error:
-        raise InputError(f"model: {error}") from None
+        raise InputError(f"{place}: {error}") from None
     if takes != data.input_shape:
         raise InputError(
-            f"model: {arch} takes inputs of {_by(takes)} (channels x height x width), but "
+            f"{place}: {arch} takes inputs of {_by(takes)} (channels x height x width), but "
             f"{data.name} has {_by(data.input_shape)}; choose another arch, or set args.in_channels"
         )
+
+
+def _check_classes(model: ModelConfig, data: Dataset) -> None:
+    gives = models.num_classes(model.arch, model.args)
     if gives != len(data.labels):
         raise InputError(
-            f"model: {arch} has {gives} outputs, but {data.name} has {len(data.labels)} classes; "
-            f"set model.args.num_classes"
+            f"model: {model.arch} has {gives} outputs, but {data.name} has {len(data.labels)} "
+            f"classes; set model.args.num_classes"
         )
 
 

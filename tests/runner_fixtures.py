@@ -15,6 +15,7 @@ import onnx
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
 
+from device_runner.instructions import DOT_PRODUCTS
 from device_runner.latency import summarise
 from device_runner.machine import Machine
 from device_runner.manifest import (
@@ -200,6 +201,7 @@ def tiny_manifest(files: Mapping[str, bytes], count: int = 40) -> Manifest:
             runtime=runtime,
             precision=precision,
             architectures=MACHINES,
+            exact_with=DOT_PRODUCTS if (runtime, precision) == ("ort", "int8") else (),
             input=spec("input", "NCHW" if runtime == "ort" else "NHWC", int8=precision == "int8"),
             output=spec("output", "NC", int8=precision == "int8"),
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diff_fixtures import transposed_kernel, write_small_bundle
 from safetensors.torch import load_file, save_file
 
 from device_runner.bench import bench
@@ -231,3 +232,32 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(recipe: Path) -> None:
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert told.strip() == "edgeticket: stopped; the same command goes on from here"
+
+
+def test_diff_tells_the_layer_and_exits_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_small_bundle(tmp_path / "bundle", {"tflite-int8": transposed_kernel("wide")})
+    monkeypatch.setattr(sys, "argv", ["edgeticket", "diff", str(bundle), "--json",
+                                      str(tmp_path / "d.json"), "--samples", "2"])  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capfd.readouterr().out
+    assert caught.value.code == 1
+    assert "tflite-int8: wide is the first layer over its bound" in said
+    document = json.loads((tmp_path / "d.json").read_text())
+    assert document["first_over"] == {"ort-int8": None, "tflite-int8": "wide"}
+    assert document["pairs"][0]["first"] == "wide"
+    assert document["samples"] == 2
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--bound", "255", "--min-equal", "0"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+
+
+def test_diff_refuses_in_a_sentence(tmp_path: Path, refused: object) -> None:
+    assert callable(refused)
+    bundle = write_small_bundle(tmp_path / "bundle")
+    assert "no artifact 'x'" in refused("diff", bundle, "--artifact", "x")
+    assert "does not exist" in refused("diff", bundle, "--taps", tmp_path / "none.npz")
+    assert "cannot read" in refused("diff", bundle, "--reference", tmp_path)

@@ -14,7 +14,7 @@ from models.network import Network
 from pipeline.cost import count
 from pipeline.data import Dataset, Split
 from pipeline.network_file import load_network, save_network
-from pipeline.recipe import BlockBudget, ResidualBlocks
+from pipeline.recipe import BenchConfig, BlockBudget, ResidualBlocks
 from pipeline.tickets import TICKETS
 from pipeline.tickets.ticket import Ticket
 
@@ -38,7 +38,7 @@ def noise() -> Dataset:
     images = torch.randint(0, 256, (60, 32, 32, 3), generator=generator, dtype=torch.uint8)
     split = Split(images.numpy(), torch.zeros(60, dtype=torch.int64).numpy())
     steps = ({"op": "normalize", "mean": [127.5] * 3, "std": [64.0] * 3},)
-    return Dataset("noise", split, split, split, split, ("0", "1"), steps)
+    return Dataset("noise", split, split, split, split, tuple("0123456789"), steps)
 
 
 def find(network: Network, data: Dataset, **budget: float) -> Ticket:
@@ -111,3 +111,23 @@ def test_too_tight_a_budget_is_refused(resnet: Network, noise: Dataset) -> None:
     plain = Network.fresh("vgg_small", {"width": 4}, seed=0)
     with pytest.raises(InputError, match="vgg_small has no residual blocks"):
         find(plain, noise, macs=0.5)
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "ort"])
+def test_latency_is_measured_and_kept(resnet: Network, noise: Dataset, runtime: str) -> None:
+    cfg = ResidualBlocks(
+        method="residual_blocks",
+        budget=BlockBudget(latency=0.8),
+        examples=20,
+        runtime=runtime,
+        bench=BenchConfig(min_seconds=0.0, min_queries=50),
+    )
+    log = TICKETS["residual_blocks"](resnet, noise, cfg, seed=0).log
+    measured = log["latency_ms"]
+    assert measured["runtime"] == runtime
+    assert set(measured["blocks"]) == set(models.removable_blocks(resnet.module()))
+    # Blocks of one shape cost the same.
+    assert measured["blocks"]["layer1.0"] == measured["blocks"]["layer1.2"]
+    gone = sum(measured["blocks"][entry["block"]] for entry in log["removed"])
+    assert log["reached_share"]["latency"] == pytest.approx(1 - gone / measured["whole"])
+    assert log["reached_share"]["latency"] <= 0.8

@@ -346,6 +346,9 @@ def test_frozen_weights_do_not_change_by_a_bit(method: str, random: Network) -> 
     for name, tensor in ticket.start.weights.items():
         statistics = "running" in name or "num_batches" in name
         assert statistics or torch.equal(tensor, random.weights[name]), name
+        if "running" in name:
+            assert torch.equal(tensor, tensor.half().float()), name
+            assert not torch.equal(tensor, random.weights[name]), name
     assert ticket.log["gates"] == sum(t.numel() for t in ticket.mask.tensors.values())
     for moment in ("as_trained", "with_mask"):
         assert 0 <= ticket.log[f"validation_top1_{moment}"] <= 1

@@ -8,15 +8,21 @@ from typing import Any, Callable
 
 from device_runner.errors import InputError
 from device_runner.runtimes import ort, tflite
-from device_runner.runtimes.session import Session
+from device_runner.runtimes.session import Session, TappedSession
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """``find()`` imports the runtime's package; ``load(model, threads=, place=)`` uses it."""
+    """``find()`` imports the runtime's package; ``load(model, threads=, place=)`` uses it.
+
+    ``load_tapped`` takes the same, and gives every layer's output. ``count_kernels(model,
+    tapped=, place=)`` tells what an optimiser makes of it, where the runtime has one that tells.
+    """
 
     find: Callable[[], tuple[str, Any]]
     load: Callable[..., Session]
+    load_tapped: Callable[..., TappedSession]
+    count_kernels: Callable[..., Mapping[str, int]] | None
 
 
 def get_runtime(name: str) -> Runtime:
@@ -31,6 +37,6 @@ def get_runtime(name: str) -> Runtime:
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "ort": Runtime(find=ort.find, load=ort.load),
-    "tflite": Runtime(find=tflite.find, load=tflite.load),
+    "ort": Runtime(ort.find, ort.load, ort.load_tapped, ort.count_kernels),
+    "tflite": Runtime(tflite.find, tflite.load, tflite.load_tapped, None),
 }

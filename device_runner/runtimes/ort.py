@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from device_runner.errors import InputError
-from device_runner.runtimes.session import Array, Port, Session, installed_version
+from device_runner.runtimes.session import (
+    Array,
+    Port,
+    Session,
+    TappedSession,
+    installed_version,
+)
+from device_runner.taps.onnx_bytes import read_nodes, tap_onnx
 
 PACKAGE = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
@@ -33,19 +44,7 @@ def load(model: bytes, *, threads: int, place: str) -> Session:
     Raises:
         InputError: no runtime; the runtime refuses the file; not one input and one output.
     """
-    package, ort = find()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; they are raised anyway, warnings would interrupt
-    # Worker threads may spin within a query, as users have it, but not on after it: that would
-    # take the cores from the artifact that is measured next. No effect with one thread.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        session = ort.InferenceSession(model, options, providers=list(PROVIDERS))
-    except Exception as error:  # its exceptions share no base class
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{place}: onnxruntime refuses the model file: {line}") from None
+    package, session = _open(model, threads=threads, place=place)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -60,6 +59,69 @@ def load(model: bytes, *, threads: int, place: str) -> Session:
         output=target,
         run=_Query(session, inputs[0].name, source, outputs[0].name, target),
     )
+
+
+def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
+    """Bytes of an ONNX file -> session that answers with the output of every layer.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file; not one input.
+    """
+    package, session = _open(tap_onnx(model, place=place), threads=threads, place=place)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1:
+        raise InputError(f"{place} has {len(inputs)} inputs: it must have one")
+    names = [value.name for value in outputs]
+
+    def run(x: Array) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, {inputs[0].name: x})))
+
+    return TappedSession(
+        package=package,
+        version=installed_version(package),
+        delegates=tuple(session.get_providers()),
+        input=_port(inputs[0]),
+        output=names[0],
+        values={value.name: _port(value) for value in outputs},
+        run=run,
+    )
+
+
+def count_kernels(model: bytes, *, tapped: bool, place: str) -> Mapping[str, int]:
+    """What the runtime's optimiser makes of an ONNX file: number of operators by type.
+
+    Transposes are left out: they move values and change none.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        file = tap_onnx(model, place=place) if tapped else model
+        _open(file, threads=1, place=place, optimised=optimised)
+        nodes = read_nodes(optimised.read_bytes(), place=str(optimised))
+    return Counter(node.op_type for node in nodes if node.op_type != "Transpose")
+
+
+def _open(
+    model: bytes, *, threads: int, place: str, optimised: Path | None = None
+) -> tuple[str, Any]:
+    """The name of the package, and a session; ``optimised``: where to leave what it will run."""
+    package, ort = find()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised anyway, warnings would interrupt
+    # Worker threads may spin within a query, as users have it, but not on after it: that would
+    # take the cores from the artifact that is measured next. No effect with one thread.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    try:
+        return package, ort.InferenceSession(model, options, providers=list(PROVIDERS))
+    except Exception as error:  # its exceptions share no base class
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{place}: onnxruntime refuses the model file: {line}") from None
 
 
 class _Query:

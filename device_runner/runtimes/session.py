@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -41,6 +42,22 @@ class Session:
     input: Port
     output: Port
     run: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class TappedSession:
+    """A loaded model that answers with the output of every layer.
+
+    ``run`` gives an array of its own for each of ``values``.
+    """
+
+    package: str
+    version: str | Unavailable
+    delegates: tuple[str, ...] | Unavailable
+    input: Port
+    output: str  # the name of the network's own output
+    values: Mapping[str, Port]  # in order of execution, but the network's output is the first
+    run: Callable[[Array], dict[str, Array]]
 
 
 def installed_version(package: str) -> str | Unavailable:

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from device_runner.errors import InputError
-from device_runner.runtimes.session import Array, Port, Session, installed_version
+from device_runner.runtimes.session import (
+    Array,
+    Port,
+    Session,
+    TappedSession,
+    installed_version,
+)
+from device_runner.taps.tflite_bytes import tap_tflite
 from device_runner.unavailable import Unavailable
 
 # Package and module, in order of preference.
@@ -42,13 +49,7 @@ def load(model: bytes, *, threads: int, place: str) -> Session:
     Raises:
         InputError: no runtime; the runtime refuses the file; not one input and one output.
     """
-    package, module = find()
-    try:
-        interpreter = module.Interpreter(model_content=model, num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{place}: {package} refuses the model file: {line}") from None
+    package, interpreter = _open(model, threads=threads, place=place)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -62,6 +63,50 @@ def load(model: bytes, *, threads: int, place: str) -> Session:
         output=_port(outputs[0]),
         run=_Query(model, interpreter, inputs[0]["index"], outputs[0]["index"]),
     )
+
+
+def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
+    """Bytes of a .tflite file -> session that answers with the output of every layer.
+
+    The interpreter's own ``preserve_all_tensors`` would switch the delegate off, and show another
+    arithmetic than the one that is deployed.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file; not one input.
+    """
+    tapped = tap_tflite(model, place=place)
+    package, interpreter = _open(tapped, threads=threads, place=place)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1:
+        raise InputError(f"{place} has {len(inputs)} inputs: it must have one")
+    indices = {details["name"]: details["index"] for details in outputs}
+
+    def run(x: Array) -> dict[str, Array]:
+        interpreter.set_tensor(inputs[0]["index"], x)
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in indices.items()}
+
+    return TappedSession(
+        package=package,
+        version=installed_version(package),
+        delegates=_delegates(interpreter),
+        input=_port(inputs[0]),
+        output=outputs[0]["name"],
+        values={details["name"]: _port(details) for details in outputs},
+        run=run,
+    )
+
+
+def _open(model: bytes, *, threads: int, place: str) -> tuple[str, Any]:
+    package, module = find()
+    try:
+        # It reads weights from these bytes while it lives, and keeps them itself.
+        interpreter = module.Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{place}: {package} refuses the model file: {line}") from None
+    return package, interpreter
 
 
 class _Query:

@@ -14,12 +14,21 @@ import numpy.typing as npt
 from device_runner.errors import InputError
 from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from pipeline.data.digits import load_digits
-from pipeline.data.examples import Collection, Dataset, Split
+from pipeline.data.examples import Collection, Dataset, Split, Teacher
 from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
 from pipeline.progress import Progress
 from pipeline.recipe import DataConfig
 
-__all__ = ["DATASETS", "Dataset", "Split", "data_folder", "fetch", "find_file", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Split",
+    "Teacher",
+    "data_folder",
+    "fetch",
+    "find_file",
+    "load_dataset",
+]
 
 
 @dataclass(frozen=True)

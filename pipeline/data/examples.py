@@ -5,20 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.network import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network that answers examples, for another one to learn from."""
+
+    network: Network
+    preprocessing: tuple[Mapping[str, Any], ...]  # what its inputs go through
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that its answers depend on."""
+        steps = [dict(step) for step in self.preprocessing]
+        described = json.dumps([self.network.digest, steps], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples that belong together: inputs uint8 [N, H, W, C] and class indices int64 [N]."""
+    """Examples that belong together: inputs uint8 [N, H, W, C] and class indices int64 [N].
+
+    What there is to be learnt from them may come from a teacher besides the labels.
+    """
 
     inputs: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
         assert self.inputs.dtype == np.uint8
@@ -31,7 +52,7 @@ class Split:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Split:
         """The examples at ``indices``, in that order."""
-        return Split(self.inputs[indices], self.labels[indices])
+        return Split(self.inputs[indices], self.labels[indices], self.teacher)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +87,10 @@ class Dataset:
         height, width, channels = self.test.inputs.shape[1:]
         return channels, height, width
 
+    def taught_by(self, teacher: Teacher) -> Dataset:
+        """The same, with a teacher for the examples that are trained on."""
+        return replace(self, train=replace(self.train, teacher=teacher))
+
     @cached_property
     def digest(self) -> str:
         """SHA-256, in hex, of all that a run can see of the data."""
@@ -75,4 +100,6 @@ class Dataset:
             digest.update(str(split.inputs.shape).encode())
             digest.update(np.ascontiguousarray(split.inputs).data)
             digest.update(np.ascontiguousarray(split.labels).data)
+            if split.teacher is not None:
+                digest.update(split.teacher.digest.encode())
         return digest.hexdigest()

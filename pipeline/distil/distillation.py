@@ -7,52 +7,96 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
 from pipeline.distil.answers import Answers
-from pipeline.distil.logits import SoftTargetLoss
+from pipeline.distil.attention import AttentionLoss
+from pipeline.distil.hints import HintLoss
+from pipeline.distil.logits import DecoupledLoss, SoftTargetLoss
+from pipeline.distil.review import ReviewLoss
+from pipeline.distil.taps import Taps
 from pipeline.recipe import Distil
 
 
 class Distillation(nn.Module):
-    """What a teacher adds to the loss on the labels.
+    """The loss on the labels and what a teacher adds to it, weighted and summed up.
 
-    Its parameters are what the losses learn besides the student: they are trained along.
+    Its parameters are what the losses learn besides the student: they are trained along. It
+    listens to layers of the student until it is closed.
     """
 
     def __init__(
         self,
+        student: nn.Module,
         teacher: nn.Module,
         cfg: Distil,
         *,
         of_labels: Callable[[Tensor, Tensor], Tensor],
+        see: Callable[[Tensor], Tensor],
+        example: tuple[Tensor, Tensor],
     ) -> None:
-        """``of_labels`` is the loss without a teacher: (outputs, class indices) -> one number."""
+        """
+        Args:
+            student: what is trained; it is called by the training loop.
+            teacher: called here, in evaluation mode and without gradients.
+            cfg: which losses, and their weights.
+            of_labels: the loss without a teacher: (outputs, class indices) -> one number.
+            see: uint8 [N, H, W, C] -> what the teacher takes.
+            example: a few images as the student takes them, and the same as uint8.
+
+        Raises:
+            InputError: layers that are named do not exist, or do not fit.
+        """
         super().__init__()
         # In a tuple, so that the teacher is no part of what is trained, switched to training
         # mode and saved.
         self.teacher = (teacher.eval().requires_grad_(False),)
-        self.cfg = cfg
+        self.cross_entropy = cfg.cross_entropy
         self.of_labels = of_labels
-        given = [name for name in LOSSES if getattr(cfg, name) is not None]
-        self.weights = {name: float(getattr(cfg, name).weight) for name in given}
-        self.losses = nn.ModuleDict({name: LOSSES[name](getattr(cfg, name)) for name in given})
+        self.see = see
+        losses = {n: getattr(cfg, n) for n in LOSSES if getattr(cfg, n) is not None}
+        self.weights = {name: float(loss.weight) for name, loss in losses.items()}
+        pairs = [pair for loss in losses.values() for pair in getattr(loss, "layers", ())]
+        self.student_taps = Taps(student, {s for s, _ in pairs}, owner="the network")
+        self.teacher_taps = Taps(teacher, {t for _, t in pairs}, owner="its teacher")
 
-    def forward(self, images: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Images as networks take them, the student's outputs for them, class indices -> loss."""
+        training = student.training
         with torch.no_grad():
-            taught = Answers(self.teacher[0](images), {})
-        if taught.outputs.shape != outputs.shape:
-            raise InputError(
-                f"distil.teacher has {taught.outputs.shape[1]} outputs, but the network that it "
-                f"teaches {outputs.shape[1]}"
-            )
-        learnt = Answers(outputs, {})
-        total = self.cfg.cross_entropy * self.of_labels(outputs, labels)
+            learnt = Answers(student.eval()(example[0]), self.student_taps.read())
+        student.train(training)
+        taught = self._ask(example[1])
+        self.losses = nn.ModuleDict(
+            {name: LOSSES[name](loss, learnt, taught) for name, loss in losses.items()}
+        )
+
+    def forward(self, batch: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the student's last call.
+
+        Args:
+            batch: its images, uint8 [N, H, W, C].
+            outputs: what the student said.
+            labels: class indices.
+        """
+        learnt = Answers(outputs, self.student_taps.read())
+        taught = self._ask(batch)
+        total = self.cross_entropy * self.of_labels(outputs, labels)
         for name, loss in self.losses.items():
             total = total + self.weights[name] * loss(learnt, taught, labels)
         return total
 
+    def _ask(self, batch: Tensor) -> Answers:
+        (teacher,) = self.teacher
+        with torch.no_grad():  # not inference_mode: losses save what they need for backward
+            return Answers(teacher(self.see(batch)), self.teacher_taps.read())
+
+    def close(self) -> None:
+        """Leave the student as it was."""
+        self.student_taps.close()
+        self.teacher_taps.close()
+
 
 LOSSES: dict[str, Callable[..., nn.Module]] = {
     "soft_targets": SoftTargetLoss,
+    "dkd": DecoupledLoss,
+    "features": HintLoss,
+    "attention": AttentionLoss,
+    "review": ReviewLoss,
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.distil.answers import Answers
-from pipeline.recipe import SoftTargets
+from pipeline.distil.answers import Answers, same_classes
+from pipeline.recipe import Decoupled, SoftTargets
 
 
 class SoftTargetLoss(nn.Module):
@@ -16,13 +17,54 @@ class SoftTargetLoss(nn.Module):
     the size of the gradient when T changes.
     """
 
-    def __init__(self, cfg: SoftTargets) -> None:
+    def __init__(self, cfg: SoftTargets, student: Answers, teacher: Answers) -> None:
         super().__init__()
+        same_classes(student, teacher)
         self.temperature = cfg.temperature
 
     def forward(self, student: Answers, teacher: Answers, labels: Tensor) -> Tensor:
         t = self.temperature
-        log_student = F.log_softmax(student.outputs.float() / t, 1)
-        log_teacher = F.log_softmax(teacher.outputs.float() / t, 1)
-        divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        return t * t * divergence
+        divergence = _divergence(teacher.outputs.float() / t, student.outputs.float() / t)
+        return t * t * divergence.mean()
+
+
+class DecoupledLoss(nn.Module):
+    """DKD: Zhao et al., "Decoupled Knowledge Distillation", 2022.
+
+    T²·(α·TCKD + β·NCKD), mean over the batch. Soft targets are TCKD + (1 − p)·NCKD, p being the
+    teacher's probability of the right class: what it knows about the other classes counts least
+    where it is sure. Here that has a weight of its own.
+    """
+
+    def __init__(self, cfg: Decoupled, student: Answers, teacher: Answers) -> None:
+        super().__init__()
+        same_classes(student, teacher)
+        self.cfg = cfg
+
+    def forward(self, student: Answers, teacher: Answers, labels: Tensor) -> Tensor:
+        t = self.cfg.temperature
+        of_right, of_others = decoupled(
+            student.outputs.float() / t, teacher.outputs.float() / t, labels
+        )
+        return t * t * (self.cfg.alpha * of_right + self.cfg.beta * of_others).mean()
+
+
+def decoupled(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N, classes] of both, class indices -> (TCKD, NCKD), each [N].
+
+    TCKD is the divergence of (right class, any other class), NCKD that among the others.
+    """
+    right = F.one_hot(labels, student.shape[1]).bool()
+
+    def split(logits: Tensor) -> tuple[Tensor, Tensor]:
+        others = logits[~right].view(len(logits), -1)
+        return torch.stack([logits[right], others.logsumexp(1)], 1), others
+
+    (student_pair, student_others), (teacher_pair, teacher_others) = split(student), split(teacher)
+    return _divergence(teacher_pair, student_pair), _divergence(teacher_others, student_others)
+
+
+def _divergence(of: Tensor, to: Tensor) -> Tensor:
+    """KL(softmax(of) ‖ softmax(to)) of logits [N, classes] -> [N]."""
+    log_of, log_to = F.log_softmax(of, 1), F.log_softmax(to, 1)
+    return F.kl_div(log_to, log_of, reduction="none", log_target=True).sum(1)

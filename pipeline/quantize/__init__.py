@@ -9,8 +9,17 @@ symmetric, codes −127..127, scale = max|w| / 127 (the TFLite 8-bit quantisatio
 """
 
 from pipeline.quantize.calibration import calibrate
+from pipeline.quantize.exactness import exact_share
 from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from pipeline.quantize.fold import fold_bn
 from pipeline.quantize.scales import Scales
 
-__all__ = ["FakeQuantize", "QuantizedLayer", "Scales", "calibrate", "fake_quantized", "fold_bn"]
+__all__ = [
+    "FakeQuantize",
+    "QuantizedLayer",
+    "Scales",
+    "calibrate",
+    "exact_share",
+    "fake_quantized",
+    "fold_bn",
+]

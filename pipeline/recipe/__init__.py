@@ -5,7 +5,15 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 """
 
 from pipeline.recipe.config import Config, Count, Share
-from pipeline.recipe.distil import Distil, SoftTargets, Teacher
+from pipeline.recipe.distil import (
+    Attention,
+    Decoupled,
+    Distil,
+    Features,
+    Review,
+    SoftTargets,
+    TeacherConfig,
+)
 from pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
@@ -53,6 +61,7 @@ __all__ = [
     "PASSES",
     "TICKET_METHODS",
     "AnyConfig",
+    "Attention",
     "BenchConfig",
     "BlockBudget",
     "Budget",
@@ -65,8 +74,10 @@ __all__ = [
     "Control",
     "Count",
     "DataConfig",
+    "Decoupled",
     "Distil",
     "EdgePopup",
+    "Features",
     "Finetune",
     "Levels",
     "Magnitude",
@@ -77,12 +88,13 @@ __all__ = [
     "Recipe",
     "Reinit",
     "ResidualBlocks",
+    "Review",
     "Rewinding",
     "ScoreMiner",
     "Share",
     "SoftTargets",
     "StochasticGates",
-    "Teacher",
+    "TeacherConfig",
     "TrainConfig",
     "WeightGates",
     "WeightPenalty",

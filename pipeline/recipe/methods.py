@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.recipe.config import Config, Count, Share
-from pipeline.recipe.parts import TrainConfig
+from pipeline.recipe.parts import BenchConfig, TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -88,11 +88,12 @@ class BlockBudget(Config):
 
     macs: Share | None = None
     parameters: Share | None = None
+    latency: Share | None = None  # of the int8 network, measured on this machine, see `runtime`
 
     @model_validator(mode="after")
     def _at_least_one(self) -> BlockBudget:
-        if self.macs is None and self.parameters is None:
-            raise ValueError("give at least one of macs, parameters")
+        if self.macs is None and self.parameters is None and self.latency is None:
+            raise ValueError("give at least one of macs, parameters, latency")
         return self
 
 
@@ -102,6 +103,8 @@ class ResidualBlocks(Config):
     method: Literal["residual_blocks"]
     budget: BlockBudget
     examples: Count = 500  # training images by which the blocks are judged
+    runtime: Literal["tflite", "ort"] = "tflite"  # whose latency counts
+    bench: BenchConfig = BenchConfig(min_seconds=1.0, min_queries=200)  # how it is measured
 
 
 class Magnitude(WeightTicket):

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from device_runner.errors import InputError
 from pipeline.recipe.config import Config
 from pipeline.recipe.methods import PASSES
-from pipeline.recipe.parts import ModelConfig
 from pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -173,7 +172,7 @@ def _sentence(root: type[Config], error: Mapping[str, Any]) -> str:
         return f"{place}.method: unknown {error['ctx']['tag']!r} ({hint}known: {expected})"
     if kind == "union_tag_not_found":
         return f"{place}: needs a `method`"
-    if location[:2] == ("model", "args") and len(location) > 2:
+    if "args" in location[:-1]:
         return f"{place}: should be a number, text, true or false, not {reprlib.repr(given)}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.replace("an object", "a mapping of keys").replace("valid tuple", "list")
@@ -194,7 +193,7 @@ def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Co
         if i == 2 and location[0] == "compress" and part in passes:
             owner = passes[str(part)]
             continue
-        if owner is ModelConfig and words[-2:-1] == ["args"]:
+        if words[-2:-1] == ["args"] and "args" in owner.model_fields:
             break  # which of the allowed scalar types was tried is of no interest
         words.append(str(part))
         field = owner.model_fields.get(str(part)) if isinstance(part, str) else None

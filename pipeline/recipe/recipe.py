@@ -46,15 +46,12 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _teachers_come_before(self) -> Recipe:
-        untrained = self.train is None and self.model.weights is None
-        earlier = [] if untrained else [DENSE]
         if self.train is not None and self.train.distil is not None:
-            self.train.distil.teacher.find([], place="train")
+            self.train.distil.teacher.find({}, place="train")
         for i, step in enumerate(self.compress):
             training: TrainConfig | None = getattr(step, "train", None)
             if training is not None and training.distil is not None:
-                training.distil.teacher.find(earlier, place=f"compress.{i}.train")
-            earlier.append(step.method)
+                training.distil.teacher.find(self.networks_before(i), place=f"compress.{i}.train")
         return self
 
     @model_validator(mode="after")
@@ -74,3 +71,14 @@ class Recipe(Config):
                     "before it single weights; put the one that removes channels first"
                 )
         return self
+
+    def networks_before(self, position: int) -> dict[int, str]:
+        """The networks that can teach the pass at ``position``, by name.
+
+        0 is the dense network, unless it is not trained; i + 1 is what pass i leaves.
+        """
+        random = self.train is None and self.model.weights is None
+        passes: dict[int, str] = {
+            i + 1: step.method for i, step in enumerate(self.compress[:position])
+        }
+        return passes if random else {0: DENSE, **passes}

@@ -20,7 +20,7 @@ from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ChannelPenalty
 from pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import cross_entropy, train
+from pipeline.train import train
 
 
 def find_ticket(
@@ -50,14 +50,13 @@ def find_ticket(
         found = zip(groups, factors, strict=True)
         return torch.stack([f * sizes(module, group).sum() for group, f in found]).sum()
 
-    of_labels = cross_entropy(cfg.train)
     train(
         module,
         data.train,
         cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        loss=lambda outputs, labels: of_labels(outputs, labels) + cfg.strength * penalty(),
+        penalty=lambda: cfg.strength * penalty(),
         resume=resume,
         progress=progress,
         title="train with a penalty",

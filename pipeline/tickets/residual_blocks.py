@@ -10,6 +10,7 @@ Blocks go one by one, always the one whose absence changes the outputs least for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 import models
 from device_runner.errors import InputError
+from device_runner.strict_json import to_json
 from models.network import Network
+from pipeline.block_latency import BlockLatency, measure_blocks
 from pipeline.cost import count
 from pipeline.data import Dataset
 from pipeline.mask import Mask
@@ -48,54 +51,74 @@ def find_ticket(
     while it is judged, and keeps those of the final network: what comes before it has changed.
 
     Raises:
-        InputError: the network has no blocks that can be removed, or too few for the budget.
+        InputError: the network has no blocks that can be removed, or too few for the budget; a
+            latency that counts cannot be measured.
     """
     budget: dict[str, float] = cfg.budget.model_dump(exclude_none=True)
+    blocks = models.removable_blocks(network.module())
+    if not blocks:
+        raise InputError(f"{network.arch} has no residual blocks that can be removed")
+    measured = None
+    if "latency" in budget:
+        measured = measure_blocks(network, data, runtime=cfg.runtime, bench=cfg.bench)
+    costs = functools.partial(_costs, measured=measured)
+    shares = functools.partial(_shares, whole=costs(network))
+    least = shares(costs(network.without(blocks)))
+    if any(least[kind] > share for kind, share in budget.items()):
+        best = ", ".join(f"{kind} {least[kind]:.3f}" for kind in budget)
+        raise InputError(
+            f"budget: without any of its removable blocks {network.arch} still has {best} of the "
+            "dense network: raise it"
+        )
+
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data.train), generator=generator)[: cfg.examples].numpy()
     images = normalize(torch.from_numpy(data.train.inputs[chosen]), data.preprocessing)
-    whole = _costs(network)
     wanted = _log_probabilities(network.module(), images)
-
     left = network
     removed: list[dict[str, object]] = []
-    blocks = models.removable_blocks(network.module())
     with progress.task("find the blocks", total=len(blocks)) as advance:
-        while any(_costs(left)[kind] > share * whole[kind] for kind, share in budget.items()):
-            ratios: dict[str, float] = {}
+        while any((now := shares(costs(left)))[kind] > share for kind, share in budget.items()):
             divergences: dict[str, float] = {}
-            now = _costs(left)
+            ratios: dict[str, float] = {}
             for block in models.removable_blocks(left.module()):
                 without = left.without([block])
-                after = _costs(without)
+                then = shares(costs(without))
                 saved = sum(
-                    max(0.0, now[kind] - max(after[kind], share * whole[kind])) / whole[kind]
-                    for kind, share in budget.items()
+                    max(0.0, now[kind] - max(then[kind], share)) for kind, share in budget.items()
                 )
                 if saved > 0:
                     found = _log_probabilities(without.module(), images)
                     divergence = F.kl_div(found, wanted, log_target=True, reduction="batchmean")
                     divergences[block] = divergence.item()
                     ratios[block] = divergence.item() / saved
-            if not ratios:
-                raise InputError(_too_tight(network, left, budget, whole))
             block = min(ratios, key=ratios.__getitem__)
             left = left.without([block])
             removed.append({"block": block, "divergence": divergences[block]})
             advance(1, f"{block} goes")
     left = _with_statistics(left, images)
-    log = {
+    log: dict[str, object] = {
         "budget": budget,
-        "reached_share": {kind: _costs(left)[kind] / whole[kind] for kind in budget},
+        "reached_share": {kind: shares(costs(left))[kind] for kind in budget},
         "blocks": [len(blocks) - len(removed), len(blocks)],
         "removed": removed,
     }
+    if measured is not None:
+        log["latency_ms"] = {"runtime": cfg.runtime, **to_json(measured)}
     return Ticket(Mask({}), left, log)
 
 
-def _costs(network: Network) -> Mapping[str, float]:
+def _costs(network: Network, *, measured: BlockLatency | None) -> dict[str, float]:
     parameters, macs = count(network.module(), network.input_shape)
-    return {"parameters": parameters, "macs": macs}
+    costs: dict[str, float] = {"parameters": parameters, "macs": macs}
+    if measured is not None:
+        saved = sum(measured.blocks.get(block, 0.0) for block in network.bypassed)
+        costs["latency"] = measured.whole - saved
+    return costs
+
+
+def _shares(costs: Mapping[str, float], *, whole: Mapping[str, float]) -> dict[str, float]:
+    return {kind: cost / whole[kind] for kind, cost in costs.items()}
 
 
 @torch.no_grad()
@@ -114,13 +137,3 @@ def _with_statistics(network: Network, images: Tensor) -> Network:
             layer.momentum = None  # the plain mean of all batches
     _log_probabilities(module, images)
     return network.with_weights(module)
-
-
-def _too_tight(
-    network: Network, left: Network, budget: Mapping[str, float], whole: Mapping[str, float]
-) -> str:
-    if not models.removable_blocks(network.module()):
-        return f"{network.arch} has no residual blocks that can be removed"
-    reached = {kind: _costs(left)[kind] / whole[kind] for kind in budget}
-    best = ", ".join(f"{kind} {share:.3f}" for kind, share in reached.items())
-    return f"budget: without any of its removable blocks {network.arch} still has {best}: raise it"

@@ -25,7 +25,7 @@ from pipeline.tickets.expected_cost import EXPECTED
 from pipeline.tickets.gated import Gated
 from pipeline.tickets.selection import select_channels
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import cross_entropy, evaluate, steps_per_epoch, train
+from pipeline.train import evaluate, steps_per_epoch, train
 
 
 def find_ticket(
@@ -66,14 +66,13 @@ def find_ticket(
     # Raises before the training what it would raise after it.
     select_channels(gated.means.detach(), groups, cost, limit=limit, round_to=cfg.round_to)
 
-    of_labels = cross_entropy(cfg.train)
     train(
         gated,
         data.train,
         cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        loss=lambda outputs, labels: of_labels(outputs, labels) + gated.steering(),
+        penalty=gated.steering,
         adam_lr={"means": cfg.gate_lr},
         resume=resume,
         progress=progress,

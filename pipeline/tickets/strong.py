@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from pipeline.tickets.gating import OPEN_ABOVE, multiply
 from pipeline.tickets.masked import Masked, Span
 from pipeline.tickets.prunable import keep_largest
 from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import cross_entropy, evaluate, train
+from pipeline.train import evaluate, train
 
 
 class Scored(Masked):
@@ -96,7 +97,9 @@ def search(
     """Train the scores of ``scored``, which was made of ``network``, and keep the largest.
 
     Returns:
-        The mask with exactly the sparsity, and the weights, frozen or trained along. The log says
+        The mask with exactly the sparsity, and the weights, frozen or trained along. The
+        statistics of a frozen network are numbers that float16 holds: beside a coded mask they
+        are a good part of what has to be stored, and their last bits mean nothing. The log says
         how many gates were neither 0 nor 1 by themselves, and the accuracy on validation with the
         gates as the training had them in the end, and with the mask.
     """
@@ -106,7 +109,6 @@ def search(
         cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        loss=cross_entropy(cfg.train),
         adam_lr=scored.adam_lr,
         adam_scheduled=True,
         resume=resume,
@@ -117,6 +119,8 @@ def search(
         mask = keep_largest(scored.split(scored.ranks()), sparsity=cfg.sparsity, scope=scored.scope)
         start = network.with_weights(scored.module)
         unrounded = scored.unrounded()
+        if scored.frozen:
+            start = _half_precision_statistics(start)
     validation, steps = data.validation, data.preprocessing
     log: dict[str, Any] = {
         **facts_of(mask),
@@ -128,3 +132,15 @@ def search(
         ).top1,
     }
     return Ticket(mask, start, log)
+
+
+def _half_precision_statistics(network: Network) -> Network:
+    """Batch norm's means and variances rounded to float16, where it has their range."""
+    weights = dict(network.weights)
+    for name, values in weights.items():
+        if name.endswith((".running_mean", ".running_var")):
+            rounded = values.half().float()
+            usual = values.abs().clamp(torch.finfo(torch.half).tiny, torch.finfo(torch.half).max)
+            if values.abs().equal(usual):
+                weights[name] = rounded
+    return replace(network, weights=weights)

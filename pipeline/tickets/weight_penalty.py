@@ -14,7 +14,7 @@ from pipeline.progress import QUIET, Progress
 from pipeline.recipe import WeightPenalty
 from pipeline.tickets.prunable import keep_largest, prunable
 from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import cross_entropy, train
+from pipeline.train import train
 
 
 def find_ticket(
@@ -35,16 +35,13 @@ def find_ticket(
     """
     module = network.module()
     weights = prunable(module, cfg.exclude)
-    of_labels = cross_entropy(cfg.train)
     train(
         module,
         data.train,
         cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        loss=lambda outputs, labels: (
-            of_labels(outputs, labels) + cfg.strength * sum(w.abs().sum() for w in weights.values())
-        ),
+        penalty=lambda: cfg.strength * sum(w.abs().sum() for w in weights.values()),
         resume=resume,
         progress=progress,
         title="train with a penalty",

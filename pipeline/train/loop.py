@@ -16,7 +16,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from models.network import Network
 from pipeline.augment import Draw, draw
 from pipeline.data import Split
 from pipeline.distil import Distillation
@@ -39,7 +38,7 @@ def train(
     preprocessing: Sequence[Mapping[str, Any]],
     seed: int,
     loss: Loss | None = None,
-    teacher: Network | None = None,
+    penalty: Callable[[], Tensor | float] | None = None,
     adam_lr: Mapping[str, float] | None = None,
     adam_scheduled: bool = False,
     mask: Mask | None = None,
@@ -56,12 +55,12 @@ def train(
 
     Args:
         module: takes float32 [N, C, H, W].
-        split: the examples.
+        split: the examples, with a teacher if ``cfg.distil`` wants one.
         cfg: how long, how fast, in which order.
         preprocessing: the steps of the data set.
         seed: decides order and augmentation.
         loss: None is cross-entropy with the label smoothing of ``cfg``.
-        teacher: whom ``cfg.distil`` means; what it adds to ``loss`` is said there.
+        penalty: what is added to the loss besides.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
             this rate, beside the optimizer of ``cfg``.
         adam_scheduled: whether that rate follows the schedule of ``cfg``, too, or is constant.
@@ -75,29 +74,27 @@ def train(
         title: what the progress says.
 
     Raises:
-        InputError: the loss is no longer a number; ``resume`` belongs to another run.
+        InputError: the loss is no longer a number; ``resume`` belongs to another run; teacher and
+            network do not fit.
     """
-    loss = loss or cross_entropy(cfg)
-    if (cfg.distil is None) != (teacher is None):
-        raise ValueError("a teacher and cfg.distil come together")
     fabric = Fabric(
         devices=os.environ.get("LT_DEVICES", 1),
         precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
     )
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    scheduled, apart = new_optimizers(module, cfg, adam_lr or {})
+    loss = loss or cross_entropy(cfg)
+    lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
+    scheduled, apart = new_optimizers(
+        module, cfg, adam_lr or {}, besides=lesson.parameters() if lesson else ()
+    )
     optimizers = [optimizer for optimizer in (scheduled, apart) if optimizer is not None]
     wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers)
+    criterion = lesson and _on_device(fabric, lesson)
     gone = {
         module.get_parameter(name): fabric.to_device(~kept)
         for name, kept in (mask.tensors if mask else {}).items()
     }
-
-    taught = None
-    if teacher is not None and cfg.distil is not None:
-        shown = teacher.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        taught = Distillation(fabric.to_device(shown), cfg.distil, of_labels=loss)
 
     # The images stay uint8 and move to the device once.
     inputs = fabric.to_device(torch.from_numpy(split.inputs))
@@ -105,8 +102,9 @@ def train(
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
     span = epochs or range(cfg.epochs)
-    run = _run_name(cfg, seed, split, span, mask, teacher)
-    state = TrainingState(resume, run, module, optimizers)
+    run = _run_name(cfg, seed, split, span, mask)
+    kept = {"module": module} | ({"lesson": lesson} if lesson else {})
+    state = TrainingState(resume, run, kept, optimizers)
     first_epoch = state.load() or span.start
     zero(gone, optimizers)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
@@ -130,13 +128,14 @@ def train(
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
                 batch, targets = _batch(inputs, labels, plan, chosen, fabric)
-                images = normalize(batch, preprocessing)
-                outputs = wrapped(images)
-                if taught is None:
+                outputs = wrapped(normalize(batch, preprocessing))
+                if criterion is None:
                     value = loss(outputs, targets)
                 else:
                     with fabric.autocast():
-                        value = taught(images, outputs, targets)
+                        value = criterion(batch, outputs, targets)
+                if penalty is not None:
+                    value = value + penalty()
                 number = value.item()
                 if not math.isfinite(number):
                     raise InputError(
@@ -159,6 +158,8 @@ def train(
             fabric.barrier()
             if ended:
                 break
+    if lesson is not None:
+        lesson.close()
     module.cpu().eval()
 
 
@@ -170,6 +171,44 @@ def cross_entropy(cfg: TrainConfig) -> Loss:
 def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
     """Batches of one epoch; what does not fill a batch waits for the next epoch's order."""
     return max(1, len(split) // cfg.batch_size)
+
+
+def _lesson(
+    module: nn.Module,
+    split: Split,
+    cfg: TrainConfig,
+    loss: Loss,
+    *,
+    preprocessing: Sequence[Mapping[str, Any]],
+    seed: int,
+) -> Distillation | None:
+    """What the teacher of ``split`` adds to ``loss``; ``seed`` draws what that has to learn."""
+    if split.teacher is None or cfg.distil is None:
+        if split.teacher is not None or cfg.distil is not None:
+            raise ValueError("a teacher and cfg.distil come together")
+        return None
+    teacher = split.teacher.network.module()
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    few = torch.from_numpy(split.inputs[:2])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_derived_seed(seed))
+        return Distillation(
+            module,
+            teacher,
+            cfg.distil,
+            of_labels=loss,
+            see=functools.partial(normalize, preprocessing=split.teacher.preprocessing),
+            example=(normalize(few, preprocessing), few),
+        )
+
+
+def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
+    """The lesson and its teacher, where the training is."""
+    for teacher in lesson.teacher:
+        fabric.to_device(teacher)
+    if next(lesson.parameters(), None) is None:
+        return lesson  # there is nothing to keep equal on several devices
+    return fabric.setup_module(lesson)
 
 
 def _batch(
@@ -185,15 +224,8 @@ def _derived_seed(*numbers: int) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def _run_name(
-    cfg: TrainConfig,
-    seed: int,
-    split: Split,
-    span: range,
-    mask: Mask | None,
-    teacher: Network | None,
-) -> str:
+def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:
     """What must be the same for a run to go on from a state file."""
     name = f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples, epochs {span}"
     name = f"{name}, mask {mask.digest}" if mask else name
-    return f"{name}, teacher {teacher.digest}" if teacher else name
+    return f"{name}, teacher {split.teacher.digest}" if split.teacher else name

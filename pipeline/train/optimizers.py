@@ -4,7 +4,7 @@ stay zero."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,15 +14,23 @@ from pipeline.recipe import TrainConfig
 
 
 def new_optimizers(
-    module: nn.Module, cfg: TrainConfig, adam_lr: Mapping[str, float]
+    module: nn.Module,
+    cfg: TrainConfig,
+    adam_lr: Mapping[str, float],
+    *,
+    besides: Iterable[nn.Parameter] = (),
 ) -> tuple[torch.optim.Optimizer | None, torch.optim.Optimizer | None]:
-    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train."""
+    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train.
+
+    ``besides`` are no parameters of the module; that of ``cfg`` trains them, too.
+    """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     apart = {name: parameters.pop(name) for name in adam_lr}
+    trained = [*parameters.values(), *besides]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters.values() if p.ndim > 1]},
+        {"params": [p for p in trained if p.ndim > 1]},
         # Decaying biases and normalisation shrinks the output for nothing in return.
-        {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     peaks = [(p, adam_lr[name]) for name, p in apart.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,11 @@ class TrainingState:
 
     path: Path | None
     run: str  # what must be the same for a run to go on from the file
-    module: nn.Module
+    modules: Mapping[str, nn.Module]  # by their names in the file
     optimizers: Sequence[torch.optim.Optimizer]
 
     def load(self) -> int:
-        """Bring module and optimizers to where the file left them -> finished epochs.
+        """Bring modules and optimizers to where the file left them -> finished epochs.
 
         Raises:
             InputError: the file is damaged, or belongs to another run.
@@ -41,7 +41,8 @@ class TrainingState:
         if run != self.run:
             raise InputError(f"{self.path} belongs to another run ({run}); delete it")
         try:
-            self.module.load_state_dict(state["module"])
+            for name, module in self.modules.items():
+                module.load_state_dict(state[name])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
         except (RuntimeError, ValueError, KeyError):
@@ -59,7 +60,7 @@ class TrainingState:
         state = {
             "run": self.run,
             "epochs": epochs,
-            "module": self.module.state_dict(),
+            **{name: module.state_dict() for name, module in self.modules.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         data = io.BytesIO()  # torch would report a full disk as an internal error

@@ -1,0 +1,145 @@
+"""The command `tap`: a bundle's samples through one artifact, every layer's output to a file."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from device_runner import __version__
+from device_runner.amx import withhold_amx
+from device_runner.bundle import open_bundle
+from device_runner.errors import InputError
+from device_runner.machine import describe_machine
+from device_runner.preprocess import preprocess, to_tensor
+from device_runner.report import BundleIdentity, RuntimeIdentity
+from device_runner.runtimes import Runtime, get_runtime
+from device_runner.runtimes.session import TappedSession, check_port
+from device_runner.selection import select
+from device_runner.taps.file import (
+    DTYPES,
+    SCHEMA_VERSION,
+    Kernels,
+    TapFacts,
+    TappedArtifact,
+    TappedValue,
+    taps_writer,
+)
+from device_runner.unavailable import Unavailable
+
+SAMPLES = 16
+LIMIT_BYTES = 2**30
+
+
+def tap(
+    path: Path,
+    output: Path,
+    *,
+    artifact: str,
+    samples: int = SAMPLES,
+    threads: int = 1,
+    amx: bool = True,
+    limit_bytes: int = LIMIT_BYTES,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+    root: Path = Path("/"),
+) -> TapFacts:
+    """Tap one artifact, and check that its outputs are those of the file without taps.
+
+    Args:
+        path: a bundle, folder or .zip.
+        output: the taps file to write.
+        artifact: its id.
+        samples: how many of the bundle's samples, from the first; all if there are fewer.
+        threads: threads within one inference.
+        amx: False withholds it from the runtimes for as long as this process lives.
+        limit_bytes: a larger file is refused before it is begun.
+        progress: told how far it is.
+        root: where the machine is looked at.
+
+    Returns:
+        What the file says of itself.
+
+    Raises:
+        InputError: the bundle, the artifact or its runtime cannot be used; the disk is full.
+    """
+    if not amx:
+        withhold_amx()
+    with open_bundle(path) as bundle:
+        (entry,) = select(bundle.manifest, artifact=artifact).chosen
+        inputs = bundle.samples()[0][:samples]
+        model = bundle.read(entry.file)
+        manifest, digest = bundle.manifest, bundle.digest
+    runtime = get_runtime(entry.runtime)
+    plain = runtime.load(model, threads=threads, place=entry.id)
+    session = runtime.load_tapped(model, threads=threads, place=entry.id)
+    check_port(session.input, entry.input, place=f"{entry.id}: the input")
+    values = _values(session)
+    needed = len(inputs) * sum(value.size_bytes for value in values)
+    if needed > limit_bytes:
+        fitting = len(inputs) * limit_bytes // needed
+        raise InputError(
+            f"the layers of {len(inputs)} samples take {needed / 1e6:.0f} MB, more than "
+            f"{limit_bytes / 1e6:.0f} MB: ask for {max(fitting, 1)} samples"
+        )
+    same, furthest = 0, 0.0
+    with taps_writer(values, beside=output.parent) as writer:
+        for i in range(len(inputs)):
+            progress(f"tapping {entry.id}", i / len(inputs))
+            real = preprocess(inputs[i : i + 1], manifest.preprocessing)
+            x = to_tensor(real, entry.input, place=entry.id)
+            row = session.run(x)
+            difference = row[session.output].astype(np.float64) - plain.run(x)
+            same += not difference.any()
+            furthest = max(furthest, float(np.abs(difference).max()))
+            writer.add(row)
+        facts = TapFacts(
+            schema_version=SCHEMA_VERSION,
+            bundle=BundleIdentity(name=manifest.name, digest=digest),
+            artifact=TappedArtifact(
+                entry.id, next(f.sha256 for f in manifest.files if f.path == entry.file)
+            ),
+            runtime=RuntimeIdentity(
+                name=entry.runtime,
+                package=session.package,
+                version=session.version,
+                threads=threads,
+                delegates=session.delegates,
+                withheld=() if amx else ("amx",),
+            ),
+            machine=describe_machine(root),
+            versions={
+                "device_runner": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+            },
+            samples=len(inputs),
+            output=session.output,
+            values=values,
+            same_outputs=same,
+            output_difference=furthest,
+            kernels=_kernels(runtime, model, place=entry.id),
+        )
+        writer.finish(facts, output)
+    progress(f"tapping {entry.id}", 1.0)
+    return facts
+
+
+def _values(session: TappedSession) -> tuple[TappedValue, ...]:
+    """The values that can be kept: of fixed shape, numbers of a known kind."""
+    kept = []
+    for name, port in session.values.items():
+        shape = tuple(size for size in port.shape if isinstance(size, int))
+        if port.dtype in DTYPES and len(shape) == len(port.shape):
+            kept.append(TappedValue(name, shape, port.dtype, port.scale, port.zero_point))
+        elif name == session.output:
+            raise InputError(f"the output {name} is {port.dtype} {list(port.shape)}: not supported")
+    return tuple(kept)
+
+
+def _kernels(runtime: Runtime, model: bytes, *, place: str) -> Kernels | Unavailable:
+    if runtime.count_kernels is None:
+        return Unavailable("the runtime does not tell its kernels")
+    plain, tapped = (runtime.count_kernels(model, tapped=t, place=place) for t in (False, True))
+    return Kernels(plain, tapped)

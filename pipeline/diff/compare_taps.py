@@ -1,0 +1,113 @@
+"""Taps of runtimes against references, sample by sample in lockstep."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from device_runner.bundle import open_bundle
+from device_runner.errors import InputError
+from device_runner.preprocess import preprocess
+from device_runner.taps.file import Taps
+from pipeline.diff.measures import Tally
+from pipeline.diff.reference import Reference
+from pipeline.diff.result import Bounds, Diff, Pair
+from pipeline.diff.subject import Row, Subject
+from pipeline.progress import Progress
+
+
+def compare_taps(
+    path: Path,
+    taps: Sequence[Taps],
+    references: Mapping[str, Reference],
+    *,
+    hosts: Mapping[str, Taps],
+    bounds: Bounds,
+    progress: Progress,
+) -> Diff:
+    """Compare.
+
+    Args:
+        path: the bundle that the taps are of.
+        taps: what is judged.
+        references: artifact id -> what it is judged by.
+        hosts: artifact id -> taps of this machine, for running differences of a device against
+            the host; artifacts without are compared with the reference.
+        bounds: what a layer's own difference must keep to.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: taps that are not of this bundle, or damaged.
+    """
+    with open_bundle(path) as bundle:
+        inputs, _ = bundle.samples()
+        steps, name = bundle.manifest.preprocessing, bundle.manifest.name
+        subjects = [Subject(bundle, t, references[t.facts.artifact.id]) for t in taps]
+        locals_ = {key: Subject(bundle, t, references[key]) for key, t in hosts.items()}
+    samples = min(subject.facts.samples for subject in (*subjects, *locals_.values()))
+    if samples > len(inputs):
+        raise InputError(f"the taps are of {samples} samples, but {path} has {len(inputs)}")
+    pairs = [_Couple(a, b) for a, b in itertools.combinations(subjects, 2) if _alike(a, b)]
+    judges = {id(subject.reference): subject.reference for subject in subjects}
+    with progress.task("comparing layers", samples) as advance:
+        for i in range(samples):
+            real = preprocess(inputs[i : i + 1], steps)
+            image = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+            computed = {key: judge.run(image, {}) for key, judge in judges.items()}
+            rows: dict[Subject, Row] = {}
+            for subject in subjects:
+                expected = computed[id(subject.reference)]
+                rows[subject] = subject.next_row(real, expected)
+                local = locals_.get(subject.artifact.id)
+                host = local.next_row(real, expected) if local else {}
+                subject.gather(rows[subject], expected, image, host)
+            for pair in pairs:
+                pair.add(rows)
+            advance(1, "")
+    return Diff(
+        bundle=name,
+        samples=samples,
+        bounds=bounds,
+        artifacts=tuple(
+            subject.conclude(
+                bounds,
+                running_against="this machine"
+                if subject.artifact.id in locals_
+                else subject.reference.title,
+            )
+            for subject in subjects
+        ),
+        pairs=tuple(pair.conclude() for pair in pairs),
+    )
+
+
+class _Couple:
+    """The codes of two artifacts against each other."""
+
+    def __init__(self, one: Subject, other: Subject) -> None:
+        self._one, self._other = one, other
+        self._tallies: dict[str, Tally] = {}
+
+    def add(self, rows: Mapping[Subject, Row]) -> None:
+        one, other = rows[self._one], rows[self._other]
+        for name in one:
+            if name in other and one[name].dtype == other[name].dtype:
+                self._tallies.setdefault(name, Tally()).add(one[name], other[name], None)
+
+    def conclude(self) -> Pair:
+        found = {name: tally.difference() for name, tally in self._tallies.items()}
+        return Pair(
+            one=self._one.artifact.id,
+            other=self._other.artifact.id,
+            values=len(found),
+            first=next((name for name, d in found.items() if d.equal < 1), None),
+            output=found[self._one.facts.output],
+        )
+
+
+def _alike(a: Subject, b: Subject) -> bool:
+    same_network = a.artifact.network == b.artifact.network
+    return same_network and a.artifact.precision == b.artifact.precision == "int8"

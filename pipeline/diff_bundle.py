@@ -1,0 +1,126 @@
+"""The command `diff`: tap a bundle's artifacts here, and compare them with their references."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from device_runner.bundle import Bundle, open_bundle
+from device_runner.errors import InputError
+from device_runner.manifest import Artifact
+from device_runner.runtimes import get_runtime
+from device_runner.selection import select
+from device_runner.taps.file import open_taps
+from device_runner.taps.tap import tap
+from pipeline.diff import Bounds, Diff, compare_taps
+from pipeline.diff.reference import OnnxReference, Reference
+from pipeline.progress import Progress
+from pipeline.torch_reference import find_references, load_reference
+
+
+def diff_bundle(
+    path: Path,
+    *,
+    artifacts: Sequence[str],
+    taps: Sequence[Path],
+    samples: int,
+    references: Path | None,
+    alone: bool,
+    bounds: Bounds,
+    progress: Progress,
+) -> Diff:
+    """Compare artifacts layer by layer.
+
+    Args:
+        path: a bundle, folder or .zip, or the folder of a run that holds ``bundle``.
+        artifacts: ids; none: every int8 artifact that has a runtime here, whatever machine it is
+            meant for, or if there is none every artifact.
+        taps: files of `device-runner tap` to judge instead; their running differences are against
+            this machine, where it has the runtime.
+        samples: how many, from the first.
+        references: the folder that a run left beside its bundle; None: looked for there.
+        alone: use nothing but the bundle: its own ONNX file, run as written, is the reference.
+        bounds: what each layer must keep to.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: the bundle, an artifact, a taps file or a reference cannot be used.
+    """
+    path = path / "bundle" if (path / "bundle" / "manifest.json").is_file() else path
+    folder = None if alone else references or find_references(path)
+    with open_bundle(path) as bundle, contextlib.ExitStack() as stack:
+        judged = [stack.enter_context(open_taps(file)) for file in taps]
+        names = [t.facts.artifact.id for t in judged] or _chosen(bundle, artifacts)
+        entries = {entry.id: entry for entry in bundle.manifest.artifacts}
+        unknown = [name for name in names if name not in entries]
+        if unknown:
+            known = ", ".join(entries)
+            raise InputError(f"no artifact {unknown[0]!r} in {path} (there are: {known})")
+        judges = _judges(bundle, path, [entries[name] for name in names], folder)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeticket-diff-")))
+        here = {}
+        for name in dict.fromkeys(names):
+            if taps and not _has_runtime(entries[name]):
+                progress.say(f"{name} cannot run here; the device is compared with the reference")
+                continue
+            file = scratch / f"{name}.npz"
+            with progress.task(f"running {name}", 1.0) as advance:
+                tap(path, file, artifact=name, samples=samples)
+                advance(1, "")
+            here[name] = stack.enter_context(open_taps(file))
+        return compare_taps(
+            path,
+            judged or list(here.values()),
+            judges,
+            hosts=here if taps else {},
+            bounds=bounds,
+            progress=progress,
+        )
+
+
+def _chosen(bundle: Bundle, asked: Sequence[str]) -> list[str]:
+    if asked:
+        return [select(bundle.manifest, artifact=name).chosen[0].id for name in asked]
+    entries = bundle.manifest.artifacts
+    wanted = [entry for entry in entries if entry.precision == "int8"] or list(entries)
+    runnable = [entry.id for entry in wanted if _has_runtime(entry)]
+    if not runnable:
+        raise InputError(
+            f"none of {', '.join(entry.id for entry in wanted)} has a runtime here: "
+            "pip install onnxruntime ai-edge-litert"
+        )
+    return runnable
+
+
+def _has_runtime(entry: Artifact) -> bool:
+    try:
+        get_runtime(entry.runtime).find()
+    except InputError:
+        return False
+    return True
+
+
+def _judges(
+    bundle: Bundle, path: Path, entries: Sequence[Artifact], folder: Path | None
+) -> Mapping[str, Reference]:
+    """A reference for each artifact; those of one network and precision share it."""
+    made: dict[tuple[str, str], Reference] = {}
+    for entry in entries:
+        key = entry.network, entry.precision
+        if key in made:
+            continue
+        if folder is not None:
+            network, precision = key
+            made[key] = load_reference(folder, network=network, precision=precision, bundle=path)
+            continue
+        alike = [a for a in bundle.manifest.artifacts if (a.network, a.precision) == key]
+        source = next((a for a in alike if a.runtime == "ort"), None)
+        if source is None:
+            raise InputError(
+                f"{entry.id} has nothing to be compared with: the bundle has no ONNX file of it, "
+                "and no folder `reference` lies beside it; give one with --reference"
+            )
+        made[key] = OnnxReference(bundle.read(source.file), title=f"{source.id} as written")
+    return {entry.id: made[entry.network, entry.precision] for entry in entries}
