@@ -18,13 +18,14 @@ from pipeline.data import find_file
 from pipeline.initialise import initialise
 from pipeline.levels import shared_levels
 from pipeline.network_file import import_weights, new_network
-from pipeline.quantize import calibrate
+from pipeline.quantize_passes import aware_training, post_training
 from pipeline.recipe import (
     ChannelTicket,
     Config,
     Finetune,
     Levels,
     Ptq,
+    Qat,
     ResidualBlocks,
     TrainConfig,
     WeightTicket,
@@ -101,10 +102,21 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
         return Made(network, before.mask)
 
     def quantize(cfg: Ptq) -> Made:
-        calibration = to_torch(job, job.data.calibration.inputs)
-        scales = calibrate(before.network.module(), torch.split(calibration, 100), cfg)
-        facts = {"calibration_examples": len(calibration)}
-        return Made(before.network, before.mask, scales, facts)
+        int8 = post_training(before.network, job.data, cfg, job.progress)
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
+
+    def train_quantized(cfg: Qat, resume: Path) -> Made:
+        int8 = aware_training(
+            before.network,
+            before.mask,
+            before.scales,
+            job.data,
+            cfg,
+            seed=seed,
+            resume=resume,
+            progress=job.progress,
+        )
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
 
     def make(resume: Path) -> Made:
         match step:
@@ -112,14 +124,16 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
                 return finetune(step, resume)
             case Ptq():
                 return quantize(step)
+            case Qat():
+                return train_quantized(step, resume)
             case _:
                 return find_ticket(step, resume)
 
     match step:
         case Finetune():
             code = ["pipeline.train"]
-        case Ptq():
-            code = ["pipeline.quantize"]
+        case Ptq() | Qat():
+            code = ["pipeline.quantize_passes"]
         case _:
             code = [TICKETS[step.method].__module__, "pipeline.slim"]
     config = {"pass": step.model_dump(), "seed": seed}

@@ -97,11 +97,11 @@ def search(
     """Train the scores of ``scored``, which was made of ``network``, and keep the largest.
 
     Returns:
-        The mask with exactly the sparsity, and the weights, frozen or trained along. The
-        statistics of a frozen network are numbers that float16 holds: beside a coded mask they
-        are a good part of what has to be stored, and their last bits mean nothing. The log says
+        The mask with exactly the sparsity, and the weights, frozen or trained along. The log says
         how many gates were neither 0 nor 1 by themselves, and the accuracy on validation with the
         gates as the training had them in the end, and with the mask.
+        Statistics of a frozen network are numbers that float16 holds: beside a coded mask they are
+        a good part of what has to be stored, and their last bits mean nothing.
     """
     train(
         scored,
@@ -118,9 +118,9 @@ def search(
     with torch.no_grad():
         mask = keep_largest(scored.split(scored.ranks()), sparsity=cfg.sparsity, scope=scored.scope)
         start = network.with_weights(scored.module)
-        unrounded = scored.unrounded()
         if scored.frozen:
             start = _half_precision_statistics(start)
+        unrounded = scored.unrounded()
     validation, steps = data.validation, data.preprocessing
     log: dict[str, Any] = {
         **facts_of(mask),
