@@ -22,6 +22,8 @@ from pipeline.ticket_file.facts import TicketFacts
 
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
 
+SHOWN = 5  # warnings of one pass
+
 
 @dataclass(frozen=True)
 class Row:
@@ -81,7 +83,8 @@ class Summary:
         lines += [f"| | {' | '.join(row.artifact for row in self.rows)} |"]
         lines += ["|---" + "|--:" * len(self.rows) + "|"]
         lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in self._lines()]
-        return "\n".join(lines + [line for note in self._notes() for line in ("", note)]) + "\n"
+        notes = [*self._notes(), *self._warnings()]
+        return "\n".join(lines + [line for note in notes for line in ("", note)]) + "\n"
 
     def print(self, console: Console) -> None:
         """The same table on a terminal; seven artifacts fit into 80 columns."""
@@ -95,7 +98,7 @@ class Summary:
         for label, cells in self._lines():
             table.add_row(label, *cells)
         console.print(table)
-        for line in (self._caption(), *self._notes()):
+        for line in (self._caption(), *self._notes(), *self._warnings()):
             console.print(line, highlight=False)
 
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -117,6 +120,17 @@ class Summary:
             "batch 1, interleaved. smaller, faster (p50) and agree: against dense fp32 on the "
             f"same runtime. torch fp32: {torch_scores}."
         )
+
+    def _warnings(self) -> list[str]:
+        """What the passes found doubtful, a few sentences of each."""
+        found = []
+        for step in self.steps:
+            if "warnings" not in step or not step["warnings"]:
+                continue
+            shown, more = step["warnings"][:SHOWN], len(step["warnings"]) - SHOWN
+            rest = f"; and {more} more in the log" * (more > 0)
+            found.append(f"{step['step']}: {'; '.join(shown)}{rest}.")
+        return found
 
     def _notes(self) -> list[str]:
         """What there is to say about zeros."""
