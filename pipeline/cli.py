@@ -63,8 +63,9 @@ def run(
     """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
 
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
-    (one JSON per artifact), `summary.md` and `summary.json`. Stop it at any time; the same
-    command goes on where it was. A second run of an unchanged recipe takes seconds.
+    (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
+    at any time; the same command goes on where it was. A second run of an unchanged recipe takes
+    seconds.
     """
     from pipeline.data import data_folder
     from pipeline.recipe import read_recipe

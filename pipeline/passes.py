@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_runner.atomic import make_folder
 from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.candidate import Candidate, Job, Made, stage
 from pipeline.data import find_file
 from pipeline.initialise import initialise
+from pipeline.levels import shared_levels
 from pipeline.network_file import import_weights, new_network
 from pipeline.quantize_passes import aware_training, post_training
 from pipeline.recipe import (
@@ -32,7 +31,7 @@ from pipeline.recipe import (
     WeightTicket,
 )
 from pipeline.slim import slim
-from pipeline.store import canonical_json, code_digest, locked
+from pipeline.store import code_digest
 from pipeline.teachers import with_teacher
 from pipeline.tickets import TICKETS
 from pipeline.train import train
@@ -82,7 +81,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     job = with_teacher(job, getattr(step, "train", None), before=before)
 
     def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
-        with _shared_levels(job, cfg, before, seed=seed, otherwise=resume) as folder:
+        with _states_folder(job, cfg, before, seed=seed, otherwise=resume) as folder:
             ticket = TICKETS[cfg.method](
                 before.network,
                 job.data,
@@ -93,6 +92,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
             )
         if isinstance(cfg, ChannelTicket | ResidualBlocks):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
+        if layers := ticket.log["last_weight_layers"]:
+            job.progress.say(f"{cfg.method}: one weight alone is left of {', '.join(layers)}")
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
 
     def finetune(cfg: Finetune, resume: Path) -> Made:
@@ -139,18 +140,12 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     return stage(job, step.method, make, config=config, code=code, glue=__name__, before=before)
 
 
-@contextmanager
-def _shared_levels(
+def _states_folder(
     job: Job, cfg: Config, before: Candidate, *, seed: int, otherwise: Path
-) -> Iterator[Path]:
-    """The folder for training states: rewinding and its controls share theirs.
-
-    Their levels do not depend on the sparsity that is wanted, nor on what a control does with the
-    ticket, and they are what takes so long.
-    """
+) -> AbstractContextManager[Path]:
+    """The folder for training states: rewinding and its controls share theirs."""
     if not isinstance(cfg, Levels):
-        yield otherwise
-        return
+        return nullcontext(otherwise)
     decides = {
         "levels": cfg.model_dump(include=set(Levels.model_fields) - {"method", "sparsity"}),
         "seed": seed,
@@ -158,11 +153,7 @@ def _shared_levels(
         "inputs": [job.data.digest, before.digest],
         "code": code_digest((TICKETS["rewinding"].__module__,), (__name__,)),
     }
-    name = f"levels-{hashlib.sha256(canonical_json(decides)).hexdigest()[:32]}"
-    folder = job.store.root / name
-    make_folder(folder)
-    with locked(job.store.root / f"{name}.lock"):
-        yield folder
+    return shared_levels(job.store.root, decides, user=job.recipe.name)
 
 
 def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:

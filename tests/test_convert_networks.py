@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 import models
 from pipeline.convert.operators_page import operators_page
+from pipeline.data import load_dataset
+from pipeline.recipe import DataConfig
 from pipeline.torchvision_cure import import_torchvision
 
 SIZE = 64
@@ -95,3 +98,41 @@ def test_the_page_of_operators_is_fresh() -> None:
     """If not: python -m pipeline.convert.operators_page > docs/operators.md"""
     page = Path(__file__).parents[1] / "docs" / "operators.md"
     assert page.read_text(encoding="utf-8") == operators_page()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_trained_networks_keep_their_answers(name: str) -> None:
+    """Trained for a moment on digits, 500 others: the class that torch's imitation gives."""
+    digits = load_dataset(
+        DataConfig(name="digits", test=1000, validation=500), seed=0, folder=Path()
+    )
+    torch.manual_seed(0)
+    module = getattr(import_torchvision().models, name)(num_classes=10)
+    fit(module, digits.train.inputs[:2560], digits.train.labels[:2560])
+    network = build(module.eval(), (3, SIZE, SIZE), images=pictures(digits.test.inputs), fit=False)
+    expected = network.imitation().argmax(1)
+    assert np.mean(expected == digits.test.labels[:500]) > 0.9  # it has learned something
+    for kind in ("onnx-int8-u8", "tflite-int8"):
+        codes = network.run(kind)
+        assert np.mean(codes.argmax(1) == expected) >= 0.99
+        assert np.mean(np.abs(codes - network.imitation()) <= 3) >= 0.99
+
+
+def pictures(digits: npt.NDArray[np.uint8]) -> Tensor:
+    """Digits, [N, 28, 28, 1] in 0..255 -> the first 500 as pictures, [N, 3, SIZE, SIZE]."""
+    gray = torch.from_numpy(digits[:500].astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+    return F.interpolate(gray, (SIZE, SIZE), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
+
+
+def fit(module: nn.Module, inputs: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+    """Three epochs of Adam."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
+    for _ in range(3):
+        for index in torch.randperm(len(inputs)).split(64):
+            loss = F.cross_entropy(
+                module.train()(pictures(inputs[index])), torch.from_numpy(labels[index]).long()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

@@ -203,7 +203,7 @@ class ContinuousSparsification(WeightTicket):
 
     method: Literal["continuous_sparsification"]
     temperature: tuple[Rate, Rate] = (1.0, 200.0)  # first step to last
-    gate_lr: Rate = 0.02  # Adam's, on the scores
+    gate_lr: Rate = 0.02  # Adam's, on the scores: the peak of the schedule of ``train``
     reach_at: Share = 0.7  # share of the run by which the sparsity is reached
     frozen: bool = True  # False: the weights are trained along
     train: TrainConfig = TrainConfig(epochs=20, warmup=0.0)
@@ -214,9 +214,11 @@ class WeightGates(WeightTicket):
 
     method: Literal["weight_gates"]
     gate: Literal["stg", "hard_concrete"] = "stg"
-    noise: tuple[Rate, Rate] = (0.5, 0.05)  # stg: σ, first step to last; hard_concrete: β
-    gate_lr: Rate = 0.02  # Adam's, on the gates
-    reach_at: Share = 0.7  # share of the run by which the sparsity is reached
+    # Gates are 0 and 1 from the first step, with the gradient of the authors' own, which are not.
+    rounded: bool = True
+    noise: tuple[Rate, Rate] = (0.5, 0.01)  # stg: σ, first step to last; hard_concrete: β
+    gate_lr: Rate = 0.02  # Adam's, on the gates: the peak of the schedule of ``train``
+    reach_at: Share = 0.4  # share of the run by which the sparsity is reached
     frozen: bool = True  # False: the weights are trained along
     train: TrainConfig = TrainConfig(epochs=20, warmup=0.0)
 
