@@ -9,6 +9,7 @@ A run leaves in ``reference/``, beside ``bundle/``:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from device_runner.strict_json import format_json, parse_json
 from models.network import Network
 from pipeline.convert.graph import Quantization
 from pipeline.network_file import load_network, save_network
-from pipeline.quantize import FakeQuantize, Scales, fake_quantized, fold_bn
+from pipeline.quantize import FakeQuantize, QuantizedLayer, Scales, fake_quantized, fold_bn
 from pipeline.quantize.placement import KEEPING
 from pipeline.quantize.steps import Role, role
 
@@ -35,19 +36,23 @@ Array = npt.NDArray[Any]
 
 
 class TorchReference:
-    """A folded network, float or with fake quantisation; see `pipeline.diff.reference`."""
+    """A folded network, float or with fake quantisation; see `pipeline.diff.reference`.
+
+    What it computes from given values is computed in float64. There every sum of integer products
+    is exact, so a difference is the runtime's; in float32 a few sums in a million round otherwise.
+    """
 
     def __init__(self, module: fx.GraphModule, *, title: str) -> None:
         self.title = title
-        self._module = module
-        self._names = _value_names(module)
-        self.quantizations: Mapping[str, Quantization] = _quantizations(module, self._names)
-        self.layers: Mapping[str, str] = _layers(module, self._names)
+        self._module, self._exact = module, _in_float64(module)
+        self.quantizations: Mapping[str, Quantization] = _quantizations(module)
+        self.layers: Mapping[str, str] = _layers(module)
 
     def run(self, x: Array, given: Mapping[str, Array]) -> dict[str, Array]:
-        walk = _Walk(self._module, self._names, given)
+        module, dtype = (self._exact, torch.float64) if given else (self._module, torch.float32)
+        walk = _Walk(module, given, dtype)
         with torch.inference_mode():
-            walk.run(torch.from_numpy(x))
+            walk.run(torch.tensor(x, dtype=dtype))
         return walk.computed
 
 
@@ -55,10 +60,10 @@ class _Walk(fx.Interpreter):
     """Runs a graph, keeps what each step computes, and hands on what is given instead."""
 
     def __init__(
-        self, module: fx.GraphModule, names: Mapping[fx.Node, str], given: Mapping[str, Array]
+        self, module: fx.GraphModule, given: Mapping[str, Array], dtype: torch.dtype
     ) -> None:
         super().__init__(module)
-        self._names, self._given = names, given
+        self._names, self._given, self._dtype = _value_names(module), given, dtype
         self.computed: dict[str, Array] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -69,7 +74,15 @@ class _Walk(fx.Interpreter):
         self.computed[name] = result.numpy()
         if name not in self._given:
             return result
-        return torch.tensor(self._given[name], dtype=torch.float32)  # a copy: it may be read-only
+        return torch.tensor(self._given[name], dtype=self._dtype)  # a copy: it may be read-only
+
+
+def _in_float64(module: fx.GraphModule) -> fx.GraphModule:
+    exact = copy.deepcopy(module).double()
+    for step in exact.modules():
+        if isinstance(step, FakeQuantize | QuantizedLayer):
+            step.scale = step.scale.float()  # torch's fake quantisation takes no other
+    return exact
 
 
 def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:
@@ -91,8 +104,9 @@ def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:
     return names
 
 
-def _quantizations(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, Quantization]:
+def _quantizations(module: fx.GraphModule) -> dict[str, Quantization]:
     """The scale of every value; steps that only pass codes on keep that of their input."""
+    names = _value_names(module)
     found: dict[fx.Node, Quantization] = {}
     for node in module.graph.nodes:
         rounding = _rounding(module, node)
@@ -105,8 +119,9 @@ def _quantizations(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict
     return {names[node]: q for node, q in found.items() if node in names}
 
 
-def _layers(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, str]:
+def _layers(module: fx.GraphModule) -> dict[str, str]:
     """Value -> the step that does its work: what a ReLU or a rounding alone reads makes it."""
+    names = _value_names(module)
     layers: dict[str, str] = {}
     for node in module.graph.nodes:
         if node.op != "call_module":
@@ -117,7 +132,7 @@ def _layers(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, s
             if len(before.users) > 1 or before.op != "call_module":
                 break
             step = before
-        if node in names:
+        if node in names and _rounding(module, step) is None:
             layers[names[node]] = step.name
     return layers
 

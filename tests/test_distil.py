@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from training_fixtures import StopAfter
 from device_runner.errors import InputError
 from models.network import Network
 from pipeline.candidate import Candidate, Job
-from pipeline.data import Teacher, load_dataset
+from pipeline.data import Split, Teacher, load_dataset
 from pipeline.distil import Distillation
 from pipeline.distil.taps import Taps
 from pipeline.passes import apply_pass, dense_network
@@ -40,7 +42,7 @@ from pipeline.recipe import (
 from pipeline.store import Store
 from pipeline.tickets import TICKETS
 from pipeline.tickets.masked import Masked
-from pipeline.train import normalize, train
+from pipeline.train import evaluate, normalize, train
 
 DATA = load_dataset(
     DataConfig(name="digits", train=300, validation=200, test=100), seed=0, folder=Path()
@@ -205,6 +207,30 @@ def test_a_lesson_needs_a_loss() -> None:
 def test_a_teacher_of_other_classes_is_refused() -> None:
     with pytest.raises(InputError, match="has 7 outputs, but the network that it teaches has 10"):
         trained(ALL["soft_targets"], Network.fresh("digits_cnn", {"num_classes": 7}, seed=2))
+
+
+@pytest.mark.parametrize("distil", [SoftTargets(), Decoupled()], ids=["soft_targets", "dkd"])
+def test_a_student_learns_from_its_teacher_alone(distil: SoftTargets | Decoupled) -> None:
+    def taught(split: Split, distil: Distil | None, *, seed: int) -> Network:
+        network = Network.fresh("lenet300", {}, seed=seed)
+        module = network.module()
+        cfg = TrainConfig(epochs=12, batch_size=25, optimizer="adam", lr=1e-3, distil=distil)
+        train(module, split, cfg, preprocessing=DATA.preprocessing, seed=seed)
+        return network.with_weights(module)
+
+    def predictions(network: Network) -> npt.NDArray[np.int64]:
+        seen = evaluate(network.module(), DATA.train, preprocessing=DATA.preprocessing)
+        return seen.predictions
+
+    teacher = taught(DATA.train, None, seed=1)
+    useless = Split(
+        DATA.train.inputs,
+        np.zeros_like(DATA.train.labels),
+        Teacher(teacher, DATA.preprocessing),
+    )
+    name = "dkd" if isinstance(distil, Decoupled) else "soft_targets"
+    student = taught(useless, Distil(cross_entropy=0.0, **{name: distil}), seed=2)
+    assert (predictions(student) == predictions(teacher)).mean() > 0.8
 
 
 def lesson(student: nn.Module, distil: Distil, teacher: nn.Module) -> Distillation:

@@ -24,6 +24,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
 
     Every node of the result is a submodule of its own name (``layer1_0_conv1``,
     ``layer1_0_add``); weights are copies. Folding a folded graph gives an equal graph.
+    A node's ``meta`` has the path of the ``module`` that it was, and of the ``norm`` in it.
 
     Raises:
         InputError: the network cannot be traced, or a BatchNorm does not follow a
@@ -61,6 +62,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 steps.get(before.name) if alone else None, step, name=str(node.target)
             )
             place[node] = place[before]
+            place[node].meta["norm"] = str(node.target)
         elif isinstance(step, NoOperation):
             assert isinstance(node.args[0], fx.Node)
             place[node] = place[node.args[0]]
@@ -71,6 +73,8 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 gate = _append(graph, steps, nn.Hardsigmoid(), sources, f"{_name(node)}_gate")
                 sources, made = (*sources, gate), Step(operator.mul, (Slot(0), Slot(1)), {})
             made_node = place[node] = _append(graph, steps, made, sources, _name(node))
+            if step is not None:
+                made_node.meta["module"] = str(node.target)
             if role(made) is Role.CLAMP and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)
 

@@ -47,6 +47,9 @@ def kind(module: nn.Module) -> Any:
     return module.function if isinstance(module, Step) else type(module)
 
 
+Layer = nn.Conv1d | nn.Conv2d | nn.Linear
+
+
 class Role(Enum):
     """How a kind of step is quantised."""
 
@@ -95,6 +98,8 @@ def attention(
 PLAIN: dict[Any, Callable[..., Any]] = {F.scaled_dot_product_attention: attention}
 
 HARD_SWISHES: frozenset[Any] = frozenset({nn.Hardswish, F.hardswish})
+# Clamps that a positive factor can pass: relu(s·x) = s·relu(x).
+RECTIFIERS: frozenset[Any] = frozenset({nn.ReLU, F.relu, torch.relu, Tensor.relu, Tensor.relu_})
 MAXIMA: frozenset[Any] = frozenset({nn.MaxPool2d, F.max_pool2d, torch.max_pool2d})
 
 
@@ -107,7 +112,7 @@ ROLES: dict[Any, Role] = {
     **_all([operator.add, operator.iadd, torch.add, Tensor.add], Role.SUM),
     **_all([nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, nn.AvgPool2d, F.avg_pool2d], Role.OWN),
     **_all([torch.mean, Tensor.mean], Role.OWN),
-    **_all([nn.ReLU, F.relu, torch.relu, Tensor.relu, Tensor.relu_], Role.CLAMP),
+    **_all(RECTIFIERS, Role.CLAMP),
     **_all([nn.ReLU6, F.relu6, nn.Hardtanh, F.hardtanh], Role.CLAMP),
     **_all([operator.mul, operator.imul, torch.mul, Tensor.mul], Role.PRODUCT),
     **_all([nn.Hardsigmoid, F.hardsigmoid], Role.UNIT),

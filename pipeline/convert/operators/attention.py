@@ -196,17 +196,15 @@ READERS: dict[str, Reader] = {
 }
 
 KINDS: dict[str, Kind] = {
-    "AddConstant": Kind(
-        add_constant, write_constant, real=True, conditions="Add of a constant; float32"
-    ),
-    "Gelu": Kind(gelu, real=True, conditions="exact or with tanh; float32"),
-    "LayerNormalization": Kind(layer_norm, real=True, conditions="last axis; float32"),
+    "AddConstant": Kind(add_constant, write_constant, real=True, conditions="Add of a constant"),
+    "Gelu": Kind(gelu, real=True, conditions="exact or with tanh"),
+    "LayerNormalization": Kind(layer_norm, real=True, conditions="last axis"),
     "MatMul": Kind(
-        matrix_product, real=True, conditions="two tensors: float32; a constant matrix: as Gemm"
+        matrix_product, real=True, conditions="of two values; with a constant matrix it is a Gemm"
     ),
-    "Mean": Kind(mean, write_mean, real=True, conditions="ReduceMean of any axes; float32"),
+    "Mean": Kind(mean, write_mean, real=True, conditions="ReduceMean of any axes"),
     "MulConstant": Kind(
-        multiply_constant, write_constant, real=True, conditions="Mul with a constant; float32"
+        multiply_constant, write_constant, real=True, conditions="Mul with a constant"
     ),
-    "Softmax": Kind(softmax, real=True, conditions="last axis; float32"),
+    "Softmax": Kind(softmax, real=True, conditions="last axis"),
 }

@@ -114,7 +114,10 @@ READERS: dict[str, Reader] = {
 
 KINDS: dict[str, Kind] = {
     "Reshape": Kind(
-        reshape, write_reshape, keeps_codes=True, conditions="any; Squeeze and Unsqueeze likewise"
+        reshape,
+        write_reshape,
+        keeps_codes=True,
+        conditions="any; Squeeze, Unsqueeze and a single index (Gather) likewise",
     ),
     "Transpose": Kind(transpose, keeps_codes=True, conditions="any"),
 }

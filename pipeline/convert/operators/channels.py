@@ -189,7 +189,7 @@ KINDS: dict[str, Kind] = {
     ),
     "Concat": Kind(concat, keeps_codes=True, conditions="int8: all inputs share one scale"),
     "ConcatConstant": Kind(
-        concat_constant, write_concat, real=True, conditions="float32; not for [1, C, H, W]"
+        concat_constant, write_concat, real=True, conditions="not for [1, C, H, W]"
     ),
     "Pad": Kind(pad, write_pad, keeps_codes=True, conditions="zeros"),
     "Slice": Kind(cut, write_slice, keeps_codes=True, conditions="step 1; Split likewise"),

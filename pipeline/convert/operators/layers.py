@@ -172,7 +172,14 @@ READERS: dict[str, Reader] = {"Conv": _read_conv, "Gemm": _read_gemm}
 
 KINDS: dict[str, Kind] = {
     "Conv": Kind(
-        convolution, clips=True, conditions="2-D; constant weight; any groups, padding and dilation"
+        convolution,
+        clips=True,
+        conditions="1-D and 2-D; constant weight; any groups, padding and dilation",
     ),
-    "Gemm": Kind(linear, clips=True, any_order=True, conditions="x·Wᵀ + b with constant W and b"),
+    "Gemm": Kind(
+        linear,
+        clips=True,
+        any_order=True,
+        conditions="x·Wᵀ + b with constant W and b; x of any rank",
+    ),
 }
