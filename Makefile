@@ -31,6 +31,7 @@ benchmark: .venv/dev
 	$(BIN)/edgeticket run demo
 	$(BIN)/python benchmarks/runner_overhead.py runs/demo/bundle
 	$(BIN)/python benchmarks/gate_overhead.py
+	$(BIN)/python benchmarks/slim_latency.py
 	$(BIN)/python benchmarks/conversion.py
 
 # The stamps say which extra is installed; dev contains host.

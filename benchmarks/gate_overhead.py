@@ -1,8 +1,12 @@
-"""What stochastic gates add to a training step: ratio of interleaved steps, one thread.
+"""What stochastic gates add to a training step: ratios of interleaved steps, one thread.
 
-    python benchmarks/gate_overhead.py [architecture] [--steps 40]
+    python benchmarks/gate_overhead.py [architecture ...] [--steps 40] [--bf16]
 
-Prints the median step with and without gates, and the median of the ratios of neighbours.
+A step is forward, backward and optimizer, without loading data. Times are CPU time, so that other
+work on the machine hardly counts. Prints the median plain step (SGD
+with momentum on all weights), and for each kind of gates the median of the ratios of neighbours:
+gates on channels with the weights trained along, gates on frozen weights (a strong ticket, which
+saves the update of the weights), gates on weights that are trained along.
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,61 +23,104 @@ from torch import nn
 
 from models.network import Network
 from pipeline.channels import find_groups
-from pipeline.recipe import Budget, StochasticGates
+from pipeline.recipe import Budget, StochasticGates, WeightGates
 from pipeline.tickets.expected_cost import expected_macs
 from pipeline.tickets.gated import Gated
+from pipeline.tickets.masked import Span
+from pipeline.tickets.weight_gates import Stg
 
-BATCH = 64
+BATCH = 128
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "conv4": {"width": 16, "hidden": 64},
+    "fast_cifar": {"width": 32},
+    "resnet20": {},
+    "digits_cnn": {},
+    "lenet300": {},
+}
+
+Step = Callable[[], float]
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("arch", nargs="?", default="digits_cnn")
-    arguments.add_argument("--steps", type=int, default=40)
-    given = arguments.parse_args()
+    """Print one line for each architecture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("archs", nargs="*", default=list(NETWORKS), metavar="architecture")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--bf16", action="store_true", help="under autocast, as precision: bf16")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    network = Network.fresh(given.arch, {}, seed=0)
-    images = torch.randn(BATCH, *network.input_shape).to(memory_format=torch.channels_last)
-    labels = torch.zeros(BATCH, dtype=torch.int64)
+    print(f"{'':12} {'plain ms':>9} {'channels':>9} {'frozen':>9} {'trained':>9}")
+    for arch in given.archs:
+        network = Network.fresh(arch, NETWORKS.get(arch, {}), seed=0)
+        steps = steps_of(network, bf16=given.bf16, count=given.steps)
+        for _ in range(3):
+            for step in steps.values():
+                step()
+        rounds = [{name: step() for name, step in steps.items()} for _ in range(given.steps)]
+        plain = statistics.median(times["plain"] for times in rounds)
+        ratios = [
+            statistics.median(times[name] / times["plain"] for times in rounds)
+            for name in ("channels", "frozen", "trained")
+        ]
+        print(f"{arch:12} {plain:9.2f} " + " ".join(f"{ratio:8.3f}x" for ratio in ratios))
 
+
+def steps_of(network: Network, *, bf16: bool, count: int) -> dict[str, Step]:
+    """Training steps of ``network``, by name; each returns its time in ms."""
+    images = torch.randn(BATCH, *network.input_shape).to(memory_format=torch.channels_last)
     module = network.module()
     groups = find_groups(module, network.input_shape)
     cost = expected_macs(module, groups, network.input_shape)
-    cfg = StochasticGates(method="stochastic_gates", budget=Budget(macs=0.5))
-    gated = Gated(module, groups, cost, cfg, budget=0.5, steps=given.steps)
-    plain_step = _step(network.module(), images, labels, lambda: torch.zeros(()))
-    gated_step = _step(gated, images, labels, gated.steering)
-    for _ in range(3):
-        plain_step(), gated_step()
+    channel_cfg = StochasticGates(method="stochastic_gates", budget=Budget(macs=0.5))
+    channels = Gated(module, groups, cost, channel_cfg, budget=0.5, steps=2 * count)
 
-    plain, with_gates = [], []
-    for _ in range(given.steps):
-        plain.append(plain_step())
-        with_gates.append(gated_step())
-    ratio = statistics.median(b / a for a, b in zip(plain, with_gates, strict=True))
-    print(
-        f"{given.arch}, batch {BATCH}: {statistics.median(plain):.1f} ms plain, "
-        f"{statistics.median(with_gates):.1f} ms with gates, ratio {ratio:.3f}"
-    )
+    def on_weights(*, frozen: bool) -> Stg:
+        cfg = WeightGates(method="weight_gates", sparsity=0.95, frozen=frozen)
+        return Stg(network, cfg, span=Span(epochs=2, per_epoch=count), seed=0)
+
+    return {
+        "plain": step_of(network.module(), images, bf16=bf16),
+        "channels": step_of(channels, images, bf16=bf16, gates="means", extra=channels.steering),
+        "frozen": step_of(on_weights(frozen=True), images, bf16=bf16, gates="scores"),
+        "trained": step_of(on_weights(frozen=False), images, bf16=bf16, gates="scores"),
+    }
 
 
-def _step(
+def step_of(
     module: nn.Module,
     images: torch.Tensor,
-    labels: torch.Tensor,
-    extra: Callable[[], torch.Tensor],
-) -> Callable[[], float]:
-    """A training step of ``module`` that returns its time in ms."""
+    *,
+    bf16: bool,
+    gates: str | None = None,
+    extra: Callable[[], torch.Tensor] | None = None,
+) -> Step:
+    """A step as `pipeline.train` does it; Adam trains the parameter ``gates``."""
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    weights = [p for n, p in module.named_parameters() if p.requires_grad and n != gates]
+    optimizers: list[torch.optim.Optimizer] = []
+    if weights:
+        optimizers.append(
+            torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
+        )
+    if gates is not None:
+        optimizers.append(torch.optim.Adam([module.get_parameter(gates)], lr=0.01, fused=True))
 
     def step() -> float:
-        start = time.perf_counter()
-        loss = F.cross_entropy(module(images), labels) + extra()
-        optimizer.zero_grad()
+        start = time.process_time()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            outputs = module(images)
+        loss = F.cross_entropy(outputs.float(), labels)
+        if extra is not None:
+            loss = loss + extra()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return (time.perf_counter() - start) * 1e3
+        for optimizer in optimizers:
+            optimizer.step()
+        return (time.process_time() - start) * 1e3
 
     return step
 

@@ -31,7 +31,7 @@ class TensorSpec:
     name: str
     shape: tuple[int, ...]  # with the batch of 1
     dtype: str  # float32, int8, uint8
-    layout: str  # NCHW, NHWC, NC
+    layout: str  # NCHW, NHWC, NCW, NWC, NC
     scale: float | None
     zero_point: int | None
 

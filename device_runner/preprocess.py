@@ -15,15 +15,16 @@ Values = npt.NDArray[np.float32]
 
 
 def preprocess(inputs: npt.NDArray[np.uint8], steps: Sequence[Mapping[str, Any]]) -> Values:
-    """Apply the manifest's ``preprocessing``: uint8 [N, H, W, C] -> float32 [N, H, W, C].
+    """Apply the manifest's ``preprocessing``: uint8 -> float32, [N, H, W, C] or [N, W, C].
 
     Raises:
         InputError: inputs of another dtype or rank, an unknown step, or a step that does not
             fit the channels.
     """
-    if inputs.dtype != np.uint8 or inputs.ndim != 4:
+    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4):
         raise InputError(
-            f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 [N, H, W, C]"
+            f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 [N, H, W, C] "
+            "or [N, W, C]"
         )
     values: Values = inputs.astype(np.float32)
     for step in steps:
@@ -36,7 +37,7 @@ def preprocess(inputs: npt.NDArray[np.uint8], steps: Sequence[Mapping[str, Any]]
 
 
 def to_tensor(values: Values, spec: TensorSpec, *, place: str = "input") -> npt.NDArray[Any]:
-    """Real values -> what the graph input takes: float32 [N, H, W, C] -> [N, ...] C-contiguous.
+    """Real values, channels last -> what the graph input takes, [N, ...] C-contiguous.
 
     Integers follow ONNX QuantizeLinear: float32 division, round half to even, add the zero
     point, saturate. ``place`` is what errors call the receiver.
@@ -44,7 +45,7 @@ def to_tensor(values: Values, spec: TensorSpec, *, place: str = "input") -> npt.
     Raises:
         InputError: the values do not fit ``spec.shape``.
     """
-    ordered = values.transpose(0, 3, 1, 2) if spec.layout == "NCHW" else values
+    ordered = np.moveaxis(values, -1, 1) if spec.layout in ("NCHW", "NCW") else values
     if spec.layout == "NC":
         ordered = values.reshape(len(values), -1)
     if ordered.shape[1:] != spec.shape[1:]:

@@ -14,23 +14,26 @@ from torch import nn
 from models.cifar_resnet import resnet20, resnet56
 from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
+from models.separable_ctc import SeparableCtc
+from models.vit import cifar_vit, digits_vit
 
 Args = Mapping[str, bool | int | float | str]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a network, and what it takes.
+    """How to build a network, and what it takes and gives.
 
-    The arguments of ``builder`` are keyword-only whole numbers with defaults, among them
-    ``in_channels`` and ``num_classes``. Parameters that require no gradient are part of the
-    architecture: weight files need not contain them.
+    The arguments of ``builder`` are keyword-only whole numbers with defaults. Parameters that
+    require no gradient are part of the architecture: weight files need not contain them.
     """
 
     builder: Callable[..., nn.Module]
-    image_size: tuple[int, int]  # height, width
+    takes: tuple[str | int, ...]  # shape of one input; a text is the argument that decides the size
+    gives: str = "num_classes"  # the argument that decides how many outputs there are
 
 
 def build(arch: str, args: Args) -> nn.Module:
@@ -42,14 +45,15 @@ def build(arch: str, args: Args) -> nn.Module:
     return _architecture(arch).builder(**_complete(arch, args))
 
 
-def input_shape(arch: str, args: Args) -> tuple[int, int, int]:
-    """Architecture name and arguments -> (channels, height, width) of one input."""
-    return (_complete(arch, args)["in_channels"], *_architecture(arch).image_size)
+def input_shape(arch: str, args: Args) -> tuple[int, ...]:
+    """Architecture name and arguments -> (channels, height, width) or (channels, frames)."""
+    complete = _complete(arch, args)
+    return tuple(complete[n] if isinstance(n, str) else n for n in _architecture(arch).takes)
 
 
 def num_classes(arch: str, args: Args) -> int:
-    """Architecture name and arguments -> how many classes it tells apart."""
-    return _complete(arch, args)["num_classes"]
+    """Architecture name and arguments -> how many classes or symbols it tells apart."""
+    return _complete(arch, args)[_architecture(arch).gives]
 
 
 def removable_blocks(module: nn.Module) -> tuple[str, ...]:
@@ -81,15 +85,22 @@ def _complete(arch: str, args: Args) -> dict[str, int]:
     return complete
 
 
+_PIXELS_28 = ("in_channels", 28, 28)
+_PIXELS_32 = ("in_channels", 32, 32)
+
 ARCHITECTURES: dict[str, Architecture] = {
-    "resnet20": Architecture(resnet20, (32, 32)),
-    "resnet56": Architecture(resnet56, (32, 32)),
-    "vgg_small": Architecture(VggSmall, (32, 32)),
-    "fast_cifar": Architecture(FastCifar, (32, 32)),
-    "conv2": Architecture(conv2, (32, 32)),
-    "conv4": Architecture(conv4, (32, 32)),
-    "conv6": Architecture(conv6, (32, 32)),
-    "lenet300": Architecture(LeNet300, (28, 28)),
-    "lenet5": Architecture(LeNet5, (28, 28)),
-    "digits_cnn": Architecture(DigitsCnn, (28, 28)),
+    "resnet20": Architecture(resnet20, _PIXELS_32),
+    "resnet56": Architecture(resnet56, _PIXELS_32),
+    "vgg_small": Architecture(VggSmall, _PIXELS_32),
+    "fast_cifar": Architecture(FastCifar, _PIXELS_32),
+    "efficientnet_lite0": Architecture(EfficientNetLite0, ("in_channels", 224, 224)),
+    "conv2": Architecture(conv2, _PIXELS_32),
+    "conv4": Architecture(conv4, _PIXELS_32),
+    "conv6": Architecture(conv6, _PIXELS_32),
+    "lenet300": Architecture(LeNet300, _PIXELS_28),
+    "lenet5": Architecture(LeNet5, _PIXELS_28),
+    "digits_cnn": Architecture(DigitsCnn, _PIXELS_28),
+    "cifar_vit": Architecture(cifar_vit, _PIXELS_32),
+    "digits_vit": Architecture(digits_vit, _PIXELS_28),
+    "separable_ctc": Architecture(SeparableCtc, ("mels", "frames"), gives="symbols"),
 }

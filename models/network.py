@@ -44,8 +44,8 @@ class Network:
         return cls(arch, args, _copy(module.state_dict()))
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one input."""
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) or (channels, frames) of one input."""
         return models.input_shape(self.arch, self.args)
 
     @property
@@ -127,14 +127,14 @@ def _remaining(size: int, removed: tuple[int, ...]) -> int:
 
 def _set_channel_counts(layer: nn.Module) -> None:
     """Make the numbers that a layer keeps about itself agree with the shapes of its tensors."""
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
         if layer.groups == layer.out_channels:  # depthwise: one group per channel
             layer.groups = layer.weight.shape[0]
         layer.out_channels = layer.weight.shape[0]
         layer.in_channels = layer.weight.shape[1] * layer.groups
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, nn.BatchNorm2d):
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         layer.num_features = layer.weight.shape[0]
 
 

@@ -107,10 +107,10 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
         onnx = export_onnx(module, inputs[:1])
         for kind in INT8:
             convert(deployed, kind, onnx)
-        # Rounding near half way may differ by a code here and there, and that adds up.
+        # Rounding near half way may differ by a code here and there, and that adds up. A last
+        # layer in float32 has no codes.
         output_code = artifacts[-1].output.scale
-        assert output_code is not None
-        check_onnx(onnx, module, inputs, tolerance=4 * output_code)
+        check_onnx(onnx, module, inputs, tolerance=4 * output_code if output_code else 0.05)
 
         description = {
             "artifacts": to_json(artifacts),

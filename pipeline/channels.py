@@ -15,6 +15,8 @@ import torch
 import torch_pruning
 from torch import nn
 
+from device_runner.errors import InputError
+
 Layer = nn.Conv2d | nn.Linear | nn.BatchNorm2d
 
 
@@ -48,7 +50,17 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
 
     The classes at the output are no such group; nor are channels that reach a layer with
     parameters which is neither a convolution, linear nor batch norm.
+
+    Raises:
+        InputError: a transformer or a 1-D network: attention splits channels into heads of a
+            fixed size, so removing some breaks it.
     """
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.LayerNorm | nn.MultiheadAttention | nn.Conv1d):
+            raise InputError(
+                f"channels cannot be removed from a {type(module).__name__}, because of {name} "
+                f"({type(layer).__name__}); use a pass that prunes single weights, or none"
+            )
     module = copy.deepcopy(module)
     graph = trace(module, input_shape)
     names = {layer: name for name, layer in module.named_modules()}

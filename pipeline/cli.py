@@ -16,6 +16,7 @@ from rich.console import Console
 import device_runner
 from device_runner.errors import InputError
 from pipeline.progress import Bars
+from pipeline.ticket_commands import pack, unpack
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"
@@ -62,8 +63,9 @@ def run(
     """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
 
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
-    (one JSON per artifact), `summary.md` and `summary.json`. Stop it at any time; the same
-    command goes on where it was. A second run of an unchanged recipe takes seconds.
+    (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
+    at any time; the same command goes on where it was. A second run of an unchanged recipe takes
+    seconds.
     """
     from pipeline.data import data_folder
     from pipeline.recipe import read_recipe
@@ -80,6 +82,42 @@ def run(
         progress=Bars(console),
     )
     summary.print(console)
+
+
+@app.command()
+def sensitivity(
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe file, or the name of a ready one, such as `demo`.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Writes DIR/NAME/sensitivity.json.")
+    ] = Path("runs"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe."),
+    ] = None,
+    data: DataFolder = None,
+) -> None:
+    """Which layers suffer from int8: each alone is rounded, the others stay in float32.
+
+    Prints accuracy, agreement with float32 and KL divergence on the validation set, the most
+    costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
+    `qat`. Stop it at any time; the same command goes on where it was.
+    """
+    from pipeline.data import data_folder
+    from pipeline.recipe import read_recipe
+    from pipeline.sensitivity import measure_sensitivity
+
+    console = Console()
+    path = _ready(recipe, kind="recipe")
+    found = measure_sensitivity(
+        read_recipe(path, overrides or []),
+        recipe_folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        progress=Bars(console),
+    )
+    found.print(console)
 
 
 @app.command()
@@ -277,6 +315,10 @@ def fetch(
     console = Console()
     path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)
+
+
+app.command()(pack)
+app.command()(unpack)
 
 
 def _ready(given: Path, *, kind: str) -> Path:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class Cost(NamedTuple):
@@ -18,18 +20,21 @@ class Cost(NamedTuple):
 def count(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     """The cost of any module; ``input_shape`` is that of one input, without the batch.
 
-    Multiply-accumulates of convolutions and linear layers are counted, as is usual; a layer that
-    is called twice counts twice.
+    Multiply-accumulates of convolutions, linear layers and products of matrices (attention) are
+    counted, as is usual; a layer that is called twice counts twice.
     """
     parameters = sum(p.numel() for p in module.parameters())
-    return Cost(parameters, sum(layer_macs(module, input_shape).values()))
+    # Fused attention kernels are not counted on a CPU; the plain one is two products.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        _run_once(module, input_shape)
+    return Cost(parameters, counter.get_total_flops() // 2)
 
 
 def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
     """Name of each convolution and linear layer -> its multiply-accumulates for one input."""
     macs: dict[str, int] = {}
 
-    def hook(name: str, layer: nn.Conv2d | nn.Linear) -> None:
+    def hook(name: str, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
         def add(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             per_output = layer.weight[0].numel()  # inputs that one output sums up
             macs[name] = macs.get(name, 0) + per_output * output[0].numel()
@@ -38,8 +43,17 @@ def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 
     hooks: list[torch.utils.hooks.RemovableHandle] = []
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             hook(name, layer)
+    try:
+        _run_once(module, input_shape)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return macs
+
+
+def _run_once(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     was_training = module.training
     try:
         module.eval()  # batch norm would refuse one value per channel, and count the batch
@@ -48,6 +62,3 @@ def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
             module(torch.zeros(1, *input_shape, dtype=parameter.dtype, device=parameter.device))
     finally:
         module.train(was_training)
-        for handle in hooks:
-            handle.remove()
-    return macs

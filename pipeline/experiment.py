@@ -24,6 +24,7 @@ from device_runner.errors import InputError
 from device_runner.machine import describe_machine
 from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.experiment_file import Experiment, Point
+from pipeline.levels import remove_levels
 from pipeline.passes import apply_pass, dense_network
 from pipeline.processes import Failed, outcomes
 from pipeline.progress import QUIET, Progress
@@ -100,6 +101,8 @@ def run_experiment(
                     f"[{number}/{len(points)}] {point}: {told}; about {_minutes(left)} left"
                 )
                 advance(1, "")
+        if not failed and (removed := remove_levels(places.store, user=experiment.name)):
+            progress.say(f"removed the states of {removed} pruning(s) with rewinding: all is done")
     return failed
 
 

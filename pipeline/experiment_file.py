@@ -1,8 +1,8 @@
 """What an experiment file may say.
 
 An experiment is a grid, variant × sparsity × seed. A variant is what it changes about a common
-recipe; `$sparsity` and `$kept` (1 − sparsity) stand for the sparsity of a point. A variant that
-names neither, such as the dense network, is run once a seed.
+recipe; `$sparsity`, `$kept` (1 − sparsity) and `$root_kept` (its root) stand for the sparsity of a
+point. A variant that names none of them, such as the dense network, is run once a seed.
 """
 
 from __future__ import annotations
@@ -161,4 +161,5 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 PLACEHOLDERS = {
     "$sparsity": lambda sparsity: sparsity,
     "$kept": lambda sparsity: round(1 - sparsity, 12),  # 0.1, not 0.09999999999999998
+    "$root_kept": lambda sparsity: round((1 - sparsity) ** 0.5, 4),
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.network import Network
+from pipeline.draw import draw
 
 Init = Literal["default", "kaiming_normal", "uniform", "signed_constant"]
 
@@ -19,8 +19,9 @@ def initialise(network: Network, init: Init, *, seed: int, kept: float = 1.0) ->
 
     With d = √(2 / (fan_in · kept)), He et al.'s deviation (2015) for the weights that are kept:
     ``kaiming_normal`` draws from N(0, d²), ``uniform`` from U(−√3·d, √3·d), ``signed_constant``
-    is ±d (Ramanujan et al. 2020). Biases become 0. ``default`` draws like PyTorch, biases too.
-    What an architecture fixes, and batch norm, stay as they are when an architecture is new.
+    is ±d (Ramanujan et al. 2020); `pipeline.draw` says how, to the bit. Biases become 0.
+    ``default`` draws like PyTorch, biases too. What an architecture fixes, and batch norm, stay
+    as they are when an architecture is new.
 
     Args:
         kept: the share of the weights that a ticket will keep.
@@ -35,8 +36,9 @@ def initialise(network: Network, init: Init, *, seed: int, kept: float = 1.0) ->
                     continue
                 layer.reset_parameters()
                 if init != "default":
-                    deviation = math.sqrt(2 / (layer.weight[0].numel() * kept))
-                    _draw(layer.weight.data, init, deviation)
+                    tensor = f"{name}.weight"
+                    drawn = draw(init, layer.weight.shape, name=tensor, seed=seed, kept=kept)
+                    layer.weight.data = torch.from_numpy(drawn)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
             elif isinstance(layer, nn.BatchNorm2d):
@@ -46,12 +48,3 @@ def initialise(network: Network, init: Init, *, seed: int, kept: float = 1.0) ->
             for tensor_name, tensor in layer.state_dict().items():
                 weights[f"{name}.{tensor_name}"] = tensor.clone()
     return replace(network, weights=weights)
-
-
-def _draw(weight: Tensor, init: Init, deviation: float) -> None:
-    if init == "uniform":
-        weight.uniform_(-(3**0.5) * deviation, 3**0.5 * deviation)
-        return
-    weight.normal_(0, deviation)
-    if init == "signed_constant":
-        weight.copy_(torch.where(weight < 0, -deviation, deviation))

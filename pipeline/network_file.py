@@ -28,7 +28,7 @@ def new_network(arch: str, args: models.Args, *, seed: int) -> Network:
     Raises:
         InputError: unknown architecture or argument.
     """
-    _known_tensors(arch, args, {}, ())
+    known_tensors(arch, args, {}, ())
     return Network.fresh(arch, args, seed=seed)
 
 
@@ -78,7 +78,7 @@ def load_network(folder: Path) -> Network:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no network: {error!r}; write it again") from None
     weights = _read_tensors(folder / "weights.safetensors")
-    known = _known_tensors(arch, args, removed, bypassed)
+    known = known_tensors(arch, args, removed, bypassed)
     _check(folder / "weights.safetensors", arch, weights, known, optional=())
     return Network(arch, args, weights, removed, bypassed)
 
@@ -93,7 +93,7 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
         InputError: unknown architecture or argument; the file is missing or no safetensors file;
             tensors are missing, unexpected, of another shape or type, or not finite.
     """
-    known = _known_tensors(arch, args, {}, ())
+    known = known_tensors(arch, args, {}, ())
     module = models.build(arch, args)
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     optional = {
@@ -108,7 +108,12 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
     return Network(arch, args, {name: (weights | fixed)[name] for name in known})
 
 
-def _known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
+def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
+    """The tensors that an architecture has, by name, without values.
+
+    Raises:
+        InputError: unknown architecture or argument, or one too large to build.
+    """
     if arch not in models.ARCHITECTURES:
         near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -116,8 +121,8 @@ def _known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) ->
         raise InputError(f"unknown architecture {arch!r} ({hint}known: {known})")
     try:
         return skeleton(arch, args, removed, bypassed).state_dict()
-    except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from None
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise InputError(str(error).partition("\n")[0]) from None
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_runner.atomic import make_folder
 from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.candidate import Candidate, Job, Made, stage
 from pipeline.data import find_file
 from pipeline.initialise import initialise
+from pipeline.levels import shared_levels
 from pipeline.network_file import import_weights, new_network
-from pipeline.quantize import calibrate
+from pipeline.quantize_passes import aware_training, post_training
 from pipeline.recipe import (
     ChannelTicket,
     Config,
     Finetune,
     Levels,
     Ptq,
+    Qat,
     ResidualBlocks,
     TrainConfig,
     WeightTicket,
 )
 from pipeline.slim import slim
-from pipeline.store import canonical_json, code_digest, locked
+from pipeline.store import code_digest
 from pipeline.teachers import with_teacher
 from pipeline.tickets import TICKETS
 from pipeline.train import train
@@ -81,7 +81,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     job = with_teacher(job, getattr(step, "train", None), before=before)
 
     def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
-        with _shared_levels(job, cfg, before, seed=seed, otherwise=resume) as folder:
+        with _states_folder(job, cfg, before, seed=seed, otherwise=resume) as folder:
             ticket = TICKETS[cfg.method](
                 before.network,
                 job.data,
@@ -92,6 +92,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
             )
         if isinstance(cfg, ChannelTicket | ResidualBlocks):
             return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
+        if layers := ticket.log["last_weight_layers"]:
+            job.progress.say(f"{cfg.method}: one weight alone is left of {', '.join(layers)}")
         return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
 
     def finetune(cfg: Finetune, resume: Path) -> Made:
@@ -100,10 +102,21 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
         return Made(network, before.mask)
 
     def quantize(cfg: Ptq) -> Made:
-        calibration = to_torch(job, job.data.calibration.inputs)
-        scales = calibrate(before.network.module(), torch.split(calibration, 100), cfg)
-        facts = {"calibration_examples": len(calibration)}
-        return Made(before.network, before.mask, scales, facts)
+        int8 = post_training(before.network, job.data, cfg, job.progress)
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
+
+    def train_quantized(cfg: Qat, resume: Path) -> Made:
+        int8 = aware_training(
+            before.network,
+            before.mask,
+            before.scales,
+            job.data,
+            cfg,
+            seed=seed,
+            resume=resume,
+            progress=job.progress,
+        )
+        return Made(int8.network, before.mask, int8.scales, int8.facts)
 
     def make(resume: Path) -> Made:
         match step:
@@ -111,32 +124,28 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
                 return finetune(step, resume)
             case Ptq():
                 return quantize(step)
+            case Qat():
+                return train_quantized(step, resume)
             case _:
                 return find_ticket(step, resume)
 
     match step:
         case Finetune():
             code = ["pipeline.train"]
-        case Ptq():
-            code = ["pipeline.quantize"]
+        case Ptq() | Qat():
+            code = ["pipeline.quantize_passes"]
         case _:
             code = [TICKETS[step.method].__module__, "pipeline.slim"]
     config = {"pass": step.model_dump(), "seed": seed}
     return stage(job, step.method, make, config=config, code=code, glue=__name__, before=before)
 
 
-@contextmanager
-def _shared_levels(
+def _states_folder(
     job: Job, cfg: Config, before: Candidate, *, seed: int, otherwise: Path
-) -> Iterator[Path]:
-    """The folder for training states: rewinding and its controls share theirs.
-
-    Their levels do not depend on the sparsity that is wanted, nor on what a control does with the
-    ticket, and they are what takes so long.
-    """
+) -> AbstractContextManager[Path]:
+    """The folder for training states: rewinding and its controls share theirs."""
     if not isinstance(cfg, Levels):
-        yield otherwise
-        return
+        return nullcontext(otherwise)
     decides = {
         "levels": cfg.model_dump(include=set(Levels.model_fields) - {"method", "sparsity"}),
         "seed": seed,
@@ -144,11 +153,7 @@ def _shared_levels(
         "inputs": [job.data.digest, before.digest],
         "code": code_digest((TICKETS["rewinding"].__module__,), (__name__,)),
     }
-    name = f"levels-{hashlib.sha256(canonical_json(decides)).hexdigest()[:32]}"
-    folder = job.store.root / name
-    make_folder(folder)
-    with locked(job.store.root / f"{name}.lock"):
-        yield folder
+    return shared_levels(job.store.root, decides, user=job.recipe.name)
 
 
 def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import models
 from device_runner.errors import InputError
+from models.network import skeleton
 from pipeline.data import Dataset, load_dataset
 from pipeline.recipe import ModelConfig, Recipe
 
@@ -60,6 +61,7 @@ def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> N
     """
     try:
         takes = models.input_shape(arch, args)
+        skeleton(arch, args, {})  # arguments can contradict one another
     except ValueError as error:
         raise InputError(f"{place}: {error}") from None
     if takes != data.input_shape:

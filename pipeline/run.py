@@ -18,16 +18,19 @@ from device_runner import __version__
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import open_bundle
 from device_runner.report import Report, read_report
+from device_runner.strict_json import to_json
 from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
 from pipeline.bundle import write_bundle, zip_bundle
 from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
 from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import Progress
+from pipeline.quantize import exact_share
 from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
 from pipeline.store import RECORD, Store, locked
-from pipeline.summary import Summary, summarize
+from pipeline.summary import Pruned, Summary, summarize
+from pipeline.ticket_file import decode, encode, is_strong, weigh
 from pipeline.torch_reference import save_references
 
 
@@ -70,24 +73,55 @@ def run(
         scratch = out / f".{recipe.name}.partial"
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "bundle").mkdir(parents=True)
-        _write_bundle(job, scratch / "bundle", artifacts, ticket)
+        pruned = describe_zeros(job, ticket, scratch / f"{recipe.name}.ticket")
+        _write_bundle(job, scratch / "bundle", artifacts, ticket, pruned)
         _write_references(scratch, dense, ticket, networks=artifacts.networks)
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         reports = _measure(job, scratch, remeasure=remeasure)
 
-        summary = summarize(scratch / "bundle", reports, ticket.log)
+        summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
         _swap(scratch, out / recipe.name)
     return summary
 
 
-def _write_bundle(job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate) -> None:
+def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
+    """What single weights that were pruned bring; a strong ticket is also written to ``file``."""
+    if ticket.mask is None:
+        return None
+    sizes = None
+    model = job.recipe.model
+    drawn: dict[str, Any] = {
+        "init": model.init,
+        "init_kept": model.init_kept,
+        "seed": job.recipe.seed,
+    }
+    if is_strong(ticket.network, ticket.mask, **drawn):
+        data = encode(ticket.network, ticket.mask, **drawn)
+        again = decode(data, place=str(file))
+        assert again.network.digest == ticket.network.digest
+        write_atomic(file, data)
+        sizes = weigh(data, again)
+    assert ticket.scales is not None  # a recipe ends with the pass that decides them
+    masked = ticket.mask.tensors.values()
+    return Pruned(
+        weights=sum(kept.numel() for kept in masked),
+        kept=sum(int(kept.sum()) for kept in masked),
+        exact_in_int8=exact_share(ticket.network.module(), ticket.scales),
+        ticket_file=sizes,
+    )
+
+
+def _write_bundle(
+    job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate, pruned: Pruned | None
+) -> None:
     baseline = job.recipe.bundle.baseline
     samples = carried_samples(job)
     provenance: dict[str, Any] = {
         "recipe": job.recipe.model_dump(mode="json"),
         "steps": list(ticket.log),
+        "pruned": to_json(pruned),
         "tools": {
             "edgeticket": __version__,
             **{

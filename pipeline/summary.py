@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from device_runner.report import Report
 from device_runner.strict_json import format_json, to_json
 from device_runner.unavailable import Unavailable
 from pipeline.compare import Comparison, Limits, compare
+from pipeline.ticket_file.facts import TicketFacts
 
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
+
+SHOWN = 5  # warnings of one pass
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Row:
     runtime: str
     precision: str
     size_bytes: int
+    zipped_bytes: int  # by zlib at its best
     parameters: int
     macs: int
     p50_ms: float | Unavailable
@@ -44,6 +49,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """Single weights that were pruned: zeros in every file."""
+
+    weights: int  # that could be pruned
+    kept: int
+    exact_in_int8: float  # share of all weights that their int8 code gives back, 0..1
+    ticket_file: TicketFacts | None  # None: the weights were trained
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a run ends with, for people and as data."""
 
@@ -56,6 +71,7 @@ class Summary:
     torch_top1: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
     rows: tuple[Row, ...]
     steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
+    pruned: Pruned | None  # None: no single weights were
 
     def to_json(self) -> str:
         """All of it as strict JSON text."""
@@ -67,7 +83,8 @@ class Summary:
         lines += [f"| | {' | '.join(row.artifact for row in self.rows)} |"]
         lines += ["|---" + "|--:" * len(self.rows) + "|"]
         lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in self._lines()]
-        return "\n".join(lines) + "\n"
+        notes = [*self._notes(), *self._warnings()]
+        return "\n".join(lines + [line for note in notes for line in ("", note)]) + "\n"
 
     def print(self, console: Console) -> None:
         """The same table on a terminal; seven artifacts fit into 80 columns."""
@@ -81,13 +98,15 @@ class Summary:
         for label, cells in self._lines():
             table.add_row(label, *cells)
         console.print(table)
-        console.print(self._caption(), highlight=False)
+        for line in (self._caption(), *self._notes(), *self._warnings()):
+            console.print(line, highlight=False)
 
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
         """Label of each line, and its cell for every artifact."""
         return [
             (label, tuple(format_cell(row) for row in self.rows))
             for label, format_cell in LINES.items()
+            if label != ZIPPED or self.pruned is not None
         ]
 
     def _caption(self) -> str:
@@ -102,13 +121,60 @@ class Summary:
             f"same runtime. torch fp32: {torch_scores}."
         )
 
+    def _warnings(self) -> list[str]:
+        """What the passes found doubtful, a few sentences of each."""
+        found = []
+        for step in self.steps:
+            if "warnings" not in step or not step["warnings"]:
+                continue
+            shown, more = step["warnings"][:SHOWN], len(step["warnings"]) - SHOWN
+            rest = f"; and {more} more in the log" * (more > 0)
+            found.append(f"{step['step']}: {'; '.join(shown)}{rest}.")
+        return found
+
+    def _notes(self) -> list[str]:
+        """What there is to say about zeros."""
+        if self.pruned is None:
+            return []
+        pruned, coded = self.pruned, self.pruned.ticket_file
+        notes = [
+            f"{1 - pruned.kept / pruned.weights:.1%} of {pruned.weights:,} weights are zero. Zeros "
+            "make a file smaller when it is zipped, and on these runtimes nothing faster"
+            f"{self._measured_gain()}."
+        ]
+        if coded is not None:
+            notes.append(
+                f"{self.name}.ticket holds this network, bit for bit, in {coded.size_bytes:,} "
+                f"bytes, {coded.mask_bytes:,} of them for the mask: {coded.bits_per_weight:.3f} "
+                f"bits a weight (entropy at the densities of its layers "
+                f"{coded.bound_bits_per_weight:.3f}, zipped bits "
+                f"{8 * coded.deflated_mask_bytes / coded.weights:.3f}). int8 gives back "
+                f"{pruned.exact_in_int8:.2%} of the weights exactly."
+            )
+        return notes
+
+    def _measured_gain(self) -> str:
+        """The p50 ratio of the pruned network to the dense one, where only zeros differ."""
+        macs = {row.macs for row in self.rows}
+        gains = [
+            f"{row.times_faster:.2f}x on {row.runtime}"
+            for row in self.rows
+            if row.artifact.startswith("ticket-") and row.precision == "fp32"
+            if not isinstance(row.times_faster, Unavailable)
+        ]
+        return f": fp32 with zeros runs at {', '.join(gains)}" * bool(gains and len(macs) == 1)
+
 
 def summarize(
-    bundle_folder: Path, reports: Sequence[Report], steps: Sequence[Mapping[str, Any]]
+    bundle_folder: Path,
+    reports: Sequence[Report],
+    steps: Sequence[Mapping[str, Any]],
+    pruned: Pruned | None,
 ) -> Summary:
     """Reports of one bundle, measured in one session on one machine -> summary."""
     with open_bundle(bundle_folder) as bundle:
         manifest = bundle.manifest
+        zipped = {a.id: len(zlib.compress(bundle.read(a.file), 9)) for a in manifest.artifacts}
     order = [artifact.id for artifact in manifest.artifacts]
     ordered = sorted(reports, key=lambda report: order.index(report.artifact.id))
     dense = [
@@ -126,12 +192,16 @@ def summarize(
         threads=first.runtime.threads,
         withheld=first.runtime.withheld,
         torch_top1={name: network.top1 for name, network in manifest.networks.items()},
-        rows=tuple(_row(report, dense, manifest) for report in ordered),
+        rows=tuple(
+            _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
+            for report in ordered
+        ),
         steps=tuple(steps),
+        pruned=pruned,
     )
 
 
-def _row(report: Report, dense: Sequence[Report], manifest: Manifest) -> Row:
+def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
     network = manifest.networks[report.artifact.network]
     own: Comparison | None = None
     best: Comparison | None = None
@@ -146,6 +216,7 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest) -> Row:
         runtime=report.artifact.runtime,
         precision=report.artifact.precision,
         size_bytes=report.artifact.size_bytes,
+        zipped_bytes=zipped_bytes,
         parameters=network.parameters,
         macs=network.macs,
         p50_ms=_in_ms(report.latency.p50_ns),
@@ -171,8 +242,10 @@ def _format(value: float | Unavailable, pattern: str) -> str:
     return "–" if isinstance(value, Unavailable) else pattern.format(value)
 
 
+ZIPPED = "kB zipped"  # told where zeros make a difference
 LINES: dict[str, Callable[[Row], str]] = {
     "kB": lambda row: f"{row.size_bytes / 1000:,.0f}",
+    ZIPPED: lambda row: f"{row.zipped_bytes / 1000:,.0f}",
     "parameters": lambda row: f"{row.parameters:,}",
     "MACs": lambda row: f"{row.macs / 1e6:,.1f} M",
     "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),

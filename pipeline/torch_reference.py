@@ -9,6 +9,7 @@ A run leaves in ``reference/``, beside ``bundle/``:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import fx
+from torch import fx, nn
 
 from device_runner.atomic import write_atomic
 from device_runner.bundle import open_bundle
@@ -25,8 +26,9 @@ from device_runner.strict_json import format_json, parse_json
 from models.network import Network
 from pipeline.convert.graph import Quantization
 from pipeline.network_file import load_network, save_network
-from pipeline.quantize import FakeQuantize, Scales, fake_quantized, fold_bn
-from pipeline.quantize.steps import CLAMPS, REARRANGEMENTS, kind
+from pipeline.quantize import FakeQuantize, QuantizedLayer, Scales, fake_quantized, fold_bn
+from pipeline.quantize.placement import KEEPING
+from pipeline.quantize.steps import Role, role
 
 RECORD = "reference.json"
 
@@ -34,19 +36,23 @@ Array = npt.NDArray[Any]
 
 
 class TorchReference:
-    """A folded network, float or with fake quantisation; see `pipeline.diff.reference`."""
+    """A folded network, float or with fake quantisation; see `pipeline.diff.reference`.
+
+    What it computes from given values is computed in float64. There every sum of integer products
+    is exact, so a difference is the runtime's; in float32 a few sums in a million round otherwise.
+    """
 
     def __init__(self, module: fx.GraphModule, *, title: str) -> None:
         self.title = title
-        self._module = module
-        self._names = _value_names(module)
-        self.quantizations: Mapping[str, Quantization] = _quantizations(module, self._names)
-        self.layers: Mapping[str, str] = _layers(module, self._names)
+        self._module, self._exact = module, _in_float64(module)
+        self.quantizations: Mapping[str, Quantization] = _quantizations(module)
+        self.layers: Mapping[str, str] = _layers(module)
 
     def run(self, x: Array, given: Mapping[str, Array]) -> dict[str, Array]:
-        walk = _Walk(self._module, self._names, given)
+        module, dtype = (self._exact, torch.float64) if given else (self._module, torch.float32)
+        walk = _Walk(module, given, dtype)
         with torch.inference_mode():
-            walk.run(torch.from_numpy(x))
+            walk.run(torch.tensor(x, dtype=dtype))
         return walk.computed
 
 
@@ -54,10 +60,10 @@ class _Walk(fx.Interpreter):
     """Runs a graph, keeps what each step computes, and hands on what is given instead."""
 
     def __init__(
-        self, module: fx.GraphModule, names: Mapping[fx.Node, str], given: Mapping[str, Array]
+        self, module: fx.GraphModule, given: Mapping[str, Array], dtype: torch.dtype
     ) -> None:
         super().__init__(module)
-        self._names, self._given = names, given
+        self._names, self._given, self._dtype = _value_names(module), given, dtype
         self.computed: dict[str, Array] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -68,7 +74,15 @@ class _Walk(fx.Interpreter):
         self.computed[name] = result.numpy()
         if name not in self._given:
             return result
-        return torch.tensor(self._given[name], dtype=torch.float32)  # a copy: it may be read-only
+        return torch.tensor(self._given[name], dtype=self._dtype)  # a copy: it may be read-only
+
+
+def _in_float64(module: fx.GraphModule) -> fx.GraphModule:
+    exact = copy.deepcopy(module).double()
+    for step in exact.modules():
+        if isinstance(step, FakeQuantize | QuantizedLayer):
+            step.scale = step.scale.float()  # torch's fake quantisation takes no other
+    return exact
 
 
 def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:
@@ -90,8 +104,9 @@ def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:
     return names
 
 
-def _quantizations(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, Quantization]:
+def _quantizations(module: fx.GraphModule) -> dict[str, Quantization]:
     """The scale of every value; steps that only pass codes on keep that of their input."""
+    names = _value_names(module)
     found: dict[fx.Node, Quantization] = {}
     for node in module.graph.nodes:
         rounding = _rounding(module, node)
@@ -99,24 +114,25 @@ def _quantizations(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict
             scale, zero_point = float(rounding.scale), int(rounding.zero_point)
             found[node] = Quantization(np.float32(scale), zero_point)
         elif node.op == "call_module" and node.all_input_nodes[0] in found:
-            passes_on = kind(module.get_submodule(str(node.target))) in CLAMPS | REARRANGEMENTS
+            passes_on = role(module.get_submodule(str(node.target))) in KEEPING
             found |= {node: found[node.all_input_nodes[0]]} if passes_on else {}
     return {names[node]: q for node, q in found.items() if node in names}
 
 
-def _layers(module: fx.GraphModule, names: Mapping[fx.Node, str]) -> dict[str, str]:
+def _layers(module: fx.GraphModule) -> dict[str, str]:
     """Value -> the step that does its work: what a ReLU or a rounding alone reads makes it."""
+    names = _value_names(module)
     layers: dict[str, str] = {}
     for node in module.graph.nodes:
         if node.op != "call_module":
             continue
         step = node
-        while kind(module.get_submodule(str(step.target))) in CLAMPS | {FakeQuantize}:
+        while _belongs_to_another(module.get_submodule(str(step.target))):
             before = step.all_input_nodes[0]
             if len(before.users) > 1 or before.op != "call_module":
                 break
             step = before
-        if node in names:
+        if node in names and _rounding(module, step) is None:
             layers[names[node]] = step.name
     return layers
 
@@ -178,3 +194,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _belongs_to_another(step: nn.Module) -> bool:
+    return isinstance(step, FakeQuantize) or role(step) is Role.CLAMP

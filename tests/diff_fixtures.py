@@ -18,7 +18,7 @@ from pipeline.convert import _converted
 from pipeline.convert.graph import Constant, Graph
 from pipeline.convert.onnx_file import write_onnx
 from pipeline.convert.read import read_graph
-from pipeline.convert.tflite_operators import write_tflite
+from pipeline.convert.tflite_file import write_tflite
 from pipeline.export import export_onnx
 from pipeline.quantize import calibrate, fake_quantized, fold_bn
 from pipeline.recipe import Ptq

@@ -83,6 +83,7 @@ def run(recipe: Path, *overrides: str) -> list[object]:
         ("model.args.depth=3", ["lenet5", "depth"]),
         ("model.arch=resnet20", ["3x32x32", "1x28x28"]),
         ("model.args.num_classes=7", ["7 outputs", "10 classes"]),
+        ("model={arch: digits_vit, args: {heads: 5}}", ["model: heads (5) must divide"]),
         ("data.name=digit", ["'digit'", "did you mean digits?"]),
         ("data.name=cifar10", ["edgeticket fetch cifar10"]),
         ("data.train=100000", ["100000", "5000"]),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from device_runner.errors import InputError
 from pipeline.convert.graph import Constant, Graph, Operator, Quantization, Value, integer_bias
 from pipeline.convert.onnx_file import write_onnx
-from pipeline.convert.tflite_operators import write_tflite
+from pipeline.convert.tflite_file import write_tflite
 
 Array = npt.NDArray[Any]
 CLAMPS: list[tuple[float, float] | None] = [None, (0.0, math.inf), (0.0, 6.0), (-1.0, 1.0)]
@@ -153,10 +153,11 @@ def test_pools(
 ) -> None:
     rng = np.random.default_rng(seed)
     if kind == "AveragePool":  # int8 ones are convolutions by the time they are written
-        geometry, int8 = {**geometry, "pad": (0, 0, 0, 0)}, False
+        int8 = False
     attributes, size = window(geometry)
     if kind == "AveragePool":
         del attributes["dilations"]
+        attributes["count_include_pad"] = 1
     quantization = scale(rng, 0.01, 0.05) if int8 else None
     graph = graph_of(
         [Operator("pool", kind, ("x",), "y", attributes, clamp)],
@@ -242,7 +243,7 @@ def test_additions(
     (assert_int8_files_agree if int8 else assert_float_files_agree)(graph, rng)
 
 
-@pytest.mark.parametrize("clamp", CLAMPS[1:])
+@pytest.mark.parametrize("clamp", [*CLAMPS[1:], (0.0, 1.0), (-0.5, math.inf), (-math.inf, 2.5)])
 @pytest.mark.parametrize("int8", [False, True])
 def test_clamps_on_their_own(clamp: tuple[float, float], int8: bool) -> None:
     quantization = Quantization(np.float32(0.06), 3) if int8 else None

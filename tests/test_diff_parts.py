@@ -17,7 +17,7 @@ from device_runner.taps.onnx_bytes import read_nodes, tap_onnx
 from device_runner.taps.tflite_bytes import tap_tflite
 from pipeline.convert.graph import Quantization
 from pipeline.convert.onnx_file import write_onnx
-from pipeline.convert.tflite_operators import write_tflite
+from pipeline.convert.tflite_file import write_tflite
 from pipeline.diff.layout import find_order
 from pipeline.diff.measures import Saturation, Tally
 from pipeline.diff.values import to_codes, to_reals

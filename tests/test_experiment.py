@@ -347,3 +347,16 @@ def test_lines_that_are_no_results_are_refused(undisturbed: Path, tmp_path: Path
     file.unlink()
     append_line(file, line)
     assert file.read_bytes() == first
+
+
+def test_states_of_rewinding_go_when_all_lines_are_there(tmp_path: Path) -> None:
+    brief = {"epochs": 2, "batch_size": 50}
+    compress = [{"method": "rewinding", "sparsity": "$sparsity", "share": 0.5, "train": brief}]
+    variants = {"rewinding": {"train": None, "compress": compress}}
+    file = written(tmp_path, variants=variants, seeds=[1], sparsities=[0.5, 0.75])
+    experiment = read_experiment(file)
+    out = tmp_path / "out"
+    failed, said = carry_out(experiment, out)
+    assert failed == 0
+    assert [line for line in said if "removed the states of 1 pruning" in line]
+    assert not list((out / ".stages").glob("levels-*/"))

@@ -49,7 +49,7 @@ def test_nothing_but_the_network_is_in_the_file(rounded: tuple[nn.Module, bytes]
     _, data = rounded
     model = onnx.load_from_string(data)
     assert model.ir_version == 10
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
     assert b".py" not in data
     assert str(Path(__file__).parent.parent).encode() not in data
     for holder in (model, model.graph, *model.graph.node, *model.graph.initializer):

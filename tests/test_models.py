@@ -30,6 +30,10 @@ from pipeline.cost import count
         ("lenet300", 266_610, 266_200),  # 784·300 + 300·100 + 100·10
         ("lenet5", 61_706, 416_520),
         ("digits_cnn", 389_610, 21_733_760),
+        # Per block: 8 · 128² weights for each of 64 tokens, and 2 · 64² · 128 for attention.
+        ("cifar_vit", 810_890, 64 * 128 * 48 + 6 * (64 * 8 * 128**2 + 2 * 64**2 * 128) + 1280),
+        ("digits_vit", 804_874, 49 * 128 * 16 + 6 * (49 * 8 * 128**2 + 2 * 49**2 * 128) + 1280),
+        ("separable_ctc", 338_013, 42_639_360),
     ],
 )
 def test_cost_of_architectures(arch: str, parameters: int, macs: int) -> None:
@@ -39,10 +43,20 @@ def test_cost_of_architectures(arch: str, parameters: int, macs: int) -> None:
 
 @pytest.mark.parametrize("arch", models.ARCHITECTURES)
 def test_arguments_reach_the_network(arch: str) -> None:
-    args = {"num_classes": 7, "in_channels": 2}
+    architecture = models.ARCHITECTURES[arch]
+    args = {architecture.gives: 7, str(architecture.takes[0]): 2}
     network = Network.fresh(arch, args, seed=0)
     assert network.input_shape[0] == 2
-    assert network.module()(torch.zeros(3, *network.input_shape)).shape == (3, 7)
+    assert models.num_classes(arch, args) == 7
+    assert network.module()(torch.zeros(3, *network.input_shape)).shape[:2] == (3, 7)
+
+
+def test_speech_networks_take_any_number_of_frames() -> None:
+    network = Network.fresh("separable_ctc", {"frames": 40, "blocks": 1, "width": 8}, seed=0)
+    assert network.input_shape == (64, 40)
+    module = network.module()
+    for frames in (40, 41):
+        assert module(torch.zeros(2, 64, frames)).shape == (2, 29, (frames + 1) // 2)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +67,9 @@ def test_arguments_reach_the_network(arch: str) -> None:
         ("resnet20", {"width": 0}, "width is a whole number from 1 up, not 0"),
         ("resnet20", {"width": True}, "not True"),
         ("resnet20", {"num_classes": 2.5}, "not 2.5"),
+        ("cifar_vit", {"heads": 5}, r"heads \(5\) must divide width \(128\)"),
+        ("digits_vit", {"patch": 5}, r"patch \(5\) the image \(28×28\)"),
+        ("separable_ctc", {"kernel": 10}, r"kernels must be odd .* not \[10, 12"),
     ],
 )
 def test_bad_architectures_are_refused(arch: str, args: models.Args, message: str) -> None:

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from pipeline.artifacts import build_artifacts
 from pipeline.candidate import Candidate, Job
 from pipeline.data import load_dataset
+from pipeline.levels import remove_levels
 from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import QUIET
 from pipeline.quantize import fake_quantized, fold_bn
@@ -163,7 +164,18 @@ def test_levels_are_shared_between_sparsities_and_controls(tmp_path: Path) -> No
     passes("rewinding", 0.75)
     [shared] = [f for f in tmp_path.glob("levels-*") if f.is_dir()]
     before = {f.name: f.stat().st_mtime_ns for f in shared.iterdir()}
-    assert set(before) == {"training-level 0.pt", "training-level 1.pt"}
+    assert set(before) == {"training-level 0.pt", "training-level 1.pt", "used-by-tuned"}
     passes("reinit", 0.6)
     passes("random_mask", 0.75)
-    assert {f.name: f.stat().st_mtime_ns for f in shared.iterdir()} == before
+    after = {f.name: f.stat().st_mtime_ns for f in shared.iterdir()}
+    assert [n for n in after if "level" in n and after[n] != before[n]] == []
+    assert set(after) == set(before)
+
+    # What somebody else has used, too, stays.
+    assert remove_levels(tmp_path, user="another") == 0
+    (shared / "used-by-another").touch()
+    assert remove_levels(tmp_path, user="tuned") == 0
+    assert shared.exists()
+    (shared / "used-by-another").unlink()
+    assert remove_levels(tmp_path, user="tuned") == 1
+    assert not shared.exists()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from device_runner.errors import InputError
 from pipeline.quantize import FakeQuantize, Scales, calibrate, fake_quantized, fold_bn
-from pipeline.quantize.calibration import align
+from pipeline.quantize.alignment import align
 from pipeline.quantize.scales import ActivationScale, activation_scale, weight_scales
 from pipeline.recipe import Ptq
 
@@ -170,15 +170,18 @@ def test_scales_survive_json_to_the_last_bit() -> None:
     assert Scales.from_json(json.loads(json.dumps(scales.to_json()))) == scales
 
 
+REST: dict[str, object] = {"weights": {}, "fp32": []}
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         ({"activations": {}}, "KeyError 'weights'"),
-        ({"activations": {"x": 3}, "weights": {}}, "these are no scales"),
-        ({"activations": {"x": {"scale": 0, "zero_point": 0}}, "weights": {}}, "scale 0.0"),
-        ({"activations": {"x": {"scale": 0.1, "zero_point": 0}}, "weights": {}}, "scale 0.1"),
-        ({"activations": {"x": {"scale": 0.5, "zero_point": 300}}, "weights": {}}, "300"),
-        ({"activations": {}, "weights": {"w": [float("nan")]}}, "scale nan"),
+        ({"activations": {"x": 3}, **REST}, "these are no scales"),
+        ({"activations": {"x": {"scale": 0, "zero_point": 0}}, **REST}, "scale 0.0"),
+        ({"activations": {"x": {"scale": 0.1, "zero_point": 0}}, **REST}, "scale 0.1"),
+        ({"activations": {"x": {"scale": 0.5, "zero_point": 300}}, **REST}, "300"),
+        ({"activations": {}, "weights": {"w": [float("nan")]}, "fp32": []}, "scale nan"),
     ],
 )
 def test_what_is_no_scale_is_refused(document: dict[str, object], message: str) -> None:
@@ -202,8 +205,8 @@ def test_every_range_is_covered_and_holds_zero(a: float, b: float) -> None:
 
 def test_weight_scales_follow_the_largest_weight_of_each_channel() -> None:
     weight = torch.tensor([[1.27, -0.5], [0.0, -2.54], [0.0, 0.0]])
-    scales = weight_scales(weight, torch.tensor([0.0, 0.0, 1.0]), input_scale=0.1)
-    assert scales[:2] == (float(np.float32(1.27) / 127), float(np.float32(2.54) / 127))
+    scales = weight_scales(weight, torch.tensor([0.0, 0.0, 1.0]), input_scale=0.1).tolist()
+    assert scales[:2] == [float(np.float32(1.27) / 127), float(np.float32(2.54) / 127)]
     # A dead channel has a scale too, in which its bias is fine-grained.
     assert scales[2] == scales[1] * 2**-12
 
@@ -211,9 +214,8 @@ def test_weight_scales_follow_the_largest_weight_of_each_channel() -> None:
 def test_a_large_bias_on_a_dead_channel_still_fits_int32() -> None:
     (scale,) = weight_scales(torch.zeros(1, 4), torch.tensor([5.0]), input_scale=1e-6)
     assert 2**29 < 5.0 / (1e-6 * scale) < 2**31
-    assert weight_scales(torch.zeros(2, 4), None, input_scale=1.0) == (
-        (float(np.float32(2**-12 / 127)),) * 2
-    )
+    scales = weight_scales(torch.zeros(2, 4), None, input_scale=1.0)
+    assert scales.tolist() == [float(np.float32(2**-12 / 127))] * 2
 
 
 def test_an_empty_calibration_set_is_refused() -> None:
@@ -232,8 +234,8 @@ def test_an_activation_that_is_not_finite_names_its_step(value: float) -> None:
 
 
 def test_a_step_that_cannot_be_quantised_is_named() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU())
-    with pytest.raises(InputError, match=r"^_1 \(GELU\) cannot be quantised"):
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.PReLU())
+    with pytest.raises(InputError, match=r"^_1 \(PReLU\) cannot be quantised"):
         calibrate(module, [images()], PTQ)
 
 

@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 
 from device_runner.bundle import open_bundle
+from device_runner.errors import InputError
 from device_runner.report import read_report
+from pipeline.diff import Bounds, Diff
+from pipeline.diff_bundle import diff_bundle
 from pipeline.progress import QUIET
 from pipeline.recipe import Recipe, read_recipe
 from pipeline.run import run
@@ -83,7 +86,7 @@ def digests(out: Path) -> dict[str, str]:
 def test_it_leaves_bundle_zip_reports_and_summary(out: Path, summary: Summary) -> None:
     folder = out / "small"
     assert sorted(f.name for f in folder.iterdir()) == [
-        "bundle", "bundle.zip", "reports", "summary.json", "summary.md",
+        "bundle", "bundle.zip", "reference", "reports", "summary.json", "summary.md",
     ]  # fmt: skip
     with open_bundle(folder / "bundle") as bundle, open_bundle(folder / "bundle.zip") as zipped:
         assert {a.id for a in bundle.manifest.artifacts} == ARTIFACTS
@@ -200,3 +203,36 @@ def test_the_demo_killed_at_ten_random_moments(tmp_path: Path) -> None:
 def test_the_zip_is_reproducible(out: Path, summary: Summary) -> None:
     with zipfile.ZipFile(out / "small" / "bundle.zip") as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_every_layer_of_every_artifact_is_held_against_torch(summary: Summary, out: Path) -> None:
+    def compare(*artifacts: str, alone: bool = False) -> Diff:
+        return diff_bundle(
+            out / "small",
+            artifacts=artifacts,
+            taps=[],
+            samples=4,
+            references=None,
+            alone=alone,
+            bounds=Bounds(),
+            progress=QUIET,
+        )
+
+    integer = compare()
+    assert {a.artifact for a in integer.artifacts} == {n for n in ARTIFACTS if "int8" in n}
+    assert {a.reference for a in integer.artifacts} == {"torch, fake-quantised"}
+    real = compare("dense-tflite-fp32", "ticket-onnx-fp32")
+    assert {a.reference for a in real.artifacts} == {"torch, float32"}
+    assert all(len(a.layers) > 4 and not a.only_here for a in integer.artifacts + real.artifacts)
+    assert integer.is_within
+    assert real.is_within
+    assert {a.reference for a in compare(alone=True).artifacts} == {
+        "ticket-onnx-int8-s8 as written"
+    }
+    other = {"bundle": "0" * 64}
+    record = out / "small" / "reference" / "reference.json"
+    kept = record.read_bytes()
+    record.write_text(json.dumps(other))
+    with pytest.raises(InputError, match="belongs to another bundle"):
+        compare()
+    record.write_bytes(kept)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import models
+from device_runner.errors import InputError
 from models.network import Network
 from pipeline.channels import find_groups
 from pipeline.cost import count
@@ -21,7 +22,9 @@ from pipeline.torchvision_cure import import_torchvision
 @pytest.fixture(scope="module", autouse=True)
 def _mobilenet_is_known() -> None:
     """An architecture that is not ours, with depthwise convolutions, under our rules."""
-    models.ARCHITECTURES["mobilenet_v2"] = models.Architecture(_mobilenet_v2, (32, 32))
+    models.ARCHITECTURES["mobilenet_v2"] = models.Architecture(
+        _mobilenet_v2, ("in_channels", 32, 32)
+    )
 
 
 def _mobilenet_v2(*, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
@@ -153,3 +156,13 @@ def test_classes_are_never_removed() -> None:
     network = random_network("lenet5", {}, 0)
     mask = Mask({name: network.weights[name] < -9e9 for name in ("fc3.weight", "fc3.bias")})
     assert slim(network, mask).removed == {}
+
+
+@pytest.mark.parametrize(
+    ("arch", "cause"),
+    [("digits_vit", r"blocks.0.norm1 \(LayerNorm\)"), ("separable_ctc", r"stem.0 \(Conv1d\)")],
+)
+def test_networks_whose_channels_stay(arch: str, cause: str) -> None:
+    network = Network.fresh(arch, {}, seed=0)
+    with pytest.raises(InputError, match=f"channels cannot be removed .* because of {cause}; use"):
+        find_groups(network.module(), network.input_shape)

@@ -13,8 +13,8 @@ from device_runner.manifest import TensorSpec
 from pipeline.convert.graph import Graph
 from pipeline.convert.onnx_file import write_onnx
 from pipeline.convert.read import read_graph
-from pipeline.convert.tflite_file import nhwc
-from pipeline.convert.tflite_operators import write_tflite
+from pipeline.convert.tflite_draft import end_order
+from pipeline.convert.tflite_file import write_tflite
 
 __all__ = ["CONVERTERS", "Converted"]
 
@@ -29,33 +29,33 @@ class Converted:
 
 
 def onnx_fp32(onnx: bytes) -> Converted:
-    """For ONNX Runtime, float32, NCHW: cleaned."""
+    """For ONNX Runtime, float32, channels first: cleaned."""
     graph = _read(onnx, quantized=False)
-    return _converted(graph, write_onnx(graph), dtype="float32", layout="NCHW")
+    return _converted(graph, write_onnx(graph))
 
 
 def onnx_int8_s8(onnx: bytes) -> Converted:
-    """For ONNX Runtime on ARM: int8 codes in and out, NCHW."""
+    """For ONNX Runtime on ARM: int8 codes in and out, channels first."""
     graph = _read(onnx, quantized=True)
-    return _converted(graph, write_onnx(graph), dtype="int8", layout="NCHW")
+    return _converted(graph, write_onnx(graph))
 
 
 def onnx_int8_u8(onnx: bytes) -> Converted:
-    """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), NCHW."""
+    """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), channels first."""
     graph = _read(onnx, quantized=True)
-    return _converted(graph, write_onnx(graph, unsigned=True), dtype="uint8", layout="NCHW")
+    return _converted(graph, write_onnx(graph, unsigned=True), unsigned=True)
 
 
 def tflite_fp32(onnx: bytes) -> Converted:
-    """For TFLite runtimes, float32, NHWC."""
+    """For TFLite runtimes, float32, channels last."""
     graph = _read(onnx, quantized=False)
-    return _converted(graph, write_tflite(graph), dtype="float32", layout="NHWC")
+    return _converted(graph, write_tflite(graph), channels_last=True)
 
 
 def tflite_int8(onnx: bytes) -> Converted:
-    """For TFLite runtimes: int8 codes in and out, NHWC."""
+    """For TFLite runtimes: int8 codes in and out, channels last."""
     graph = _read(onnx, quantized=True)
-    return _converted(graph, write_tflite(graph), dtype="int8", layout="NHWC")
+    return _converted(graph, write_tflite(graph), channels_last=True)
 
 
 def _read(onnx: bytes, *, quantized: bool) -> Graph:
@@ -66,22 +66,31 @@ def _read(onnx: bytes, *, quantized: bool) -> Graph:
     return graph
 
 
-def _converted(graph: Graph, data: bytes, *, dtype: str, layout: str) -> Converted:
+def _converted(
+    graph: Graph, data: bytes, *, unsigned: bool = False, channels_last: bool = False
+) -> Converted:
     def spec(name: str) -> TensorSpec:
         value = graph.values[name]
-        q = value.quantization
-        flat = len(value.shape) == 2
+        rank, q = len(value.shape), value.quantization
+        if rank not in LAYOUTS:
+            raise InputError(
+                f"{name} has shape {list(value.shape)}; networks take and give "
+                "[1, C, H, W], [1, C, W] or [1, C]"
+            )
         return TensorSpec(
             name=name,
-            shape=nhwc(value.shape) if layout == "NHWC" else value.shape,
-            dtype=dtype,
-            layout="NC" if flat else layout,
+            shape=tuple(value.shape[a] for a in end_order(rank)) if channels_last else value.shape,
+            dtype="float32" if q is None else "uint8" if unsigned else "int8",
+            layout=LAYOUTS[rank][channels_last],
             scale=None if q is None else float(q.scale),
-            zero_point=None if q is None else q.zero_point + 128 * (dtype == "uint8"),
+            zero_point=None if q is None else q.zero_point + 128 * unsigned,
         )
 
     return Converted(data, spec(graph.input), spec(graph.output))
 
+
+# By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.
+LAYOUTS = {2: ("NC", "NC"), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
 
 CONVERTERS: dict[str, Callable[[bytes], Converted]] = {
     "onnx-fp32": onnx_fp32,

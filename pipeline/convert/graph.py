@@ -9,6 +9,7 @@ What `read_graph` makes plain, so that no writer has to think of it:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +21,13 @@ from device_runner.errors import InputError
 
 Array = npt.NDArray[Any]
 
-OPSET = 18  # the ONNX operator set that is read and written; onnxruntime 1.18 knows it
+OPSET = 20  # the ONNX operator set that is read and written; onnxruntime 1.18 knows it
 IR_VERSION = 10  # onnxruntime before 1.24 refuses newer files
 
 LOWEST, HIGHEST = -128, 127
+
+# What an operator may clip its own output to; other bounds are an operator of their own.
+FUSIBLE = frozenset({(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0)})
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Quantization:
     def code(self, real: float) -> float:
         """The code of a real number before saturation; infinity stays infinite."""
         return float(np.rint(real / float(self.scale))) + self.zero_point
+
+    def bounds(self, clamp: tuple[float, float]) -> tuple[int, int]:
+        """The codes that stand for real bounds, within those that there are."""
+        low, high = (min(max(self.code(real), LOWEST), HIGHEST) for real in clamp)
+        return int(low), int(high)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,8 @@ class Graph:
     constants: Mapping[str, Constant]
 
     def is_quantized(self) -> bool:
-        return self.values[self.input].quantization is not None
+        """Whether any value is rounded; others may be computed in float32 between those."""
+        return any(value.quantization is not None for value in self.values.values())
 
 
 def is_redundant(clamp: tuple[float, float], quantization: Quantization) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from device_runner.errors import InputError
+from pipeline.convert.domains import is_integer, separate_domains
+from pipeline.convert.fuse import fuse
 from pipeline.convert.graph import (
+    FUSIBLE,
     OPSET,
     Constant,
     Graph,
@@ -20,10 +22,12 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
-from pipeline.convert.nodes import READERS, Draft, read_array, read_other
+from pipeline.convert.lift import lift_1d
+from pipeline.convert.linear_bias import fuse_biases
+from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
 
-TAKES_CLAMP = frozenset({"Conv", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"})
-KEEPS_SCALE = frozenset({"MaxPool", "Flatten", "Clip"})
+MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
 
 def read_graph(data: bytes) -> Graph:
@@ -43,7 +47,14 @@ def read_graph(data: bytes) -> Graph:
     draft.shapes |= {v.name: _shape(v) for v in model.graph.output}
     for index, node in enumerate(model.graph.node):
         reader = READERS.get(node.op_type, read_other)
-        reader(draft, node, f"{node.name or f'node {index}'} ({node.op_type})")
+        label = f"{node.name or f'node {index}'} ({node.op_type})"
+        try:
+            reader(draft, node, label)
+        except UNREADABLE as error:  # ONNX's own checker does not look at values
+            raise InputError(
+                f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
+                "export it again"
+            ) from None
     inputs = [v.name for v in model.graph.input if v.name not in draft.constants]
     source, target = _only(inputs, "input"), _only([v.name for v in model.graph.output], "output")
     if not draft.shapes[source] or draft.shapes[source][0] != 1:
@@ -78,7 +89,10 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if not all(d.HasField("dim_value") and d.dim_value > 0 for d in dimensions):
         shown = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions]
         raise InputError(f"{value.name} has shape {shown}; export with fixed sizes")
-    return tuple(d.dim_value for d in dimensions)
+    shape = tuple(d.dim_value for d in dimensions)
+    if math.prod(shape) > MOST_NUMBERS:
+        raise InputError(f"{value.name} has shape {list(shape)}, which no device holds")
+    return shape
 
 
 def _only(names: Sequence[str], what: str) -> str:
@@ -90,7 +104,8 @@ def _only(names: Sequence[str], what: str) -> str:
 
 
 def _finish(draft: Draft, source: str, target: str) -> Graph:
-    operators = _fuse_clamps(draft, target)
+    draft.operators = fuse_biases(draft, [target, *draft.scales])
+    operators = fuse(draft.operators, _all_shapes(draft), [target, *draft.scales])
     for reader, name in [(op, n) for op in operators for n in op.inputs] + [("output", target)]:
         if name in draft.scales:
             raise InputError(f"{reader} reads {name} before it is rounded; let it read the rounded")
@@ -105,22 +120,31 @@ def _finish(draft: Draft, source: str, target: str) -> Graph:
     shapes = {resolve(name): shape for name, shape in draft.shapes.items()}
     values = {source: Value(source, shapes[source], scales.get(source))}
     constants = dict(draft.constants)
-    settled = []
+    settled: list[Operator] = []
     for raw in operators:
         op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        value = values[op.output] = _value(op, values, shapes[op.output], scales)
-        fused = op.clamp if op.kind != "Clip" else None
-        if fused and value.quantization and is_redundant(fused, value.quantization):
-            op = replace(op, clamp=None)
-        if op.kind == "AveragePool" and value.quantization:
-            op, constants[f"{op.name}.weight"] = _average_as_convolution(op, value.shape[1])
-        settled.append(op)
+        output = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
+        stands = Substitution((op,), {})
+        kind = KINDS.get(op.kind)
+        if kind and kind.rounded and is_integer(op, values, constants):
+            stands = kind.rounded(op, values[op.inputs[0]], output)
+        constants |= stands.constants
+        values |= {value.name: value for value in stands.values}
+        for step in stands.operators:
+            clipped, free = _settle_clamp(step, values[step.output])
+            settled += clipped
+            values |= {value.name: value for value in free}
     if len({op.name for op in settled}) < len(settled):
         raise InputError("operators of the ONNX file share a name; name each of them")
     used = {name for op in settled for name in op.inputs}
-    return Graph(
-        source, target, tuple(settled), values, {n: c for n, c in constants.items() if n in used}
-    )
+    used_constants = {n: c for n, c in constants.items() if n in used}
+    graph = Graph(source, target, tuple(settled), values, used_constants)
+    return separate_domains(lift_1d(graph))
+
+
+def _all_shapes(draft: Draft) -> dict[str, tuple[int, ...]]:
+    """Also of values that are there under another name: behind Q, DQ and Identity."""
+    return draft.shapes | {name: draft.shape(name) for name in draft.origins}
 
 
 def _value(
@@ -128,53 +152,29 @@ def _value(
     values: dict[str, Value],
     shape: tuple[int, ...],
     scales: dict[str, Quantization],
+    constants: dict[str, Constant],
 ) -> Value:
-    """The output of ``op``: either all values of a graph have a scale, or none."""
-    first = values[op.inputs[0]].quantization
-    quantization = scales.get(op.output, first if op.kind in KEEPS_SCALE else None)
-    if (first is None) != (quantization is None):
-        raise InputError(f"{op}: its input or output is not rounded; quantise the whole network")
-    if op.kind in KEEPS_SCALE and quantization != first:
-        raise InputError(f"{op} changes the scale, which it cannot; let its output keep it")
+    """The output of ``op``, with a scale if it is rounded."""
+    sources = [values[name].quantization for name in op.inputs if name in values]
+    kind = KINDS.get(op.kind)
+    keeps = kind is not None and kind.keeps_codes
+    quantization = scales.get(op.output, sources[0] if keeps else None)
+    coded = any(name in constants and constants[name].scale is not None for name in op.inputs)
+    if coded and None in (*sources, quantization):
+        raise InputError(f"{op} has int8 weights, but its input or output is not rounded")
+    if keeps and any(source != quantization for source in sources):
+        raise InputError(f"{op} changes the scale, which it cannot; let all its tensors share one")
     return Value(op.output, shape, quantization)
 
 
-def _fuse_clamps(draft: Draft, target: str) -> list[Operator]:
-    """Let an operator clip its own output, where a Clip is all that reads it."""
-    readers = Counter(name for op in draft.operators for name in op.inputs)
-    readers.update([target, *draft.scales])
-    fused: dict[str, Operator] = {}  # by output, in order
-    for op in draft.operators:
-        producer = fused.get(op.inputs[0])
-        if (
-            op.kind == "Clip"
-            and producer is not None
-            and producer.kind in TAKES_CLAMP
-            and producer.clamp is None
-            and readers[producer.output] == 1
-        ):
-            del fused[producer.output]
-            fused[op.output] = replace(producer, output=op.output, clamp=op.clamp)
-        else:
-            fused[op.output] = op
-    return list(fused.values())
-
-
-def _average_as_convolution(op: Operator, channels: int) -> tuple[Operator, Constant]:
-    """An int8 average pool as a depthwise convolution with equal weights.
-
-    TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
-    by one code) and cannot change the scale; all runtimes round convolutions alike.
-    """
-    kernel = op.attributes["kernel_shape"]
-    codes = np.full((channels, 1, *kernel), 127, np.int8)
-    scale = np.full(channels, 1 / (127 * np.prod(kernel)), np.float32)
-    attributes = {
-        "dilations": [1, 1],
-        "group": channels,
-        "kernel_shape": kernel,
-        "pads": [0, 0, 0, 0],
-        "strides": op.attributes["strides"],
-    }
-    inputs = (op.inputs[0], f"{op.name}.weight")
-    return replace(op, kind="Conv", inputs=inputs, attributes=attributes), Constant(codes, scale)
+def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:
+    """Leave clipping to saturation, or to the operator if it can, or to a Clip behind it."""
+    if op.kind == "Clip" or op.clamp is None:
+        return [op], []
+    if output.quantization and is_redundant(op.clamp, output.quantization):
+        return [replace(op, clamp=None)], []
+    if op.clamp in FUSIBLE:
+        return [op], []
+    free = replace(output, name=f"{op.name}.free")
+    clip = Operator(f"{op.name}.clip", "Clip", (free.name,), op.output, clamp=op.clamp)
+    return [replace(op, output=free.name, clamp=None), clip], [free]

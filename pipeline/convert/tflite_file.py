@@ -1,161 +1,34 @@
-"""`Graph` -> TFLite flatbuffer bytes, in float32 or in int8, without TensorFlow.
-
-Format: schema.fbs and the 8-bit quantisation specification of TensorFlow Lite. Tensors with
-height and width are NHWC throughout, so that no transposes are needed.
-"""
+"""`Graph` -> TFLite bytes: each operator by its own writer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import flatbuffers
-import numpy as np
-import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
-
 from device_runner.errors import InputError
-from pipeline.convert.graph import Array, Graph
-
-SCHEMA_VERSION = 3
-FILE_IDENTIFIER = b"TFL3"
-# schema.fbs asks for buffers at multiples of 16 bytes; kernels may load vectors from them.
-ALIGNMENT = 16
-
-TENSOR_TYPES: dict[str, int] = {
-    "float32": schema.TensorType.FLOAT32,
-    "int8": schema.TensorType.INT8,
-    "int32": schema.TensorType.INT32,
-}
+from pipeline.convert.graph import Graph
+from pipeline.convert.operators import KINDS
+from pipeline.convert.tflite_draft import TfliteDraft
 
 
-def nhwc(shape: Sequence[int]) -> tuple[int, ...]:
-    """[N, C, H, W] -> [N, H, W, C]; other ranks stay."""
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else tuple(shape)
+def write_tflite(graph: Graph) -> bytes:
+    """The same graph always gives the same bytes.
 
-
-class TfliteDraft:
-    """Tensors and operators of the file that is being written; tensors go by their index."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.indices: dict[str, int] = {}
-        # Flattened maps: their values are in NHWC order, unlike in the ONNX graph.
-        self.flattened: dict[str, tuple[int, ...]] = {}
-        self._buffers: list[Any] = [schema.BufferT()]  # the first one is always empty
-        self._codes: dict[tuple[int, int], int] = {}
-        self._subgraph = schema.SubGraphT()
-        self._subgraph.name = b"main"
-        self._subgraph.tensors, self._subgraph.operators = [], []
-
-    def value(self, name: str) -> int:
-        """The tensor of a value that flows."""
-        if name not in self.indices:
-            value = self.graph.values[name]
-            if len(value.shape) not in (2, 4):
-                raise InputError(
-                    f"{name} has shape {list(value.shape)}; "
-                    "TFLite files are written for [1, C, H, W] and [1, C] only"
-                )
-            q = value.quantization
-            self.indices[name] = self._tensor(
-                name,
-                nhwc(value.shape),
-                "float32" if q is None else "int8",
-                None if q is None else _quantization([q.scale], [q.zero_point], axis=0),
+    Raises:
+        InputError: an operator that TFLite files cannot express, by name.
+    """
+    draft = TfliteDraft(graph)
+    draft.end(graph.input)
+    for operator in graph.operators:
+        if operator.kind not in KINDS:
+            known = ", ".join(sorted(KINDS))
+            raise InputError(
+                f"{operator} has no TFLite counterpart here; replace it by one of {known}"
             )
-        return self.indices[name]
-
-    def like(self, tensor: int, name: str, shape: Sequence[int]) -> int:
-        """A new tensor with the type and scale of another."""
-        self._subgraph.tensors.append(other := schema.TensorT())
-        source = self._subgraph.tensors[tensor]
-        other.name, other.shape = name.encode(), np.array(shape, np.int32)
-        other.type, other.quantization, other.buffer = source.type, source.quantization, 0
-        return len(self._subgraph.tensors) - 1
-
-    def constant(self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0) -> int:
-        """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none."""
-        q = None if scale is None else _quantization(scale, np.zeros(len(scale)), axis=axis)
-        index = self._tensor(name, data.shape, str(data.dtype), q)
-        self._buffers.append(_AlignedBuffer(data))
-        self._subgraph.tensors[index].buffer = len(self._buffers) - 1
-        return index
-
-    def lowest(self, name: str, *, like: int) -> int:
-        """A stored scalar of the type and scale of another tensor: the lowest that there is."""
-        source = self._subgraph.tensors[like]
-        integer = source.type == schema.TensorType.INT8
-        data = np.array(-128, np.int8) if integer else np.array(np.finfo(np.float32).min)
-        index = self.constant(name, data)
-        self._subgraph.tensors[index].quantization = source.quantization
-        return index
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        return tuple(int(n) for n in self._subgraph.tensors[tensor].shape)
-
-    def append(
-        self, code: int, inputs: Sequence[int], output: int, options: Any, *, version: int
-    ) -> None:
-        """Add an operator; ``options`` is an object of the schema such as Conv2DOptionsT."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
-        operator.inputs = np.array(inputs, np.int32)
-        operator.outputs = np.array([output], np.int32)
-        if options is not None:
-            kind = type(options).__name__.removesuffix("T")
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            operator.builtinOptions = options
-        self._subgraph.operators.append(operator)
-
-    def finish(self) -> bytes:
-        """The whole file."""
-        self._subgraph.inputs = np.array([self.value(self.graph.input)], np.int32)
-        self._subgraph.outputs = np.array([self.value(self.graph.output)], np.int32)
-        model = schema.ModelT()
-        model.version, model.description = SCHEMA_VERSION, b"edgeticket"
-        model.subgraphs, model.buffers = [self._subgraph], self._buffers
-        model.operatorCodes = [_operator_code(*key) for key in self._codes]
-        size = sum(len(b.content) for b in self._buffers[1:])
-        builder = flatbuffers.Builder(size + size // 8 + 2**16)
-        builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-        return bytes(builder.Output())
-
-    def _tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Any) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
-        tensor.type, tensor.quantization, tensor.buffer = TENSOR_TYPES[dtype], quantization, 0
-        self._subgraph.tensors.append(tensor)
-        return len(self._subgraph.tensors) - 1
-
-
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """The generated class ignores the alignment that the schema demands."""
-
-    def __init__(self, data: Array) -> None:
-        super().__init__()
-        self.content = np.ascontiguousarray(data).tobytes()
-
-    def Pack(self, builder: Any) -> Any:  # noqa: N802
-        builder.StartVector(1, len(self.content), ALIGNMENT)
-        builder.head -= len(self.content)
-        builder.Bytes[builder.head : builder.head + len(self.content)] = self.content
-        data = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
-
-
-def _quantization(scale: npt.ArrayLike, zero_point: npt.ArrayLike, *, axis: int) -> Any:
-    quantization = schema.QuantizationParametersT()
-    quantization.scale = np.asarray(scale, np.float32)
-    quantization.zeroPoint = np.asarray(zero_point, np.int64)
-    quantization.quantizedDimension = axis
-    return quantization
-
-
-def _operator_code(code: int, version: int) -> Any:
-    entry = schema.OperatorCodeT()
-    entry.builtinCode, entry.version = code, version
-    entry.deprecatedBuiltinCode = min(code, 127)  # where readers of old files look
-    return entry
+        kind = KINDS[operator.kind]
+        if not kind.any_order and draft.flattened.keys() & set(operator.inputs):
+            raise InputError(
+                f"{operator} reads a flattened map, whose order differs in TFLite; "
+                "put a linear layer first, or flatten later"
+            )
+        kind.tflite(draft, operator)
+    if graph.output in draft.flattened:
+        raise InputError(f"{graph.output} is a flattened map; end the network with a linear layer")
+    return draft.finish()

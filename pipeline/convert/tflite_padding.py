@@ -9,8 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.errors import InputError
-from pipeline.convert.graph import Operator
-from pipeline.convert.tflite_file import TfliteDraft
+from pipeline.convert.graph import LOWEST, Operator
+from pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 Padding = schema.Padding
@@ -21,7 +21,8 @@ def pad_input(
 ) -> tuple[int, int]:
     """(SAME or VALID, input tensor): the input is padded first where neither is the same as ONNX.
 
-    fill: "zero", or "lowest" for maxima.
+    fill: what ONNX takes padding for: "zero"; "lowest" for maxima; "none" for averages that
+        leave it out of their count.
     """
     source = draft.value(operator.inputs[0])
     attributes = operator.attributes
@@ -35,25 +36,40 @@ def pad_input(
         reach = (kernel[axis] - 1) * dilation + 1
         before = attributes["pads"][axis]
         after = (outputs[axis] - 1) * stride + reach - sizes[axis] - before
-        if after > attributes["pads"][axis + 2]:
-            raise InputError(f"{operator}: ceil_mode; round output sizes down instead")
         margins.append((before, max(after, 0)))
         whole = math.ceil(sizes[axis] / stride)
         total = max((whole - 1) * stride + reach - sizes[axis], 0)
         same &= outputs[axis] == whole and before == total // 2
         valid &= before == 0 and after <= 0
+    # TFLite's averages leave padding out of their count, whatever the operator does.
+    same &= fill == "none" or operator.kind != "AveragePool"
     if valid or same:
         return (Padding.VALID if valid else Padding.SAME), source
+    if fill == "none":
+        raise InputError(
+            f"{operator} leaves padding out of its count, and not as TFLite's SAME would pad; "
+            "set count_include_pad=True"
+        )
     shape = draft.shape(source)
     (top, bottom), (left, right) = margins
     padded = (1, top + shape[1] + bottom, left + shape[2] + right, shape[3])
     output = draft.like(source, f"{operator.name}.padded", padded)
     amounts = np.array([(0, 0), *margins, (0, 0)], np.int32)
     inputs = [source, draft.constant(f"{operator.name}.padding", amounts)]
-    version = 2 if draft.graph.is_quantized() else 1
-    if fill == "zero":  # for codes: the zero point
+    version = draft.version(operator, int8=2)
+    if fill == "zero" or _never_negative(draft, operator):  # for codes: the zero point
         draft.append(B.PAD, inputs, output, schema.PadOptionsT(), version=version)
     else:
         inputs.append(draft.lowest(f"{operator.name}.lowest", like=source))
         draft.append(B.PADV2, inputs, output, schema.PadV2OptionsT(), version=version)
     return Padding.VALID, output
+
+
+def _never_negative(draft: TfliteDraft, operator: Operator) -> bool:
+    """Whether 0 is as good as the lowest number around what ``operator`` reads: PAD is faster."""
+    name = operator.inputs[0]
+    quantization = draft.graph.values[name].quantization
+    if quantization is not None:
+        return quantization.zero_point == LOWEST
+    makers = [op for op in draft.graph.operators if op.output == name]
+    return any(op.clamp is not None and op.clamp[0] >= 0 for op in makers)

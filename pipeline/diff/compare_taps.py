@@ -99,11 +99,13 @@ class _Couple:
 
     def conclude(self) -> Pair:
         found = {name: tally.difference() for name, tally in self._tallies.items()}
+        layers = self._one.reference.layers
+        differing = [layers.get(name, name) for name, d in found.items() if d.equal < 1]
         return Pair(
             one=self._one.artifact.id,
             other=self._other.artifact.id,
             values=len(found),
-            first=next((name for name, d in found.items() if d.equal < 1), None),
+            first=differing[0] if differing else None,
             output=found[self._one.facts.output],
         )
 

@@ -59,4 +59,9 @@ def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _transposer(shape: tuple[int, ...], axes: tuple[int, ...], expected: tuple[int, ...]) -> Order:
-    return lambda array: array.reshape(shape).transpose(axes).reshape(expected)
+    def transpose(array: Array) -> Array:
+        # In C order: told of channels last, torch sums in another order and rounds otherwise.
+        moved: Array = np.ascontiguousarray(array.reshape(shape).transpose(axes))
+        return moved.reshape(expected)
+
+    return transpose

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from device_runner.strict_json import to_json
 from pipeline.diff.measures import Difference
@@ -80,7 +82,7 @@ class ArtifactDiff:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two int8 artifacts of one network; ``first``: the first value where their codes differ."""
+    """Two int8 artifacts of one network; ``first``: the first layer where their codes differ."""
 
     one: str
     other: str
@@ -104,11 +106,22 @@ class Diff:
         return all(artifact.first_over is None for artifact in self.artifacts)
 
     def to_json(self) -> dict[str, object]:
-        """All fields as plain JSON values, and for each artifact the first layer over a bound."""
-        document: dict[str, object] = to_json(self)
+        """Plain JSON values: all fields, and for each artifact the first layer over its bound.
+
+        Differences from what is not a number are infinite, which JSON cannot say: null.
+        """
+        document: dict[str, object] = _finite(to_json(self))
         return document | {
             "first_over": {
                 artifact.artifact: artifact.first_over.name if artifact.first_over else None
                 for artifact in self.artifacts
             },
         }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

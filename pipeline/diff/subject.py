@@ -150,7 +150,7 @@ class Subject:
         if file and reference and abs(file.scale / reference.scale - 1) > SAME_SCALE:
             scales = float(reference.scale), float(file.scale)
         return Layer(
-            name=layers[name] if name in (layers := self.reference.layers) else name,
+            name=self.reference.layers.get(name, name),
             value=name,
             codes=codes,
             own=own,

@@ -1,16 +1,36 @@
-"""One set of int8 scales for every runtime: fold, calibrate, and imitate in torch.
+"""One set of int8 scales for every runtime: fold, calibrate, imitate in torch, train.
 
     folded = fold_bn(network)                    # every step a named module, no BatchNorm
     scales = calibrate(network, images, cfg)     # a frozen value; JSON
-    reference = fake_quantized(network, scales)  # what is exported, and what training can use
+    reference = fake_quantized(network, scales)  # what is exported
+
+`quantize` is all that a `ptq` pass does: it may also move weights and biases. `unfold` puts them
+back into the network. `pipeline.quantize.qat` has the modules that quantisation-aware training
+trains.
 
 The scheme: activations per tensor, asymmetric, codes −128..127; weights per output channel,
-symmetric, codes −127..127, scale = max|w| / 127 (the TFLite 8-bit quantisation specification).
+symmetric, codes −127..127 (the TFLite 8-bit quantisation specification).
 """
 
 from pipeline.quantize.calibration import calibrate
+from pipeline.quantize.doubts import find_doubts
+from pipeline.quantize.exactness import exact_share
 from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from pipeline.quantize.fold import fold_bn
+from pipeline.quantize.ptq import Quantized, quantize
 from pipeline.quantize.scales import Scales
+from pipeline.quantize.unfold import unfold
 
-__all__ = ["FakeQuantize", "QuantizedLayer", "Scales", "calibrate", "fake_quantized", "fold_bn"]
+__all__ = [
+    "FakeQuantize",
+    "Quantized",
+    "QuantizedLayer",
+    "Scales",
+    "calibrate",
+    "exact_share",
+    "fake_quantized",
+    "find_doubts",
+    "fold_bn",
+    "quantize",
+    "unfold",
+]

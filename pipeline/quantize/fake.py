@@ -8,8 +8,9 @@ from torch import Tensor, fx, nn
 
 from device_runner.errors import InputError
 from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.placement import layer_names, scale_owners
-from pipeline.quantize.scales import HIGHEST, LOWEST, ActivationScale, Scales
+from pipeline.quantize.placement import place
+from pipeline.quantize.scales import HIGHEST, LOWEST, WEIGHT_HIGHEST, ActivationScale, Scales
+from pipeline.quantize.steps import Layer
 
 
 class FakeQuantize(nn.Module):
@@ -33,34 +34,60 @@ class FakeQuantize(nn.Module):
 class QuantizedLayer(nn.Module):
     """A convolution or linear layer whose weights are rounded to int8 codes, in float.
 
-    The files hold the bias as int32 codes worth input scale × weight scale; it is rounded to them
-    once, here, because left alone it moves some outputs of every layer to the next code.
+    Weights beyond the codes are clipped to them. The files hold the bias as int32 codes worth
+    input scale × weight scale; it is rounded to them once, here, because left alone it moves some
+    outputs of every layer to the next code.
     """
 
     scale: Tensor
     zero_point: Tensor
 
     def __init__(
-        self, layer: nn.Conv2d | nn.Linear, scales: tuple[float, ...], *, input_scale: float
+        self,
+        layer: Layer,
+        scales: tuple[float, ...],
+        *,
+        input_scale: float,
     ) -> None:
         super().__init__()
         self.layer = layer
-        if layer.bias is not None:
-            unit = torch.tensor(scales, dtype=torch.float64) * input_scale
-            with torch.no_grad():
-                layer.bias.copy_(torch.round(layer.bias / unit) * unit)
+        self.input_scale = input_scale
         self.register_buffer("scale", torch.tensor(scales, dtype=torch.float32))
         self.register_buffer("zero_point", torch.zeros(len(scales), dtype=torch.int32))
+        with torch.no_grad():
+            layer.weight.copy_(self.clipped_weight())
+        self.round_bias()
 
-    def forward(self, x: Tensor) -> Tensor:
-        # The exporter knows the full range only; −128 does not occur, as scale ≥ max|w| / 127.
-        weight = torch.fake_quantize_per_channel_affine(
+    def clipped_weight(self) -> Tensor:
+        """The weight as far as there are codes for it."""
+        limit = WEIGHT_HIGHEST * self.scale.reshape(-1, *[1] * (self.layer.weight.ndim - 1))
+        return self.layer.weight.clamp(-limit, limit)
+
+    @torch.no_grad()
+    def round_bias(self) -> None:
+        """Put the bias on its codes."""
+        if self.layer.bias is not None:
+            unit = self.scale.double() * self.input_scale
+            self.layer.bias.copy_(torch.round(self.layer.bias / unit) * unit)
+
+    def rounded_weight(self) -> Tensor:
+        """The weight as the files will hold it, in float."""
+        # The exporter knows the full range only; −128 does not occur, as weights were clipped.
+        rounded: Tensor = torch.fake_quantize_per_channel_affine(
             self.layer.weight, self.scale, self.zero_point, 0, LOWEST, HIGHEST
         )
-        if isinstance(self.layer, nn.Conv2d):
-            mapped: Tensor = self.layer._conv_forward(x, weight, self.layer.bias)
+        return rounded
+
+    def rounded_bias(self) -> Tensor | None:
+        """The bias as the files will hold it, in float."""
+        return self.layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.rounded_weight(), self.rounded_bias()
+        if not isinstance(self.layer, nn.Linear):
+            mapped: Tensor = self.layer._conv_forward(x, weight, bias)
             return mapped
-        return F.linear(x, weight, self.layer.bias)
+        return F.linear(x, weight, bias)
 
 
 def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
@@ -72,15 +99,14 @@ def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
         InputError: ``scales`` are of another network.
     """
     folded = fold_bn(module)
-    owners = scale_owners(folded)
-    names = {owner.name for owner in owners.values()}
-    layers = set(layer_names(folded))
-    _expect_names("activation", names, set(scales.activations))
-    _expect_names("weight", layers, set(scales.weights))
+    placement = place(folded, keep_fp32=scales.fp32)
+    owners, names = placement.owners, placement.rounded
+    _expect_names("activation", set(names), set(scales.activations))
+    _expect_names("weight", set(placement.int8), set(scales.weights))
 
-    for node, name in [(node, node.name) for node in owners if node.name in layers]:
+    for node, name in [(n, n.name) for n in owners if n.name in placement.int8]:
         layer = folded.get_submodule(name)
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        assert isinstance(layer, Layer)
         if len(scales.weights[name]) != len(layer.weight):
             raise InputError(
                 f"{name} has {len(layer.weight)} output channels, "

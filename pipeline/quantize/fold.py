@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import operator
 import re
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
-from pipeline.quantize.steps import CLAMPS, MAXIMA, Step, kind
+from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, PLAIN, Role, Slot, Step, kind, role
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
@@ -22,6 +24,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
 
     Every node of the result is a submodule of its own name (``layer1_0_conv1``,
     ``layer1_0_add``); weights are copies. Folding a folded graph gives an equal graph.
+    A node's ``meta`` has the path of the ``module`` that it was, and of the ``norm`` in it.
 
     Raises:
         InputError: the network cannot be traced, or a BatchNorm does not follow a
@@ -38,7 +41,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
         ) from None
 
     graph = fx.Graph()
-    steps: dict[str, nn.Module] = {}  # by name of the new node
+    steps: dict[str, Any] = {}  # modules, and tensors of the network, by name of the new node
     place: dict[fx.Node, fx.Node] = {}  # traced node -> new node
 
     for node in traced.nodes:
@@ -47,6 +50,10 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             graph.output(fx.map_arg(node.args[0], lambda n: place[n]))
         elif node.op == "placeholder":
             place[node] = graph.placeholder(node.name)
+        elif node.op == "get_attr":
+            # A tensor of the network's own, such as the positions of a transformer.
+            steps[node.name] = operator.attrgetter(str(node.target))(source)
+            place[node] = graph.get_attr(node.name)
         elif isinstance(step, BatchNorm):
             before = node.args[0]
             assert isinstance(before, fx.Node)
@@ -55,21 +62,37 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 steps.get(before.name) if alone else None, step, name=str(node.target)
             )
             place[node] = place[before]
+            place[node].meta["norm"] = str(node.target)
         elif isinstance(step, NoOperation):
             assert isinstance(node.args[0], fx.Node)
             place[node] = place[node.args[0]]
         else:
             tensors, made = _as_module(node, step)
-            made_node = graph.create_node(
-                "call_module", "", tuple(place[t] for t in tensors), name=_name(node)
-            )
-            made_node.target = made_node.name
-            place[node], steps[made_node.name] = made_node, made
-            if kind(made) in CLAMPS and _is_chain([*tensors[0].all_input_nodes, *tensors]):
+            sources = tuple(place[t] for t in tensors)
+            if kind(made) in HARD_SWISHES:
+                gate = _append(graph, steps, nn.Hardsigmoid(), sources, f"{_name(node)}_gate")
+                sources, made = (*sources, gate), Step(operator.mul, (Slot(0), Slot(1)), {})
+            made_node = place[node] = _append(graph, steps, made, sources, _name(node))
+            if step is not None:
+                made_node.meta["module"] = str(node.target)
+            if role(made) is Role.CLAMP and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)
 
     folded = fx.GraphModule(steps, graph, class_name=type(module).__name__)
     return folded.eval()
+
+
+def _append(
+    graph: fx.Graph,
+    steps: dict[str, nn.Module],
+    step: nn.Module,
+    sources: tuple[fx.Node, ...],
+    name: str,
+) -> fx.Node:
+    node = graph.create_node("call_module", "", sources, name=name)
+    node.target = node.name
+    steps[node.name] = step
+    return node
 
 
 class _Tracer(fx.Tracer):
@@ -87,20 +110,16 @@ def _name(node: fx.Node) -> str:
 
 
 def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn.Module]:
-    """The tensors that flow into ``node``, and the module to call with them."""
-    tensors = [a for a in node.args if isinstance(a, fx.Node)]
-    constants = node.args[len(tensors) :]
-    leads = all(a is t for a, t in zip(node.args, tensors, strict=False))
-    if node.op == "get_attr" or not leads or set(node.all_input_nodes) != set(tensors):
-        raise InputError(
-            f"{node.name} ({node.target}) does not take its tensors as leading arguments; "
-            "write it with torch.nn modules"
-        )
+    """The values that flow into ``node``, and the module to call with them."""
+    values = node.all_input_nodes
     if step is not None:
-        return tensors, copy.deepcopy(step)  # a module that is called twice becomes two steps
+        return values, copy.deepcopy(step)  # a module that is called twice becomes two steps
+    slots: dict[fx.Node, Any] = {value: Slot(i) for i, value in enumerate(values)}
+    args: Any = fx.map_arg(node.args, lambda n: slots[n])
+    kwargs: Any = fx.map_arg(dict(node.kwargs), lambda n: slots[n])
     target = node.target
     function = getattr(torch.Tensor, target) if isinstance(target, str) else target
-    return tensors, Step(function, constants, dict(node.kwargs))
+    return values, Step(PLAIN.get(function, function), args, kwargs)
 
 
 def _is_chain(nodes: list[fx.Node]) -> bool:
@@ -108,7 +127,7 @@ def _is_chain(nodes: list[fx.Node]) -> bool:
     return all(len(node.users) == 1 for node in nodes)
 
 
-def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, nn.Module]) -> fx.Node:
+def _clamp_before_maximum(clamp: fx.Node, steps: dict[str, Any]) -> fx.Node:
     """clamp(max(x)) = max(clamp(x)): in front of the pool the clamp can fuse with a layer.
 
     Returns:

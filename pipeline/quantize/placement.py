@@ -2,59 +2,197 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
 from torch import fx
 
 from device_runner.errors import InputError
-from pipeline.quantize.steps import ADDITIONS, AVERAGES, CLAMPS, LAYERS, REARRANGEMENTS, kind
+from pipeline.quantize.steps import ROLES, Role, kind, role
+
+PAIRS = frozenset({Role.SUM, Role.PRODUCT})
+KEEPING = frozenset({Role.CLAMP, Role.SAME, Role.JOIN})
 
 
-def scale_owners(folded: fx.GraphModule) -> dict[fx.Node, fx.Node]:
-    """Node -> the node whose output's scale its own output has.
+@dataclass(frozen=True)
+class Placement:
+    """Which tensors and layers of a folded graph are rounded, and which scales depend on others.
+
+    Names are those of steps. A tensor goes by its owner (`scale_owners`).
+    """
+
+    owners: dict[fx.Node, fx.Node]
+    rounded: frozenset[str]  # owners of all tensors that are rounded
+    int8: tuple[str, ...]  # layers that are rounded, in order
+    fp32: tuple[str, ...]  # layers that are kept in float32, in order
+    integer_steps: tuple[fx.Node, ...]  # see `integer_steps`
+    additions: tuple[set[str], ...]  # owners of the scales that meet in each addition
+    shared: tuple[set[str], ...]  # owners that have one scale together
+
+
+def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement:
+    """Decide what is rounded.
+
+    Args:
+        folded: the graph (`fold_bn`).
+        keep_fp32: layers to compute in float32, as the graph or the network names them
+            (``layer1.0.conv1``).
+
+    Raises:
+        InputError: a step that cannot be quantised, or a layer that is not there, by name.
+    """
+    layers = layer_names(folded)
+    # Steps are named after modules; a name cannot start with a digit.
+    kept = {re.sub(r"^(?=\d)", "_", name.replace(".", "_")) for name in keep_fp32}
+    for name in sorted(kept - set(layers)):
+        near = difflib.get_close_matches(name, layers, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"keep_fp32: no layer {name!r} ({hint}known: {', '.join(layers)})")
+    owners = scale_owners(folded, kept)
+    return Placement(
+        owners,
+        frozenset(owner.name for owner in owners.values()),
+        tuple(name for name in layers if name not in kept),
+        tuple(name for name in layers if name in kept),
+        tuple(integer_steps(folded, owners, kept)),
+        tuple(additions(folded, owners, kept)),
+        tuple(shared_scales(folded, owners, kept)),
+    )
+
+
+def scale_owners(folded: fx.GraphModule, keep_fp32: Collection[str] = ()) -> dict[fx.Node, fx.Node]:
+    """Node of a rounded tensor -> the node whose output's scale its own output has.
 
     A layer, addition or average owns its scale; where a ReLU or the like is all that reads it,
     the ReLU owns it instead, because both run as one. Max pooling, reshaping, and a ReLU that
-    shares its input with another step keep the scale of their input.
+    shares its input with another step keep the scale of their input; so does concatenation,
+    whose inputs then all have one (`shared_scales`).
+
+    Normalisation, softmax and the like, and layers in ``keep_fp32``, are computed in float32, and
+    so is what works on their results, up to the next layer: the tensor that the layer reads is
+    rounded. What lies between has no owner.
 
     Raises:
         InputError: a step that cannot be quantised, by name.
     """
     owners: dict[fx.Node, fx.Node] = {}
+    real: set[fx.Node] = set()  # tensors that are not rounded
+    read_by_layers = _read_by_layers(folded, keep_fp32)
     for node in folded.graph.nodes:
-        if node.op == "output":
-            continue
-        what = node.op if node.op == "placeholder" else kind(folded.get_submodule(node.name))
-        if what == "placeholder":
+        if node.op == "placeholder":
             owners[node] = node
-        elif what in CLAMPS | REARRANGEMENTS:
-            owners[node] = owners[node.all_input_nodes[0]]
-        elif what in LAYERS | AVERAGES or (what in ADDITIONS and len(node.args) == 2):
-            owners[node] = _following_clamp(folded, node) or node
+        elif node.op == "get_attr":
+            real.add(node)
+        if node.op != "call_module":
+            continue
+        step = folded.get_submodule(node.name)
+        what = Role.REAL if node.name in keep_fp32 else role(step)
+        tensors = [n for n in node.all_input_nodes if n in owners]
+        in_real = what is Role.REAL or bool(real.intersection(node.all_input_nodes))
+        in_real |= what in PAIRS and len(tensors) == 1  # with a number
+        if what is Role.SIZE or not (tensors or in_real):
+            continue
+        if what is None:
+            name = getattr(kind(step), "__name__", str(kind(step)))
+            known = ", ".join(sorted({what.__name__ for what in ROLES}))
+            raise InputError(f"{node.name} ({name}) cannot be quantised; known are {known}")
+        if in_real and node not in read_by_layers:
+            real.add(node)
+        elif what in KEEPING and not in_real:
+            owners[node] = owners[tensors[0]]
         else:
-            name = getattr(what, "__name__", str(what))
-            raise InputError(
-                f"{node.name} ({name}) cannot be quantised; known are Conv2d, Linear, addition of "
-                "two tensors, average and max pooling, ReLU, ReLU6, Hardtanh and flattening"
-            )
+            owners[node] = _following_clamp(folded, node) or node
     return owners
+
+
+def _read_by_layers(folded: fx.GraphModule, keep_fp32: Collection[str]) -> set[fx.Node]:
+    """The tensors that a layer reads, as they are or rearranged."""
+    found: set[fx.Node] = set()
+    for node in reversed(folded.graph.nodes):
+        if node.op == "call_module":
+            what = role(folded.get_submodule(node.name))
+            is_int8 = what is Role.LAYER and node.name not in keep_fp32
+            if is_int8 or (node in found and what in {Role.CLAMP, Role.SAME}):
+                found.add(node.all_input_nodes[0])
+    return found
+
+
+def integer_steps(
+    folded: fx.GraphModule, owners: dict[fx.Node, fx.Node], keep_fp32: Collection[str] = ()
+) -> list[fx.Node]:
+    """The steps that work on codes: from rounded tensors to a rounded one, not in float32."""
+    return [
+        node
+        for node in owners
+        if node.op == "call_module"
+        and node.name not in keep_fp32
+        and role(folded.get_submodule(node.name)) is not Role.REAL
+        and all(n in owners for n in node.all_input_nodes)
+    ]
 
 
 def _following_clamp(folded: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     readers = list(node.users)
     if len(readers) != 1 or readers[0].op == "output":
         return None
-    return readers[0] if kind(folded.get_submodule(readers[0].name)) in CLAMPS else None
+    return readers[0] if role(folded.get_submodule(readers[0].name)) is Role.CLAMP else None
 
 
-def additions(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> list[set[str]]:
+def additions(
+    folded: fx.GraphModule, owners: dict[fx.Node, fx.Node], keep_fp32: Collection[str] = ()
+) -> list[set[str]]:
     """For each addition, the owners of the scales that meet in it: two terms and the sum."""
     return [
         {owners[n].name for n in (*node.all_input_nodes, node)}
-        for node in owners
-        if node.op == "call_module" and kind(folded.get_submodule(node.name)) in ADDITIONS
+        for node in integer_steps(folded, owners, keep_fp32)
+        if role(folded.get_submodule(node.name)) is Role.SUM
     ]
+
+
+def shared_scales(
+    folded: fx.GraphModule, owners: dict[fx.Node, fx.Node], keep_fp32: Collection[str] = ()
+) -> list[set[str]]:
+    """Sets of owners that have one scale together, because their numbers are joined."""
+    return connected(
+        {owners[n].name for n in node.all_input_nodes}
+        for node in integer_steps(folded, owners, keep_fp32)
+        if role(folded.get_submodule(node.name)) is Role.JOIN
+    )
+
+
+def connected(sets: Iterable[set[str]]) -> list[set[str]]:
+    """Unite all sets that share a name, directly or through others."""
+    united: list[set[str]] = []
+    for names in sets:
+        touching = [group for group in united if group & names]
+        united = [group for group in united if not group & names]
+        united.append(names.union(*touching))
+    return united
 
 
 def layer_names(folded: fx.GraphModule) -> list[str]:
     """The convolution and linear layers, in order."""
-    steps = [node.name for node in folded.graph.nodes if node.op == "call_module"]
-    return [name for name in steps if type(folded.get_submodule(name)) in LAYERS]
+    return [node.name for node in _steps(folded, Role.LAYER)]
+
+
+def product_names(folded: fx.GraphModule) -> list[str]:
+    """The products of two tensors, in order."""
+    return [node.name for node in _steps(folded, Role.PRODUCT)]
+
+
+def unit_names(folded: fx.GraphModule) -> list[str]:
+    """The steps whose output is in 0..1 whatever comes in, in order."""
+    return [node.name for node in _steps(folded, Role.UNIT)]
+
+
+def unit_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
+    """The owners of the scales that those steps read."""
+    read = [n for node in _steps(folded, Role.UNIT) for n in node.all_input_nodes]
+    return {owners[n].name for n in read if n in owners}
+
+
+def _steps(folded: fx.GraphModule, wanted: Role) -> list[fx.Node]:
+    nodes = [node for node in folded.graph.nodes if node.op == "call_module"]
+    return [node for node in nodes if role(folded.get_submodule(node.name)) is wanted]

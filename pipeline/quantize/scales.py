@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from torch import Tensor
 
 from device_runner.errors import InputError
 
+WeightRanges = Literal["minmax", "mse"]
+
 LOWEST, HIGHEST = -128, 127  # activation codes
 WEIGHT_HIGHEST = 127  # weight codes are symmetric: −127..127
+WEIGHT_SHARES = tuple(1 - i / 100 for i in range(61))  # of the min-max scale; the largest first
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class Scales:
 
     activations: the tensor after a step -> its scale.
     weights: convolution or linear layer -> one scale for each output channel.
+    fp32: the layers that have none, because they are kept in float32.
     """
 
     activations: Mapping[str, ActivationScale]
     weights: Mapping[str, tuple[float, ...]]
+    fp32: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for scales in self.weights.values():
@@ -57,6 +62,7 @@ class Scales:
                 for name, a in self.activations.items()
             },
             "weights": {name: list(scales) for name, scales in self.weights.items()},
+            "fp32": list(self.fp32),
         }
 
     @classmethod
@@ -73,6 +79,7 @@ class Scales:
                     for name, a in document["activations"].items()
                 },
                 {name: tuple(map(float, s)) for name, s in document["weights"].items()},
+                tuple(map(str, document["fp32"])),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"these are no scales: {type(error).__name__} {error}") from None
@@ -97,15 +104,45 @@ def activation_scale(minimum: float, maximum: float, scale: float | None = None)
     return ActivationScale(scale, zero_point)
 
 
-def weight_scales(weight: Tensor, bias: Tensor | None, *, input_scale: float) -> tuple[float, ...]:
-    """One scale for each output channel (axis 0): max|w| / 127.
+def weight_scales(
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    input_scale: float,
+    ranges: WeightRanges = "minmax",
+) -> Tensor:
+    """One scale for each output channel (axis 0), float32.
 
     A channel that pruning left all zero, or nearly, still needs a scale that its bias can be
     written in: biases are int32 in units of input_scale × scale.
+
+    Args:
+        ranges: minmax is max|w| / 127; mse is the part of that, from a grid of `WEIGHT_SHARES`,
+            with the least squared error over the channel, rounding and clipping.
     """
-    channels = weight.detach().abs().flatten(1).amax(1).double() / WEIGHT_HIGHEST
+    rows = weight.detach().flatten(1).double()
+    channels = rows.abs().amax(1) / WEIGHT_HIGHEST
+    if ranges == "mse":
+        channels = channels * _best_shares(rows, channels)
     largest = float(channels.max()) or 1.0 / WEIGHT_HIGHEST
     floor = torch.full_like(channels, largest * 2.0**-12)
     if bias is not None:
         floor = torch.maximum(floor, bias.detach().abs().double() / (input_scale * 2.0**30))
-    return tuple(torch.maximum(channels, floor).float().tolist())
+    return torch.maximum(channels, floor).float()
+
+
+def round_weights(rows: Tensor, scales: Tensor) -> Tensor:
+    """Rows [channels, ...] -> the same, rounded to codes −127..127 of ``scales`` [channels]."""
+    column = scales.reshape(-1, *[1] * (rows.ndim - 1))
+    return torch.round(rows / column).clamp(-WEIGHT_HIGHEST, WEIGHT_HIGHEST) * column
+
+
+def _best_shares(rows: Tensor, channels: Tensor) -> Tensor:
+    """For each channel the share of its scale that rounds it with the least squared error."""
+    safe = channels.clamp(min=torch.finfo(torch.float64).tiny)
+    best, least = torch.ones_like(safe), torch.full_like(safe, torch.inf)
+    for share in WEIGHT_SHARES:
+        error = (round_weights(rows, safe * share) - rows).square().sum(1)
+        better = error < least
+        best, least = best.where(~better, share), least.where(~better, error)
+    return best

@@ -203,7 +203,7 @@ class ContinuousSparsification(WeightTicket):
 
     method: Literal["continuous_sparsification"]
     temperature: tuple[Rate, Rate] = (1.0, 200.0)  # first step to last
-    gate_lr: Rate = 0.02  # Adam's, on the scores
+    gate_lr: Rate = 0.02  # Adam's, on the scores: the peak of the schedule of ``train``
     reach_at: Share = 0.7  # share of the run by which the sparsity is reached
     frozen: bool = True  # False: the weights are trained along
     train: TrainConfig = TrainConfig(epochs=20, warmup=0.0)
@@ -214,9 +214,11 @@ class WeightGates(WeightTicket):
 
     method: Literal["weight_gates"]
     gate: Literal["stg", "hard_concrete"] = "stg"
-    noise: tuple[Rate, Rate] = (0.5, 0.05)  # stg: σ, first step to last; hard_concrete: β
-    gate_lr: Rate = 0.02  # Adam's, on the gates
-    reach_at: Share = 0.7  # share of the run by which the sparsity is reached
+    # Gates are 0 and 1 from the first step, with the gradient of the authors' own, which are not.
+    rounded: bool = True
+    noise: tuple[Rate, Rate] = (0.5, 0.01)  # stg: σ, first step to last; hard_concrete: β
+    gate_lr: Rate = 0.02  # Adam's, on the gates: the peak of the schedule of ``train``
+    reach_at: Share = 0.4  # share of the run by which the sparsity is reached
     frozen: bool = True  # False: the weights are trained along
     train: TrainConfig = TrainConfig(epochs=20, warmup=0.0)
 
@@ -232,7 +234,36 @@ class Ptq(Config):
     """Post-training quantisation to int8: decides the one set of scales."""
 
     method: Literal["ptq"]
-    ranges: Literal["minmax"] = "minmax"  # activation ranges over the calibration set
+    # Activation ranges over the calibration set (data.calibration examples): the extremes; all but
+    # a few of the largest values; or what makes the least squared error.
+    ranges: Literal["minmax", "percentile", "mse"] = "minmax"
+    # ranges: percentile; so many percent of the values lie inside either end.
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    weight_ranges: Literal["minmax", "mse"] = "minmax"  # for each output channel, symmetric
+    # Even out the ranges of consecutive layers first (cross-layer equalisation).
+    equalise: bool = False
+    # Round each weight up or down so that its layer's output changes least, not to the nearest.
+    rounding: Literal["nearest", "adaround"] = "nearest"
+    # Cancel the mean error that rounding makes in each channel, through the biases.
+    bias_correction: bool = False
+    keep_fp32: tuple[str, ...] = ()  # layers that are not rounded, e.g. layer1.0.conv1
+
+
+class Qat(Config):
+    """Quantisation-aware training: train with int8's rounding, then fix the scales.
+
+    It starts from the scales of a `ptq` pass right before it, or else calibrates by itself.
+    """
+
+    method: Literal["qat"]
+    # How activation ranges move: trained by the loss (LSQ+), or as averages of batch extremes.
+    ranges: Literal["learned", "averaged"] = "learned"
+    range_lr: Rate = 1e-3  # ranges: learned; Adam's, on the logarithms of the scales
+    # Share of the epochs after which ranges are fixed; at least the last epoch has them fixed.
+    freeze_ranges_at: Annotated[float, Field(ge=0, le=1)] = 0.5
+    keep_fp32: tuple[str, ...] = ()  # layers that are not rounded; after a ptq pass, say it there
+    # bf16 holds until ranges are fixed, the rest is always trained in float32.
+    train: TrainConfig = TrainConfig(epochs=2, lr=0.005, weight_decay=1e-4)
 
 
 TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
@@ -251,12 +282,18 @@ TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTi
     WeightGates,
 )
 PASSES: tuple[
-    type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket] | type[Finetune] | type[Ptq],
+    type[ChannelTicket]
+    | type[ResidualBlocks]
+    | type[WeightTicket]
+    | type[Finetune]
+    | type[Ptq]
+    | type[Qat],
     ...,
 ] = (
     *TICKET_METHODS,
     Finetune,
     Ptq,
+    Qat,
 )
 
 Pass = Annotated[
@@ -274,6 +311,7 @@ Pass = Annotated[
     | ContinuousSparsification
     | WeightGates
     | Finetune
-    | Ptq,
+    | Ptq
+    | Qat,
     Field(discriminator="method"),
 ]

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.recipe.config import Config
 from pipeline.recipe.distil import DENSE
-from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, WeightTicket
+from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, Qat, WeightTicket
 from pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
@@ -56,9 +56,14 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _ends_in_int8(self) -> Recipe:
-        quantising = [i for i, step in enumerate(self.compress) if isinstance(step, Ptq)]
-        if quantising != [len(self.compress) - 1]:
-            raise ValueError("compress must end with its only `method: ptq`")
+        methods = [step.method for step in self.compress if isinstance(step, Ptq | Qat)]
+        if methods not in (["ptq"], ["qat"], ["ptq", "qat"]) or methods != [
+            step.method for step in self.compress[-len(methods) :]
+        ]:
+            raise ValueError("compress must end with `method: ptq`, `method: qat`, or both")
+        last = self.compress[-1]
+        if isinstance(last, Qat) and last.keep_fp32 and len(methods) == 2:
+            raise ValueError("compress: say keep_fp32 in ptq; qat goes on with its layers")
         return self
 
     @model_validator(mode="after")

@@ -17,10 +17,10 @@ from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ContinuousSparsification
+from pipeline.tickets.masked import Span
 from pipeline.tickets.steered import Steered
 from pipeline.tickets.strong import search
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import steps_per_epoch
 
 
 def find_ticket(
@@ -35,7 +35,8 @@ def find_ticket(
     """A ticket of the largest scores; strong unless ``cfg.frozen`` is false.
 
     Raises:
-        InputError: ``cfg.exclude`` does not fit; the training diverged.
+        InputError: ``cfg.exclude`` does not fit; fewer weights than layers would be kept; the
+            training diverged.
     """
     gated = Sigmoid(
         network,
@@ -43,31 +44,27 @@ def find_ticket(
         sparsity=cfg.sparsity,
         reach_at=cfg.reach_at,
         heat=cfg.temperature,
-        cool_from=0.0,
+        gate_lr=cfg.gate_lr,
         half_open=0.0,
+        rounded=False,
         frozen=cfg.frozen,
-        steps=cfg.train.epochs * steps_per_epoch(data.train, cfg.train),
+        span=Span.of(data.train, cfg.train),
         seed=seed,
     )
-    return search(
-        gated,
-        network,
-        data,
-        cfg.train,
-        sparsity=cfg.sparsity,
-        scope="global",
-        adam_lr={"scores": cfg.gate_lr},
-        seed=seed,
-        resume=resume,
-        progress=progress,
-    )
+    return search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
 class Sigmoid(Steered):
     """Gates sigmoid(β·s), in training and in evaluation."""
 
-    def all_gates(self) -> Tensor:
-        return torch.sigmoid(self.heat_now() * self.scores)
+    drawn: Tensor
 
-    def density(self) -> Tensor:
-        return self.all_gates().mean()
+    def draw_free(self) -> Tensor:
+        self.drawn = torch.sigmoid(self.heat_now() * self.scores.detach())
+        return self.drawn
+
+    def pull_free(self, gradient: Tensor) -> None:
+        gradient.mul_(self.drawn * (1 - self.drawn) * self.heat_now())
+
+    def open_probability(self, scores: Tensor) -> Tensor:
+        return torch.sigmoid(self.heat_now() * scores)

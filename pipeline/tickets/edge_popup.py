@@ -16,9 +16,10 @@ from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import EdgePopup
+from pipeline.tickets.masked import Span
+from pipeline.tickets.prunable import kept_count
 from pipeline.tickets.strong import Scored, search
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import steps_per_epoch
 
 
 def find_ticket(
@@ -35,48 +36,34 @@ def find_ticket(
     Raises:
         InputError: ``cfg.exclude`` does not fit; the training diverged.
     """
-    steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)
-    scored = Popup(network, cfg, steps=steps, seed=seed)
-    return search(
-        scored,
-        network,
-        data,
-        cfg.train,
-        sparsity=cfg.sparsity,
-        scope="layer",
-        adam_lr={},
-        seed=seed,
-        resume=resume,
-        progress=progress,
-    )
+    scored = Popup(network, cfg, span=Span.of(data.train, cfg.train), seed=seed)
+    return search(scored, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
 class Popup(Scored):
     """Gates of 1 for the largest |scores| of each layer, of 0 for the others."""
 
-    def __init__(self, network: Network, cfg: EdgePopup, *, steps: int, seed: int) -> None:
-        super().__init__(network, cfg.exclude, steps=steps, frozen=True)
-        self.sparsity = cfg.sparsity
+    scope = "layer"
+
+    def __init__(self, network: Network, cfg: EdgePopup, *, span: Span, seed: int) -> None:
+        super().__init__(network, cfg.exclude, span=span, frozen=True)
+        self.counts = [max(1, kept_count(size, cfg.sparsity)) for size in self.sizes]
         self.scores = nn.Parameter(drawn_scores(self, seed=seed))
 
     def ranks(self) -> Tensor:
         return self.scores.detach().abs()
 
-    def gates(self) -> Tensor:
-        parts = torch.split(self.ranks(), self.sizes)
-        hard = torch.cat([part >= _least_kept(part, self.sparsity) for part in parts])
-        return straight_through(hard, self.scores.abs())
+    def draw(self) -> Tensor:
+        parts = zip(torch.split(self.ranks(), self.sizes), self.counts, strict=True)
+        return torch.cat([(part >= _least_kept(part, count)).float() for part, count in parts])
+
+    def pull(self, gradient: Tensor) -> None:
+        gradient.mul_(self.scores.detach().sign())
 
 
-def _least_kept(scores: Tensor, sparsity: float) -> Tensor:
+def _least_kept(scores: Tensor, count: int) -> Tensor:
     """The smallest score that stays."""
-    kept = len(scores) - round(sparsity * len(scores))
-    return scores.topk(kept, sorted=False).values.min() if kept else scores.new_tensor(torch.inf)
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The values of ``hard`` with the gradient of ``soft``."""
-    return hard + (soft - soft.detach())
+    return scores.topk(count, sorted=False).values.min()
 
 
 def drawn_scores(scored: Scored, *, seed: int) -> Tensor:

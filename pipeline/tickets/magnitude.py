@@ -15,11 +15,11 @@ from torch import Tensor
 from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Magnitude, TrainConfig
-from pipeline.tickets.masked import Masked
+from pipeline.recipe import Magnitude
+from pipeline.tickets.masked import Masked, Span, flatten
 from pipeline.tickets.prunable import cubic, keep_largest, prunable
-from pipeline.tickets.ticket import Ticket
-from pipeline.train import steps_per_epoch, train
+from pipeline.tickets.ticket import Ticket, facts_of
+from pipeline.train import train
 
 
 def find_ticket(
@@ -39,10 +39,9 @@ def find_ticket(
     if cfg.train is None:
         scores = {n: w.detach().abs() for n, w in prunable(network.module(), cfg.exclude).items()}
         mask = keep_largest(scores, sparsity=cfg.sparsity, scope=cfg.scope)
-        return Ticket(mask, network, {"sparsity": 1 - mask.density, "kept": mask.densities})
+        return Ticket(mask, network, facts_of(mask))
 
-    steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)
-    masked = GraduallyMasked(network, cfg, cfg.train, steps=steps)
+    masked = GraduallyMasked(network, cfg, span=Span.of(data.train, cfg.train))
     train(
         masked,
         data.train,
@@ -55,21 +54,20 @@ def find_ticket(
     )
     masked.prune()  # for runs too short to get there
     mask = masked.as_mask(masked.split(masked.kept))
-    log = {"sparsity": 1 - mask.density, "kept": mask.densities}
-    return Ticket(mask, masked.as_network(network), log)
+    return Ticket(mask, masked.as_network(network), facts_of(mask))
 
 
 class GraduallyMasked(Masked):
     """Gates of 0 and 1, of which ever fewer are 1."""
 
-    def __init__(self, network: Network, cfg: Magnitude, train: TrainConfig, *, steps: int) -> None:
-        super().__init__(network, cfg.exclude, steps=steps, frozen=False)
+    def __init__(self, network: Network, cfg: Magnitude, *, span: Span) -> None:
+        super().__init__(network, cfg.exclude, span=span, frozen=False)
         self.cfg = cfg
         self.kept: Tensor
         self.register_buffer("kept", torch.ones(self.size, dtype=torch.bool))
 
     def gates(self) -> Tensor:
-        due = int(self.step) % self.cfg.every == 0 or int(self.step) == self.steps
+        due = self.step % self.cfg.every == 0 or self.step == self.span.steps
         if self.training and due:
             self.prune()
         return self.kept
@@ -77,7 +75,7 @@ class GraduallyMasked(Masked):
     @torch.no_grad()
     def prune(self) -> None:
         """Zero as many more weights as the schedule wants now."""
-        at = 1.0 if int(self.step) >= self.steps else self.share_done() / self.cfg.reach_at
+        at = 1.0 if self.step >= self.span.steps else self.share_done() / self.cfg.reach_at
         # What is gone already comes last, so it stays gone.
         scores = self.weights().abs().masked_fill(~self.kept, -1)
         mask = keep_largest(
@@ -85,4 +83,4 @@ class GraduallyMasked(Masked):
             sparsity=cubic(at, first=0.0, last=self.cfg.sparsity),
             scope=self.cfg.scope,
         )
-        self.kept.copy_(torch.cat([part.flatten() for part in mask.tensors.values()]))
+        self.kept.copy_(torch.cat([flatten(part) for part in mask.tensors.values()]))

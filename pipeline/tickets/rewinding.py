@@ -21,7 +21,7 @@ from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Levels
 from pipeline.tickets.prunable import keep_largest, prunable
-from pipeline.tickets.ticket import Ticket
+from pipeline.tickets.ticket import Ticket, facts_of
 from pipeline.train import evaluate, train
 
 SETTLED = 0.1  # share of weights in which two masks may differ
@@ -89,8 +89,7 @@ def find_ticket(
         mask = _pruned(end.weights, mask, sparsity=1 - density, scope=cfg.scope)
         start = early if cfg.rewind == "weights" else end
     log = {
-        "sparsity": 1 - mask.density,
-        "kept": mask.densities,
+        **facts_of(mask),
         "levels": levels,
         "epochs": sum(counts),
     }

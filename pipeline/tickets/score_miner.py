@@ -17,11 +17,10 @@ from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ScoreMiner
-from pipeline.tickets.edge_popup import straight_through
-from pipeline.tickets.prunable import cubic
+from pipeline.tickets.masked import Span
+from pipeline.tickets.prunable import cubic, keep_best, kept_count
 from pipeline.tickets.strong import Scored, search
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import steps_per_epoch
 
 EVERY = 10  # steps from one choice of the kept weights to the next
 
@@ -40,32 +39,21 @@ def find_ticket(
     Raises:
         InputError: ``cfg.exclude`` does not fit; the training diverged.
     """
-    steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)
-    scored = Miner(network, cfg, steps=steps, seed=seed)
-    return search(
-        scored,
-        network,
-        data,
-        cfg.train,
-        sparsity=cfg.sparsity,
-        scope="global",
-        adam_lr={},
-        seed=seed,
-        resume=resume,
-        progress=progress,
-    )
+    scored = Miner(network, cfg, span=Span.of(data.train, cfg.train), seed=seed)
+    return search(scored, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
 class Miner(Scored):
     """Gates of 1 for the largest scores, of 0 for the others."""
 
-    def __init__(self, network: Network, cfg: ScoreMiner, *, steps: int, seed: int) -> None:
-        super().__init__(network, cfg.exclude, steps=steps, frozen=True)
+    def __init__(self, network: Network, cfg: ScoreMiner, *, span: Span, seed: int) -> None:
+        super().__init__(network, cfg.exclude, span=span, frozen=True)
         self.cfg = cfg
+        kept_count(self.size, cfg.sparsity, layers=len(self.sizes))  # raises before the training
         generator = torch.Generator().manual_seed(seed)
         self.scores = nn.Parameter(torch.rand(self.size, generator=generator))
         self.dropped_at: Tensor  # step at which each weight was dropped; the last: it is kept
-        self.register_buffer("dropped_at", torch.full((self.size,), steps, dtype=torch.int32))
+        self.register_buffer("dropped_at", torch.full((self.size,), span.steps, dtype=torch.int32))
 
     def ranks(self) -> Tensor:
         """Scores; those that are frozen out come last."""
@@ -73,23 +61,21 @@ class Miner(Scored):
 
     def frozen_out(self) -> Tensor:
         """Which weights were dropped too long ago to come back: bool [size]."""
-        return int(self.step) - self.dropped_at > self.cfg.freeze_after * self.steps
+        return self.step - self.dropped_at > self.cfg.freeze_after * self.span.steps
 
-    def gates(self) -> Tensor:
-        if self.training and int(self.step) % EVERY == 0:
-            self.choose()
-        hard = self.dropped_at == self.steps
-        if not self.training:
-            return hard.float()
-        return straight_through(hard, self.scores.masked_fill(self.frozen_out(), 0))
+    def draw(self) -> Tensor:
+        return (self.dropped_at == self.span.steps).float()
 
-    @torch.no_grad()
-    def choose(self) -> None:
+    def pull(self, gradient: Tensor) -> None:
+        gradient.masked_fill_(self.frozen_out(), 0)
+
+    def before_step(self) -> None:
         """Keep as many of the largest scores as the schedule wants now."""
+        if self.step % EVERY:
+            return
         done = self.share_done() / self.cfg.reach_at
-        count = self.size - round(cubic(done, first=0.0, last=self.cfg.sparsity) * self.size)
-        kept = torch.zeros_like(self.dropped_at, dtype=torch.bool)
-        kept[self.ranks().topk(count, sorted=False).indices] = True
-        newly = ~kept & (self.dropped_at == self.steps)
-        self.dropped_at[kept] = self.steps
-        self.dropped_at[newly] = int(self.step)
+        sparsity = cubic(done, first=0.0, last=self.cfg.sparsity)
+        kept = keep_best(self.ranks(), kept_count(self.size, sparsity), sizes=self.sizes)
+        newly = ~kept & (self.dropped_at == self.span.steps)
+        self.dropped_at[kept] = self.span.steps
+        self.dropped_at[newly] = self.step

@@ -1,10 +1,14 @@
 """Gates between 0 and 1 whose expected number is steered to the wanted one.
 
-Steering brings the density near what is wanted; binarising a network that is 1 % too dense can
-still cost half of its accuracy. So from ``reach_at`` of the run on, the penalty is off and only the
-wanted number of gates, those that are most open, lets anything through, and what they let through
-rises to all of it. In training the choice at the end then changes nothing any more; the gates
-themselves, as evaluation has them, may still be fractional.
+The wanted density falls along a cubic. The penalty that gets it there is on the expected number of
+open gates, at the price that meets the density exactly: instead of raising a price step by step and
+waiting for the optimizer to follow, all scores are lowered (or raised) together, every few steps,
+by the amount that solves for it. That needs no gradient of the density, which would cost three
+times the rest of what gates cost.
+
+In the last part of the run exactly the wanted number of gates, those with the largest scores, are
+1, without noise, the others 0, and the gradient goes to all scores. So what is kept at the end was
+trained with: binarising a network that is 1 % too dense can cost half of its accuracy.
 """
 
 from __future__ import annotations
@@ -16,20 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from models.network import Network
-from pipeline.tickets.prunable import cubic
-from pipeline.tickets.steering import pull_down
+from pipeline.tickets.masked import Span
+from pipeline.tickets.prunable import cubic, keep_best, kept_count
 from pipeline.tickets.strong import Scored
 
-# Of the augmented Lagrangian, for logarithms of the density: a step from 4 % to 2 % is as hard as
-# one from 40 % to 20 %.
-STIFFNESS = 20.0
-PRICE_STEP = 0.2  # how fast the price of being too dense moves
-CLOSED_AT = 0.9  # share of the time after reach_at by which all allowed gates are 1
-EVERY = 10  # steps from one choice of the allowed gates to the next
+EVERY = 10  # steps from one correction, or choice, to the next
+CHOOSE_AT = 0.9  # share of the run from which exactly the wanted number of gates is open
+SAMPLE = 1 << 14  # gates that the density is taken from, evenly from all layers
+LARGEST_STEP = 2.0  # of scores, in one correction
+HALVINGS = 12  # of the interval in which the correction is searched
 
 
 class Steered(Scored):
-    """Scored gates with an expected density; a rising price pulls that down a cubic schedule."""
+    """Scored gates with an expected density that follows a schedule."""
 
     def __init__(
         self,
@@ -39,74 +42,87 @@ class Steered(Scored):
         sparsity: float,
         reach_at: float,
         heat: tuple[float, float],
-        cool_from: float,
+        gate_lr: float,
         half_open: float,
+        rounded: bool,
         frozen: bool,
-        steps: int,
+        span: Span,
         seed: int,
     ) -> None:
-        """``heat`` is what anneals, from the share ``cool_from`` of the run to its end.
+        """``heat`` is what anneals, geometrically over the run.
 
         Gates start at the score ``half_open``, which opens them half.
         """
-        super().__init__(network, exclude, steps=steps, frozen=frozen)
-        self.sparsity, self.reach_at = sparsity, reach_at
-        self.heat, self.cool_from = heat, cool_from
+        super().__init__(network, exclude, span=span, frozen=frozen)
+        self.count = kept_count(self.size, sparsity, layers=len(self.sizes))
+        self.sparsity, self.reach_at, self.heat = sparsity, reach_at, heat
+        self.rounded = rounded
+        self.adam_lr = {"scores": gate_lr}
         generator = torch.Generator().manual_seed(seed)
-        noise = 0.01 * torch.randn(self.size, generator=generator)
-        self.half_open = half_open
-        self.scores = nn.Parameter(half_open + noise)
-        self.price: Tensor  # the Lagrange multiplier
-        self.register_buffer("price", torch.zeros((), dtype=torch.float64))
-        self.allowed: Tensor  # which gates let something through
-        self.register_buffer("allowed", torch.ones(self.size, dtype=torch.bool))
+        self.scores = nn.Parameter(half_open + 0.01 * torch.randn(self.size, generator=generator))
+        self.chosen: Tensor  # 1 for the gates that are open in the last part of the run
+        self.register_buffer("chosen", torch.ones(self.size))
         self.first_density = self.density().item()
 
-    def all_gates(self) -> Tensor:
-        """The gates [size], as if all were allowed."""
+    def draw_free(self) -> Tensor:
+        """`draw`, before gates are chosen."""
         raise NotImplementedError
 
-    def gates(self) -> Tensor:
-        gates = self.all_gates()
-        past = self.share_done() - self.reach_at
-        if past < 0:
-            return gates
-        if not self.training:
-            return gates * self.allowed
-        if int(self.step) % EVERY == 0:
-            self.limit()
-        closed = min(1.0, past / (CLOSED_AT * (1 - self.reach_at) + 1e-9))
-        return self.allowed * torch.lerp(gates, torch.ones_like(gates), closed)
+    def pull_free(self, gradient: Tensor) -> None:
+        """`pull`, before gates are chosen."""
+        raise NotImplementedError
+
+    def open_probability(self, scores: Tensor) -> Tensor:
+        """The probability that gates with these scores are open, in the shape of ``scores``."""
+        raise NotImplementedError
+
+    def draw(self) -> Tensor:
+        return self.chosen if self.choosing() else self.draw_free()
+
+    def pull(self, gradient: Tensor) -> None:
+        if not self.choosing():
+            self.pull_free(gradient)
+
+    def unrounded(self) -> Tensor:
+        return self.draw_free().clamp(0, 1)
+
+    def choosing(self) -> bool:
+        """Whether this is the last part of the run, where exactly the best gates are open."""
+        return self.share_done() >= CHOOSE_AT
 
     @torch.no_grad()
-    def limit(self) -> None:
-        """Allow the wanted number of gates, those that are most open."""
-        count = self.size - round(self.sparsity * self.size)
-        best = self.scores.topk(count, sorted=False)
-        if self.allowed.all() and count < self.size:
-            # Up to now the price pressed all gates down, and some that are kept are shut. It is
-            # gone, so all move up until the least of those that are kept is half open.
-            self.scores.add_(self.half_open - best.values.min())
-        self.allowed.fill_(False)
-        self.allowed[best.indices] = True
+    def before_step(self) -> None:
+        due = self.step % EVERY == 0
+        if self.choosing():
+            first = self.step - 1 < CHOOSE_AT * self.span.steps
+            if due or first:
+                self.chosen.copy_(keep_best(self.scores, self.count, sizes=self.sizes))
+        elif due:
+            self.scores.sub_(self.surplus(self.target()))
 
     def density(self) -> Tensor:
-        """The expected share of gates that are open, with a gradient to the scores."""
-        raise NotImplementedError
-
-    def heat_now(self) -> float:
-        """What anneals moves geometrically from its first value to its last."""
-        first, last = self.heat
-        way = max(0.0, self.share_done() - self.cool_from) / (1 - self.cool_from)
-        return first * math.pow(last / first, way)
+        """The expected share of gates that are open."""
+        return self.open_probability(self.scores.detach()).mean()
 
     def target(self) -> float:
         """The density that is wanted now."""
         done = self.share_done() / self.reach_at
         return cubic(done, first=self.first_density, last=1 - self.sparsity)
 
-    def penalty(self) -> Tensor | float:
-        if self.share_done() >= self.reach_at:
-            return 0.0
-        excess = self.density().double().log() - math.log(self.target())
-        return pull_down(self.price, excess, stiffness=STIFFNESS, price_step=PRICE_STEP)
+    def surplus(self, density: float) -> Tensor:
+        """By how much all scores must fall so that ``density`` of the gates are open: one number.
+
+        At most `LARGEST_STEP`: where no gate is near its edge, no small change opens or shuts any.
+        """
+        scores = self.scores.detach()[:: max(1, self.size // SAMPLE)]
+        low, high = scores.new_tensor(-LARGEST_STEP), scores.new_tensor(LARGEST_STEP)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            too_dense = self.open_probability(scores - middle).mean() > density
+            low, high = torch.where(too_dense, middle, low), torch.where(too_dense, high, middle)
+        return (low + high) / 2
+
+    def heat_now(self) -> float:
+        """What anneals moves geometrically from its first value to its last."""
+        first, last = self.heat
+        return first * math.pow(last / first, self.share_done())

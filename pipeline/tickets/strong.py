@@ -1,11 +1,11 @@
-"""What the ways of finding a ticket by learning gates have in common: train, binarise, log."""
+"""What the ways of finding a ticket by learning scores have in common: train, binarise, log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import Progress
 from pipeline.recipe import TrainConfig
-from pipeline.tickets.masked import Masked
+from pipeline.tickets.gating import OPEN_ABOVE, multiply
+from pipeline.tickets.masked import Masked, Span
 from pipeline.tickets.prunable import keep_largest
-from pipeline.tickets.ticket import Ticket
+from pipeline.tickets.ticket import Ticket, facts_of
 from pipeline.train import evaluate, train
 
 
@@ -24,25 +25,71 @@ class Scored(Masked):
     """Gates that follow from one learnt score each."""
 
     scores: torch.nn.Parameter  # [size]
+    scope = "global"  # where the largest are kept at the end: see `keep_largest`
+    adam_lr: Mapping[str, float] = {}  # scores that Adam trains; the others the run's optimizer
+    rounded = True  # to 0 and 1, with the gradient as if they were not
+
+    def __init__(
+        self, network: Network, exclude: Sequence[str], *, span: Span, frozen: bool
+    ) -> None:
+        super().__init__(network, exclude, span=span, frozen=frozen)
+        self._memory: dict[str, Tensor] = {}
+
+    def draw(self) -> Tensor:
+        """The gates, before they are clipped to 0..1 or rounded; in training with noise: [size]."""
+        raise NotImplementedError
+
+    def pull(self, gradient: Tensor) -> None:
+        """Turn the gradient to what `draw` gave into the one to the scores, in place: [size]."""
+
+    def before_step(self) -> None:
+        """What is to be decided before the gates of a training step are drawn."""
 
     def ranks(self) -> Tensor:
         """What decides which gates stay open at the end, the largest first: [size]."""
         return self.scores.detach()
 
-    def penalty(self) -> Tensor | float:
-        """What the loss adds to make gates shut."""
-        return 0.0
+    @torch.no_grad()
+    def gates(self) -> Tensor:
+        """The gates as they are trained, but without noise: [size]."""
+        drawn = self.draw()
+        return (drawn > OPEN_ABOVE).float() if self.rounded else drawn.clamp(0, 1)
+
+    def unrounded(self) -> Tensor:
+        """The gates [size] without noise, before they are rounded or chosen."""
+        return self.gates()
+
+    def gated_weights(self) -> dict[str, Tensor]:
+        if not self.training:
+            return self.gated(self.gates())
+        with torch.no_grad():
+            self.before_step()
+        weights = [self.module.get_parameter(name) for name in self.shapes]
+        return dict(zip(self.shapes, multiply(self, self.scores, weights), strict=True))
+
+    def memory(self, name: str) -> Tensor:
+        """Memory [size] on the device of the scores, for each name the same in every step."""
+        found = self._memory.get(name)
+        if found is None or found.device != self.scores.device:
+            found = self._memory[name] = torch.empty_like(self.scores.detach())
+        return found
+
+
+class Searching(Protocol):
+    """What the configurations of all these methods have."""
+
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def train(self) -> TrainConfig: ...
 
 
 def search(
     scored: Scored,
     network: Network,
     data: Dataset,
-    cfg: TrainConfig,
+    cfg: Searching,
     *,
-    sparsity: float,
-    scope: str,
-    adam_lr: Mapping[str, float],
     seed: int,
     resume: Path | None,
     progress: Progress,
@@ -50,40 +97,50 @@ def search(
     """Train the scores of ``scored``, which was made of ``network``, and keep the largest.
 
     Returns:
-        The mask with exactly the sparsity, and the weights: those that were frozen, untouched;
-        those that were trained along, with the values of their gates multiplied into them. The
-        log says how many gates were neither 0 nor 1 before, and the accuracy before and after.
+        The mask with exactly the sparsity, and the weights, frozen or trained along. The log says
+        how many gates were neither 0 nor 1 by themselves, and the accuracy on validation with the
+        gates as the training had them in the end, and with the mask.
+        Statistics of a frozen network are numbers that float16 holds: beside a coded mask they are
+        a good part of what has to be stored, and their last bits mean nothing.
     """
     train(
         scored,
         data.train,
-        cfg,
+        cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        penalty=scored.penalty,
-        adam_lr=adam_lr,
+        adam_lr=scored.adam_lr,
+        adam_scheduled=True,
         resume=resume,
         progress=progress,
         title="find the ticket",
     )
     with torch.no_grad():
-        gates = scored.gates()
-        mask = keep_largest(scored.split(scored.ranks()), sparsity=sparsity, scope=scope)
+        mask = keep_largest(scored.split(scored.ranks()), sparsity=cfg.sparsity, scope=scored.scope)
         start = network.with_weights(scored.module)
-        if not scored.frozen:
-            # A gate that is shut, but kept to meet the sparsity exactly, should still learn.
-            folded = {n: t.detach() for n, t in scored.gated(gates.clamp(min=0.01)).items()}
-            start = replace(start, weights={**start.weights, **folded})
+        if scored.frozen:
+            start = _half_precision_statistics(start)
+        unrounded = scored.unrounded()
     validation, steps = data.validation, data.preprocessing
-    before = evaluate(scored, validation, preprocessing=steps)
-    after = evaluate(mask.apply(start).module(), validation, preprocessing=steps)
     log: dict[str, Any] = {
-        "sparsity": 1 - mask.density,
-        "kept": mask.densities,
+        **facts_of(mask),
         "gates": scored.size,
-        "open_gates": int((gates > 0).sum()),
-        "fractional_gates": int(((gates > 0) & (gates < 1)).sum()),
-        "validation_top1_with_gates": before.top1,
-        "validation_top1_with_mask": after.top1,
+        "fractional_gates": int(((unrounded > 0.01) & (unrounded < 0.99)).sum()),
+        "validation_top1_as_trained": evaluate(scored, validation, preprocessing=steps).top1,
+        "validation_top1_with_mask": evaluate(
+            mask.apply(start).module(), validation, preprocessing=steps
+        ).top1,
     }
     return Ticket(mask, start, log)
+
+
+def _half_precision_statistics(network: Network) -> Network:
+    """Batch norm's means and variances rounded to float16, where it has their range."""
+    weights = dict(network.weights)
+    for name, values in weights.items():
+        if name.endswith((".running_mean", ".running_var")):
+            rounded = values.half().float()
+            usual = values.abs().clamp(torch.finfo(torch.half).tiny, torch.finfo(torch.half).max)
+            if values.abs().equal(usual):
+                weights[name] = rounded
+    return replace(network, weights=weights)

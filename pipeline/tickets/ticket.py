@@ -21,3 +21,20 @@ class Ticket:
     mask: Mask
     start: Network
     log: Mapping[str, Any] = field(default_factory=dict)
+
+
+def facts_of(mask: Mask) -> dict[str, Any]:
+    """What every log says of a mask of single weights.
+
+    ``last_weight_layers`` are those with one weight left, which `prunable.spare_last_weights` may
+    have saved: hardly anything passes them.
+    """
+    return {
+        "sparsity": 1 - mask.density,
+        "kept": mask.densities,
+        "last_weight_layers": [
+            name.removesuffix(".weight")
+            for name, kept in mask.tensors.items()
+            if kept.numel() > 1 and int(kept.sum()) == 1
+        ],
+    }

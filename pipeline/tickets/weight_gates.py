@@ -1,14 +1,18 @@
 """Stochastic gates on single weights, frozen at random (a strong ticket) or trained along.
 
 stg (Yamada et al., "Feature Selection using Stochastic Gates", 2020): z = clip(μ + σε, 0, 1),
-ε ~ N(0, 1); open with probability Φ(μ/σ); in evaluation clip(μ, 0, 1).
+ε ~ N(0, 1).
 
 hard_concrete (Louizos et al., "Learning Sparse Neural Networks through L0 Regularization", 2018):
-z = clip(s·(ζ − γ) + γ, 0, 1), s = sigmoid((logit u + log α) / β), u ~ U(0, 1), γ = −0.1, ζ = 1.1;
-open with probability sigmoid(log α − β·log(−γ/ζ)); in evaluation s = sigmoid(log α).
+z = clip(s·(ζ − γ) + γ, 0, 1), s = sigmoid((logit u + log α) / β), u ~ U(0, 1), γ = −0.1, ζ = 1.1.
+
+Gates are rounded, with the gradient as if they were not, so the network learns which gates suit
+each other when they are 0 and 1, and binarising it costs nothing. A gate is then open with
+probability Φ((μ − ½)/σ), or sigmoid(log α). With ``rounded`` off gates are the authors' own, open
+(not 0) with probability Φ(μ/σ), or sigmoid(log α − β·log(−γ/ζ)), and binarised at the end.
 
 The expected density is steered down a cubic schedule (`pipeline.tickets.steered`), and the noise
-anneals, so that hardly a gate is fractional when the largest are kept at the end.
+anneals.
 """
 
 from __future__ import annotations
@@ -23,10 +27,12 @@ from models.network import Network
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import WeightGates
+from pipeline.tickets.gating import OPEN_ABOVE
+from pipeline.tickets.masked import Span
+from pipeline.tickets.noise import NoisePool
 from pipeline.tickets.steered import Steered
 from pipeline.tickets.strong import search
 from pipeline.tickets.ticket import Ticket
-from pipeline.train import steps_per_epoch
 
 GAMMA, ZETA = -0.1, 1.1  # hard concrete's stretch
 
@@ -43,65 +49,94 @@ def find_ticket(
     """A ticket of the gates that are most open; strong unless ``cfg.frozen`` is false.
 
     Raises:
-        InputError: ``cfg.exclude`` does not fit; the training diverged.
+        InputError: ``cfg.exclude`` does not fit; fewer weights than layers would be kept; the
+            training diverged.
     """
-    kind, half_open = GATES[cfg.gate]
-    gated = kind(
-        network,
-        cfg.exclude,
-        sparsity=cfg.sparsity,
-        reach_at=cfg.reach_at,
-        heat=cfg.noise,
-        # With less noise most gates' probabilities have no slope, and steering cannot move them.
-        cool_from=min(cfg.reach_at, 0.99),
-        half_open=half_open,
-        frozen=cfg.frozen,
-        steps=cfg.train.epochs * steps_per_epoch(data.train, cfg.train),
-        seed=seed,
-    )
-    return search(
-        gated,
-        network,
-        data,
-        cfg.train,
-        sparsity=cfg.sparsity,
-        scope="global",
-        adam_lr={"scores": cfg.gate_lr},
-        seed=seed,
-        resume=resume,
-        progress=progress,
-    )
+    gated = GATES[cfg.gate](network, cfg, span=Span.of(data.train, cfg.train), seed=seed)
+    return search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
-class Stg(Steered):
+class Noisy(Steered):
+    """Gates with noise in training."""
+
+    middle: float  # the score at which a gate is half open
+
+    def __init__(self, network: Network, cfg: WeightGates, *, span: Span, seed: int) -> None:
+        super().__init__(
+            network,
+            cfg.exclude,
+            sparsity=cfg.sparsity,
+            reach_at=cfg.reach_at,
+            heat=cfg.noise,
+            gate_lr=cfg.gate_lr,
+            half_open=self.middle,
+            rounded=cfg.rounded,
+            frozen=cfg.frozen,
+            span=span,
+            seed=seed,
+        )
+        self.pool = NoisePool(self.size, self.fill)
+
+    def fill(self, noise: Tensor) -> None:
+        """Fill ``noise`` with independent numbers of the noise's distribution."""
+        raise NotImplementedError
+
+    def noise(self) -> Tensor:
+        """This step's: [size]."""
+        return self.pool.window(self.scores.data, renew=(self.step - 1) % self.span.per_epoch == 0)
+
+
+class Stg(Noisy):
     """Scores are μ, heat is σ."""
 
-    def all_gates(self) -> Tensor:
-        means: Tensor = self.scores
-        if self.training:
-            means = means + self.heat_now() * torch.randn_like(means)
-        return means.clamp(0, 1)
+    middle = 0.5
 
-    def density(self) -> Tensor:
-        open_probability: Tensor = torch.special.ndtr(self.scores / self.heat_now())
-        return open_probability.mean()
+    def fill(self, noise: Tensor) -> None:
+        noise.normal_()
+
+    def draw_free(self) -> Tensor:
+        means = self.scores.detach()
+        if not self.training:
+            return means
+        noise = self.noise()
+        return torch.add(means, noise, alpha=self.heat_now(), out=self.memory("drawn"))
+
+    def pull_free(self, gradient: Tensor) -> None:
+        torch.ops.aten.hardtanh_backward.grad_input(
+            gradient, self.memory("drawn"), 0.0, 1.0, grad_input=gradient
+        )
+
+    def open_probability(self, scores: Tensor) -> Tensor:
+        level = OPEN_ABOVE if self.rounded else 0.0
+        probability: Tensor = torch.special.ndtr((scores - level) / self.heat_now())
+        return probability
 
 
-class HardConcrete(Steered):
+class HardConcrete(Noisy):
     """Scores are log α, heat is β."""
 
-    def all_gates(self) -> Tensor:
-        logits: Tensor = self.scores
+    middle = 0.0
+    drawn: Tensor
+
+    def fill(self, noise: Tensor) -> None:
+        noise.uniform_(1e-6, 1 - 1e-6).logit_()
+
+    def draw_free(self) -> Tensor:
+        logits = self.scores.detach()
         if self.training:
-            noise = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
-            logits = (torch.logit(noise) + logits) / self.heat_now()
-        return (torch.sigmoid(logits) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+            logits = (logits + self.noise()) / self.heat_now()
+        self.drawn = torch.sigmoid(logits)
+        return self.drawn * (ZETA - GAMMA) + GAMMA
 
-    def density(self) -> Tensor:
-        return torch.sigmoid(self.scores - self.heat_now() * math.log(-GAMMA / ZETA)).mean()
+    def pull_free(self, gradient: Tensor) -> None:
+        stretched = self.drawn * (ZETA - GAMMA) + GAMMA
+        inside = (stretched > 0) & (stretched < 1)
+        slope = self.drawn * (1 - self.drawn) * ((ZETA - GAMMA) / self.heat_now())
+        gradient.mul_(slope).mul_(inside)
+
+    def open_probability(self, scores: Tensor) -> Tensor:
+        shift = 0.0 if self.rounded else self.heat_now() * math.log(-GAMMA / ZETA)
+        return torch.sigmoid(scores - shift)
 
 
-GATES: dict[str, tuple[type[Steered], float]] = {
-    "stg": (Stg, 0.5),
-    "hard_concrete": (HardConcrete, 0.0),
-}
+GATES: dict[str, type[Noisy]] = {"stg": Stg, "hard_concrete": HardConcrete}

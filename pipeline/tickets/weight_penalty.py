@@ -13,7 +13,7 @@ from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import WeightPenalty
 from pipeline.tickets.prunable import keep_largest, prunable
-from pipeline.tickets.ticket import Ticket
+from pipeline.tickets.ticket import Ticket, facts_of
 from pipeline.train import train
 
 
@@ -49,8 +49,7 @@ def find_ticket(
     sizes = {name: weight.detach().abs() for name, weight in weights.items()}
     mask = keep_largest(sizes, sparsity=cfg.sparsity, scope=cfg.scope)
     log = {
-        "sparsity": 1 - mask.density,
-        "kept": mask.densities,
+        **facts_of(mask),
         "small_before": {n: (s < s.max() / 100).double().mean().item() for n, s in sizes.items()},
     }
     return Ticket(mask, network.with_weights(module), log)

@@ -40,6 +40,7 @@ def train(
     loss: Loss | None = None,
     penalty: Callable[[], Tensor | float] | None = None,
     adam_lr: Mapping[str, float] | None = None,
+    adam_scheduled: bool = False,
     mask: Mask | None = None,
     epochs: range | None = None,
     after_epoch: Callable[[], bool] | None = None,
@@ -61,7 +62,8 @@ def train(
         loss: None is cross-entropy with the label smoothing of ``cfg``.
         penalty: what is added to the loss besides.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
-            this constant rate, beside the optimizer of ``cfg``.
+            this rate, beside the optimizer of ``cfg``.
+        adam_scheduled: whether that rate follows the schedule of ``cfg``, too, or is constant.
         mask: weights that are, and stay, exactly zero.
         epochs: which epochs of ``cfg.epochs`` this run does, as the schedule counts them; None
             is all of them.
@@ -121,6 +123,8 @@ def train(
                 rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
                 for group in scheduled.param_groups if scheduled else ():
                     group["lr"] = cfg.lr * rate
+                for group in apart.param_groups if apart and adam_scheduled else ():
+                    group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
                 batch, targets = _batch(inputs, labels, plan, chosen, fabric)

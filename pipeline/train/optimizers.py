@@ -33,7 +33,8 @@ def new_optimizers(
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    own = [{"params": [p], "lr": adam_lr[name]} for name, p in apart.items()]
+    peaks = [(p, adam_lr[name]) for name, p in apart.items()]
+    own = [{"params": [p], "lr": peak, "peak_lr": peak} for p, peak in peaks]
     adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
     if not groups:
         return None, adam

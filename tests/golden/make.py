@@ -16,7 +16,9 @@ from pipeline.convert import CONVERTERS
 from pipeline.export import export_onnx
 from pipeline.quantize import calibrate, fake_quantized, fold_bn
 from pipeline.recipe import Ptq
+from pipeline.ticket_file import encode
 from runner_fixtures import example_report, tiny_files, tiny_manifest
+from ticket_fixtures import example
 
 FOLDER = Path(__file__).parent
 SOURCES = {"fp32": "network.onnx", "int8": "network-qdq.onnx"}  # what the converters are given
@@ -31,6 +33,8 @@ def main() -> None:
     """Everything in this folder but this file."""
     (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
     write_report(example_report(), FOLDER / "report.json")
+    ticket = encode(*example(), init="uniform", init_kept=0.25, seed=7)
+    (FOLDER / "strong.ticket").write_bytes(ticket)
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4),

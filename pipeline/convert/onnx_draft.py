@@ -1,0 +1,117 @@
+"""Nodes and tensors of an ONNX file that is being written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pipeline.convert.graph import Array, Graph, Operator, Quantization, integer_bias
+
+
+class OnnxDraft:
+    """unsigned: activations are uint8 codes, the int8 codes + 128."""
+
+    def __init__(self, graph: Graph, *, unsigned: bool) -> None:
+        self.graph = graph
+        self.shift = 128 if unsigned else 0
+        self.code_dtype = np.dtype(np.uint8 if unsigned else np.int8)
+        self.code_type = TensorProto.UINT8 if unsigned else TensorProto.INT8
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
+
+    def node(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        output: str,
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """Append a node of one output, and return the name of that."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def tensor(self, name: str, data: Array) -> str:
+        """Store a constant, and return its name."""
+        self.tensors[name] = numpy_helper.from_array(np.asarray(data, order="C"), name)
+        return name
+
+    def integers(self, values: Sequence[int]) -> str:
+        """Store int64 numbers (a shape, axes, ends of a slice) under a name made from them."""
+        return self.tensor(f"int64.{'_'.join(map(str, values))}", np.array(values, np.int64))
+
+    def quantized(self, real: str, quantization: Quantization, output: str) -> None:
+        """Round real numbers to codes."""
+        self.node("QuantizeLinear", [real, *self._scales(quantization)], output)
+
+    def dequantized(self, codes: str, quantization: Quantization, output: str) -> str:
+        """Turn codes into real numbers."""
+        return self.node("DequantizeLinear", [codes, *self._scales(quantization)], output)
+
+    def real(self, operator: Operator, index: int) -> str:
+        """The name of input ``index`` of an operator as real numbers."""
+        name, real = operator.inputs[index], f"{operator.name}.in{index}"
+        if not name:
+            return name
+        if name in self.graph.values:
+            quantization = self.graph.values[name].quantization
+            if quantization is None:
+                return name
+            # One for each reader: the runtime fuses only those that nothing else reads.
+            return self.dequantized(name, quantization, real)
+        constant = self.graph.constants[name]
+        layer = operator.kind in ("Conv", "Gemm")
+        if layer and index == 2 and self.graph.constants[operator.inputs[1]].scale is not None:
+            return self.bias(operator)
+        if layer:
+            name = f"{operator.name}.{('weight', 'bias')[index - 1]}"
+        if constant.scale is None:
+            return self.tensor(name, constant.data)
+        return self._dequantized_constant(name, constant.data, constant.scale)
+
+    def bias(self, operator: Operator) -> str:
+        """The bias of a quantised layer, zeros if it has none."""
+        codes, scale = integer_bias(operator, self.graph)
+        return self._dequantized_constant(f"{operator.name}.bias", codes, scale)
+
+    def clip(self, source: str, clamp: tuple[float, float], output: str) -> None:
+        """Clip real numbers."""
+        if clamp == (0.0, math.inf):
+            self.node("Relu", [source], output)
+        else:
+            self.node("Clip", [source, *(self._bound(bound) for bound in clamp)], output)
+
+    def clip_codes(
+        self, source: str, clamp: tuple[float, float], quantization: Quantization, output: str
+    ) -> None:
+        """Clip codes: rounding is monotonic, so it may come before clipping."""
+        self.node("Clip", [source, *map(self.code, quantization.bounds(clamp))], output)
+
+    def code(self, code: int) -> str:
+        """Store a code, given as −128..127."""
+        code += self.shift
+        return self.tensor(f"code.{code}", np.array(code, self.code_dtype))
+
+    def _dequantized_constant(self, name: str, codes: Array, scale: Array) -> str:
+        """Constant codes with a scale for each index of axis 0 as real numbers."""
+        zeros = np.zeros(len(scale), codes.dtype)  # without them the runtime fuses no Gemm
+        sources = [
+            self.tensor(name, codes),
+            self.tensor(f"{name}.scale", scale),
+            self.tensor(f"zeros.{zeros.dtype}.{len(zeros)}", zeros),
+        ]
+        return self.node("DequantizeLinear", sources, f"{name}.real", {"axis": 0})
+
+    def _scales(self, quantization: Quantization) -> list[str]:
+        scale = self.tensor(f"scale.{quantization.scale!s}", np.asarray(quantization.scale))
+        return [scale, self.code(quantization.zero_point)]
+
+    def _bound(self, bound: float) -> str:
+        if math.isinf(bound):
+            return ""
+        return self.tensor(f"bound.{bound}", np.asarray(bound, np.float32))

@@ -1,0 +1,65 @@
+"""From codes to real numbers and back, inside a graph (`pipeline.convert.domains`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.convert.graph import Operator
+from pipeline.convert.onnx_draft import OnnxDraft
+from pipeline.convert.operators.kind import Kind
+from pipeline.convert.tflite_draft import TfliteDraft
+
+B = schema.BuiltinOperator
+
+
+def quantize(draft: TfliteDraft, operator: Operator) -> None:
+    """QUANTIZE."""
+    source, output = _same_order(draft, operator)
+    draft.append(B.QUANTIZE, [source], output, schema.QuantizeOptionsT(), version=1)
+
+
+def dequantize(draft: TfliteDraft, operator: Operator) -> None:
+    """DEQUANTIZE."""
+    source, output = _same_order(draft, operator)
+    draft.append(B.DEQUANTIZE, [source], output, schema.DequantizeOptionsT(), version=2)
+
+
+def _same_order(draft: TfliteDraft, operator: Operator) -> tuple[int, int]:
+    (name,) = operator.inputs
+    return draft.stored(name), draft.ordered(operator.output, draft.order(name))
+
+
+def write_quantize(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """QuantizeLinear; behind a layer in float32, Max with the lowest number before it.
+
+    ONNX Runtime rounds the weights of a float convolution that stands between DequantizeLinear
+    and QuantizeLinear, unasked (its WeightBiasQuantization). Max changes no number but is in the
+    way.
+    """
+    quantization = draft.graph.values[operator.output].quantization
+    assert quantization is not None
+    real = inputs[0]
+    if any(op.output == real and op.kind in ("Conv", "Gemm") for op in draft.graph.operators):
+        lowest = draft.tensor("lowest", np.asarray(np.finfo(np.float32).min))
+        real = draft.node("Max", [real, lowest], f"{real}.guarded")
+    draft.quantized(real, quantization, output)
+
+
+def write_dequantize(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """DequantizeLinear."""
+    quantization = draft.graph.values[operator.inputs[0]].quantization
+    assert quantization is not None
+    draft.dequantized(inputs[0], quantization, output)
+
+
+KINDS: dict[str, Kind] = {
+    "DequantizeLinear": Kind(dequantize, write_dequantize, crosses=True),
+    "QuantizeLinear": Kind(quantize, write_quantize, crosses=True),
+}

@@ -1,0 +1,63 @@
+"""docs/operators.md, from the registries of operators:
+
+python -m pipeline.convert.operators_page > docs/operators.md
+"""
+
+from __future__ import annotations
+
+from pipeline.convert.graph import OPSET
+from pipeline.convert.operators import KINDS, READERS, Kind
+
+HEAD = f"""# Operators
+
+What the converter reads from an ONNX file (operator set {OPSET}, batch of one, fixed shapes) and
+writes for both runtimes. This page is made by `python -m pipeline.convert.operators_page`; a test
+fails when it is stale.
+
+An operator that is not here stays as it is in `onnx-fp32`. The TFLite files refuse it in one
+sentence that names the node, the operator and what to use instead.
+
+How int8 files have it:
+
+- **integer**: an integer kernel; the output has a scale of its own.
+- **codes**: numbers only move, so codes pass unchanged and all tensors share one scale.
+- **float32**: computed in float32 between codes.
+- **as …**: replaced by something that both runtimes round alike.
+
+| operator | ONNX Runtime fp32 | LiteRT fp32 | int8, both | conditions |
+|---|---|---|---|---|
+"""
+
+
+def operators_page() -> str:
+    """The page, ending in a line break."""
+    rows = [_row(name, kind) for name, kind in sorted(KINDS.items())]
+    others = ", ".join(f"`{name}`" for name in sorted(READERS.keys() - KINDS.keys()))
+    return f"{HEAD}{''.join(rows)}\nRead as constants, or as one of these: {others}.\n"
+
+
+def _row(name: str, kind: Kind) -> str:
+    onnx = "as it is" if kind.onnx.__name__ == "plain" else _summary(kind.onnx)
+    columns = [f"`{name}`", onnx, _summary(kind.tflite), _int8(kind), kind.conditions]
+    return f"| {' | '.join(column.replace('|', '/') for column in columns)} |\n"
+
+
+def _int8(kind: Kind) -> str:
+    if kind.rounded is not None:
+        return f"as {_summary(kind.rounded)}"
+    if kind.crosses:
+        return "between codes and float32"
+    if kind.keeps_codes:
+        return "codes"
+    return "float32" if kind.real else "integer"
+
+
+def _summary(function: object) -> str:
+    """The first line of a docstring, without its full stop."""
+    text = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    assert text, f"{function} needs a docstring: docs/operators.md shows it"
+    return text
+
+
+if __name__ == "__main__":
+    print(operators_page(), end="")

@@ -1,0 +1,214 @@
+"""Tensors and operators of a TFLite flatbuffer that is being written, without TensorFlow.
+
+Format: schema.fbs and the 8-bit quantisation specification of TensorFlow Lite. Tensors with
+height and width are NHWC throughout, so that no transposes are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from pipeline.convert.graph import Array, Graph, Operator
+
+B = schema.BuiltinOperator
+
+SCHEMA_VERSION = 3
+FILE_IDENTIFIER = b"TFL3"
+# schema.fbs asks for buffers at multiples of 16 bytes; kernels may load vectors from them.
+ALIGNMENT = 16
+
+TENSOR_TYPES: dict[str, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+}
+
+
+def usual_order(rank: int) -> tuple[int, ...]:
+    """How axes are stored unless something else is cheaper: [N, C, H, W] as [N, H, W, C]."""
+    return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))
+
+
+def end_order(rank: int) -> tuple[int, ...]:
+    """How inputs and outputs of a network are stored: channels last."""
+    return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
+
+
+class TfliteDraft:
+    """Tensors go by their index."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.indices: dict[str, int] = {}
+        self.orders: dict[str, tuple[int, ...]] = {}
+        self._transposed: dict[tuple[str, tuple[int, ...]], int] = {}
+        # Flattened maps: their values are in NHWC order, unlike in the ONNX graph.
+        self.flattened: dict[str, tuple[int, ...]] = {}
+        self._buffers: list[Any] = [schema.BufferT()]  # the first one is always empty
+        self._codes: dict[tuple[int, int], int] = {}
+        self._subgraph = schema.SubGraphT()
+        self._subgraph.name = b"main"
+        self._subgraph.tensors, self._subgraph.operators = [], []
+
+    def value(self, name: str) -> int:
+        """The tensor of a value that flows, in its usual order (`usual_order`)."""
+        return self.ordered(name, usual_order(len(self.graph.values[name].shape)))
+
+    def order(self, name: str) -> tuple[int, ...]:
+        """The axes of a value, as ONNX counts them, in the order in which they are stored."""
+        return self.orders.setdefault(name, usual_order(len(self.graph.values[name].shape)))
+
+    def ordered(self, name: str, order: tuple[int, ...]) -> int:
+        """The tensor of a value with its axes in ``order``; a new value will be stored so."""
+        if name not in self.indices:
+            value, q = self.graph.values[name], self.graph.values[name].quantization
+            self.orders[name] = order
+            self.indices[name] = self._tensor(
+                name,
+                [value.shape[axis] for axis in order],
+                "float32" if q is None else "int8",
+                None if q is None else _quantization([q.scale], [q.zero_point], axis=0),
+            )
+        if self.orders[name] == order:
+            return self.indices[name]
+        if (name, order) not in self._transposed:
+            self._transposed[name, order] = self._transpose(name, order)
+        return self._transposed[name, order]
+
+    def stored(self, name: str) -> int:
+        """The tensor of a value as it is stored, in any order."""
+        return self.ordered(name, self.order(name))
+
+    def alias(self, name: str, source: str, order: tuple[int, ...]) -> None:
+        """Let ``name`` be the stored numbers of ``source``, its own axes being in ``order``."""
+        self.indices[name], self.orders[name] = self.stored(source), order
+
+    def end(self, name: str) -> int:
+        """The tensor of the network's input or output."""
+        return self.ordered(name, end_order(len(self.graph.values[name].shape)))
+
+    def _transpose(self, name: str, order: tuple[int, ...]) -> int:
+        source, stored = self.indices[name], self.orders[name]
+        permutation = np.array([stored.index(axis) for axis in order], np.int32)
+        shape = [self.graph.values[name].shape[axis] for axis in order]
+        label = f"{name}.axes_{'_'.join(map(str, order))}"
+        output = self.like(source, label, shape)
+        inputs = [source, self.constant(f"{label}.permutation", permutation)]
+        version = 1 if self.graph.values[name].quantization is None else 2
+        self.append(B.TRANSPOSE, inputs, output, schema.TransposeOptionsT(), version=version)
+        return output
+
+    def like(self, tensor: int, name: str, shape: Sequence[int]) -> int:
+        """A new tensor with the type and scale of another."""
+        self._subgraph.tensors.append(other := schema.TensorT())
+        source = self._subgraph.tensors[tensor]
+        other.name, other.shape = name.encode(), np.array(shape, np.int32)
+        other.type, other.quantization, other.buffer = source.type, source.quantization, 0
+        return len(self._subgraph.tensors) - 1
+
+    def constant(self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0) -> int:
+        """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none."""
+        q = None if scale is None else _quantization(scale, np.zeros(len(scale)), axis=axis)
+        index = self._tensor(name, data.shape, str(data.dtype), q)
+        self._buffers.append(_AlignedBuffer(data))
+        self._subgraph.tensors[index].buffer = len(self._buffers) - 1
+        return index
+
+    def constant_like(self, tensor: int, name: str, data: Array) -> int:
+        """Stored numbers, or codes in the scale of another tensor."""
+        index = self.constant(name, data)
+        self._subgraph.tensors[index].quantization = self._subgraph.tensors[tensor].quantization
+        return index
+
+    def lowest(self, name: str, *, like: int) -> int:
+        """A stored scalar of the type and scale of another tensor: the lowest that there is."""
+        integer = self._subgraph.tensors[like].type == schema.TensorType.INT8
+        data = np.array(-128, np.int8) if integer else np.array(np.finfo(np.float32).min)
+        return self.constant_like(like, name, data)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        return tuple(int(n) for n in self._subgraph.tensors[tensor].shape)
+
+    def version(self, operator: Operator, *, int8: int) -> int:
+        """The version of a TFLite operator: 1, or the one that knows int8."""
+        return int8 if self.graph.values[operator.output].quantization else 1
+
+    def append(
+        self, code: int, inputs: Sequence[int], output: int, options: Any, *, version: int
+    ) -> None:
+        """Add an operator; ``options`` is an object of the schema such as Conv2DOptionsT."""
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
+        operator.inputs = np.array(inputs, np.int32)
+        operator.outputs = np.array([output], np.int32)
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = options
+        self._subgraph.operators.append(operator)
+
+    def reshape(self, source: int, output: int) -> None:
+        """Add a RESHAPE from one tensor to another."""
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(self.shape(output), np.int32)
+        name = self._subgraph.tensors[output].name.decode()
+        inputs = [source, self.constant(f"{name}.shape", options.newShape)]
+        self.append(schema.BuiltinOperator.RESHAPE, inputs, output, options, version=1)
+
+    def finish(self) -> bytes:
+        """The whole file."""
+        self._subgraph.inputs = np.array([self.end(self.graph.input)], np.int32)
+        self._subgraph.outputs = np.array([self.end(self.graph.output)], np.int32)
+        model = schema.ModelT()
+        model.version, model.description = SCHEMA_VERSION, b"edgeticket"
+        model.subgraphs, model.buffers = [self._subgraph], self._buffers
+        model.operatorCodes = [_operator_code(*key) for key in self._codes]
+        size = sum(len(b.content) for b in self._buffers[1:])
+        builder = flatbuffers.Builder(size + size // 8 + 2**16)
+        builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Any) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
+        tensor.type, tensor.quantization, tensor.buffer = TENSOR_TYPES[dtype], quantization, 0
+        self._subgraph.tensors.append(tensor)
+        return len(self._subgraph.tensors) - 1
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """The generated class ignores the alignment that the schema demands."""
+
+    def __init__(self, data: Array) -> None:
+        super().__init__()
+        self.content = np.ascontiguousarray(data).tobytes()
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802
+        builder.StartVector(1, len(self.content), ALIGNMENT)
+        builder.head -= len(self.content)
+        builder.Bytes[builder.head : builder.head + len(self.content)] = self.content
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
+
+
+def _quantization(scale: npt.ArrayLike, zero_point: npt.ArrayLike, *, axis: int) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = np.asarray(scale, np.float32)
+    quantization.zeroPoint = np.asarray(zero_point, np.int64)
+    quantization.quantizedDimension = axis
+    return quantization
+
+
+def _operator_code(code: int, version: int) -> Any:
+    entry = schema.OperatorCodeT()
+    entry.builtinCode, entry.version = code, version
+    entry.deprecatedBuiltinCode = min(code, 127)  # where readers of old files look
+    return entry

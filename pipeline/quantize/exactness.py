@@ -1,0 +1,28 @@
+"""Whether int8 codes give the weights back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.quantize.fold import fold_bn
+from pipeline.quantize.scales import WEIGHT_HIGHEST, Scales
+
+
+def exact_share(module: nn.Module, scales: Scales) -> float:
+    """The share of the folded weights, 0..1, that code × scale gives back.
+
+    That product is taken as a real number, and it may differ from the float32 weight by one unit in
+    the last place: the scale of a channel is a float32 itself.
+    """
+    folded = fold_bn(module)
+    exact, total = 0, 0
+    for name, of_channels in scales.weights.items():
+        weight = folded.get_submodule(name).get_parameter("weight").detach().flatten(1)
+        scale = torch.tensor(of_channels, dtype=torch.float64)[:, None]
+        codes = (weight.double() / scale).round().clamp(-WEIGHT_HIGHEST, WEIGHT_HIGHEST)
+        unit = torch.from_numpy(np.spacing(weight.abs().numpy())).double()
+        exact += int(((codes * scale - weight.double()).abs() <= unit).sum())
+        total += weight.numel()
+    return exact / total

@@ -1,0 +1,34 @@
+"""Post-training quantisation: the steps of a `ptq` pass, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, fx, nn
+
+from pipeline.quantize.calibration import calibrate
+from pipeline.quantize.equalise import equalise
+from pipeline.quantize.fold import fold_bn
+from pipeline.quantize.reconstruct import reconstruct
+from pipeline.quantize.scales import Scales
+from pipeline.recipe import Ptq
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A folded network with the weights that int8 files are made of, and its scales."""
+
+    folded: fx.GraphModule
+    scales: Scales
+
+
+def quantize(module: nn.Module, inputs: Sequence[Tensor], cfg: Ptq) -> Quantized:
+    """Float network and preprocessed batches -> weights and scales; see `calibrate`."""
+    folded = fold_bn(module)
+    if cfg.equalise:
+        equalise(folded)
+    scales = calibrate(folded, inputs, cfg)
+    if cfg.rounding != "nearest" or cfg.bias_correction:
+        folded, _ = reconstruct(folded, scales, inputs, cfg)
+    return Quantized(folded, scales)

@@ -1,0 +1,97 @@
+"""Quantisation-aware training: modules to train, and what they become.
+
+What is trained is the folded graph, the very arithmetic that is deployed: batch normalisation is
+folded before, not during, training. Its statistics were settled when the network was trained;
+keeping them would train a network that the files do not hold, and simulate them twice a step
+(Jacob et al. 2018, 3.2). Ranges move first, every tensor for itself. Then they are fixed, where
+the kernels need it on a common grid (`align`), and the rest of the training is spent with exactly
+the scales that are exported.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from pipeline.quantize.calibration import scales_of
+from pipeline.quantize.fake import QuantizedLayer, fake_quantized
+from pipeline.quantize.learned import AveragedQuantize, FixedLayer, FollowingLayer, LearnedQuantize
+from pipeline.quantize.placement import place
+from pipeline.quantize.ptq import Quantized
+from pipeline.recipe import Qat
+
+MOVING = {"learned": LearnedQuantize, "averaged": AveragedQuantize}
+
+
+def moving(start: Quantized, cfg: Qat) -> fx.GraphModule:
+    """A module to train whose ranges start at those of ``start`` and move as ``cfg`` says."""
+    module = fake_quantized(start.folded, start.scales)
+    owners = place(start.folded, keep_fp32=start.scales.fp32).owners
+    layers = [node for node in owners if node.name in start.scales.weights]
+    sources = {node.name: owners[node.all_input_nodes[0]].name for node in layers}
+    for name, scale in start.scales.activations.items():
+        module.set_submodule(f"{name}_int8", MOVING[cfg.ranges](scale))
+    for name in start.scales.weights:
+        layer = module.get_submodule(name)
+        assert isinstance(layer, QuantizedLayer)
+        source = module.get_submodule(f"{sources[name]}_int8")
+        module.set_submodule(name, FollowingLayer(layer, source))
+    return module
+
+
+def range_rates(module: nn.Module, cfg: Qat) -> dict[str, float]:
+    """Parameter -> Adam's rate, for the ranges that are parameters.
+
+    A logarithm of a scale moves by shares of the range, a zero point by codes.
+    """
+    rates = {}
+    for name, step in module.named_modules():
+        if isinstance(step, LearnedQuantize):
+            rates[f"{name}.log_scale"] = cfg.range_lr
+            rates[f"{name}.zero_point"] = cfg.range_lr * 255
+    return rates
+
+
+@torch.no_grad()
+def settle(module: fx.GraphModule, start: Quantized) -> Quantized:
+    """What `moving` ranges have come to: aligned where they must be, spanning at least as much."""
+    folded = _with_layers(module, start)
+    ranges = {}
+    for name in start.scales.activations:
+        step = module.get_submodule(f"{name}_int8")
+        assert isinstance(step, LearnedQuantize | AveragedQuantize)
+        ranges[name] = step.span()
+    placement = place(folded, keep_fp32=start.scales.fp32)
+    return Quantized(folded, scales_of(folded, placement, ranges))
+
+
+def fixed(settled: Quantized) -> fx.GraphModule:
+    """A module to train with the scales of ``settled``, as the files will hold them."""
+    module = fake_quantized(settled.folded, settled.scales)
+    for name in settled.scales.weights:
+        layer = module.get_submodule(name)
+        assert isinstance(layer, QuantizedLayer)
+        module.set_submodule(name, FixedLayer(layer))
+    return module
+
+
+@torch.no_grad()
+def finish(module: fx.GraphModule, settled: Quantized) -> Quantized:
+    """What `fixed` has been trained to: weights and biases on their codes, the scales as given."""
+    for step in module.modules():
+        if isinstance(step, FixedLayer):
+            step.layer.weight.copy_(step.rounded_weight())
+            step.round_bias()
+    return Quantized(_with_layers(module, settled), settled.scales)
+
+
+def _with_layers(module: fx.GraphModule, start: Quantized) -> fx.GraphModule:
+    """The folded graph of ``start`` with the weights that ``module`` has by now."""
+    folded = copy.deepcopy(start.folded)
+    for name in (*start.scales.weights, *start.scales.fp32):
+        step = module.get_submodule(name)
+        layer = step.layer if isinstance(step, QuantizedLayer) else step
+        folded.get_submodule(name).load_state_dict(layer.state_dict())
+    return folded

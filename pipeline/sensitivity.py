@@ -1,0 +1,164 @@
+"""What int8 costs layer by layer: each one alone is rounded, the others stay in float32."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from device_runner.atomic import make_folder, write_atomic
+from device_runner.strict_json import format_json, to_json
+from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
+from pipeline.passes import apply_pass, dense_network
+from pipeline.progress import Progress
+from pipeline.quantize import Quantized, fold_bn, quantize
+from pipeline.quantize.alone import alone
+from pipeline.quantize.placement import place
+from pipeline.quantize_passes import calibration_batches
+from pipeline.recipe import Ptq, Qat, Recipe
+from pipeline.recipe_data import load_recipe_data
+from pipeline.store import Store, locked
+from pipeline.train import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What int8 in one layer does on the validation set."""
+
+    layer: str
+    top1: float  # share 0..1
+    agreement: float  # share of the examples that float32 puts into the same class
+    divergence: float  # mean KL divergence from the float32 probabilities, in nats
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """All layers that are rounded, the most costly first."""
+
+    recipe: str
+    examples: int
+    top1: float  # of float32
+    losses: tuple[Loss, ...]
+
+    def print(self, console: Console) -> None:
+        """A table on a terminal."""
+        table = Table(title=self.recipe, title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("int8 alone")
+        for label in ("top-1", "lost points", "agree", "KL (nats)"):
+            table.add_column(label, justify="right")
+        for loss in self.losses:
+            table.add_row(
+                loss.layer,
+                f"{loss.top1:.2%}",
+                f"{100 * (self.top1 - loss.top1):.2f}",
+                f"{loss.agreement:.2%}",
+                f"{loss.divergence:.2e}",
+            )
+        console.print(table)
+        console.print(
+            f"{self.examples} validation examples; float32 has {self.top1:.2%}. "
+            "keep_fp32: [names] in ptq or qat keeps layers in float32.",
+            highlight=False,
+        )
+
+
+def measure_sensitivity(
+    recipe: Recipe, *, recipe_folder: Path, out: Path, data_folder: Path, progress: Progress
+) -> Sensitivity:
+    """Carry out the recipe up to its quantisation, then try layer by layer.
+
+    Each layer is a stage of the store in ``out``: what was tried is not tried again. The result
+    is also written to ``out / recipe.name / "sensitivity.json"``.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    data = load_recipe_data(recipe, folder=data_folder)
+    folders = (recipe_folder, Path(), data_folder)
+    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
+    make_folder(out)
+    with locked(out / f".{recipe.name}.sensitivity.lock"):
+        candidate = dense_network(job)
+        for position, step in enumerate(recipe.compress):
+            if isinstance(step, Ptq | Qat):
+                break
+            candidate = apply_pass(job, candidate, position)
+        result = _try_layers(job, candidate)
+    folder = out / recipe.name
+    make_folder(folder)
+    write_atomic(folder / "sensitivity.json", format_json(to_json(result)))
+    return result
+
+
+def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
+    cfg = _calibration(job.recipe)
+    validation, preprocessing = job.data.validation, job.data.preprocessing
+
+    @functools.cache
+    def quantized() -> Quantized:
+        return quantize(candidate.network.module(), calibration_batches(job.data), cfg)
+
+    @functools.cache
+    def real() -> Evaluation:
+        return evaluate(candidate.network.module(), validation, preprocessing=preprocessing)
+
+    def try_layer(layer: str, folder: Path, resume: Path) -> None:
+        module = alone(quantized(), layer)
+        found = evaluate(module, validation, preprocessing=preprocessing)
+        loss = Loss(
+            layer,
+            found.top1,
+            float((found.predictions == real().predictions).mean()),
+            _divergence(real().outputs, found.outputs),
+        )
+        document = {"float32_top1": real().top1, "loss": to_json(loss)}
+        (folder / "loss.json").write_bytes(format_json(document))
+
+    layers = place(fold_bn(candidate.network.module()), keep_fp32=cfg.keep_fp32).int8
+    documents: list[Mapping[str, object]] = []
+    with job.progress.task("int8 layer by layer", total=len(layers)) as advance:
+        for layer in layers:
+            result = job.store.stage(
+                "sensitivity",
+                functools.partial(try_layer, layer),
+                config={"layer": layer, "calibration": cfg.model_dump()},
+                inputs={"data": job.data.digest, "before": candidate.digest},
+                code=["pipeline.quantize", "pipeline.quantize.alone", "pipeline.train.evaluation"],
+                glue=(__name__,),
+                tools=TRAINING_TOOLS,
+            )
+            documents.append(json.loads((result.folder / "loss.json").read_bytes()))
+            advance(1, layer)
+    losses = [Loss(**document["loss"]) for document in documents]  # type: ignore[arg-type]
+    losses.sort(key=lambda loss: (-loss.divergence, loss.layer))
+    top1 = real().top1 if not documents else documents[0]["float32_top1"]
+    assert isinstance(top1, float)
+    return Sensitivity(job.recipe.name, len(validation), top1, tuple(losses))
+
+
+def _calibration(recipe: Recipe) -> Ptq:
+    """How the recipe finds its ranges; layers are judged with their weights where they are."""
+    for step in recipe.compress:
+        if isinstance(step, Ptq):
+            return step.model_copy(update={"rounding": "nearest", "bias_correction": False})
+        if isinstance(step, Qat):
+            return Ptq(method="ptq", ranges="mse", keep_fp32=step.keep_fp32)
+    raise AssertionError("a recipe ends with a pass that quantises")
+
+
+def _divergence(expected: np.ndarray, found: np.ndarray) -> float:
+    """Mean KL divergence between the softmax of logits [N, classes]."""
+
+    def log_softmax(logits: np.ndarray) -> np.ndarray:
+        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+    p, q = log_softmax(expected), log_softmax(found)
+    return float((np.exp(p) * (p - q)).sum(1).mean())

@@ -1,0 +1,76 @@
+"""The commands `edgeticket pack` and `edgeticket unpack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from device_runner.atomic import write_atomic
+from device_runner.errors import InputError
+
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="A network: network.json and weights.safetensors."),
+]
+Init = Annotated[str, typer.Option(help="How its weights were drawn: `model.init` of the recipe.")]
+
+
+def pack(
+    network: Folder,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="What to write.")],
+    init: Init = "signed_constant",
+    init_kept: Annotated[float, typer.Option(help="`model.init_kept` of the recipe.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="`seed` of the recipe.")] = 0,
+) -> None:
+    """A strong ticket's network to a .ticket file: seed, coded mask, statistics of batch norm.
+
+    Every weight must be zero or what the seed draws; a run of a recipe that ends so leaves a
+    .ticket file by itself. docs/ticket-format.md describes the file.
+    """
+
+    from pipeline.mask import Mask
+    from pipeline.network_file import load_network
+    from pipeline.ticket_file import decode, encode, weigh
+    from pipeline.tickets.prunable import prunable
+
+    if not 0 < init_kept <= 1:
+        raise InputError(f"--init-kept is a share, above 0 and up to 1, not {init_kept:g}")
+    loaded = load_network(network)
+    mask = Mask.of_zeros(loaded, prunable(loaded.module()))
+    data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed)
+    write_atomic(out, data)
+    sizes = weigh(data, decode(data, place=str(out)))
+    Console().print(
+        f"{out}: {sizes.size_bytes:,} bytes, {sizes.mask_bytes:,} of them for the mask of "
+        f"{sizes.weights:,} weights, {sizes.kept / sizes.weights:.1%} kept: "
+        f"{sizes.bits_per_weight:.3f} bits a weight (entropy {sizes.bound_bits_per_weight:.3f})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .ticket file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Made if need be.")],
+) -> None:
+    """A .ticket file to the network that it was made of, bit for bit.
+
+    Leaves network.json, weights.safetensors (PyTorch's names, dense with zeros) and
+    mask.safetensors in DIR. A recipe takes the weights as `model.weights`.
+    """
+    from pipeline.mask_file import save_mask
+    from pipeline.network_file import save_network
+    from pipeline.ticket_file import read
+
+    ticket = read(file)
+    save_network(ticket.network, out)
+    save_mask(ticket.mask, out / "mask.safetensors")
+    Console().print(
+        f"{out}: {ticket.network.arch}, {ticket.init} from seed {ticket.seed}, "
+        f"{ticket.mask.density:.1%} of its weights kept; its digest is right",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,86 @@
+"""Steps that take several tensors: where they go, and which scales they share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from device_runner.errors import InputError
+from pipeline.quantize import calibrate, fake_quantized, fold_bn
+from pipeline.recipe import Ptq
+
+PTQ = Ptq(method="ptq")
+
+
+class Shuffled(nn.Module):
+    """A unit of shufflenet_v2 with a gate: chunk, concatenate, shuffle, multiply, add."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.swish = nn.Hardswish()
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, dim=1)
+        x = torch.cat((left, self.conv(right)), dim=1)
+        batch, channels, height, width = x.size()
+        x = x.view(batch, 2, channels // 2, height, width)
+        x = torch.transpose(x, 1, 2).contiguous().view(batch, -1, height, width)
+        gate = F.hardsigmoid(self.squeeze(F.adaptive_avg_pool2d(x, 1)))
+        return self.swish(gate * x)
+
+
+def images() -> Tensor:
+    return torch.randn(6, 8, 5, 7, generator=torch.Generator().manual_seed(1))
+
+
+def shuffled() -> Shuffled:
+    torch.manual_seed(0)
+    return Shuffled().eval()
+
+
+def test_folding_keeps_lists_sizes_and_gates() -> None:
+    module, x = shuffled(), images()
+    folded = fold_bn(module)
+    torch.testing.assert_close(folded(x), module(x), rtol=1e-6, atol=1e-6)
+    names = [node.name for node in folded.graph.nodes]
+    assert names[-3:-1] == ["swish_gate", "swish"]
+    assert torch.equal(fold_bn(folded)(x), folded(x))
+
+
+def test_what_is_joined_shares_a_scale() -> None:
+    x = images()
+    x[:, 4:] *= 9  # the two sides of the concatenation differ widely
+    scales = calibrate(shuffled(), [x], PTQ).activations
+    assert scales["x"] == scales["conv"]
+    assert {"cat", "transpose", "view", "chunk", "size"}.isdisjoint(scales)
+    low, high = float(min(x.min(), 0)), float(x.max())
+    assert scales["x"].scale * 255 >= (high - low) * 0.999
+
+
+def test_gates_have_the_scale_of_a_fraction() -> None:
+    scales = calibrate(shuffled(), [images()], PTQ).activations
+    for name in ("hardsigmoid", "swish_gate"):
+        assert scales[name].scale == pytest.approx(1 / 255)
+        assert scales[name].zero_point == -128
+    dead = calibrate(shuffled(), [images() * 1e-12], PTQ).activations
+    assert dead["mul"].scale >= 2**-25  # finer, and the 1/2 of its gate would not fit int32
+
+
+def test_the_imitation_is_close() -> None:
+    module, x = shuffled(), images()
+    int8 = fake_quantized(module, calibrate(module, [x], PTQ))
+    error = (int8(x) - module(x)).abs().max() / module(x).abs().max()
+    assert error < 0.05
+
+
+def test_a_step_with_an_unknown_function_is_named() -> None:
+    class Cumulative(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.softmax(x, 1).cumsum(1)
+
+    with pytest.raises(InputError, match=r"^cumsum \(.*cumsum.*\) cannot be quantised; known are"):
+        calibrate(Cumulative(), [images()], PTQ)
