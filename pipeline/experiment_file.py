@@ -20,6 +20,7 @@ from pipeline.recipe import (
     DataConfig,
     ModelConfig,
     Ptq,
+    Qat,
     Recipe,
     TrainConfig,
     check,
@@ -64,8 +65,10 @@ class PointRecipe(Recipe):
 
     @model_validator(mode="after")
     def _ends_in_int8(self) -> PointRecipe:
-        if any(isinstance(step, Ptq) for step in self.compress):
-            raise ValueError("compress: an experiment judges fp32 networks, so leave out ptq")
+        if any(isinstance(step, Ptq | Qat) for step in self.compress):
+            raise ValueError(
+                "compress: an experiment judges fp32 networks, so leave out ptq and qat"
+            )
         return self
 
 

@@ -78,7 +78,7 @@ def test_set_changes_one_value(file: Path) -> None:
         ("compress.0={}", ["compress.0", "needs a `method`"]),
         ("compress.0.budget={}", ["compress.0.budget", "exactly one of macs, parameters"]),
         ("compress.0.budget.parameters=0.5", ["exactly one of macs, parameters"]),
-        ("compress=[]", ["compress must end with its only `method: ptq`"]),
+        ("compress=[]", ["compress must end with `method: ptq`, `method: qat`, or both"]),
         ("train=null", ["either train", "model.weights"]),
         ("model.weights=a.safetensors", ["either train", "model.weights"]),
         ("data=digits", ["data", "mapping of keys", "'digits'"]),
