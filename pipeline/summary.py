@@ -149,7 +149,8 @@ class Summary:
                 f"bits a weight (entropy at the densities of its layers "
                 f"{coded.bound_bits_per_weight:.3f}, zipped bits "
                 f"{8 * coded.deflated_mask_bytes / coded.weights:.3f}). int8 gives back "
-                f"{pruned.exact_in_int8:.2%} of the weights exactly."
+                f"{pruned.exact_in_int8:.2%} of the weights exactly. The dense network is "
+                "the random one that the ticket was found in."
             )
         return notes
 

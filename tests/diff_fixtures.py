@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from device_runner.manifest import Artifact, Network
+from device_runner.manifest import Artifact, Network, TensorSpec
 from pipeline.bundle import write_bundle
-from pipeline.convert import _converted
 from pipeline.convert.graph import Constant, Graph
 from pipeline.convert.onnx_file import write_onnx
 from pipeline.convert.read import read_graph
@@ -92,12 +91,10 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
         source = graph(precision)
         if planted and name in planted:
             source = planted[name](source)
-        dtype = {"ort-int8": "uint8", "tflite-int8": "int8"}.get(name, "float32")
-        if runtime == "tflite":
-            converted = _converted(source, write_tflite(source), dtype=dtype, layout="NHWC")
-        else:
-            data = write_onnx(source, unsigned=precision == "int8")
-            converted = _converted(source, data, dtype=dtype, layout="NCHW")
+        lite = runtime == "tflite"
+        unsigned = name == "ort-int8"
+        data = write_tflite(source) if lite else write_onnx(source, unsigned=unsigned)
+        ends = [_spec(source, end, last=lite, unsigned=unsigned) for end in ("input", "output")]
         artifact = Artifact(
             id=name,
             file=f"artifacts/{name}.{'onnx' if runtime == 'ort' else 'tflite'}",
@@ -107,10 +104,10 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
             precision=precision,
             architectures=("x86_64", "aarch64"),
             exact_with=(),
-            input=converted.input,
-            output=converted.output,
+            input=ends[0],
+            output=ends[1],
         )
-        artifacts.append((artifact, converted.data))
+        artifacts.append((artifact, data))
     folder.mkdir(exist_ok=True)
     write_bundle(
         folder,
@@ -125,6 +122,20 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
         provenance={},
     )
     return folder
+
+
+def _spec(source: Graph, name: str, *, last: bool, unsigned: bool) -> TensorSpec:
+    value = source.values[name]
+    shape, q = value.shape, value.quantization
+    is_map = len(shape) == 4
+    return TensorSpec(
+        name=name,
+        shape=(1, *shape[2:], shape[1]) if is_map and last else shape,
+        dtype="float32" if q is None else "uint8" if unsigned else "int8",
+        layout="NC" if not is_map else "NHWC" if last else "NCHW",
+        scale=None if q is None else float(q.scale),
+        zero_point=None if q is None else q.zero_point + 128 * unsigned,
+    )
 
 
 def wrong_weight_scale(layer: str) -> Plant:

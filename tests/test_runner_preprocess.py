@@ -20,7 +20,8 @@ NORMALIZE = {"op": "normalize", "mean": MEAN, "std": STD}
 
 
 def spec(layout: str, dtype: str, scale: float | None, zero_point: int | None) -> TensorSpec:
-    shape = {"NCHW": (1, 3, 4, 5), "NHWC": (1, 4, 5, 3), "NC": (1, 60)}[layout]
+    shapes = {"NCHW": (1, 3, 4, 5), "NHWC": (1, 4, 5, 3), "NCW": (1, 3, 5), "NWC": (1, 5, 3)}
+    shape = {**shapes, "NC": (1, 60)}[layout]
     return TensorSpec("x", shape, dtype, layout, scale, zero_point)
 
 
@@ -59,8 +60,11 @@ def test_layouts() -> None:
         ("NCHW", values.transpose(0, 3, 1, 2)),
         ("NHWC", values),
         ("NC", values.reshape(3, 60)),
+        ("NCW", values[:, 0].transpose(0, 2, 1)),
+        ("NWC", values[:, 0]),
     ):
-        found = to_tensor(values, spec(layout, "float32", None, None))
+        samples = values[:, 0] if "W" in layout and "H" not in layout else values
+        found = to_tensor(samples, spec(layout, "float32", None, None))
         assert found.flags.c_contiguous
         np.testing.assert_array_equal(found, expected)
 
@@ -123,7 +127,7 @@ def test_the_smallest_and_largest_scale_saturate_without_a_warning(scale: float)
     ("inputs", "steps", "sentence"),
     [
         (images().astype(np.float32), [], r"float32 \[3, 4, 5, 3\]: they must be uint8"),
-        (images()[0], [], "they must be uint8"),
+        (images()[0, 0], [], "they must be uint8"),
         (images(), [{"op": "crop"}], r"unknown op 'crop' \(known: normalize\)"),
         (images()[..., :1], [NORMALIZE], "3 mean and 3 std, the samples have 1 channels"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 from pipeline.convert.graph import Graph, Operator
@@ -33,4 +34,19 @@ def as_rows(graph: Graph) -> Graph:
                 operators.append(Operator(rows[name], "Reshape", (name,), rows[name]))
         operators.append(replace(op, inputs=(rows[source], *op.inputs[1:]), output=rows[output]))
         operators.append(Operator(f"{op.name}.unrowed", "Reshape", (rows[output],), output))
-    return replace(graph, operators=tuple(operators), values=values)
+    return replace(graph, operators=_without_detours(operators, graph.output), values=values)
+
+
+def _without_detours(operators: list[Operator], output: str) -> tuple[Operator, ...]:
+    """Leave out a Reshape that only another one reads."""
+    readers = Counter(name for op in operators for name in op.inputs)
+    readers.update([output])
+    kept: dict[str, Operator] = {}  # by output, in order
+    for op in operators:
+        before = kept.get(op.inputs[0])
+        if op.kind == "Reshape" and before is not None and before.kind == "Reshape":
+            if readers[before.output] == 1:
+                del kept[before.output]
+            op = replace(op, inputs=before.inputs)
+        kept[op.output] = op
+    return tuple(kept.values())

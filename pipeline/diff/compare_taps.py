@@ -55,7 +55,7 @@ def compare_taps(
     with progress.task("comparing layers", samples) as advance:
         for i in range(samples):
             real = preprocess(inputs[i : i + 1], steps)
-            image = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+            image = np.ascontiguousarray(np.moveaxis(real, -1, 1))
             computed = {key: judge.run(image, {}) for key, judge in judges.items()}
             rows: dict[Subject, Row] = {}
             for subject in subjects:

@@ -9,6 +9,7 @@ agrees with nothing.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def find_order(
     Args:
         given: real numbers as the runtime has them.
         expected: real numbers of the reference, [1, ...].
-        maps: shapes [1, C, H, W] of the reference's values, one of which may have been flattened.
+        maps: shapes [1, C, ...] of the reference's maps, one of which may have been flattened.
     """
     orders = list(_orders(given.shape, expected.shape, maps))
     if len(orders) < 2:
@@ -48,9 +49,10 @@ def _orders(
         if tuple(sizes[axis] for axis in axes) == wanted:
             yield _transposer(sizes, axes, expected)
     if len(wanted) == 1:
-        for channels, height, width in dict.fromkeys(shape[1:] for shape in maps):
-            if channels * height * width == wanted[0]:
-                yield _transposer((height, width, channels), (2, 0, 1), expected)
+        for channels, *spatial in dict.fromkeys(shape[1:] for shape in maps):
+            if channels * math.prod(spatial) == wanted[0]:
+                axes = (len(spatial), *range(len(spatial)))
+                yield _transposer((*spatial, channels), axes, expected)
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:

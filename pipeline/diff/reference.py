@@ -35,7 +35,7 @@ class Reference(Protocol):
         """Value -> the step that makes it: a convolution rather than the ReLU behind it."""
 
     def run(self, x: Array, given: Reals) -> dict[str, Array]:
-        """Every layer's output for an input float32 [1, C, H, W].
+        """Every layer's output for an input float32 [1, C, ...].
 
         A layer reads ``given`` wherever that has a value, so that nothing is handed on: with what
         a runtime really had, a difference belongs to the layer that shows it. With nothing given

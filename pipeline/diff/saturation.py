@@ -1,9 +1,9 @@
 """Would an int8 ONNX file lose sums on a CPU without dot-product instructions?
 
 There, ONNX Runtime multiplies with VPMADDUBSW: two neighbouring products of a uint8 activation and
-an int8 weight are added and saturated to 16 bits (`device_runner.instructions`). Neighbours are
-neighbouring input channels, at one place of the kernel. This repeats that sum on real activations
-and real weights, so that the answer does not need such a CPU.
+an int8 weight are added and saturated to 16 bits (`device_runner.instructions`). Neighbours are so
+in the order height, width, channel of the kernel, as its matrix kernels pack them. This repeats
+that sum on real activations and real weights, so that the answer does not need such a CPU.
 """
 
 from __future__ import annotations

@@ -70,12 +70,12 @@ class Subject:
         """The next sample's values.
 
         Args:
-            real: the sample, preprocessed, float32 [1, H, W, C].
+            real: the sample, preprocessed, float32, channels last.
             expected: what the reference computes for it, real numbers.
         """
         spec = self.artifact.input
         stored = {spec.name: to_tensor(real, spec)} | next(self._rows)
-        maps = [array.shape for array in expected.values() if array.ndim == 4]
+        maps = [array.shape for array in expected.values() if array.ndim > 2]
         row = {}
         for name in expected:
             if name not in stored:
@@ -95,7 +95,7 @@ class Subject:
         Args:
             row: what the runtime had.
             expected: what the reference computes.
-            image: the sample as the reference takes it, float32 [1, C, H, W].
+            image: the sample as the reference takes it, float32, channels first.
             host: what this machine's runtime had, to take running differences against; or empty.
         """
         given = {name: self._to_real(name, array) for name, array in row.items()}
