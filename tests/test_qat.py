@@ -24,33 +24,38 @@ from pipeline.quantize import FakeQuantize, fake_quantized, quantize, unfold
 from pipeline.quantize.learned import AveragedQuantize, FixedLayer, LearnedQuantize
 from pipeline.quantize.placement import place
 from pipeline.quantize.qat import finish, fixed, moving, settle
-from pipeline.quantize.scales import ActivationScale
+from pipeline.quantize.scales import ActivationScale, Scales
+from pipeline.quantize_passes import aware_training
 from pipeline.recipe import Ptq, Qat, check
 from pipeline.recipe.recipe import Recipe
 from pipeline.store import Store
+from pipeline.train import evaluate
 
-BRIEF = {"epochs": 2, "batch_size": 50, "lr": 0.05, "warmup": 0.0}
+BRIEF: dict[str, object] = {"epochs": 2, "batch_size": 50, "lr": 0.05, "warmup": 0.0}
 TUNED = {"epochs": 2, "batch_size": 50, "lr": 0.01, "warmup": 0.0}
 DATA = {"name": "digits", "train": 300, "validation": 100, "calibration": 50, "test": 50}
 QAT = {"method": "qat", "range_lr": 0.01, "train": TUNED}
 AWARE = Qat(method="qat")
 
 
-def recipe(*passes: dict[str, object]) -> Recipe:
+def recipe(*passes: dict[str, object], training: dict[str, object] = BRIEF) -> Recipe:
     document = {
         "name": "aware",
         "data": DATA,
         "model": {"arch": "digits_cnn", "args": {"width": 4}},
-        "train": BRIEF,
+        "train": training,
         "compress": passes,
     }
     return check(Recipe, document, place="test")
 
 
 def carried_out(
-    store: Path, *passes: dict[str, object], progress: Progress = QUIET
+    store: Path,
+    *passes: dict[str, object],
+    training: dict[str, object] = BRIEF,
+    progress: Progress = QUIET,
 ) -> tuple[Job, list[Candidate]]:
-    made = recipe(*passes)
+    made = recipe(*passes, training=training)
     job = Job(made, load_dataset(made.data, seed=0, folder=Path()), Store(store), progress)
     candidates = [dense_network(job)]
     for position in range(len(passes)):
@@ -74,6 +79,33 @@ def test_it_starts_from_ptq_and_moves_weights_and_ranges(store: Path) -> None:
         # Two epochs of twelve steps, in logarithms of at most 0.01 each, and the alignment.
         assert qat.scales.activations[name].scale == pytest.approx(start.scale, rel=0.2)
     assert qat.scales != ptq.scales
+
+
+def test_training_heals_what_coarse_scales_broke(store: Path) -> None:
+    """Against the accuracy that the same scales have without training."""
+    long = {**BRIEF, "epochs": 25, "lr": 0.1}
+    job, (dense, ptq) = carried_out(store, {"method": "ptq"}, training=long)
+    assert ptq.scales is not None
+    # A sixth of the range: most values saturate.
+    narrow = {
+        name: ActivationScale(float(np.float32(a.scale / 6)), a.zero_point)
+        for name, a in ptq.scales.activations.items()
+    }
+    broken = Scales(narrow, ptq.scales.weights)
+    before = fake_quantized(dense.network.module(), broken)
+    cfg = check(Qat, {**QAT, "range_lr": 0.03, "train": {**TUNED, "epochs": 4}}, place="test")
+    after = aware_training(
+        dense.network, None, broken, job.data, cfg, seed=0, resume=store, progress=QUIET
+    )
+
+    def loss(module: torch.nn.Module) -> float:
+        found = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
+        labels = torch.from_numpy(job.data.validation.labels)
+        return float(torch.nn.functional.cross_entropy(torch.from_numpy(found.outputs), labels))
+
+    trained = fake_quantized(after.network.module(), after.scales)
+    assert loss(dense.network.module()) < 1.5  # of ln 10 = 2.3: it did learn
+    assert loss(trained) < 0.9 * loss(before)
 
 
 def test_scales_are_aligned_where_tensors_are_added(store: Path) -> None:

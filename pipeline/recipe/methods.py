@@ -262,8 +262,9 @@ class Qat(Config):
     # Share of the epochs after which ranges are fixed; at least the last epoch has them fixed.
     freeze_ranges_at: Annotated[float, Field(ge=0, le=1)] = 0.5
     keep_fp32: tuple[str, ...] = ()  # layers that are not rounded; after a ptq pass, say it there
-    # bf16 holds until ranges are fixed, the rest is always trained in float32.
-    train: TrainConfig = TrainConfig(epochs=2, lr=0.005, weight_decay=1e-4)
+    # bf16 holds until ranges are fixed, the rest is always trained in float32. Folded networks
+    # have no normalisation that forgives large steps: momentum SGD at 0.002 destroys a ResNet-20.
+    train: TrainConfig = TrainConfig(epochs=2, optimizer="adam", lr=1e-5, weight_decay=0.0)
 
 
 TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
