@@ -128,7 +128,7 @@ def artifact_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **document,
         "architectures": tuple(document["architectures"]),
-        "exact_with": tuple(document.get("exact_with", ())),
+        "exact_with": tuple(document["exact_with"]),
         "input": _tensor(document["input"]),
         "output": _tensor(document["output"]),
     }

@@ -204,7 +204,9 @@ def test_fetch_refuses(refused: object, tmp_path: Path) -> None:
 
 
 def test_experiment_and_results_refuse(refused: object, tmp_path: Path) -> None:
-    assert "ready: conv4_cifar10, lenet300_fashion" in refused("experiment", "nonesuch")
+    assert "ready: conv4_cifar10, distil_digits, lenet300_fashion" in refused(
+        "experiment", "nonesuch"
+    )
     assert "cannot read experiment" in refused("experiment", tmp_path / "none.yaml")
     assert "no result lines" in refused("results", tmp_path, "-o", tmp_path / "results.md")
     (tmp_path / "a.jsonl").write_text('{"a": 1\n')

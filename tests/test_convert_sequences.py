@@ -161,7 +161,7 @@ def test_layers_in_float_between_rounded_ones() -> None:
         x = layer(x).detach()
         if i != 1:
             weights = weight_scales(layer.weight, layer.bias, input_scale=scale)
-            layer = QuantizedLayer(layer, weights, input_scale=scale)
+            layer = QuantizedLayer(layer, tuple(weights.tolist()), input_scale=scale)
         steps += [layer, rounded(x)]
     network = nn.Sequential(*steps)
     assert_int8_files_are_right(network, inputs)

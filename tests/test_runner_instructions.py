@@ -10,10 +10,9 @@ import pytest
 from device_runner.bench import bench
 from device_runner.instructions import warn_inexact
 from device_runner.machine import describe_machine
-from device_runner.manifest import Artifact, artifact_fields, read_manifest
-from device_runner.strict_json import format_json
+from device_runner.manifest import Artifact
 from device_runner.unavailable import Unavailable
-from runner_fixtures import tiny_files, tiny_manifest, to_document, write_tiny_bundle
+from runner_fixtures import tiny_files, tiny_manifest, write_tiny_bundle
 
 ARTIFACTS = {artifact.id: artifact for artifact in tiny_manifest(tiny_files()).artifacts}
 U8, LITE = ARTIFACTS["tiny-ort-int8"], ARTIFACTS["tiny-tflite-int8"]
@@ -67,12 +66,3 @@ def test_bench_says_it(tmp_path: Path) -> None:
     )
     assert [line for line in said if line.startswith("warning: tiny-ort-int8 may lose")]
     assert report.machine.int8_instructions == ("avx2",)
-
-
-def test_manifests_from_before_the_field_can_be_read() -> None:
-    document = to_document(tiny_manifest(tiny_files()))
-    for artifact in document["artifacts"]:
-        del artifact["exact_with"]
-    manifest = read_manifest(format_json(document))
-    assert {artifact.exact_with for artifact in manifest.artifacts} == {()}
-    assert artifact_fields(document["artifacts"][0])["exact_with"] == ()

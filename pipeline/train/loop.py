@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ def train(
         InputError: the loss is no longer a number; ``resume`` belongs to another run; teacher and
             network do not fit.
     """
+    # Else it announces the precision at every training.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         devices=os.environ.get("LT_DEVICES", 1),
         precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",

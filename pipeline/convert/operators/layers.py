@@ -43,7 +43,8 @@ def _check_layer(draft: Draft, node: onnx.NodeProto, label: str, *, channels: in
         if constant.scale is None and constant.data.dtype != np.float32:
             raise InputError(f"{label}: its weights are {constant.data.dtype}; store float32")
     weight = constants[0].data
-    if weight.shape[1:2] != (channels,):
+    rank = 2 if node.op_type == "Gemm" else len(draft.shape(node.input[0]))
+    if weight.ndim != rank or weight.shape[1] != channels:
         raise InputError(
             f"{label}: its weight {list(weight.shape)} does not fit {channels} input channels; "
             "export the network again"

@@ -51,7 +51,8 @@ def _fold(weight: Constant, scale: Array, zero_point: Array, label: str) -> Cons
         raise InputError(f"{label}: weights need a scale per output channel and zero points of 0")
     scales = _by_channel(scale, weight)
     column = scales.reshape(-1, *[1] * (weight.data.ndim - 1))
-    codes = np.clip(np.rint(weight.data / column), -127, 127).astype(np.int8)
+    with np.errstate(over="ignore"):  # infinity saturates like any other number
+        codes = np.clip(np.rint(weight.data / column), -127, 127).astype(np.int8)
     return Constant(codes, scales)
 
 
