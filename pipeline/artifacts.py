@@ -17,10 +17,9 @@ from pipeline.convert import CONVERTERS
 from pipeline.cost import count
 from pipeline.data import Split
 from pipeline.export import check_onnx, export_onnx
-from pipeline.passes import to_torch
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import Ptq
-from pipeline.train import evaluate
+from pipeline.train import evaluate, to_torch
 
 EXPORT_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert")
 
@@ -67,7 +66,7 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     deployed = list(networks)[-1]
 
     def write(folder: Path, resume: Path) -> None:
-        inputs = to_torch(job, job.data.calibration.inputs[:16])
+        inputs = to_torch(job.data.calibration.inputs[:16], job.data.preprocessing)
         artifacts: list[Artifact] = []
         facts: dict[str, NetworkFacts] = {}
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 import models
 from device_runner.errors import InputError
 from device_runner.manifest import Artifact
@@ -25,7 +23,7 @@ from pipeline.devices.local import measure
 from pipeline.export import export_onnx
 from pipeline.quantize import calibrate, fake_quantized
 from pipeline.recipe import BenchConfig, Ptq
-from pipeline.train import normalize
+from pipeline.train import to_torch
 
 WHOLE = "whole"
 SAMPLES = 8  # images that fix ranges and are carried along; times do not depend on them
@@ -88,7 +86,7 @@ def _by_shape(network: Network) -> list[list[str]]:
 
 def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runtime: str) -> None:
     split = data.calibration
-    inputs = normalize(torch.from_numpy(split.inputs[:SAMPLES]), data.preprocessing).contiguous()
+    inputs = to_torch(split.inputs[:SAMPLES], data.preprocessing)
     suffix, kind = KINDS[runtime]
     artifacts: list[tuple[Artifact, bytes]] = []
     for name, network in variants.items():

@@ -21,6 +21,7 @@ from pipeline.network_file import load_network, save_network
 from pipeline.progress import Progress
 from pipeline.quantize import Scales
 from pipeline.recipe import Recipe
+from pipeline.recipe_data import load_recipe_data
 from pipeline.store import Store
 from pipeline.train import evaluate
 
@@ -43,6 +44,24 @@ class Job:
     store: Store
     progress: Progress
     folders: Sequence[Path] = ()  # where files that the recipe names are looked up, in order
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        *,
+        recipe_folder: Path,
+        store: Path,
+        data_folder: Path,
+        progress: Progress,
+    ) -> Job:
+        """The job of carrying out ``recipe``, with its data loaded.
+
+        Raises:
+            InputError: the data are absent, or do not fit.
+        """
+        data = load_recipe_data(recipe, folder=data_folder)
+        return cls(recipe, data, Store(store), progress, (recipe_folder, Path(), data_folder))
 
 
 @dataclass(frozen=True)

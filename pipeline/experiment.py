@@ -29,9 +29,8 @@ from pipeline.passes import apply_pass, dense_network
 from pipeline.processes import Failed, outcomes
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Levels
-from pipeline.recipe_data import load_recipe_data
 from pipeline.results_file import Circumstances, Line, append_line, read_lines
-from pipeline.store import Store, code_digest, locked
+from pipeline.store import code_digest, locked
 from pipeline.train import evaluate
 
 THREADS = 1  # of one run: results depend on it, and two runs use two cores better than one does
@@ -114,15 +113,21 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
     """
     start = time.monotonic()
     recipe = point.recipe
-    data = load_recipe_data(recipe, folder=places.data)
-    folders = (places.experiment, Path(), places.data)
-    job = Job(recipe, data, Store(places.store), QUIET, folders)
+    job = Job.open(
+        recipe,
+        recipe_folder=places.experiment,
+        store=places.store,
+        data_folder=places.data,
+        progress=QUIET,
+    )
     candidate = dense_network(job)
     parameters = int(candidate.log[0]["parameters"])
     for position in range(len(recipe.compress)):
         candidate = apply_pass(job, candidate, position)
     kept, reached = _kept(candidate, parameters)
-    tested = evaluate(candidate.network.module(), data.test, preprocessing=data.preprocessing)
+    tested = evaluate(
+        candidate.network.module(), job.data.test, preprocessing=job.data.preprocessing
+    )
     return Line(
         experiment=experiment,
         variant=point.variant,
@@ -137,7 +142,7 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         epochs=_epochs(point, candidate.log),
         validation_top1=candidate.log[-1]["validation_top1"],
         test_top1=tested.top1,
-        test_examples=len(data.test),
+        test_examples=len(job.data.test),
         steps=candidate.log,
         run=_circumstances(time.monotonic() - start),
     )

@@ -7,11 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.candidate import Candidate, Job, Made, stage
 from pipeline.data import find_file
@@ -154,12 +151,6 @@ def _states_folder(
         "code": code_digest((TICKETS["rewinding"].__module__,), (__name__,)),
     }
     return shared_levels(job.store.root, decides, user=job.recipe.name)
-
-
-def to_torch(job: Job, inputs: NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 [N, H, W, C] as stored -> float32 [N, C, H, W] as networks take it."""
-    values = preprocess(inputs, job.data.preprocessing)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
 def _trained(

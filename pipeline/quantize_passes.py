@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.data import Dataset
 from pipeline.mask import Mask
@@ -20,7 +19,7 @@ from pipeline.quantize import Quantized, Scales, fake_quantized, find_doubts, fo
 from pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
 from pipeline.quantize.unfold import origin_of, unfold
 from pipeline.recipe import Ptq, Qat
-from pipeline.train import evaluate, train
+from pipeline.train import evaluate, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
 
@@ -36,8 +35,7 @@ class Int8:
 
 def calibration_batches(data: Dataset) -> list[Tensor]:
     """The calibration set as networks take it: float32 [n, C, H, W]."""
-    values = preprocess(data.calibration.inputs, data.preprocessing)
-    return list(torch.split(torch.from_numpy(values).permute(0, 3, 1, 2).contiguous(), 100))
+    return list(torch.split(to_torch(data.calibration.inputs, data.preprocessing), 100))
 
 
 def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:

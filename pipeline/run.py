@@ -27,8 +27,7 @@ from pipeline.passes import apply_pass, dense_network
 from pipeline.progress import Progress
 from pipeline.quantize import exact_share
 from pipeline.recipe import Recipe
-from pipeline.recipe_data import load_recipe_data
-from pipeline.store import RECORD, Store, locked
+from pipeline.store import RECORD, locked
 from pipeline.summary import Pruned, Summary, summarize
 from pipeline.ticket_file import decode, encode, is_strong, weigh
 from pipeline.torch_reference import save_references
@@ -56,9 +55,13 @@ def run(
     Raises:
         InputError: something that was given cannot be used.
     """
-    data = load_recipe_data(recipe, folder=data_folder)
-    folders = (recipe_folder, Path(), data_folder)
-    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
+    job = Job.open(
+        recipe,
+        recipe_folder=recipe_folder,
+        store=out / ".stages",
+        data_folder=data_folder,
+        progress=progress,
+    )
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):

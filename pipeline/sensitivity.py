@@ -23,8 +23,7 @@ from pipeline.quantize.alone import alone
 from pipeline.quantize.placement import place
 from pipeline.quantize_passes import calibration_batches
 from pipeline.recipe import Ptq, Qat, Recipe
-from pipeline.recipe_data import load_recipe_data
-from pipeline.store import Store, locked
+from pipeline.store import locked
 from pipeline.train import Evaluation, evaluate
 
 
@@ -80,9 +79,13 @@ def measure_sensitivity(
     Raises:
         InputError: something that was given cannot be used.
     """
-    data = load_recipe_data(recipe, folder=data_folder)
-    folders = (recipe_folder, Path(), data_folder)
-    job = Job(recipe, data, Store(out / ".stages"), progress, folders)
+    job = Job.open(
+        recipe,
+        recipe_folder=recipe_folder,
+        store=out / ".stages",
+        data_folder=data_folder,
+        progress=progress,
+    )
     make_folder(out)
     with locked(out / f".{recipe.name}.sensitivity.lock"):
         candidate = dense_network(job)

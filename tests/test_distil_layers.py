@@ -10,11 +10,12 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from distil_fixtures import ALL, DATA, LARGE
 from torch import nn
 
 from device_runner.errors import InputError
 from models.network import Network
-from pipeline.data import Teacher, load_dataset
+from pipeline.data import Teacher
 from pipeline.distil import Distillation
 from pipeline.distil.taps import Taps
 from pipeline.progress import QUIET
@@ -22,39 +23,15 @@ from pipeline.quantize import fold_bn
 from pipeline.quantize_passes import aware_training
 from pipeline.recipe import (
     PASSES,
-    Attention,
-    DataConfig,
-    Decoupled,
     Distil,
     Features,
     Qat,
-    Review,
-    SoftTargets,
     TrainConfig,
     check,
 )
 from pipeline.tickets import TICKETS
 from pipeline.tickets.masked import Masked, Span
 from pipeline.train import normalize
-
-DATA = load_dataset(
-    DataConfig(name="digits", train=300, validation=200, test=100), seed=0, folder=Path()
-)
-LARGE = Network.fresh("digits_cnn", {"width": 8}, seed=2)
-LATE = ("features.8", "features.14")
-ALL = {
-    "soft_targets": Distil(cross_entropy=0.1, soft_targets=SoftTargets(weight=0.9)),
-    "dkd": Distil(dkd=Decoupled(beta=2.0)),
-    "features": Distil(features=Features(layers=(("features.8", "features.8"),))),
-    "attention": Distil(attention=Attention(layers=(("features.8", "features.8"),))),
-    "review": Distil(review=Review(layers=tuple((n, n) for n in LATE), width=8)),
-    "together": Distil(
-        cross_entropy=0.5,
-        soft_targets=SoftTargets(),
-        features=Features(layers=(("classifier", "classifier"), ("features.2", "features.5"))),
-        review=Review(layers=(("features.14", "features.14"),), width=4),
-    ),
-}
 
 
 def lesson(student: nn.Module, distil: Distil, teacher: nn.Module) -> Distillation:

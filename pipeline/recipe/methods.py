@@ -5,7 +5,7 @@ docs/tickets.md explains the ways of finding a ticket; `pipeline.tickets` has th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -267,36 +267,6 @@ class Qat(Config):
     train: TrainConfig = TrainConfig(epochs=2, optimizer="adam", lr=1e-5, weight_decay=0.0)
 
 
-TICKET_METHODS: tuple[type[ChannelTicket] | type[ResidualBlocks] | type[WeightTicket], ...] = (
-    StochasticGates,
-    ChannelMagnitude,
-    ChannelPenalty,
-    ResidualBlocks,
-    Magnitude,
-    WeightPenalty,
-    Rewinding,
-    RandomMask,
-    Reinit,
-    EdgePopup,
-    ScoreMiner,
-    ContinuousSparsification,
-    WeightGates,
-)
-PASSES: tuple[
-    type[ChannelTicket]
-    | type[ResidualBlocks]
-    | type[WeightTicket]
-    | type[Finetune]
-    | type[Ptq]
-    | type[Qat],
-    ...,
-] = (
-    *TICKET_METHODS,
-    Finetune,
-    Ptq,
-    Qat,
-)
-
 Pass = Annotated[
     StochasticGates
     | ChannelMagnitude
@@ -316,3 +286,8 @@ Pass = Annotated[
     | Qat,
     Field(discriminator="method"),
 ]
+
+PASSES: tuple[type[Config], ...] = get_args(get_args(Pass)[0])
+TICKET_METHODS = tuple(
+    p for p in PASSES if issubclass(p, ChannelTicket | ResidualBlocks | WeightTicket)
+)

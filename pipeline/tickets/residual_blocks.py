@@ -75,10 +75,10 @@ def find_ticket(
     chosen = torch.randperm(len(data.train), generator=generator)[: cfg.examples].numpy()
     images = normalize(torch.from_numpy(data.train.inputs[chosen]), data.preprocessing)
     wanted = _log_probabilities(network.module(), images)
-    left = network
+    left, now = network, shares(costs(network))
     removed: list[dict[str, object]] = []
     with progress.task("find the blocks", total=len(blocks)) as advance:
-        while any((now := shares(costs(left)))[kind] > share for kind, share in budget.items()):
+        while any(now[kind] > share for kind, share in budget.items()):
             divergences: dict[str, float] = {}
             ratios: dict[str, float] = {}
             for block in models.removable_blocks(left.module()):
@@ -94,12 +94,13 @@ def find_ticket(
                     ratios[block] = divergence.item() / saved
             block = min(ratios, key=ratios.__getitem__)
             left = left.without([block])
+            now = shares(costs(left))
             removed.append({"block": block, "divergence": divergences[block]})
             advance(1, f"{block} goes")
     left = _with_statistics(left, images)
     log: dict[str, object] = {
         "budget": budget,
-        "reached_share": {kind: shares(costs(left))[kind] for kind in budget},
+        "reached_share": {kind: now[kind] for kind in budget},
         "blocks": [len(blocks) - len(removed), len(blocks)],
         "removed": removed,
     }

@@ -1,7 +1,7 @@
 """Training and evaluation of torch modules. There is one training loop; everything that trains
 calls it."""
 
-from pipeline.train.evaluation import Evaluation, evaluate, normalize
+from pipeline.train.evaluation import Evaluation, evaluate, normalize, to_torch
 from pipeline.train.loop import Loss, cross_entropy, steps_per_epoch, train
 from pipeline.train.optimizers import lr_share
 
@@ -13,5 +13,6 @@ __all__ = [
     "lr_share",
     "normalize",
     "steps_per_epoch",
+    "to_torch",
     "train",
 ]

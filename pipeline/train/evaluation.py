@@ -29,6 +29,12 @@ def normalize(images: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Ten
     return values.permute(0, 3, 1, 2)
 
 
+def to_torch(inputs: npt.NDArray[np.uint8], preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
+    """uint8 [N, H, W, C] as stored -> float32 [N, C, H, W] as networks take it."""
+    values = preprocess(inputs, preprocessing)
+    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a network says about labelled examples."""
