@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from device_runner.errors import InputError
 from pipeline.devices.connection import Connection, Patience
 from pipeline.devices.spawned import connect_local
+from pipeline.devices.ssh import connect_ssh
 
 Connect = Callable[..., AbstractAsyncContextManager[Connection]]
 """``connect(address, patience=)``: open a link for the time of an ``async with`` block."""
@@ -26,5 +27,5 @@ def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[
     return TARGETS[kind](address, patience=patience)
 
 
-TARGETS: Mapping[str, Connect] = {"local": connect_local}
-FORMS: Mapping[str, str] = {"local": "local"}
+TARGETS: Mapping[str, Connect] = {"local": connect_local, "ssh": connect_ssh}
+FORMS: Mapping[str, str] = {"local": "local", "ssh": "ssh://user@host"}  # for people
