@@ -118,9 +118,12 @@ def _payload(
     tell: Tell,
 ) -> Iterator[bytes]:
     """The bytes that `receive` expects, one file after the other."""
-    sent = 0
+    sent, told = 0, -1
     for digest, _, start in lacks:
         for piece in contents[digest].pieces(start):
+            percent = 100 * sent // left_bytes
+            if percent > told:
+                tell(f"sending {left_bytes / 1e6:.1f} MB, {percent} %")
+                told = percent
             yield piece
             sent += len(piece)
-            tell(f"sending {left_bytes / 1e6:.1f} MB, {sent / left_bytes:.0%}")
