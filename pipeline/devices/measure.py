@@ -120,15 +120,16 @@ async def measure_on(
 
         async def collect(connection: Connection) -> dict[str, tuple[Report, bytes]]:
             tell("bringing the reports back")
+            paths = [f"{place}/{name}" for name, _ in files]
+            sizes, data = await call(connection, "fetch", paths=paths, patience=patience)
             found = {}
-            for name, digest in files:
+            for (name, digest), size in zip(files, sizes, strict=True):
+                report, data = data[:size], data[size:]
+                if sha256(report).hexdigest() != digest:
+                    raise InputError(f"{device.target}: {name} arrived damaged; measure again")
                 if not _FILE.fullmatch(name):
                     raise InputError(f"{device.target}: {name!r} is no name for a report")
-                _, data = await call(connection, "fetch", path=f"{place}/{name}", patience=patience)
-                if sha256(data).hexdigest() != digest:
-                    raise InputError(f"{device.target}: {name} arrived damaged; measure again")
-                found[name] = _check(data, f"{device.label}/{name}", parcel.bundle), data
-            await call(connection, "discard", path=place, patience=patience)
+                found[name] = _check(report, f"{device.label}/{name}", parcel.bundle), report
             return found
 
         found = await link.do(collect, heal=True)
