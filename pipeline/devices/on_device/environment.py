@@ -134,8 +134,10 @@ def fill(folder: str, request: Request) -> Any:
     python = os.path.join(folder, "bin", "python")
     pip = [python, request["pip"] + "/pip", "install", *request["options"]]
     lacks: List[str] = []
+    best = [word for step in request["steps"] for word in step["alternatives"][0]]
+    steps = request["steps"] if install(pip, [best]) else []  # one call of pip, if that will do
     runtimes = [step["name"] for step in request["steps"] if not step["needed"]]
-    for step in request["steps"]:
+    for step in steps:
         reason = install(pip, step["alternatives"])
         if reason and step["needed"]:
             raise Refusal("{} cannot be installed: {}".format(step["name"], reason))
