@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from device_runner.errors import InputError
 from pipeline.devices.connection import Connection, Patience
+from pipeline.devices.emulated import connect_emulated
 from pipeline.devices.spawned import connect_local
 
 Connect = Callable[..., AbstractAsyncContextManager[Connection]]
@@ -26,5 +27,5 @@ def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[
     return TARGETS[kind](address, patience=patience)
 
 
-TARGETS: Mapping[str, Connect] = {"local": connect_local}
-FORMS: Mapping[str, str] = {"local": "local"}
+TARGETS: Mapping[str, Connect] = {"local": connect_local, "emulated": connect_emulated}
+FORMS: Mapping[str, str] = {"local": "local", "emulated": "emulated:CPU"}

@@ -15,7 +15,7 @@ from pipeline.devices.connection import Patience
 from pipeline.devices.emulated.board import switch_on
 from pipeline.devices.emulated.cpus import CPUS, Cpu
 from pipeline.devices.emulated.needs import check_needs
-from pipeline.devices.emulated.user_space import SUITES, cache_folder, user_space
+from pipeline.devices.emulated.user_space import SUITES, cache_folder, ensure_user_space
 from pipeline.devices.spawned import HOME, Spawned
 
 FORM = "emulated:CPU"
@@ -36,9 +36,9 @@ async def connect_emulated(address: str, *, patience: Patience) -> AsyncIterator
     """
     cpu, suite = parse_address(address)
     check_needs()
-    root = await asyncio.to_thread(user_space, suite, say=_say)
+    root = await asyncio.to_thread(ensure_user_space, suite, say=_say)
     state = cache_folder() / "boards" / f"{cpu.name}-{suite}"
-    async with switch_on(cpu, root=root, state=state) as board:
+    with switch_on(cpu, root=root, state=state) as board:
         yield Spawned(
             address=address,
             home=HOME,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import shutil
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_runner.atomic import write_atomic
 from device_runner.errors import InputError
 from pipeline.devices.emulated.cpus import Cpu, format_cpuinfo
 from pipeline.devices.emulated.user_space import MARK, USER, USER_ID
@@ -70,8 +70,8 @@ class Board:
         )
 
 
-@contextlib.asynccontextmanager
-async def switch_on(cpu: Cpu, *, root: Path, state: Path) -> AsyncIterator[Board]:
+@contextlib.contextmanager
+def switch_on(cpu: Cpu, *, root: Path, state: Path) -> Iterator[Board]:
     """A board for the time of the block; when it ends, all programs on it are killed.
 
     Args:
@@ -82,48 +82,47 @@ async def switch_on(cpu: Cpu, *, root: Path, state: Path) -> AsyncIterator[Board
     It has no network. Raises InputError if this kernel or container forbids namespaces.
     """
     _lay_out(state, cpu)
-    process = await asyncio.create_subprocess_exec(
+    command = [
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"),
         *("sh", "-c", _SWITCH_ON, "board", str(root), str(state), MARK, f"home/{USER}"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us; we switch it off in order
+    ]
+    pipe = subprocess.PIPE
+    # A session of its own: Ctrl-C is for us, who switch it off in order.
+    process = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        if await process.stdout.readline() != b"on\n":
-            told = (await process.stderr.read()).decode("utf-8", "replace").strip()
-            raise InputError(
-                f"cannot switch on an emulated {cpu.name}: {told or 'unshare failed'} "
-                "(a container needs --privileged for this)"
-            )
-        yield Board(process.pid, root, cpu)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            if process.stdout.readline() != b"on\n":
+                told = process.stderr.read().decode("utf-8", "replace").strip()
+                raise InputError(
+                    f"cannot switch on an emulated {cpu.name}: {told or 'unshare failed'} "
+                    "(a container needs --privileged for this)"
+                )
+            yield Board(process.pid, root, cpu)
+        finally:
             process.kill()  # and --kill-child the first program, and that all others
-        process.stdin.close()
-        await process.wait()
 
 
 def _lay_out(state: Path, cpu: Cpu) -> None:
-    """What differs from board to board: CPU, model name, mark, home."""
+    """What differs from board to board: CPU, model name, mark, home.
+
+    Files are replaced, not rewritten: the same board may be on already, with these mounted.
+    """
     cores = min(MOST_CORES, len(os.sched_getaffinity(0)))
     (state / "home").mkdir(parents=True, exist_ok=True)
     os.chown(state / "home", USER_ID, USER_ID)
-    model = state / "sys/firmware/devicetree/base/model"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_text(f"emulated {cpu.name}\0", "ascii")
-    topology = state / "sys/devices/system/cpu"
-    topology.mkdir(parents=True, exist_ok=True)
-    for name in ("possible", "present", "online"):
-        (topology / name).write_text(f"0-{cores - 1}\n", "ascii")
-    (state / "cpuinfo").write_text(format_cpuinfo(cpu, cores=cores), "ascii")
-    (state / "mark").write_text(f"{cpu.name} by QEMU\n", "ascii")
+    texts = {
+        "sys/firmware/devicetree/base/model": f"emulated {cpu.name}\0",
+        **{f"sys/devices/system/cpu/{name}": f"0-{cores - 1}\n" for name in _CPU_LISTS},
+        "cpuinfo": format_cpuinfo(cpu, cores=cores),
+        "mark": f"{cpu.name} by QEMU\n",
+    }
+    for place, text in texts.items():
+        (state / place).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(state / place, text.encode("ascii"))
 
 
-def forget(state: Path) -> None:
-    """Throw away what lies on a board that is off."""
-    shutil.rmtree(state, ignore_errors=True)
+_CPU_LISTS = ("possible", "present", "online")

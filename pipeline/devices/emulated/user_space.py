@@ -46,7 +46,7 @@ def cache_folder() -> Path:
     return Path(chosen or "~/.cache/edgeticket").expanduser().resolve() / "emulated"
 
 
-def user_space(suite: str, *, say: Say) -> Path:
+def ensure_user_space(suite: str, *, say: Say) -> Path:
     """The folder with the user space of a Debian release, built now if need be.
 
     A second caller waits for the first. A build that was stopped leaves a folder named
