@@ -25,7 +25,7 @@ _VERSION = 1  # of the work below; a change gets a folder of its own
 _PACKAGES = (
     *("base-files", "base-passwd", "bash", "coreutils", "dash", "diffutils", "findutils", "grep"),
     *("gzip", "hostname", "libc-bin", "login", "mawk", "passwd", "procps", "sed", "tar"),
-    *("util-linux", "libgomp1", "libstdc++6", "ca-certificates"),
+    *("util-linux", "libstdc++6", "ca-certificates"),
     *("python3", "python3-minimal", "python3-venv", "openssh-server", "openssh-sftp-server"),
 )
 _UNREAD = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt")
