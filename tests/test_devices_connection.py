@@ -43,13 +43,13 @@ def test_a_program_that_does_not_read_its_input() -> None:
 
 def test_held_input_ends_with_the_link() -> None:
     start = time.monotonic()
-    with pytest.raises(SlowError, match="cat took longer than 0.2 s and was stopped"):
+    with pytest.raises(SlowError, match=r"cat took longer than 0\.2 s and was stopped"):
         run(["cat"], hold_stdin=True, timeout_s=0.2)
     assert time.monotonic() - start < 5
 
 
 def test_what_is_no_target() -> None:
-    with pytest.raises(InputError, match="'pi@board' is no target .known: `local`"):
+    with pytest.raises(InputError, match=r"'pi@board' is no target \(known: `local`"):
         run(["true"], target="pi@board")
     with pytest.raises(InputError, match="must be absolute"):
         run(["true"], target="local:folder")

@@ -9,6 +9,7 @@ from device_runner.errors import InputError
 from pipeline.devices.connection import Connection, Patience
 from pipeline.devices.emulated import connect_emulated
 from pipeline.devices.spawned import connect_local
+from pipeline.devices.ssh import connect_ssh
 
 Connect = Callable[..., AbstractAsyncContextManager[Connection]]
 """``connect(address, patience=)``: open a link for the time of an ``async with`` block."""
@@ -27,5 +28,13 @@ def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[
     return TARGETS[kind](address, patience=patience)
 
 
-TARGETS: Mapping[str, Connect] = {"local": connect_local, "emulated": connect_emulated}
-FORMS: Mapping[str, str] = {"local": "local", "emulated": "emulated:CPU"}
+TARGETS: Mapping[str, Connect] = {
+    "local": connect_local,
+    "ssh": connect_ssh,
+    "emulated": connect_emulated,
+}
+FORMS: Mapping[str, str] = {  # for people
+    "local": "local",
+    "ssh": "ssh://user@host",
+    "emulated": "emulated:CPU",
+}

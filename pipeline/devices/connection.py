@@ -148,14 +148,13 @@ async def _feed(writer: Writer, pieces: Iterable[bytes], *, hold_stdin: bool) ->
 
 async def _collect(reader: Reader, tell: Tell | None) -> bytes:
     found = bytearray()
-    told = 0  # bytes of whole lines that were passed on
+    line = b""  # what came after the last whole line
     while piece := await reader.read(_PIECE_BYTES):
         found += piece
         if len(found) > OUTPUT_LIMIT_BYTES:
             raise InputError(f"a program on the device printed over {OUTPUT_LIMIT_BYTES} bytes")
-        end = found.rfind(b"\n") + 1
-        if tell is not None and end > told:
-            for line in found[told:end].decode("utf-8", "replace").splitlines():
-                tell(line)
-            told = end
+        if tell is not None:
+            *lines, line = (line + piece).split(b"\n")
+            for told in lines:
+                tell(told.decode("utf-8", "replace"))
     return bytes(found)
