@@ -107,6 +107,7 @@ async def _make(
         python=facts.executable,
         system_packages=facts.gpu is not None,
         pip=pip,
+        wheels=place,
         options=[*PIP_OPTIONS, *(("--no-index", "--find-links", place) if fetched else ())],
         steps=[
             {
@@ -123,7 +124,6 @@ async def _make(
         patience=patience,
         tell=tell,
     )
-    await call(connection, "discard", path=place, patience=patience)
     found: Mapping[str, Any] = note
     return found
 

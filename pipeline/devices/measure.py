@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pipeline.devices.link import open_link
 from pipeline.devices.runner_wheel import build_runner_wheel
 from pipeline.devices.transfer import Content, content_of, push
 
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
 BROKEN = 1  # the runner's exit code for "measured, and the answer is no"
 
 
@@ -90,8 +92,9 @@ async def measure_on(
         heard: list[str] = []
 
         def hear(line: str) -> None:
-            heard.append(line)
-            tell(line)
+            if not line.startswith("INFO:"):  # LiteRT's greeting
+                heard.append(line)
+                tell(line)
 
         async def measure(connection: Connection) -> tuple[int, str, Sequence[tuple[str, str]]]:
             answer, _ = await call(
@@ -115,22 +118,26 @@ async def measure_on(
             killed = " (killed by a signal: is its memory full?)" if exit_code < 0 else ""
             raise InputError(f"{device.target}: measuring ended with {exit_code}{killed}: {last}")
 
-        async def collect(connection: Connection) -> list[tuple[Report, bytes]]:
+        async def collect(connection: Connection) -> dict[str, tuple[Report, bytes]]:
             tell("bringing the reports back")
-            found = []
-            for name, digest in files:
-                _, data = await call(connection, "fetch", path=f"{place}/{name}", patience=patience)
-                if sha256(data).hexdigest() != digest:
+            paths = [f"{place}/{name}" for name, _ in files]
+            sizes, data = await call(connection, "fetch", paths=paths, patience=patience)
+            found = {}
+            for (name, digest), size in zip(files, sizes, strict=True):
+                report, data = data[:size], data[size:]
+                if sha256(report).hexdigest() != digest:
                     raise InputError(f"{device.target}: {name} arrived damaged; measure again")
-                found.append((_check(data, f"{device.label}/{name}", parcel.bundle), data))
-            await call(connection, "discard", path=place, patience=patience)
+                if not _FILE.fullmatch(name):
+                    raise InputError(f"{device.target}: {name!r} is no name for a report")
+                found[name] = _check(report, f"{device.label}/{name}", parcel.bundle), report
             return found
 
         found = await link.do(collect, heal=True)
     make_folder(out / device.label)
-    for report, data in found:
-        write_atomic(out / device.label / f"{report.artifact.id}.json", data)
-    return Measured(tuple(report for report, _ in found), last if exit_code == BROKEN else None)
+    for name, (_, data) in found.items():
+        write_atomic(out / device.label / name, data)
+    reports = tuple(report for report, _ in found.values())
+    return Measured(reports, last if exit_code == BROKEN else None)
 
 
 async def _runner(

@@ -83,28 +83,23 @@ async def push(
         LinkError: the link broke; the next call goes on where this one was.
     """
     by_digest = {content.sha256: content for content in contents.values()}
-    sizes = [[content.sha256, content.size_bytes] for content in by_digest.values()]
-    layout = {path: content.sha256 for path, content in contents.items()}
+    wanted = {path: [content.sha256, content.size_bytes] for path, content in contents.items()}
     for _ in range(ROUNDS):
-        lacks, _rest = await call(connection, "lacking", patience=patience, files=sizes)
-        if lacks:
-            left = sum(size - start for _, size, start in lacks)
-            await call(
-                connection,
-                "receive",
-                files=lacks,
-                payload=_payload(lacks, by_digest, left, tell),
-                timeout_s=patience.step_s + left / SLOWEST_BYTES_PER_S,
-                patience=patience,
-                tell=tell,
-            )
-            continue  # look again: what came is verified twice, and damage is sent anew
-        placed, _rest = await call(
-            connection, "lay_out", patience=patience, name=name, files=layout
-        )
-        if placed["folder"] is not None:
-            folder: str = placed["folder"]
+        found, _rest = await call(connection, "place", patience=patience, name=name, files=wanted)
+        if "folder" in found:
+            folder: str = found["folder"]
             return folder
+        lacks = found["lacks"]
+        left = sum(size - start for _, size, start in lacks)
+        await call(
+            connection,
+            "receive",
+            files=lacks,
+            payload=_payload(lacks, by_digest, left, tell),
+            timeout_s=patience.step_s + left / SLOWEST_BYTES_PER_S,
+            patience=patience,
+            tell=tell,
+        )
     raise InputError(
         f"{connection.address}: files keep arriving damaged or vanish there: "
         "check its memory card and its power supply"
@@ -118,9 +113,12 @@ def _payload(
     tell: Tell,
 ) -> Iterator[bytes]:
     """The bytes that `receive` expects, one file after the other."""
-    sent = 0
+    sent, told = 0, -1
     for digest, _, start in lacks:
         for piece in contents[digest].pieces(start):
+            percent = 100 * sent // left_bytes
+            if percent > told:
+                tell(f"sending {left_bytes / 1e6:.1f} MB, {percent} %")
+                told = percent
             yield piece
             sent += len(piece)
-            tell(f"sending {left_bytes / 1e6:.1f} MB, {sent / left_bytes:.0%}")

@@ -10,7 +10,16 @@ import subprocess
 import sys
 from typing import Any, Dict, List
 
-from pipeline.devices.on_device.ground import Refusal, Request, alone, make, plain, say, sync
+from pipeline.devices.on_device.ground import (
+    Refusal,
+    Request,
+    alone,
+    inside,
+    make,
+    plain,
+    say,
+    sync,
+)
 
 OLDEST = (3, 9)  # that the runner supports
 NOTE = "edgeticket.json"
@@ -105,6 +114,7 @@ def make_environment(request: Request) -> Any:
         try:
             note = fill(folder, request)
             switch(home, folder)
+            shutil.rmtree(inside(home, request["wheels"]), ignore_errors=True)
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, Unreachable):

@@ -25,26 +25,31 @@ MARKS = ("files", "trees", "environments", "runs", "environment", "lock")
 PIECE = 2**16
 
 
-def lacking(request: Request) -> Any:
-    """``files`` [[sha256, size]] -> [[sha256, size, bytes that lie there]] of what is not there.
+def place(request: Request) -> Any:
+    """``files`` {path: [sha256, size]} as the folder trees/``name``, if all contents are there.
 
-    Everything that is there is read and verified; what a power cut or a full disk has spoilt
-    is removed.
+    Everything that is there is read and verified; what a power cut or a full disk has spoilt is
+    removed.
+
+    Returns:
+        {"folder": its path}, or {"lacks": [[sha256, size, bytes that lie there]]}.
     """
     folder = make(request["home"], "files")
     lacks = []
-    for digest, size in request["files"]:
-        path = os.path.join(folder, digest)
+    for digest, size in dict(request["files"].values()).items():
+        path = os.path.join(folder, plain(digest))
         if os.path.exists(path) and (os.path.getsize(path) != size or hash_of(path) != digest):
             os.unlink(path)
         if not os.path.exists(path):
             part = part_of(folder, digest)
             lacks.append([digest, size, os.path.getsize(part) if os.path.exists(part) else 0])
+    if not lacks:
+        return {"folder": lay_out(request)}
     free, needed = shutil.disk_usage(folder).free, sum(size - have for _, size, have in lacks)
     if needed > free:
         sizes = f"{needed / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free"
         raise Refusal("the disk is full: " + sizes)
-    return lacks
+    return {"lacks": lacks}
 
 
 def receive(request: Request) -> Any:
@@ -75,20 +80,19 @@ def receive(request: Request) -> Any:
     return damaged
 
 
-def lay_out(request: Request) -> Any:
-    """``files`` {path: sha256} as the folder trees/``name`` -> its path, or None: contents lack."""
+def lay_out(request: Request) -> str:
+    """Hard links to contents, under their paths, as a folder that is whole or not there."""
     trees, files = make(request["home"], "trees"), make(request["home"], "files")
     target = os.path.join(trees, plain(request["name"]))
-    wanted = {path: os.path.join(files, digest) for path, digest in request["files"].items()}
-    for path in wanted:
+    links = {}
+    for path, (digest, _) in request["files"].items():
         if os.path.isabs(path) or ".." in path.split("/") or not path:
             raise Refusal(f"{path!r} would lie outside of the folder")
-    if not all(map(os.path.exists, wanted.values())):
-        return {"folder": None}
-    there = {os.path.join(target, path): content for path, content in wanted.items()}
+        links[path] = os.path.join(files, digest)
+    there = {os.path.join(target, path): content for path, content in links.items()}
     if not all(os.path.exists(a) and os.path.samefile(a, b) for a, b in there.items()):
         scratch = f"{target}.{os.getpid()}.tmp"
-        for path, content in wanted.items():
+        for path, content in links.items():
             os.makedirs(os.path.dirname(os.path.join(scratch, path)), exist_ok=True)
             os.link(content, os.path.join(scratch, path))
         shutil.rmtree(target, ignore_errors=True)
@@ -100,22 +104,17 @@ def lay_out(request: Request) -> Any:
         path = os.path.join(files, name)
         if not name.startswith(".") and os.stat(path).st_nlink == 1:
             os.unlink(path)
-    return {"folder": target}
+    return target
 
 
 def fetch(request: Request) -> Any:
-    """``path`` inside the home folder -> its bytes follow the answer."""
-    path = inside(request["home"], request["path"])
-    with open(path, "rb") as file:
-        answer({"answer": os.path.getsize(path)})
-        shutil.copyfileobj(file, sys.stdout.buffer)
+    """``paths`` inside the home folder -> their sizes, then their bytes one after the other."""
+    paths = [inside(request["home"], path) for path in request["paths"]]
+    answer({"answer": [os.path.getsize(path) for path in paths]})
+    for path in paths:
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
     return None
-
-
-def discard(request: Request) -> Any:
-    """Remove the folder ``path`` inside the home folder."""
-    shutil.rmtree(inside(request["home"], request["path"]), ignore_errors=True)
-    return True
 
 
 def remove(request: Request) -> Any:

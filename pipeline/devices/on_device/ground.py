@@ -10,7 +10,7 @@ import sys
 import time
 from typing import IO, Any, Dict, Iterator
 
-KEPT = 8  # trees and runs; the oldest go first
+KEPT = 6  # trees and runs; the oldest go first
 
 Request = Dict[str, Any]
 

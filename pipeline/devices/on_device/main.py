@@ -30,12 +30,10 @@ def main() -> None:
 
 ERRANDS: Dict[str, Callable[[Request], Any]] = {
     "look": environment.look,
-    "lacking": files.lacking,
+    "place": files.place,
     "receive": files.receive,
-    "lay_out": files.lay_out,
     "make_environment": environment.make_environment,
     "measure": measure.measure,
     "fetch": files.fetch,
-    "discard": files.discard,
     "remove": files.remove,
 }
