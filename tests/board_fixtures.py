@@ -125,6 +125,7 @@ PMIC_ANSWER = """\
 """
 PMIC_W = 0.1 * 3.7 + 0.2 * 3.3 + 2.0 * 0.9
 
+TEGRA = {"scaling_governor": "schedutil", "scaling_driver": "tegra194"}
 QUIET_PI = {"vcgencmd get_throttled": "throttled=0x0\n"}
 RPI_VOLT = {f"{HWMON}/hwmon1/name": "rpi_volt\n", f"{HWMON}/hwmon1/in0_lcrit_alarm": "0\n"}
 
@@ -149,10 +150,8 @@ PI5 = PI4.but(
 ORIN = Board(
     "NVIDIA Jetson Orin Nano Developer Kit", A78AE, "fp asimd asimddp", 6,
     {
-        "policy0": policy("0 1 2 3", 1_510_400, scaling_governor="schedutil", scaling_driver="tegra194"),
-        "policy4": policy(
-            "4 5", 1_510_400, now_khz=729_600, scaling_governor="schedutil", scaling_driver="tegra194"
-        ),
+        "policy0": policy("0 1 2 3", 1_510_400, **TEGRA),
+        "policy4": policy("4 5", 1_510_400, now_khz=729_600, **TEGRA),
     },
     {"cpu-thermal": 47.2, "gpu-thermal": 45.8, "tj-thermal": 47.4},
     trips={"cpu-thermal": 99.0, "gpu-thermal": 99.0},
@@ -167,9 +166,7 @@ ORIN = Board(
 XAVIER = Board(
     "Jetson-AGX", CARMEL, "fp asimd", 8,
     {
-        f"policy{i}": policy(
-            f"{i} {i + 1}", 2_265_600, scaling_governor="schedutil", scaling_driver="tegra194"
-        )
+        f"policy{i}": policy(f"{i} {i + 1}", 2_265_600, **TEGRA)
         for i in (0, 2, 4, 6)
     },
     {"CPU-therm": 36.5, "GPU-therm": 35.0, "thermal-fan-est": 36.0},
