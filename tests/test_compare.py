@@ -17,7 +17,7 @@ from device_runner.latency import summarise
 from device_runner.report import Report
 from device_runner.unavailable import Unavailable
 from pipeline.compare import Limits, compare
-from runner_fixtures import write_tiny_bundle
+from runner_fixtures import QUICK, write_tiny_bundle
 
 NO_LIMITS = Limits()
 
@@ -26,9 +26,7 @@ NO_LIMITS = Limits()
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """A real report of the tiny fp32 ONNX artifact."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-    (report,) = bench(
-        folder, artifact="tiny-ort-fp32", min_seconds=0, min_queries=70, warmup_seconds=0
-    )
+    (report,) = bench(folder, artifact="tiny-ort-fp32", plan=QUICK)
     return report
 
 
