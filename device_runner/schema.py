@@ -74,16 +74,21 @@ def validate(value: Any, schema: Schema, *, place: str) -> None:
 
 
 def check_version(document: Any, *, known: int, place: str) -> None:
-    """Tell a document from the future apart from a broken one, before anything else is read.
+    """Tell a document of another time apart from a broken one, before anything else is read.
 
     Raises:
-        InputError: ``schema_version`` is newer than ``known``.
+        InputError: ``schema_version`` is not ``known``.
     """
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > known:
         raise InputError(
             f"{place} has schema_version {version}, this runner knows {known}: "
             "made by a newer edgeticket: upgrade the runner"
+        )
+    if isinstance(version, int) and 0 < version < known:
+        raise InputError(
+            f"{place} has schema_version {version}, this runner knows {known}: "
+            "made by an older edgeticket: make it again with this one"
         )
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from device_runner.errors import InputError
 from pipeline.devices.connection import Connection, Patience
+from pipeline.devices.emulated import connect_emulated
 from pipeline.devices.spawned import connect_local
 from pipeline.devices.ssh import connect_ssh
 
@@ -27,5 +28,13 @@ def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[
     return TARGETS[kind](address, patience=patience)
 
 
-TARGETS: Mapping[str, Connect] = {"local": connect_local, "ssh": connect_ssh}
-FORMS: Mapping[str, str] = {"local": "local", "ssh": "ssh://user@host"}  # for people
+TARGETS: Mapping[str, Connect] = {
+    "local": connect_local,
+    "ssh": connect_ssh,
+    "emulated": connect_emulated,
+}
+FORMS: Mapping[str, str] = {  # for people
+    "local": "local",
+    "ssh": "ssh://user@host",
+    "emulated": "emulated:CPU",
+}
