@@ -41,6 +41,7 @@ class Machine:
     kernel: str
     os: str | Unavailable
     jetson: str | Unavailable
+    emulated: str | Unavailable  # by what, on a board that is none: its times mean nothing
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
@@ -61,6 +62,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         kernel=platform.release(),
         os=read_os(root),
         jetson=read_jetson(root),
+        emulated=read_emulated(root, architecture=platform.machine()),
     )
 
 
@@ -131,10 +133,27 @@ def read_jetson(root: Path) -> str | Unavailable:
     return text if isinstance(text, Unavailable) else text.splitlines()[0]
 
 
+def read_emulated(root: Path, *, architecture: str) -> str | Unavailable:
+    """What emulates this machine's instructions, as QEMU's user mode does; Unavailable: nothing.
+
+    Either it says so in /etc/edgeticket-emulated, or programs for one architecture run on a
+    kernel of another, which tells its own since Linux 6.1.
+    """
+    mark = read_text(root / "etc/edgeticket-emulated")
+    if isinstance(mark, str):
+        return mark
+    kernel = read_text(root / "proc/sys/kernel/arch")
+    if isinstance(kernel, str) and (kernel in PC) != (architecture in PC):
+        return f"{architecture} programs on a kernel for {kernel}"
+    return Unavailable("no emulation seen")
+
+
 def _field(cpuinfo: str, key: str) -> str | None:
     found = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return found[1].strip() if found else None
 
+
+PC = ("x86_64", "i386", "i486", "i586", "i686")  # one kernel runs programs for all of them
 
 # Main ID register numbers (Arm's technical reference manuals) of the CPUs of common boards.
 ARM_PARTS: Mapping[tuple[str, str], str] = {

@@ -15,12 +15,14 @@ from rich.console import Console
 import device_runner
 from device_runner.errors import InputError
 from pipeline.compare_command import compare
+from pipeline.device_commands import bench, device_app
 from pipeline.progress import Bars
 from pipeline.ticket_commands import pack, unpack
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"
-    "Start with `edgeticket run demo`. Measure a bundle on a board with `device-runner bench`.",
+    "Start with `edgeticket run demo`. Measure what comes out of it on boards with "
+    "`edgeticket bench runs/demo --on ssh://pi@raspberrypi.local`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -207,7 +209,10 @@ def experiment(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Lines are appended to DIR/<name>.jsonl.")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's."
+        ),
     ] = Path("results"),
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
@@ -284,6 +289,8 @@ def fetch(
 app.command()(compare)
 app.command()(pack)
 app.command()(unpack)
+app.command()(bench)
+app.add_typer(device_app, name="device")
 
 
 def _ready(given: Path, *, kind: str) -> Path:

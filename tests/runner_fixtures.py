@@ -323,6 +323,7 @@ def example_report(*, queries: int = 70) -> Report:
             kernel="6.6.31",
             os="Debian GNU/Linux 12 (bookworm)",
             jetson=missing,
+            emulated=missing,
         ),
         before=readings,
         during=During(

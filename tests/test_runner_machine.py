@@ -14,7 +14,7 @@ import pytest
 
 from board_fixtures import BOARDS, ORIN, PI4, THERMAL, XAVIER, lay_out, policy
 from device_runner.cold import peak_rss
-from device_runner.machine import describe_machine
+from device_runner.machine import describe_machine, read_emulated
 from device_runner.readings import Throttling, run_command, take_readings
 from device_runner.readings.clocks import find_policy
 from device_runner.readings.throttling import read_throttle_events
@@ -221,3 +221,21 @@ def test_peak_memory_is_this_process_own(tmp_path: Path) -> None:
     assert 2**20 < found < 2**40
     for missing in (tmp_path / "none", lay_out(tmp_path, {"status": "Name: x"}) / "status"):
         assert isinstance(peak_rss(missing), Unavailable)
+
+
+def test_an_emulated_machine_says_so(tmp_path: Path) -> None:
+    def by(architecture: str) -> str | Unavailable:
+        return read_emulated(tmp_path, architecture=architecture)
+
+    assert by("aarch64") == Unavailable("no emulation seen")
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    kernel = tmp_path / "proc/sys/kernel/arch"
+    kernel.write_text("x86_64\n")
+    assert by("aarch64") == "aarch64 programs on a kernel for x86_64"
+    assert isinstance(by("x86_64"), Unavailable)
+    assert isinstance(by("i686"), Unavailable), "its own kernel runs that"
+    kernel.write_text("aarch64\n")
+    assert isinstance(by("armv7l"), Unavailable), "as on a Raspberry Pi with a 32-bit system"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/edgeticket-emulated").write_text("cortex-a72 by QEMU\n")
+    assert by("aarch64") == "cortex-a72 by QEMU"

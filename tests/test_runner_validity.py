@@ -234,6 +234,13 @@ def test_before_anything_is_measured(tmp_path: Path) -> None:
     assert found.unchecked["drift"] == "nothing was measured"
 
 
+def test_an_emulated_board_is_never_measured(tmp_path: Path) -> None:
+    board = PI4.but(files={"etc/edgeticket-emulated": "QEMU"})
+    validity = judge(look_at(tmp_path, board))
+    assert rules(validity) == ["emulated"]
+    assert validity.reasons[0].found == "times are emulated (QEMU), not measured"
+
+
 def test_a_look_and_its_rest(tmp_path: Path) -> None:
     """A second look comes only when one is due."""
     watch = Watch(PI4.lay_out(tmp_path), command=PI4.command, cpus=range(4))

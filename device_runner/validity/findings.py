@@ -12,6 +12,11 @@ SLOWED = ("frequency capped", "throttled", "soft temperature limit")
 DYNAMIC_POWERSAVE = ("intel_pstate", "amd-pstate-epp")  # where it means "as fast as is needed"
 
 
+def find_emulated(seen: Evidence, bound: float) -> Found:
+    by = seen.machine.emulated
+    return None if isinstance(by, Unavailable) else f"times are emulated ({by}), not measured"
+
+
 def find_under_voltage(seen: Evidence, bound: float) -> Found:
     alarms = [reading.under_voltage for reading in (seen.before, seen.after)]
     if True in alarms:

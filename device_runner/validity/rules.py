@@ -27,6 +27,11 @@ INVALID, WARNING = True, False
 COOL = "let the board cool down (--cooldown), give it a heat sink or a fan, and measure again"
 
 RULES: Mapping[str, Rule] = {
+    "emulated": Rule(
+        INVALID, f.find_emulated, 0,
+        "an emulator's time follows the machine below, not the CPU that it stands for",
+        "accuracy and outputs hold; measure times on the real board",
+    ),
     "under-voltage": Rule(
         INVALID, f.find_under_voltage, 0,
         "the firmware lowers the clock whenever the supply falls below 4.63 V",
