@@ -55,6 +55,7 @@ class Relay:
     target_port: int
     cut_after: int | None = None
     reset: bool = False
+    silent: bool = False  # from now on nothing passes, and nobody is told
     up_bytes: int = 0
     cuts: int = 0
     port: int = 0
@@ -91,8 +92,9 @@ class Relay:
                         self.cut_after = None
                         self.cuts += 1
                         return
-                sink.write(data)
-                await sink.drain()
+                if not self.silent:
+                    sink.write(data)
+                    await sink.drain()
 
 
 def processes_with(word: str) -> list[int]:

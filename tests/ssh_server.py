@@ -42,6 +42,7 @@ def lay_out(folder: Path, client_home: Path) -> None:
     (folder / "home").mkdir(parents=True)
     host, user = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     host.write_private_key(folder / "host_key")
+    host.write_public_key(folder / "host_key.pub")
     user.write_public_key(folder / "authorized_keys")
     own = client_home / ".ssh"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +54,8 @@ def trust(device: Device, client_home: Path) -> None:
     """Put the device's key into the client's known_hosts."""
     key = asyncssh.read_private_key(device.folder / "host_key")
     line = f"[127.0.0.1]:{device.port} {key.export_public_key().decode()}"
-    (client_home / ".ssh" / "known_hosts").write_text(line)
+    with open(client_home / ".ssh" / "known_hosts", "a") as file:
+        file.write(line)
 
 
 @contextlib.asynccontextmanager

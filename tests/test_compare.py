@@ -66,6 +66,10 @@ def test_a_report_against_itself_changes_nothing(measured: Report) -> None:
 def test_which_kind_it_is(measured: Report) -> None:
     assert compare(measured, another_artifact(measured), limits=NO_LIMITS).kind == "fidelity"
     assert compare(measured, another_machine(measured), limits=NO_LIMITS).kind == "platform"
+    sweep = replace(measured, runtime=replace(measured.runtime, threads=4))
+    assert compare(measured, sweep, limits=NO_LIMITS).kind == "threads"
+    mode = replace(measured, before=replace(measured.before, power_mode="15W"))
+    assert compare(measured, mode, limits=NO_LIMITS).kind == "platform"
 
 
 @pytest.mark.parametrize("unlike", ["both", "samples", "threads", "amx"])
@@ -80,7 +84,7 @@ def test_unlike_reports_are_refused_with_the_reason(measured: Report, unlike: st
         other, reason = replace(measured, runtime=runtime), "nothing against amx withheld"
     else:
         runtime = replace(measured.runtime, threads=4)
-        other, reason = replace(measured, runtime=runtime), "1 against 4 threads"
+        other, reason = replace(another_artifact(measured), runtime=runtime), "1 against 4 threads"
     with pytest.raises(InputError, match=reason):
         compare(measured, other, limits=NO_LIMITS)
 

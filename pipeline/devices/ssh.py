@@ -208,7 +208,11 @@ def _read_known_hosts(target: Address) -> asyncssh.SSHKnownHosts:
     import asyncssh
 
     try:
-        configured = asyncssh.SSHClientConnectionOptions(**_parts(target)).known_hosts
+        config = Path.home() / ".ssh" / "config"
+        options = asyncssh.SSHClientConnectionOptions(
+            **_parts(target), config=[str(config)] if config.is_file() else None
+        )
+        configured = options.known_hosts
         files = configured if isinstance(configured, list) else []  # none at all trusts nobody
         own = files or [Path.home() / ".ssh" / "known_hosts"]
         return asyncssh.read_known_hosts(
