@@ -17,7 +17,7 @@ demo: .venv/host
 test: check
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not devices"
 
 lint: .venv/dev
 	$(BIN)/ruff format --check $(SOURCES)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +96,16 @@ class Device:
         key = asyncssh.generate_private_key("ssh-ed25519")
         self.put("/run/keys/host", key.export_private_key(), user_id=0)
         self.public_key = key.export_public_key().decode().strip()
+
+    def programs(self) -> list[str]:
+        """Command lines of all that runs on the board."""
+        ours = os.readlink(f"/proc/{self.board.pid}/ns/pid_for_children")
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if os.readlink(process / "ns/pid") == ours:
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
 
     def put(self, path: str, data: bytes, *, user_id: int = 1000) -> None:
         code = 'mkdir -p -m 755 "$(dirname "$0")" && umask 077 && cat > "$0"'
@@ -221,9 +231,8 @@ def device_on(
         yield device
 
 
-def wait_until(true: object, *, limit_s: float, what: str) -> None:
+def wait_until(true: Callable[[], bool], *, limit_s: float, what: str) -> None:
     """Ask every tenth of a second, and fail when it takes too long."""
-    assert callable(true)
     end = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < end, f"waited {limit_s:g} s for: {what}"
