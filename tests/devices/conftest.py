@@ -106,7 +106,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_resnet_bundle(tmp_path_factory.mktemp("run") / "bundle")
     subprocess.run(
         [sys.executable, "-m", "device_runner", "bench", str(folder), "--no-amx",
-         "-o", str(folder.parent / "reports"), *"--min-seconds 0.1 --warmup-seconds 0".split()],
+         "-o", str(folder.parent / "reports"), *["--min-seconds", "0.1", "--warmup-seconds", "0"]],
         check=True, cwd=ROOT, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     return folder

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diff_fixtures import tensor_spec
 
 from device_runner.manifest import Artifact, Network
-from diff_fixtures import tensor_spec
 from models import build
 from pipeline.bundle import write_bundle
 from pipeline.convert.onnx_file import write_onnx
