@@ -12,7 +12,7 @@ from device_runner.errors import InputError
 from device_runner.report import Report, read_report
 from device_runner.terminal import table, words
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare
+from pipeline.compare import Comparison, Limits, compare, tell_times
 from pipeline.devices.together import Outcome
 
 
@@ -65,7 +65,7 @@ def judge(outcomes: Sequence[Outcome], host: Sequence[Report]) -> list[Verdict]:
 def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable:
     reason = "this machine has no report of this file"
     for base in host:
-        if base.artifact.sha256 != report.artifact.sha256:
+        if _same_network(base) != _same_network(report):
             continue
         if base.session.id == report.session.id:
             return Unavailable("it is this machine")
@@ -74,6 +74,11 @@ def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable
         except InputError as error:  # measured with other threads, say; another one may fit
             reason = str(error)
     return Unavailable(reason)
+
+
+def _same_network(report: Report) -> tuple[str, ...]:
+    """Equal for one file, and for the two that ONNX Runtime needs: one for ARM, one for x86."""
+    return report.artifact.network, report.artifact.runtime, report.artifact.precision
 
 
 def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
@@ -107,7 +112,7 @@ def _against(against: Comparison | Unavailable) -> tuple[str, str]:
     if isinstance(against, Unavailable):
         return "–", "–"
     same = "equal" if against.identical_outputs else f"{against.agreement:.2%} agree"
-    return f"{against.speedup_p50.value:.2f}x", same
+    return tell_times(against.speedup_p50), same
 
 
 def _scaled(value: int | Unavailable, digits: int) -> str:
