@@ -35,6 +35,7 @@ test-devices: .venv/dev
 benchmark: .venv/dev
 	$(BIN)/edgeticket run demo
 	$(BIN)/python benchmarks/runner_overhead.py runs/demo/bundle
+	$(BIN)/python benchmarks/watch_cost.py runs/demo/bundle
 	$(BIN)/python benchmarks/gate_overhead.py
 	$(BIN)/python benchmarks/slim_latency.py
 	$(BIN)/python benchmarks/conversion.py
