@@ -134,7 +134,7 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         sparsity=point.sparsity,
         seed=point.seed,
         digest=point.digest,
-        dataset=recipe.data.name,
+        dataset=recipe.data.title,
         arch=recipe.model.arch,
         sparsity_reached=reached,
         parameters=parameters,

@@ -35,7 +35,7 @@ class Int8:
 
 def calibration_batches(data: Dataset) -> list[Tensor]:
     """The calibration set as networks take it: float32 [n, C, H, W]."""
-    return list(torch.split(to_torch(data.calibration.inputs, data.preprocessing), 100))
+    return list(torch.split(to_torch(data.calibration.inputs[:], data.preprocessing), 100))
 
 
 def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,37 @@ import models
 from device_runner.errors import InputError
 from models.network import skeleton
 from pipeline.data import Dataset, load_dataset
+from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ModelConfig, Recipe
 
 Pixels = tuple[float, ...]
 
 
-def load_recipe_data(recipe: Recipe, *, folder: Path) -> Dataset:
+def load_recipe_data(
+    recipe: Recipe,
+    *,
+    folder: Path,
+    beside: Sequence[Path] = (),
+    store: Path | None = None,
+    progress: Progress = QUIET,
+) -> Dataset:
     """The data set of ``recipe``, split by its seed, with the pixels that its network expects.
 
+    Args:
+        recipe: names data and network.
+        folder, beside, store, progress: as `load_dataset`.
+
     Raises:
-        InputError: it is not in the data ``folder``, or data and network do not fit.
+        InputError: data are not there, or data and network do not fit.
     """
-    data = load_dataset(recipe.data, seed=recipe.seed, folder=folder)
+    data = load_dataset(
+        recipe.data,
+        seed=recipe.seed,
+        folder=folder,
+        beside=beside,
+        store=store,
+        progress=progress,
+    )
     model = recipe.model
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
     check_takes(model.arch, model.args, data, place="model")

@@ -137,11 +137,12 @@ def _write_bundle(
         folder,
         name=job.recipe.name,
         artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
-        inputs=samples.inputs,
+        inputs=samples.inputs[:],
         targets=samples.labels,
         dataset=job.data.name,
         labels=job.data.labels,
         preprocessing=job.data.preprocessing,
+        capture=job.data.capture,
         networks=artifacts.networks,
         provenance=provenance,
     )
