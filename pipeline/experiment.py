@@ -135,7 +135,7 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         seed=point.seed,
         digest=point.digest,
         dataset=recipe.data.title,
-        arch=recipe.model.arch,
+        arch=recipe.model.architecture,
         sparsity_reached=reached,
         parameters=parameters,
         parameters_kept=kept,

@@ -122,7 +122,7 @@ def _write_bundle(
     baseline = job.recipe.bundle.baseline
     samples = carried_samples(job)
     provenance: dict[str, Any] = {
-        "recipe": job.recipe.model_dump(mode="json"),
+        "recipe": job.recipe.model_dump(mode="json", by_alias=True),
         "steps": list(ticket.log),
         "pruned": to_json(pruned),
         "tools": {

@@ -77,13 +77,23 @@ class DataConfig(Config):
 
 
 class ModelConfig(Config):
-    """The dense network: an architecture, and weights to import instead of training."""
+    """The dense network: an architecture, and weights to import instead of training.
 
-    arch: str  # a key of models.ARCHITECTURES
+    Exactly one of arch, import, torchvision and timm.
+    """
+
+    arch: str | None = None  # a key of models.ARCHITECTURES
+    # package.module:function, which returns a torch.nn.Module; looked for beside the recipe too.
+    import_: str | None = Field(default=None, alias="import")
+    torchvision: str | None = None  # a name of torchvision.models, without weights
+    timm: str | None = None  # a name of timm.list_models(); needs the extra `timm`
     args: Mapping[str, bool | int | float | str] = {}
-    # A safetensors file. A relative path is looked up beside the recipe, then in the
-    # current folder, then in the data folder.
+    # Safetensors, or a state_dict of torch.save. A relative path is looked up beside the recipe,
+    # then in the current folder, then in the data folder; package:NAME/FILE in a package.
     weights: str | None = None
+    # Regular expressions -> what stands for them in names of tensors, where a file has others.
+    rename: Mapping[str, str] = {}
+    trained: bool = False  # whether the imported function returns trained weights
     # How random weights are drawn, see pipeline.initialise; default is PyTorch's own.
     init: Literal["default", "kaiming_normal", "uniform", "signed_constant"] = "default"
     # The share of the weights that a ticket will keep: those are made larger by 1/√share, so that
@@ -94,9 +104,33 @@ class ModelConfig(Config):
     pixel_mean: tuple[float, ...] | None = None
     pixel_std: tuple[float, ...] | None = None
 
+    @property
+    def architecture(self) -> str:
+        """As `models.build` takes it."""
+        if self.arch is not None:
+            return self.arch
+        source = next(s for s in ("import_", "torchvision", "timm") if getattr(self, s) is not None)
+        return f"{source.rstrip('_')}:{getattr(self, source)}"
+
+    @property
+    def brings_weights(self) -> bool:
+        """Whether there are trained weights, so that the dense network is not trained."""
+        return self.weights is not None or self.trained
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> ModelConfig:
+        given = [self.arch, self.import_, self.torchvision, self.timm]
+        if sum(name is not None for name in given) != 1:
+            raise ValueError("give exactly one of arch, import, torchvision, timm")
+        if self.trained and (self.import_ is None or self.weights is not None):
+            raise ValueError("trained is for an imported function that brings its weights itself")
+        if self.rename and self.weights is None:
+            raise ValueError("rename is for the names in a file of weights")
+        return self
+
     @model_validator(mode="after")
     def _only_what_is_drawn_has_an_init(self) -> ModelConfig:
-        if self.weights is not None and self.init != "default":
+        if self.brings_weights and self.init != "default":
             raise ValueError("give either weights or init: imported weights are not drawn")
         if self.init == "default" and self.init_kept != 1:
             raise ValueError("init_kept needs an init other than default")
