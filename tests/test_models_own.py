@@ -85,14 +85,8 @@ def data(count: int = 60, side: int = 32) -> Dataset:
 
 
 def recipe(model: dict[str, Any], *passes: dict[str, Any], **keys: Any) -> Recipe:
-    document = {
-        "name": "own",
-        "data": {"name": "digits"},
-        "model": model,
-        "compress": [*passes, {"method": "ptq"}],
-        **keys,
-    }
-    return check(Recipe, document, place="test")
+    common = {"name": "own", "data": {"name": "digits"}, "model": model, "compress": [*passes]}
+    return check(Recipe, {**common, **keys}, place="test")
 
 
 TRAIN = {"epochs": 3, "batch_size": 20, "lr": 0.05}
