@@ -3,12 +3,13 @@
 # make check   format, lint, types, import directions, tests
 # make slow    the tests that need minutes or data that is not in a package
 # make benchmark    speed, as ratios
+# make benchmark-peers RUNS="runs/NAME ..."    int8 by us and by other tools, each in its own environment
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 SOURCES := pipeline device_runner models tests benchmarks
 
-.PHONY: demo test check lint slow benchmark clean
+.PHONY: demo test check lint slow benchmark benchmark-peers clean
 
 demo: .venv/host
 	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
@@ -34,6 +35,11 @@ benchmark: .venv/dev
 	$(BIN)/python benchmarks/slim_latency.py
 	$(BIN)/python benchmarks/conversion.py
 
+RUNS ?= runs/cifar10_resnet20_ptq runs/cifar10_resnet56_ptq
+
+benchmark-peers: .venv/dev
+	for run in $(RUNS); do $(BIN)/python benchmarks/peers/compare.py $$run || exit 1; done
+
 # The stamps say which extra is installed; dev contains host.
 .venv/dev .venv/host: .venv/%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -41,4 +47,4 @@ benchmark: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,28 @@
+"""This project: one set of scales as the recipe decides them, written for one of the runtimes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+
+import torch
+from work import images, timed, torch_network
+
+from pipeline.convert import CONVERTERS
+from pipeline.export import export_onnx
+from pipeline.quantize import fake_quantized, quantize
+from pipeline.recipe import Ptq, check
+
+
+def write(folder: Path, file: Path, *, kind: str) -> None:
+    cfg = check(Ptq, json.loads((folder / "ptq.json").read_bytes()), place="ptq.json")
+    batches = list(torch.split(torch.from_numpy(images(folder)), 100))
+    done = quantize(torch_network(folder), batches, cfg)
+    onnx = export_onnx(fake_quantized(done.folded, done.scales), batches[0][:1])
+    file.write_bytes(CONVERTERS[kind](onnx).data)
+
+
+if __name__ == "__main__":
+    timed(functools.partial(write, kind=sys.argv[3]))
