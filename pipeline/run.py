@@ -24,6 +24,7 @@ from pipeline.bundle import write_bundle, zip_bundle
 from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
 from pipeline.passes import apply_pass, dense_network
+from pipeline.preflight import check_recipe
 from pipeline.progress import Progress
 from pipeline.quantize import exact_share
 from pipeline.recipe import Recipe
@@ -65,6 +66,7 @@ def run(
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
+        check_recipe(job)
         dense = dense_network(job)
         ticket = dense
         for position in range(len(recipe.compress)):
