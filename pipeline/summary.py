@@ -18,7 +18,7 @@ from device_runner.report import Report
 from device_runner.strict_json import format_json, to_json
 from device_runner.terminal import validity_lines
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare
+from pipeline.compare import Interval, Limits, compare
 from pipeline.ticket_file.facts import TicketFacts
 
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
@@ -208,14 +208,11 @@ def summarize(
 
 def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
     network = manifest.networks[report.artifact.network]
-    own: Comparison | None = None
-    best: Comparison | None = None
-    if dense:
-        comparisons = [compare(base, report, limits=Limits()) for base in dense]
-        best = min(comparisons, key=lambda c: c.speedup_p50.value)
-        own = next(
-            (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
-        )
+    comparisons = [compare(base, report, limits=Limits()) for base in dense]
+    own = next(
+        (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
+    )
+    ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
     return Row(
         artifact=report.artifact.id,
         runtime=report.artifact.runtime,
@@ -230,10 +227,14 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         agreement=own.agreement if own else _NO_BASELINE,
         drop_points=own.drop_points.value if own else _NO_BASELINE,
         times_smaller=own.size_ratio if own else _NO_BASELINE,
-        times_faster=own.speedup_p50.value if own else _NO_BASELINE,
-        times_faster_than_best=best.speedup_p50.value if best else _NO_BASELINE,
+        times_faster=_value(own.speedup_p50) if own else _NO_BASELINE,
+        times_faster_than_best=min(ratios, default=_NO_BASELINE),
         validity=report.validity.verdict,
     )
+
+
+def _value(ratio: Interval | Unavailable) -> float | Unavailable:
+    return ratio.value if isinstance(ratio, Interval) else ratio
 
 
 def _same_runtime(a: Report, b: Report) -> bool:
