@@ -1,6 +1,7 @@
 """The architectures: plain PyTorch, no weights.
 
-A new one is a module that builds it and a line in ``ARCHITECTURES``.
+A new one is a module that builds it and a line in ``ARCHITECTURES``. Those from elsewhere
+(`models.own`) have a source before their name; what they take and give shows when they run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from models.conv_stack import DigitsCnn, VggSmall
 from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
+from models.own import build_own, is_own
 from models.separable_ctc import SeparableCtc
 from models.vit import cifar_vit, digits_vit
 
@@ -42,6 +44,8 @@ def build(arch: str, args: Args) -> nn.Module:
     Raises:
         ValueError: the architecture is unknown, or an argument is; the message lists the known.
     """
+    if is_own(arch):
+        return build_own(arch, args)
     return _architecture(arch).builder(**_complete(arch, args))
 
 

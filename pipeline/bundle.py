@@ -36,13 +36,14 @@ def write_bundle(
     *,
     name: str,
     artifacts: Sequence[tuple[Artifact, bytes]],
-    inputs: NDArray[np.uint8],
+    inputs: NDArray[Any],
     targets: NDArray[np.int64],
     dataset: str,
     labels: Sequence[str],
     preprocessing: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Network],
     provenance: Mapping[str, Any],
+    capture: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Fill the empty ``folder``. The same arguments give the same bytes.
 
@@ -50,13 +51,14 @@ def write_bundle(
         folder: exists and is empty.
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
-        inputs: uint8 [N, H, W, C], test examples as stored, before preprocessing.
+        inputs: uint8 or float32, channels last: test examples as stored, before preprocessing.
         targets: int64 [N], the class of each.
         dataset: where the samples come from.
         labels: class names by number.
         preprocessing: steps of `device_runner.preprocess`, as data.
         networks: what the host knows of each network by name.
         provenance: recipe, ticket, training and tool versions; any JSON.
+        capture: what made the samples of decoded pictures; steps likewise.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
     samples = Samples(
@@ -81,6 +83,7 @@ def write_bundle(
         samples=samples,
         networks=dict(networks),
         provenance=dict(provenance),
+        capture=tuple(dict(step) for step in capture),
     )
     for path, data in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from device_runner.errors import InputError
 from device_runner.report import Report, read_report
 from device_runner.terminal import table, validity_lines, words
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare
+from pipeline.compare import Comparison, Limits, compare, tell_times
 from pipeline.devices.together import Outcome
 
 
@@ -65,7 +65,7 @@ def judge(outcomes: Sequence[Outcome], host: Sequence[Report]) -> list[Verdict]:
 def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable:
     reason = "this machine has no report of this file"
     for base in host:
-        if base.artifact.sha256 != report.artifact.sha256:
+        if _same_network(base) != _same_network(report):
             continue
         if base.session.id == report.session.id:
             return Unavailable("it is this machine")
@@ -74,6 +74,11 @@ def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable
         except InputError as error:  # measured with other threads, say; another one may fit
             reason = str(error)
     return Unavailable(reason)
+
+
+def _same_network(report: Report) -> tuple[str, ...]:
+    """Equal for one file, and for the two that ONNX Runtime needs: one for ARM, one for x86."""
+    return report.artifact.network, report.artifact.runtime, report.artifact.precision
 
 
 def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
@@ -96,13 +101,8 @@ def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    report, against = verdict.report, verdict.against
+    report = verdict.report
     emulated = isinstance(report.machine.emulated, str)
-    faster, outputs = "–", "–"
-    if isinstance(against, Comparison):
-        faster = "–" if emulated else f"{against.speedup_p50.value:.2f}x"
-        same = against.identical_outputs
-        outputs = "equal" if same else f"{against.agreement:.2%} agree"
     threads = f", {report.runtime.threads} threads" if report.runtime.threads > 1 else ""
     return (
         report.artifact.id + threads,
@@ -112,11 +112,17 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         _scaled(report.cold.load_ns, 1),
         _scaled(report.cold.peak_rss_bytes, 1),
         f"{report.accuracy.top1:.2%}",
-        faster,
-        outputs,
+        *_against(verdict.against),
         f"{report.runtime.package} {words(report.runtime.version)}",
         "times emulated" if emulated else report.validity.verdict,
     )
+
+
+def _against(against: Comparison | Unavailable) -> tuple[str, str]:
+    if isinstance(against, Unavailable):
+        return "–", "–"
+    same = "equal" if against.identical_outputs else f"{against.agreement:.2%} agree"
+    return tell_times(against.speedup_p50), same
 
 
 def _scaled(value: int | Unavailable, digits: int) -> str:

@@ -15,6 +15,8 @@ from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
 from pipeline.data import Split
 
+BATCH_PIXELS = 2**20  # 20 pictures of 224x224
+
 
 def normalize(images: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
     """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels-last memory.
@@ -35,6 +37,11 @@ def to_torch(inputs: npt.NDArray[np.uint8], preprocessing: Sequence[Mapping[str,
     return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
+def batch_of(shape: Sequence[int], *, most: int) -> int:
+    """How many inputs [H, W, C] to run at a time, so that large ones do not fill the memory."""
+    return max(1, min(most, BATCH_PIXELS // (shape[0] * shape[1])))
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a network says about labelled examples."""
@@ -53,8 +60,9 @@ def evaluate(
     was_training = module.training
     module.eval()
     outputs = []
-    for start in range(0, len(split), 250):
-        images = preprocess(split.inputs[start : start + 250], preprocessing)
+    at_a_time = batch_of(split.inputs.shape[1:], most=250)
+    for start in range(0, len(split), at_a_time):
+        images = preprocess(split.inputs[start : start + at_a_time], preprocessing)
         outputs.append(module(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu())
     module.train(was_training)
     scores = torch.cat(outputs).numpy()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from device_runner.errors import InputError
 from pipeline.augment import Draw, draw
-from pipeline.data import Split
+from pipeline.data import Rows, Split
 from pipeline.distil import Distillation
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
@@ -99,8 +99,9 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
-    # The images stay uint8 and move to the device once.
-    inputs = fabric.to_device(torch.from_numpy(split.inputs))
+    # The images stay uint8 and move to the device once, unless they are on disk.
+    stored = split.inputs
+    inputs = stored if isinstance(stored, Rows) else fabric.to_device(torch.from_numpy(stored))
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
@@ -215,11 +216,16 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
 
 
 def _batch(
-    inputs: Tensor, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
+    inputs: Tensor | Rows, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
 ) -> tuple[Tensor, Tensor]:
     part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
-    part = part.to(inputs.device)
-    return part.apply(inputs[part.order]), labels[part.order]
+    if isinstance(inputs, Rows):
+        images = fabric.to_device(torch.from_numpy(inputs[part.order.numpy()]))
+        part = part.to(labels.device)
+    else:
+        part = part.to(labels.device)
+        images = inputs[part.order]
+    return part.apply(images), labels[part.order]
 
 
 def _derived_seed(*numbers: int) -> int:
