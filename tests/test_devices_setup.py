@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from devices_fixtures import PATIENCE
@@ -202,8 +203,8 @@ def test_a_device_that_is_not_set_up_cannot_be_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.asynccontextmanager
-    async def bare(address: str, *, patience: Patience) -> AsyncIterator[Connection]:
-        async with connect_local(address, patience=patience) as here:
+    async def bare(address: str, **options: Any) -> AsyncIterator[Connection]:
+        async with connect_local(address, **options) as here:
             yield dataclasses.replace(here, environment=None)
 
     monkeypatch.setattr("pipeline.devices.TARGETS", {**TARGETS, "local": bare})
