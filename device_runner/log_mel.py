@@ -41,7 +41,7 @@ def log_mel(waveforms: npt.NDArray[np.float32], step: Mapping[str, Any]) -> npt.
     filters = mel_filters(step)
     taper = _taper(step["window_samples"], step["fft_samples"])
     energies = np.stack([_energies(row, step, taper, filters) for row in waveforms])
-    values = np.log(energies + step["log_offset"]).astype(np.float32)
+    values: npt.NDArray[np.float32] = np.log(energies + step["log_offset"]).astype(np.float32)
     return values[..., np.newaxis] if step["layout"] == "NHWC" else values
 
 

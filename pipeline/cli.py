@@ -243,10 +243,7 @@ def experiment(
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's."
-        ),
+        Path, typer.Option(metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's.")
     ] = Path("results"),
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")

@@ -15,9 +15,19 @@ from device_runner.log_mel import count_frames, log_mel, mel_filters
 from pipeline.torchvision_cure import import_torchaudio
 
 STEP: dict[str, Any] = {
-    **{"op": "log_mel", "rate_hz": 16000, "window_samples": 480, "hop_samples": 320},
-    **{"fft_samples": 512, "centred": True, "power": 2, "mels": 40, "low_hz": 20.0},
-    **{"high_hz": 7600.0, "scale": "htk", "equal_area": False, "log_offset": 1e-6},
+    "op": "log_mel",
+    "rate_hz": 16000,
+    "window_samples": 480,
+    "hop_samples": 320,
+    "fft_samples": 512,
+    "centred": True,
+    "power": 2,
+    "mels": 40,
+    "low_hz": 20.0,
+    "high_hz": 7600.0,
+    "scale": "htk",
+    "equal_area": False,
+    "log_offset": 1e-6,
     "layout": "NWC",
 }
 
