@@ -22,10 +22,10 @@ def export(folder: Path) -> None:
     """Write fp32.onnx and int8.onnx; say how long each step took."""
     import torch
 
+    from models.torchvision_cure import import_torchvision
     from pipeline.export import export_onnx
     from pipeline.quantize import calibrate, fake_quantized, fold_bn
     from pipeline.recipe import Ptq
-    from pipeline.torchvision_cure import import_torchvision
 
     torch.manual_seed(0)
     module = import_torchvision().models.mobilenet_v2(weights=None).eval()

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from device_runner.errors import InputError
@@ -81,7 +82,7 @@ class Bundle:
         return data
 
     def samples(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Inputs uint8 [N, H, W, C] and labels int64 [N], read-only.
+        """Inputs uint8 or float32, channels last, and labels int64 [N], read-only.
 
         Raises:
             InputError: as `read`; no .npy of that dtype and rank; counts that disagree; a label
@@ -89,11 +90,16 @@ class Bundle:
         """
         samples = self.manifest.samples
         inputs = parse_npy(
-            self.read(samples.inputs), dtype="uint8", rank=4, place=self._in(samples.inputs)
+            self.read(samples.inputs),
+            dtypes=("uint8", "float32"),
+            ranks=(2, 3, 4),
+            place=self._in(samples.inputs),
         )
         labels = parse_npy(
-            self.read(samples.labels), dtype="int64", rank=1, place=self._in(samples.labels)
+            self.read(samples.labels), dtypes=["int64"], ranks=[1], place=self._in(samples.labels)
         )
+        if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+            raise InputError(f"{self._in(samples.inputs)} has samples that are not finite")
         if not len(inputs) == len(labels) == samples.count:
             raise InputError(
                 f"{self._place}: {MANIFEST} counts {samples.count} samples, "

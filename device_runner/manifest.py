@@ -54,7 +54,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Samples:
-    """Test examples: ``inputs`` is .npy uint8 [N, H, W, C], ``labels`` is .npy int64 [N]."""
+    """Test examples: ``inputs`` is .npy uint8 or float32, channels last, ``labels`` int64 [N]."""
 
     inputs: str
     labels: str
@@ -74,7 +74,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole document; ``provenance`` is free JSON."""
+    """The whole document; ``provenance`` is free JSON.
+
+    ``capture`` leads from a decoded picture to a stored sample, ``preprocessing`` on from there.
+    """
 
     schema_version: int
     name: str
@@ -85,6 +88,7 @@ class Manifest:
     samples: Samples
     networks: Mapping[str, Network]
     provenance: Mapping[str, Any]
+    capture: tuple[Mapping[str, Any], ...] = ()
 
 
 def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
@@ -107,6 +111,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         samples=Samples(**document["samples"]),
         networks={name: Network(**n) for name, n in document["networks"].items()},
         provenance=document["provenance"],
+        capture=tuple(document["capture"]),
     )
     _check(manifest, place)
     return manifest

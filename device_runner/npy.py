@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ _HEADER = re.compile(
     rb"\{'descr': '(?P<descr>[|<][a-z]\d{1,2})', 'fortran_order': False, "
     rb"'shape': \((?P<shape>\d{1,18}(?:, \d{1,18}){0,7}),?\), \} *\n"
 )
-_DESCRIPTIONS = {"uint8": "|u1", "int64": "<i8"}
+_DESCRIPTIONS = {"uint8": "|u1", "int64": "<i8", "float32": "<f4"}
 _WRITTEN = {"uint8": "|u1", "int8": "|i1", "float32": "<f4"}
 
 
-def parse_npy(data: bytes, *, dtype: str, rank: int, place: str) -> npt.NDArray[Any]:
-    """Bytes of a .npy file -> read-only view of them, of the dtype and rank asked for.
+def parse_npy(
+    data: bytes, *, dtypes: Sequence[str], ranks: Sequence[int], place: str
+) -> npt.NDArray[Any]:
+    """Bytes of a .npy file -> read-only view of them, of one of the dtypes and ranks asked for.
 
     Raises:
         InputError: another kind of file, dtype or rank, an empty array, or a header that
@@ -33,9 +36,12 @@ def parse_npy(data: bytes, *, dtype: str, rank: int, place: str) -> npt.NDArray[
         raise InputError(f"{place} is not a .npy file (format 1.0, C order) as numpy.save writes")
     descr = header["descr"].decode("ascii")
     shape = tuple(int(size) for size in header["shape"].split(b", "))
-    if descr != _DESCRIPTIONS[dtype] or len(shape) != rank:
+    dtype = next((name for name in dtypes if _DESCRIPTIONS[name] == descr), None)
+    if dtype is None or len(shape) not in ranks:
+        wanted = " or ".join(dtypes), " or ".join(map(str, ranks))
         raise InputError(
-            f"{place} holds {descr} of shape {shape}: it must be {dtype} with {rank} dimensions"
+            f"{place} holds {descr} of shape {shape}: it must be {wanted[0]} with {wanted[1]} "
+            "dimensions"
         )
     promised = np.dtype(descr).itemsize
     for size in shape:

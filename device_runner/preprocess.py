@@ -10,30 +10,58 @@ import numpy.typing as npt
 
 from device_runner.errors import InputError
 from device_runner.manifest import CODE_RANGES, TensorSpec
+from device_runner.pictures import STEPS, Pictures
 
 Values = npt.NDArray[np.float32]
+Inputs = npt.NDArray[Any]
+"""Stored samples, channels last: uint8, or float32 that need no steps."""
 
 
-def preprocess(inputs: npt.NDArray[np.uint8], steps: Sequence[Mapping[str, Any]]) -> Values:
-    """Apply the manifest's ``preprocessing``: uint8 -> float32, [N, H, W, C] or [N, W, C].
+def preprocess(inputs: Inputs, steps: Sequence[Mapping[str, Any]]) -> Values:
+    """Apply the manifest's ``preprocessing``: uint8 or float32 -> float32, channels last.
+
+    Steps on pictures (`capture`) come first, those on numbers behind them.
 
     Raises:
         InputError: inputs of another dtype or rank, an unknown step, or a step that does not
-            fit the channels.
+            fit the inputs.
     """
-    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4):
+    if inputs.dtype not in (np.uint8, np.float32) or inputs.ndim not in (2, 3, 4):
         raise InputError(
-            f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 [N, H, W, C] "
-            "or [N, W, C]"
+            f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 or float32, "
+            "[N, H, W, C], [N, W, C] or [N, C]"
         )
-    values: Values = inputs.astype(np.float32)
-    for step in steps:
+    pictures = [step for step in steps if step["op"] in STEPS]
+    if list(steps[: len(pictures)]) != pictures:
+        raise InputError("preprocessing: steps on pictures come before steps on numbers")
+    values: Values = capture(inputs, pictures).astype(np.float32)
+    for step in steps[len(pictures) :]:
         name = step["op"]
         if name not in PREPROCESSING:
-            known = ", ".join(sorted(PREPROCESSING))
+            known = ", ".join(sorted(PREPROCESSING.keys() | STEPS.keys()))
             raise InputError(f"preprocessing: unknown op {name!r} (known: {known})")
         values = PREPROCESSING[name](values, step)
     return values
+
+
+def capture(pictures: Inputs, steps: Sequence[Mapping[str, Any]]) -> Inputs:
+    """Apply the manifest's ``capture``: decoded pictures -> stored samples, uint8 [N, H, W, C].
+
+    Raises:
+        InputError: no such pictures, an unknown step, or a step that does not fit them.
+    """
+    for step in steps:
+        if step["op"] not in STEPS:
+            known = ", ".join(sorted(STEPS))
+            raise InputError(f"capture: unknown op {step['op']!r} (known: {known})")
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or 0 in pictures.shape:
+            raise InputError(
+                f"preprocessing: {step['op']} takes uint8 [N, H, W, C], not {pictures.dtype} "
+                f"{list(pictures.shape)}"
+            )
+        changed: Pictures = STEPS[step["op"]](pictures, step)
+        pictures = changed
+    return pictures
 
 
 def to_tensor(values: Values, spec: TensorSpec, *, place: str = "input") -> npt.NDArray[Any]:

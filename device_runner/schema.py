@@ -180,6 +180,15 @@ def _number_problem(value: float, schema: Schema, at: Pointer) -> _Found:
 
 def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _Found:
     """What is wrong when no choice fits: the choice that came furthest explains it best."""
+    if isinstance(value, dict):
+        tags = {id(choice): _tag(choice, root) for choice in choices}
+        key = next(iter(tags.values()))[0]
+        if key and key in value and all(tag[0] == key for tag in tags.values()):
+            alike = [c for c in choices if _same(value[key], tags[id(c)][1])]
+            if not alike:
+                names = dict.fromkeys(_show(const) for _, const in tags.values())
+                return _refuse(value[key], ", ".join(names), (*at, key))
+            choices = alike
     problems: list[_Problem] = []
     for choice in choices:
         found = _problem(value, choice, root, at)
@@ -190,6 +199,12 @@ def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _F
     if len(choices) == 1 or len(furthest.pointer) > len(at):
         return furthest
     return _refuse(value, " or ".join(found.allowed for found in problems), at)
+
+
+def _tag(choice: Schema, root: Schema) -> tuple[str, Any]:
+    """The key by which a choice is told from others, and what stands there; "": it has none."""
+    named = (_resolve(choice["$ref"], root) if "$ref" in choice else choice).get("properties", {})
+    return next(((key, part["const"]) for key, part in named.items() if "const" in part), ("", None))
 
 
 def _refuse(value: Any, allowed: str, at: Pointer) -> _Problem:

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 import models
 from device_runner.errors import InputError
 from models.network import Network
+from models.torchvision_cure import import_torchvision
 from pipeline.convert import CONVERTERS, Converted
 from pipeline.export import export_onnx
 from pipeline.quantize import Scales, calibrate, fake_quantized, fold_bn
 from pipeline.recipe import Ptq
-from pipeline.torchvision_cure import import_torchvision
 
 FP32 = [name for name in CONVERTERS if name.endswith("fp32")]
 INT8 = [name for name in CONVERTERS if "int8" in name]

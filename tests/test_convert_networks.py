@@ -14,10 +14,10 @@ from test_convert import Built, assert_float_files_are_right, build
 from torch import Tensor, nn
 
 import models
+from models.torchvision_cure import import_torchvision
 from pipeline.convert.operators_page import operators_page
 from pipeline.data import load_dataset
 from pipeline.recipe import DataConfig
-from pipeline.torchvision_cure import import_torchvision
 
 SIZE = 64
 SMALL = 32  # of pictures that are trained with

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from device_runner.errors import InputError
-from pipeline import torchvision_cure
+from models import torchvision_cure
 from pipeline.data import cifar10, data_folder, fashion_mnist, fetch, find_file, load_dataset
 from pipeline.data.examples import Dataset, Split
 from pipeline.progress import QUIET

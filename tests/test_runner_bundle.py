@@ -247,8 +247,9 @@ def header(descr: str, shape: str) -> bytes:
         header("|O", "(1, 1, 1, 1)") + b"x",
         header("|u1", "(40, 2, 2, 3)") + b"x" * 479,
         header("|u1", "__import__('os').system('true')"),
-        format_npy(np.zeros((40, 2, 2, 3), np.float32)),
-        format_npy(np.zeros((40, 12), np.uint8)),
+        format_npy(np.zeros((40, 2, 2, 3), np.float64)),
+        format_npy(np.full((40, 2, 2, 3), np.nan, np.float32)),
+        format_npy(np.zeros(40, np.uint8)),
         format_npy(np.asfortranarray(np.zeros((40, 2, 2, 3), np.uint8))),
         FILES["samples/inputs.npy"].replace(b"NUMPY\x01", b"NUMPY\x02"),
         FILES["samples/inputs.npy"][:50],
@@ -283,10 +284,10 @@ def test_samples_that_no_artifact_takes(tmp_path: Path) -> None:
     assert "artifact tiny-ort-fp32: samples give shape [3, 4, 2]" in refused(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
 def test_npy_round_trip(dtype: str) -> None:
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    found = parse_npy(format_npy(array), dtype=dtype, rank=3, place="x")
+    found = parse_npy(format_npy(array), dtypes=[dtype], ranks=[3], place="x")
     np.testing.assert_array_equal(found, array)
     assert not found.flags.writeable
 

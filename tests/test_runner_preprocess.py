@@ -126,9 +126,13 @@ def test_the_smallest_and_largest_scale_saturate_without_a_warning(scale: float)
 @pytest.mark.parametrize(
     ("inputs", "steps", "sentence"),
     [
-        (images().astype(np.float32), [], r"float32 \[3, 4, 5, 3\]: they must be uint8"),
-        (images()[0, 0], [], "they must be uint8"),
-        (images(), [{"op": "crop"}], r"unknown op 'crop' \(known: normalize\)"),
+        (images().astype(np.int16), [], r"int16 \[3, 4, 5, 3\]: they must be uint8 or float32"),
+        (images()[0, 0, 0], [], "they must be uint8"),
+        (
+            images(),
+            [{"op": "crop"}],
+            "unknown op 'crop' .known: center_crop, grey",
+        ),
         (images()[..., :1], [NORMALIZE], "3 mean and 3 std, the samples have 1 channels"),
     ],
 )

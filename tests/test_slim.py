@@ -11,12 +11,12 @@ from torch import nn
 import models
 from device_runner.errors import InputError
 from models.network import Network
+from models.torchvision_cure import import_torchvision
 from pipeline.channels import find_groups
 from pipeline.cost import count
 from pipeline.mask import Mask, channel_mask
 from pipeline.slim import slim
 from pipeline.tickets.expected_cost import EXPECTED
-from pipeline.torchvision_cure import import_torchvision
 
 
 @pytest.fixture(scope="module", autouse=True)

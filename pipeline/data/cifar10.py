@@ -111,7 +111,7 @@ def _download(scratch: Path, progress: Progress) -> Path:
 def _download_official(scratch: Path, progress: Progress) -> Path:
     """Raises OSError or HTTPException if there is no way to it."""
     # torchvision knows where the archive is, and its checksum.
-    from pipeline.torchvision_cure import import_torchvision
+    from models.torchvision_cure import import_torchvision
 
     official = import_torchvision().datasets.CIFAR10
     archive = scratch / str(official.filename)

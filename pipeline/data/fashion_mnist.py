@@ -101,7 +101,7 @@ def fetch_fashion_mnist(folder: Path, source: Path | None, progress: Progress) -
 def _download(scratch: Path, progress: Progress) -> None:
     """The four official files, into ``scratch``."""
     # torchvision knows where the files are, and their checksums.
-    from pipeline.torchvision_cure import import_torchvision
+    from models.torchvision_cure import import_torchvision
 
     official = import_torchvision().datasets.FashionMNIST
     try:
