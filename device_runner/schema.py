@@ -204,7 +204,8 @@ def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _F
 def _tag(choice: Schema, root: Schema) -> tuple[str, Any]:
     """The key by which a choice is told from others, and what stands there; "": it has none."""
     named = (_resolve(choice["$ref"], root) if "$ref" in choice else choice).get("properties", {})
-    return next(((key, part["const"]) for key, part in named.items() if "const" in part), ("", None))
+    tags = ((key, part["const"]) for key, part in named.items() if "const" in part)
+    return next(tags, ("", None))
 
 
 def _refuse(value: Any, allowed: str, at: Pointer) -> _Problem:
