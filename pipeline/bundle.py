@@ -36,7 +36,7 @@ def write_bundle(
     *,
     name: str,
     artifacts: Sequence[tuple[Artifact, bytes]],
-    inputs: NDArray[np.uint8],
+    inputs: NDArray[Any],
     targets: NDArray[np.int64],
     dataset: str,
     labels: Sequence[str],
@@ -50,7 +50,7 @@ def write_bundle(
         folder: exists and is empty.
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
-        inputs: uint8 [N, H, W, C], test examples as stored, before preprocessing.
+        inputs: test examples as stored, before preprocessing; see `device_runner.preprocess`.
         targets: int64 [N], the class of each.
         dataset: where the samples come from.
         labels: class names by number.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from device_runner.errors import InputError
 from device_runner.log_mel import count_frames, log_mel, mel_filters
-from pipeline.torchvision_cure import import_torchaudio
+from models.torchvision_cure import import_torchaudio
 
 STEP: dict[str, Any] = {
     "op": "log_mel",

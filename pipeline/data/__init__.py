@@ -14,14 +14,17 @@ import numpy.typing as npt
 from device_runner.errors import InputError
 from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from pipeline.data.digits import load_digits
-from pipeline.data.examples import Collection, Dataset, Split, Teacher
+from pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from pipeline.data.librispeech import fetch_librispeech_speakers, load_librispeech_speakers
+from pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
 from pipeline.progress import Progress
 from pipeline.recipe import DataConfig
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Inputs",
     "Split",
     "Teacher",
     "data_folder",
@@ -51,7 +54,9 @@ def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
         InputError: the data set is unknown or absent, or the sizes do not fit it.
     """
     collection = _source(cfg.name).load(folder)
-    pool, sizes = collection.pool, {"validation": cfg.validation, "calibration": cfg.calibration}
+    pool, own_validation = collection.pool, collection.validation
+    sizes = {} if own_validation else {"validation": cfg.validation}
+    sizes["calibration"] = cfg.calibration
     if collection.test is None:
         if cfg.test is None:
             raise InputError(f"data.test: {cfg.name} has no official test set; give a number")
@@ -68,24 +73,29 @@ def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
             f"but {cfg.name} has {len(pool)} of them; make the splits smaller"
         )
     order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
-    bounds = np.cumsum([sizes.get("test", 0), cfg.validation, cfg.calibration])
-    own_test, validation, calibration, rest = np.split(order, bounds)
-    if collection.test is None:
+    parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
+    own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
+    test = collection.test
+    if test is None:
         test = pool.take(own_test)
-    elif cfg.test is None:
-        test = collection.test
-    else:
-        order = _evenly_mixed(collection.test.labels, np.random.default_rng([seed, 1]))
-        test = collection.test.take(order[: cfg.test])
+    elif cfg.test is not None:
+        test = _some_of(test, cfg.test, seed=(seed, 1))
     return Dataset(
         name=cfg.name,
         train=pool.take(rest[: cfg.train]),
-        validation=pool.take(validation),
+        validation=_some_of(own_validation, cfg.validation, seed=(seed, 2))
+        if own_validation
+        else pool.take(validation),
         calibration=pool.take(calibration),
         test=test,
         labels=collection.labels,
         preprocessing=collection.preprocessing,
     )
+
+
+def _some_of(split: Split, count: int, *, seed: tuple[int, int]) -> Split:
+    """At most ``count`` examples, the classes in fair shares."""
+    return split.take(_evenly_mixed(split.labels, np.random.default_rng(seed))[:count])
 
 
 def _evenly_mixed(labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -146,4 +156,6 @@ DATASETS: dict[str, Source] = {
     "digits": Source(load_digits, None),
     "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
+    "speech_commands": Source(load_speech_commands, fetch_speech_commands),
+    "librispeech_speakers": Source(load_librispeech_speakers, fetch_librispeech_speakers),
 }

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from pipeline.augment import Draw, draw
+from pipeline.augment import check_augment, draw
 from pipeline.data import Split
 from pipeline.distil import Distillation
 from pipeline.mask import Mask
@@ -55,7 +55,7 @@ def train(
     result depends on the arguments alone, and on the CPU also on PyTorch's number of threads.
 
     Args:
-        module: takes float32 [N, C, H, W].
+        module: takes float32 [N, C, ...].
         split: the examples, with a teacher if ``cfg.distil`` wants one.
         cfg: how long, how fast, in which order.
         preprocessing: the steps of the data set.
@@ -99,8 +99,9 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
-    # The images stay uint8 and move to the device once.
+    # Images stay uint8, recordings int16, and move to the device once.
     inputs = fabric.to_device(torch.from_numpy(split.inputs))
+    check_augment(cfg.augment, inputs.dtype)
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
@@ -130,8 +131,9 @@ def train(
                     group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
-                batch, targets = _batch(inputs, labels, plan, chosen, fabric)
-                outputs = wrapped(normalize(batch, preprocessing))
+                part = plan.take(_own_part(chosen, fabric)).to(inputs.device)
+                batch, targets = part.apply(inputs[part.order]), labels[part.order]
+                outputs = wrapped(part.mask(normalize(batch, preprocessing)))
                 if criterion is None:
                     value = loss(outputs, targets)
                 else:
@@ -214,12 +216,8 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
     return fabric.setup_module(lesson)
 
 
-def _batch(
-    inputs: Tensor, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
-) -> tuple[Tensor, Tensor]:
-    part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
-    part = part.to(inputs.device)
-    return part.apply(inputs[part.order]), labels[part.order]
+def _own_part(batch: slice, fabric: Fabric) -> slice:
+    return slice(batch.start + fabric.global_rank, batch.stop, fabric.world_size)
 
 
 def _derived_seed(*numbers: int) -> int:
