@@ -48,6 +48,7 @@ class Bundle:
         if len(data) > MANIFEST_LIMIT_BYTES:
             raise InputError(f"{place}: {MANIFEST} is larger than {MANIFEST_LIMIT_BYTES} bytes")
         self.manifest: Manifest = read_manifest(data, place=f"{place}: {MANIFEST}")
+        self.manifest_bytes: bytes = data
         self.digest: str = hashlib.sha256(data).hexdigest()
         self._store = store
         self._place = place

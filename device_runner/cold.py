@@ -25,7 +25,7 @@ from device_runner.unavailable import Unavailable
 TIMEOUT_S = 600  # an emulated board with a large model stays far below
 
 
-def measure_cold(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
+def measure_cold(bundle: Path, artifact: str, *, threads: int, cpu_only: bool = False) -> ColdStart:
     """Load and first query of one artifact in a fresh process.
 
     A process that fails or hangs gives ``Unavailable`` values with the reason.
@@ -35,6 +35,7 @@ def measure_cold(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
             would take the whole measurement along.
     """
     command = [sys.executable, "-m", "device_runner.cold", str(bundle), artifact, str(threads)]
+    command += ["cpu"] if cpu_only else []
     here = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # the same packages
     try:
         done = subprocess.run(
@@ -60,7 +61,7 @@ def measure_cold(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
     return ColdStart(load_ns=missing, first_inference_ns=missing, peak_rss_bytes=missing)
 
 
-def first_query(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
+def first_query(bundle: Path, artifact: str, *, threads: int, cpu_only: bool) -> ColdStart:
     """Load and first query in this process; the import of the runtime is not timed.
 
     The input is all zeros: reading the bundle's samples would count as memory.
@@ -72,7 +73,7 @@ def first_query(bundle: Path, artifact: str, *, threads: int) -> ColdStart:
     runtime = get_runtime(chosen.runtime)
     runtime.find()
     start = perf_counter_ns()
-    session = runtime.load(model, threads=threads, place=artifact)
+    session = runtime.load(model, threads=threads, place=artifact, cpu_only=cpu_only)
     loaded = perf_counter_ns()
     session.run(x)
     answered = perf_counter_ns()
@@ -96,5 +97,7 @@ def peak_rss(status: Path = Path("/proc/self/status")) -> int | Unavailable:
 
 
 if __name__ == "__main__":
-    answer = first_query(Path(sys.argv[1]), sys.argv[2], threads=int(sys.argv[3]))
+    answer = first_query(
+        Path(sys.argv[1]), sys.argv[2], threads=int(sys.argv[3]), cpu_only="cpu" in sys.argv[4:]
+    )
     print(format_json(to_json(answer)).decode("utf-8"))

@@ -7,12 +7,13 @@ its early-stopping bound asks for. Results are not MLPerf results.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import itertools
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Callable
@@ -22,6 +23,8 @@ from device_runner.unavailable import Unavailable
 MIN_SECONDS = 2.0  # per artifact, what `bench` takes unless told otherwise
 MIN_QUERIES = 700  # likewise; p99 needs 662
 WARMUP_SECONDS = 0.5  # likewise
+
+SINGLE_STREAM = "SingleStream"
 
 CONFIDENCE = 0.99
 WINDOW_NS = 100_000_000  # artifacts take turns of this length
@@ -69,12 +72,14 @@ def percentile(ordered: Sequence[int], share: float) -> int | Unavailable:
     return ordered[math.floor(len(ordered) * share)]
 
 
-def summarise(samples_ns: Sequence[int], *, warmup_queries: int) -> Latency:
+def summarise(
+    samples_ns: Sequence[int], *, warmup_queries: int, scenario: str = SINGLE_STREAM
+) -> Latency:
     """Timed queries in order of execution (at least one) -> latency."""
     ordered = sorted(samples_ns)
     total = sum(ordered)
     return Latency(
-        scenario="SingleStream",
+        scenario=scenario,
         warmup_queries=warmup_queries,
         queries=len(ordered),
         duration_s=total / 1e9,
@@ -94,6 +99,8 @@ def measure(
     min_queries: int,
     warmup_seconds: float,
     progress: Callable[[float], None] | None = None,
+    watch: Callable[[], None] = lambda: None,
+    scenario: str = SINGLE_STREAM,
 ) -> list[Latency]:
     """Time several artifacts side by side, so that ratios of their latencies are fair.
 
@@ -107,6 +114,8 @@ def measure(
         min_queries: ...and their number, too.
         warmup_seconds: untimed queries of each artifact before the first round.
         progress: told the share done, 0..1, between windows and never within one.
+        watch: called between windows; the start of the next one is untimed.
+        scenario: what to call it.
     """
     streams = [_Stream(run, inputs) for run, inputs in artifacts]
     for stream in streams:
@@ -120,7 +129,23 @@ def measure(
         first = turn % len(streams)
         for stream in streams[first:] + streams[:first]:
             stream.window()
-    return [summarise(stream.samples_ns, warmup_queries=stream.untimed) for stream in streams]
+            watch()
+    return [
+        summarise(stream.samples_ns, warmup_queries=stream.untimed, scenario=scenario)
+        for stream in streams
+    ]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage is collected meanwhile: that is no part of any query."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Stream:
@@ -150,14 +175,9 @@ class _Stream:
 
     def window(self) -> None:
         """One turn: untimed queries, then timed ones into the buffer, then store them."""
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
+        with quiet():
             self.warm(REWARM_NS)
             count = _time(self._run, self._inputs, self._buffer)
-        finally:
-            if was_enabled:
-                gc.enable()
         times = self._buffer[:count]
         self.samples_ns.extend(times)
         self.timed_ns += sum(times)

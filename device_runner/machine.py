@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings import read_hertz, read_text
+from device_runner.readings.clocks import read_hertz, read_policies, read_rated_hertz
+from device_runner.readings.heat import read_temperature_limits
+from device_runner.readings.source import read_text
 from device_runner.unavailable import Unavailable
 
 # CPU flags that decide which int8 kernels a runtime takes.
@@ -33,25 +35,34 @@ class Machine:
     int8_instructions: tuple[str, ...] | Unavailable
     memory_bytes: int | Unavailable
     max_frequency_hz: Mapping[str, int] | Unavailable
+    rated_frequency_hz: Mapping[str, int] | Unavailable  # that it can hold; see `read_rated_hertz`
+    frequency_driver: Mapping[str, str] | Unavailable
+    temperature_limit_c: Mapping[str, float] | Unavailable  # at which it slows down
     kernel: str
     os: str | Unavailable
     jetson: str | Unavailable
+    emulated: str | Unavailable  # by what, on a board that is none: its times mean nothing
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
     """Look at ``root`` and the running system; missing parts are ``Unavailable``."""
     cpuinfo = read_text(root / "proc/cpuinfo")
+    board = read_board(root)
     return Machine(
-        board=read_board(root),
+        board=board,
         cpu=cpu_model(cpuinfo),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         int8_instructions=int8_instructions(cpuinfo),
         memory_bytes=read_memory(root),
         max_frequency_hz=read_hertz(root, "cpuinfo_max_freq"),
+        rated_frequency_hz=read_rated_hertz(root),
+        frequency_driver=read_policies(root, "scaling_driver"),
+        temperature_limit_c=read_temperature_limits(root, board=board),
         kernel=platform.release(),
         os=read_os(root),
         jetson=read_jetson(root),
+        emulated=read_emulated(root, architecture=platform.machine()),
     )
 
 
@@ -122,10 +133,27 @@ def read_jetson(root: Path) -> str | Unavailable:
     return text if isinstance(text, Unavailable) else text.splitlines()[0]
 
 
+def read_emulated(root: Path, *, architecture: str) -> str | Unavailable:
+    """What emulates this machine's instructions, as QEMU's user mode does; Unavailable: nothing.
+
+    Either it says so in /etc/edgeticket-emulated, or programs for one architecture run on a
+    kernel of another, which tells its own since Linux 6.1.
+    """
+    mark = read_text(root / "etc/edgeticket-emulated")
+    if isinstance(mark, str):
+        return mark
+    kernel = read_text(root / "proc/sys/kernel/arch")
+    if isinstance(kernel, str) and (kernel in PC) != (architecture in PC):
+        return f"{architecture} programs on a kernel for {kernel}"
+    return Unavailable("no emulation seen")
+
+
 def _field(cpuinfo: str, key: str) -> str | None:
     found = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return found[1].strip() if found else None
 
+
+PC = ("x86_64", "i386", "i486", "i586", "i686")  # one kernel runs programs for all of them
 
 # Main ID register numbers (Arm's technical reference manuals) of the CPUs of common boards.
 ARM_PARTS: Mapping[tuple[str, str], str] = {
@@ -135,4 +163,5 @@ ARM_PARTS: Mapping[tuple[str, str], str] = {
     ("0x41", "0xd08"): "Cortex-A72",
     ("0x41", "0xd0b"): "Cortex-A76",
     ("0x41", "0xd42"): "Cortex-A78AE",
+    ("0x4e", "0x004"): "Carmel",
 }

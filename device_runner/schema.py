@@ -9,10 +9,10 @@ are on the strict side: ``integer`` is a number written without fraction (1.0 is
 from __future__ import annotations
 
 import functools
+import importlib.resources as resources
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional, Union
 
 from device_runner.errors import InputError
@@ -34,7 +34,8 @@ Pointer = tuple[Union[str, int], ...]
 @functools.cache
 def load_schema(name: str) -> Schema:
     """``"manifest"`` or ``"report"`` -> the published schema of that document."""
-    path = Path(__file__).parent / "schemas" / f"{name}.schema.json"
+    # Not by __file__: a device may run this package from inside its wheel.
+    path = resources.files("device_runner") / "schemas" / f"{name}.schema.json"
     schema: Schema = parse_json(path.read_bytes(), place=path.name)
     check_schema(schema)
     return schema
@@ -73,16 +74,21 @@ def validate(value: Any, schema: Schema, *, place: str) -> None:
 
 
 def check_version(document: Any, *, known: int, place: str) -> None:
-    """Tell a document from the future apart from a broken one, before anything else is read.
+    """Tell a document of another time apart from a broken one, before anything else is read.
 
     Raises:
-        InputError: ``schema_version`` is newer than ``known``.
+        InputError: ``schema_version`` is not ``known``.
     """
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > known:
         raise InputError(
             f"{place} has schema_version {version}, this runner knows {known}: "
             "made by a newer edgeticket: upgrade the runner"
+        )
+    if isinstance(version, int) and 0 < version < known:
+        raise InputError(
+            f"{place} has schema_version {version}, this runner knows {known}: "
+            "made by an older edgeticket: make it again with this one"
         )
 
 

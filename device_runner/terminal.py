@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Callable
 
 from device_runner.unavailable import Unavailable
 
-if TYPE_CHECKING:  # it imports numpy, which --help does without
+if TYPE_CHECKING:  # they import numpy, which --help does without
     from device_runner.report import Report
+    from device_runner.validity import Validity
 
 
 class ProgressLine:
@@ -39,8 +40,33 @@ class ProgressLine:
 def report_table(reports: Sequence[Report]) -> str:
     """One row per report; what is unavailable is a dash."""
     times = ("p50 ms", "p90 ms", "p99 ms", "queries")
-    headings = ("artifact", *times, "top-1", "load ms", "peak MB", "by")
-    return table([headings, *map(_row, reports)])
+    headings = ["artifact", *times, "top-1", "load ms", "peak MB", "by", ""]
+    rows = [_row(report) for report in reports]
+    extra = [name for name, tell in EXTRA.items() if any(tell(report) for report in reports)]
+    rows = [
+        [*row[:-2], *(EXTRA[name](r) for name in extra), *row[-2:]] for row, r in zip(rows, reports)
+    ]
+    return table([[*headings[:-2], *extra, *headings[-2:]], *rows])
+
+
+def validity_lines(reports: Sequence[Report]) -> list[str]:
+    """Reasons and warnings, each sentence once, with the artifacts that it is about."""
+    about: dict[str, list[str]] = {}
+    for report in reports:
+        for line in finding_lines(report.validity):
+            about.setdefault(line, []).append(report.artifact.id)
+    return [
+        line if len(names) == len(reports) else f"{', '.join(dict.fromkeys(names))}: {line}"
+        for line, names in about.items()
+    ]
+
+
+def finding_lines(validity: Validity) -> list[str]:
+    """One line for each reason and each warning."""
+    return [
+        *(f"INVALID ({finding.rule}): {finding.sentence()}" for finding in validity.reasons),
+        *(f"warning ({finding.rule}): {finding.sentence()}" for finding in validity.warnings),
+    ]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -63,9 +89,9 @@ def words(value: object) -> str:
     return str(value)
 
 
-def _row(report: Report) -> tuple[str, ...]:
+def _row(report: Report) -> list[str]:
     latency, cold = report.latency, report.cold
-    return (
+    return [
         report.artifact.id,
         _scaled(latency.p50_ns, 1e-6, 3),
         _scaled(latency.p90_ns, 1e-6, 3),
@@ -75,7 +101,43 @@ def _row(report: Report) -> tuple[str, ...]:
         _scaled(cold.load_ns, 1e-6, 1),
         _scaled(cold.peak_rss_bytes, 1e-6, 1),
         f"{report.runtime.package} {words(report.runtime.version)}",
-    )
+        report.validity.verdict,
+    ]
+
+
+def _threads(report: Report) -> str:
+    return str(report.runtime.threads) if report.runtime.threads > 1 else ""
+
+
+def _per_second(report: Report) -> str:
+    if report.latency.scenario == "SingleStream":
+        return ""
+    return f"{report.throughput.per_s:.1f}"
+
+
+def _batch(report: Report) -> str:
+    return str(report.throughput.batch) if report.latency.scenario == "Offline" else ""
+
+
+def _missed(report: Report) -> str:
+    deadlines = report.deadlines
+    return "" if isinstance(deadlines, Unavailable) else f"{deadlines.missed_share:.1%}"
+
+
+def _energy(report: Report) -> str:
+    energy = report.energy
+    if isinstance(energy, Unavailable) or not energy.sources:
+        return ""
+    return f"{energy.sources[0].per_inference_j * 1e3:.3f}"
+
+
+EXTRA: Mapping[str, Callable[[Report], str]] = {  # columns that are shown where one has an entry
+    "threads": _threads,
+    "batch": _batch,
+    "per s": _per_second,
+    "missed": _missed,
+    "mJ": _energy,
+}
 
 
 def _scaled(value: int | Unavailable, factor: float, digits: int) -> str:

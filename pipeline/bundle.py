@@ -28,7 +28,7 @@ from device_runner.manifest import (
 )
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_bundle(
@@ -93,7 +93,7 @@ def zip_bundle(folder: Path, path: Path) -> None:
     """Pack a bundle folder into one zip file at ``path``; equal folders give equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _ZIP_DATE)
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), ZIP_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, file.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from importlib.resources import files
@@ -15,12 +14,15 @@ from rich.console import Console
 
 import device_runner
 from device_runner.errors import InputError
+from pipeline.compare_command import compare
+from pipeline.device_commands import bench, device_app
 from pipeline.progress import Bars
 from pipeline.ticket_commands import pack, unpack
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"
-    "Start with `edgeticket run demo`. Measure a bundle on a board with `device-runner bench`.",
+    "Start with `edgeticket run demo`. Measure what comes out of it on boards with "
+    "`edgeticket bench runs/demo --on ssh://pi@raspberrypi.local`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -121,42 +123,6 @@ def sensitivity(
 
 
 @app.command()
-def compare(
-    before: Annotated[Path, typer.Argument(metavar="A.json", help="The report to compare with.")],
-    after: Annotated[Path, typer.Argument(metavar="B.json", help="The report to judge.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(metavar="POINTS", help="Fail if B's top-1 is lower by more points than this."),
-    ] = None,
-    max_p90_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="Fail if B's p90 latency is above this.")
-    ] = None,
-    min_speedup: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Fail unless B's p50 is at least X times lower than A's."),
-    ] = None,
-) -> None:
-    """Compare two reports: what an artifact lost or won, or what a device does to it.
-
-    One thing may differ: the artifact (same machine: a *fidelity* comparison) or the machine
-    (same artifact: a *platform* comparison). Exit codes: 0 fine, 1 a limit is broken,
-    2 the reports cannot be compared.
-    """
-    from device_runner.report import read_report
-    from pipeline.compare import Limits
-    from pipeline.compare import compare as compare_reports
-
-    limits = Limits(max_drop_points=max_drop, max_p90_ms=max_p90_ms, min_speedup=min_speedup)
-    comparison = compare_reports(read_report(before), read_report(after), limits=limits)
-    if as_json:
-        print(json.dumps(comparison.to_json(), indent=2, allow_nan=False))
-    else:
-        comparison.print(Console())
-    raise typer.Exit(1 if comparison.broken_limits else 0)
-
-
-@app.command()
 def diff(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A bundle, folder or .zip, or a run's folder.")
@@ -243,7 +209,10 @@ def experiment(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's.")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's."
+        ),
     ] = Path("results"),
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
@@ -317,8 +286,11 @@ def fetch(
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)
 
 
+app.command()(compare)
 app.command()(pack)
 app.command()(unpack)
+app.command()(bench)
+app.add_typer(device_app, name="device")
 
 
 def _ready(given: Path, *, kind: str) -> Path:

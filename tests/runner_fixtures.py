@@ -15,6 +15,8 @@ import onnx
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
 
+from device_runner.cooldown import Cooldown
+from device_runner.energy import Energy, Interval, SourceEnergy
 from device_runner.instructions import DOT_PRODUCTS
 from device_runner.latency import summarise
 from device_runner.machine import Machine
@@ -27,6 +29,7 @@ from device_runner.manifest import (
     TensorSpec,
     write_manifest,
 )
+from device_runner.plan import Plan
 from device_runner.readings import Readings, Throttling
 from device_runner.report import (
     Accuracy,
@@ -38,9 +41,14 @@ from device_runner.report import (
     RuntimeIdentity,
     SessionIdentity,
 )
+from device_runner.scenarios import tell_deadlines, tell_throughput
 from device_runner.strict_json import format_json, parse_json, to_json
 from device_runner.unavailable import Unavailable
+from device_runner.validity import Finding, Validity
+from device_runner.watch import During, Span
+from device_runner.windows import split_windows
 
+QUICK = Plan(min_seconds=0, min_queries=70, warmup_seconds=0, energy_seconds=0)
 CLASSES = 7
 FEATURES = 2 * 2 * 3
 MACHINES = ("x86_64", "aarch64", "armv7l")
@@ -252,22 +260,52 @@ def example_report(*, queries: int = 70) -> Report:
     artifact = tiny_manifest(files).artifacts[3]
     data = files[artifact.file]
     times = np.random.default_rng(7).integers(1000, 2000, queries).tolist()
+    rate_hz = 600_000.0
+    latency = summarise(times, warmup_queries=12, scenario="Paced")
     readings = Readings(
         governor={"policy0": "ondemand"},
         frequency_hz={"policy0": 1_500_000_000},
+        frequency_cap_hz={"policy0": 1_800_000_000},
         temperature_c={"thermal_zone0 cpu-thermal": 48.2},
         load_1min=0.25,
         throttling=Throttling(now=(), since_boot=("under-voltage",)),
+        under_voltage=False,
+        cooling={"cooling_device0 cpufreq-cpu0": 0},
+        power_mode=missing,
     )
     return Report(
-        schema_version=1,
-        session=SessionIdentity("0" * 32, "2026-01-31T12:00:00Z", (artifact.id,), ("bench", "-o")),
+        schema_version=2,
+        session=SessionIdentity(
+            id="0" * 32,
+            started_utc="2026-01-31T12:00:00Z",
+            artifacts=(artifact.id,),
+            command=("bench", "-o"),
+            cores=(2, 3),
+            cooldown=Cooldown(15.0, 61.5, 49.5, "below 50 °C"),
+        ),
         bundle=BundleIdentity("tiny", "ab" * 32),
         artifact=MeasuredArtifact(
             **vars(artifact), sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
         ),
         runtime=RuntimeIdentity("tflite", "ai-edge-litert", "2.3.0", 1, ("XNNPACK",), ()),
-        latency=summarise(times, warmup_queries=12),
+        placement={"CPUExecutionProvider": 0.75, "CUDAExecutionProvider": 0.25},
+        validity=Validity(
+            verdict="INVALID",
+            reasons=(Finding("powersave", "the governor is powersave", "set another"),),
+            warnings=(Finding("capped", "the clock is capped", "raise it"),),
+            unchecked={"power-mode": "no nvpmodel (a Jetson has one)"},
+        ),
+        latency=latency,
+        windows=split_windows(times, 5),
+        throughput=tell_throughput(latency, batch=1, how="one by one", rate_hz=rate_hz),
+        deadlines=tell_deadlines(latency, rate_hz=rate_hz),
+        energy=Energy(
+            idle=Interval(1_770_000_000_000_000_000, 1_770_000_002_000_000_000),
+            load=Interval(1_770_000_002_000_000_000, 1_770_000_004_000_000_000),
+            inferences=1000,
+            sources=(SourceEnergy("PMIC rails", "the rails", 3.5, 2.5, 0.007, 0.002),),
+            missing={"RAPL": "no package of intel-rapl"},
+        ),
         preprocessing_ns=PreprocessingTime(count=12, p50=900, p90=missing),
         cold=ColdStart(load_ns=1, first_inference_ns=2, peak_rss_bytes=missing),
         accuracy=Accuracy(4, 0.75, 1.0, (0, 1, 6, 6), (0, 1, 6, 5), "cd" * 32, "ef" * 32),
@@ -279,11 +317,32 @@ def example_report(*, queries: int = 70) -> Report:
             int8_instructions=("asimd",),
             memory_bytes=missing,
             max_frequency_hz={"policy0": 1_800_000_000},
+            rated_frequency_hz={"policy0": 1_800_000_000},
+            frequency_driver={"policy0": "cpufreq-dt"},
+            temperature_limit_c={"thermal_zone0 cpu-thermal": 80.0},
             kernel="6.6.31",
             os="Debian GNU/Linux 12 (bookworm)",
             jetson=missing,
+            emulated=missing,
         ),
         before=readings,
-        after=Readings(missing, missing, missing, missing, missing),
+        during=During(
+            duration_s=2.5,
+            looks=4,
+            looking_share=0.001,
+            clock_hz=Span(1.4e9, 1.5e9, 1.8e9),
+            clock_policy="policy0",
+            temperature_c={"thermal_zone0 cpu-thermal": Span(48.2, 50.5, 51.0)},
+            conditions=(),
+            cooling={"cooling_device0 cpufreq-cpu0": 0},
+            other_load_cores=0.02,
+            stolen_cores=0.0,
+            waited_share=0.001,
+            swapped_pages=0,
+            throttle_events={"over-current oc1": 0},
+            clock_step_s=0.0,
+            suspended_s=missing,
+        ),
+        after=Readings(**dict.fromkeys(vars(readings), missing)),
         versions={"device_runner": "0.1.0"},
     )

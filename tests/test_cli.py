@@ -20,6 +20,7 @@ from device_runner.bench import bench
 from device_runner.report import write_report
 from models.network import Network
 from pipeline.cli import main
+from runner_fixtures import QUICK as PLAN
 from runner_fixtures import write_tiny_bundle
 
 QUICK = """
@@ -151,9 +152,7 @@ def test_a_full_disk(recipe: Path, refused: object, full_disk: Path) -> None:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured")
     bundle = write_tiny_bundle(folder / "bundle")
-    (measured,) = bench(
-        bundle, artifact="tiny-ort-fp32", min_seconds=0, min_queries=70, warmup_seconds=0
-    )
+    (measured,) = bench(bundle, artifact="tiny-ort-fp32", plan=PLAN)
     write_report(measured, folder / "a.json")
     return folder / "a.json"
 
@@ -178,12 +177,13 @@ def test_compare_prints_json(
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda d: d | {"schema_version": 2}, "newer"),
+        (lambda d: d | {"schema_version": 3}, "newer"),
+        (lambda d: d | {"schema_version": 1}, "made by an older edgeticket: make it again"),
         (lambda d: d | {"schema_version": "1"}, "schema_version"),
         (lambda d: {k: v for k, v in d.items() if k != "latency"}, "latency"),
         (lambda d: [], "allowed: object"),
     ],
-    ids=["newer", "text", "incomplete", "list"],
+    ids=["newer", "older", "text", "incomplete", "list"],
 )
 def test_compare_refuses_other_documents(
     report: Path, refused: object, tmp_path: Path, change: object, part: str

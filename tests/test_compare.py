@@ -17,7 +17,7 @@ from device_runner.latency import summarise
 from device_runner.report import Report
 from device_runner.unavailable import Unavailable
 from pipeline.compare import Limits, compare
-from runner_fixtures import write_tiny_bundle
+from runner_fixtures import QUICK, write_tiny_bundle
 
 NO_LIMITS = Limits()
 
@@ -26,9 +26,7 @@ NO_LIMITS = Limits()
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """A real report of the tiny fp32 ONNX artifact."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-    (report,) = bench(
-        folder, artifact="tiny-ort-fp32", min_seconds=0, min_queries=70, warmup_seconds=0
-    )
+    (report,) = bench(folder, artifact="tiny-ort-fp32", plan=QUICK)
     return report
 
 
@@ -68,6 +66,10 @@ def test_a_report_against_itself_changes_nothing(measured: Report) -> None:
 def test_which_kind_it_is(measured: Report) -> None:
     assert compare(measured, another_artifact(measured), limits=NO_LIMITS).kind == "fidelity"
     assert compare(measured, another_machine(measured), limits=NO_LIMITS).kind == "platform"
+    sweep = replace(measured, runtime=replace(measured.runtime, threads=4))
+    assert compare(measured, sweep, limits=NO_LIMITS).kind == "threads"
+    mode = replace(measured, before=replace(measured.before, power_mode="15W"))
+    assert compare(measured, mode, limits=NO_LIMITS).kind == "platform"
 
 
 @pytest.mark.parametrize("unlike", ["both", "samples", "threads", "amx"])
@@ -82,7 +84,7 @@ def test_unlike_reports_are_refused_with_the_reason(measured: Report, unlike: st
         other, reason = replace(measured, runtime=runtime), "nothing against amx withheld"
     else:
         runtime = replace(measured.runtime, threads=4)
-        other, reason = replace(measured, runtime=runtime), "1 against 4 threads"
+        other, reason = replace(another_artifact(measured), runtime=runtime), "1 against 4 threads"
     with pytest.raises(InputError, match=reason):
         compare(measured, other, limits=NO_LIMITS)
 

@@ -16,15 +16,17 @@ import pytest
 
 import runner_fixtures as tiny
 from device_runner import bench as bench_module
-from device_runner.bench import CYCLED_INPUTS, bench
+from device_runner.bench import bench
 from device_runner.cold import measure_cold
 from device_runner.errors import InputError
 from device_runner.manifest import Manifest, write_manifest
+from device_runner.readings import Throttling
 from device_runner.report import Report, read_report, write_report
 from device_runner.selection import select
+from device_runner.subjects import CYCLED_INPUTS
 from device_runner.unavailable import Unavailable
 
-QUICK: dict[str, Any] = {"min_seconds": 0, "min_queries": 70, "warmup_seconds": 0}
+QUICK: dict[str, Any] = {"plan": tiny.QUICK}
 MANIFEST = tiny.tiny_manifest(tiny.tiny_files())
 COUNT = 90  # more than one chunk of samples, more than the inputs that are cycled
 
@@ -120,7 +122,9 @@ def test_a_zip_gives_the_same_outputs(path: Path, measured: Any, tmp_path: Path)
 
     files = {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
     (tmp_path / "b.zip").write_bytes(mutations.pack(files))
-    (report,) = bench(tmp_path / "b.zip", **QUICK, artifact="tiny-tflite-int8", threads=2)
+    (report,) = bench(
+        tmp_path / "b.zip", plan=replace(tiny.QUICK, threads=(2,)), artifact="tiny-tflite-int8"
+    )
     assert report.accuracy == measured[0][3].accuracy
     assert report.bundle == measured[0][3].bundle
     assert report.runtime.threads == 2
@@ -129,19 +133,23 @@ def test_a_zip_gives_the_same_outputs(path: Path, measured: Any, tmp_path: Path)
 def test_readings_come_from_the_given_root(path: Path, tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/loadavg").write_text("3.25 0 0 1/2 3\n")
-    asked: list[Sequence[str]] = []
+    bits = iter([1, 2, 0, 0])
 
     def command(words: Sequence[str]) -> str:
-        asked.append(words)
-        return f"throttled=0x{len(asked):x}\n"
+        if list(words) == ["vcgencmd", "get_throttled"]:
+            return f"throttled=0x{next(bits):x}\n"
+        raise FileNotFoundError(words[0])
 
     (report,) = bench(path, **QUICK, artifact="tiny-ort-int8", root=tmp_path, command=command)
     assert report.before.load_1min == 3.25
-    assert not isinstance(report.before.throttling, Unavailable)
-    assert report.before.throttling.now == ("under-voltage",)
-    assert not isinstance(report.after.throttling, Unavailable)
-    assert report.after.throttling.now == ("frequency capped",)
-    assert len(asked) == 2
+    assert report.before.throttling == Throttling(("under-voltage",), ())
+    assert report.during.conditions == ("frequency capped",)  # seen by no look but this one
+    assert report.after.throttling == Throttling((), ())
+    assert report.validity.verdict == "INVALID"
+    assert [finding.rule for finding in report.validity.reasons][:2] == [
+        "under-voltage",
+        "throttled",
+    ]
 
 
 def for_machine(*machines: str) -> Manifest:
@@ -244,7 +252,7 @@ def test_a_runtime_that_dies_is_told_and_not_met_again(
 
     loaded: list[str] = []
     monkeypatch.setattr("device_runner.cold.subprocess.run", dies)
-    monkeypatch.setattr(bench_module, "_load", lambda *_, **__: loaded.append("x"))
+    monkeypatch.setattr(bench_module, "load_subject", lambda *_, **__: loaded.append("x"))
     with pytest.raises(InputError, match="tiny-ort-fp32: its runtime died of signal 11"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
     assert loaded == []
@@ -261,7 +269,8 @@ if sys.argv[1] == "cli":
         pass
 else:
     from device_runner.bench import bench
-    bench(Path(sys.argv[2]), runtime=sys.argv[1], min_seconds=0, min_queries=1, warmup_seconds=0)
+    from device_runner.plan import Plan
+    bench(Path(sys.argv[2]), runtime=sys.argv[1], plan=Plan(min_seconds=0, min_queries=1))
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 NEEDS = {

@@ -12,7 +12,7 @@ from device_runner.instructions import warn_inexact
 from device_runner.machine import describe_machine
 from device_runner.manifest import Artifact
 from device_runner.unavailable import Unavailable
-from runner_fixtures import tiny_files, tiny_manifest, write_tiny_bundle
+from runner_fixtures import QUICK, tiny_files, tiny_manifest, write_tiny_bundle
 
 ARTIFACTS = {artifact.id: artifact for artifact in tiny_manifest(tiny_files()).artifacts}
 U8, LITE = ARTIFACTS["tiny-ort-int8"], ARTIFACTS["tiny-tflite-int8"]
@@ -58,9 +58,7 @@ def test_bench_says_it(tmp_path: Path) -> None:
     (report,) = bench(
         write_tiny_bundle(tmp_path / "b"),
         artifact="tiny-ort-int8",
-        min_seconds=0,
-        min_queries=1,
-        warmup_seconds=0,
+        plan=QUICK,
         progress=lambda what, share: said.append(what),
         root=tmp_path,
     )

@@ -96,7 +96,9 @@ def test_another_model_than_the_manifest_promised(name: str) -> None:
         with pytest.raises(InputError, match=r"a: the input .* in the model file, but"):
             check_port(session.input, other, place="a: the input")
     with pytest.raises(InputError, match="make the bundle again"):
-        check_port(Port(("N", 2, 2, 3), "int8"), spec, place="x")
+        check_port(Port((1, "H", 2, 3), "int8"), spec, place="x")
+    open_batch = Port(("N", *spec.shape[1:]), "int8", spec.scale, spec.zero_point)
+    check_port(open_batch, spec, place="x")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -15,14 +15,17 @@ from device_runner.runtimes.session import Session, TappedSession
 class Runtime:
     """``find()`` imports the runtime's package; ``load(model, threads=, place=)`` uses it.
 
-    ``load_tapped`` takes the same, and gives every layer's output. ``count_kernels(model,
-    tapped=, place=)`` tells what an optimiser makes of it, where the runtime has one that tells.
+    ``load`` also takes ``batch=`` samples at once, and ``cpu_only=``. ``load_tapped(model,
+    threads=, place=)`` gives every layer's output. ``count_kernels(model, tapped=, place=)`` tells
+    what an optimiser makes of it, ``find_placement(model, threads=, place=, cpu_only=)`` where its
+    operators run, both where the runtime tells.
     """
 
     find: Callable[[], tuple[str, Any]]
     load: Callable[..., Session]
     load_tapped: Callable[..., TappedSession]
     count_kernels: Callable[..., Mapping[str, int]] | None
+    find_placement: Callable[..., Mapping[str, float]] | None
 
 
 def get_runtime(name: str) -> Runtime:
@@ -37,6 +40,6 @@ def get_runtime(name: str) -> Runtime:
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "ort": Runtime(ort.find, ort.load, ort.load_tapped, ort.count_kernels),
-    "tflite": Runtime(tflite.find, tflite.load, tflite.load_tapped, None),
+    "ort": Runtime(ort.find, ort.load, ort.load_tapped, ort.count_kernels, ort.find_placement),
+    "tflite": Runtime(tflite.find, tflite.load, tflite.load_tapped, None, None),
 }

@@ -1,8 +1,9 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on a GPU where the installed build has a provider for it, else on the CPU."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +23,9 @@ from device_runner.runtimes.session import (
 from device_runner.taps.onnx_bytes import read_nodes, tap_onnx
 
 PACKAGE = "onnxruntime"
-PROVIDERS = ("CPUExecutionProvider",)
+# Most wanted first. Which of them there are depends on the build that is installed; nodes that one
+# cannot run go to the next, and CPU runs everything.
+PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 
 
@@ -38,26 +41,31 @@ def find() -> tuple[str, Any]:
         raise InputError(f"runtime ort cannot be used ({error}): pip install {PACKAGE}") from None
 
 
-def load(model: bytes, *, threads: int, place: str) -> Session:
+def load(
+    model: bytes, *, threads: int, place: str, batch: int = 1, cpu_only: bool = False
+) -> Session:
     """Bytes of an ONNX file -> session.
 
     Raises:
-        InputError: no runtime; the runtime refuses the file; not one input and one output.
+        InputError: no runtime; the runtime refuses the file or the batch; not one input and one
+            output.
     """
-    package, session = _open(model, threads=threads, place=place)
+    package, session = _open(model, threads=threads, place=place, cpu_only=cpu_only)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
             f"{place} has {len(inputs)} inputs and {len(outputs)} outputs: it must have one of each"
         )
     source, target = _port(inputs[0]), _port(outputs[0])
+    if batch > 1 and isinstance(source.shape[0], int):
+        raise InputError(f"{place} does not take {batch} samples at once: its batch is fixed")
     return Session(
         package=package,
         version=installed_version(package),
         delegates=tuple(session.get_providers()),
         input=source,
         output=target,
-        run=_Query(session, inputs[0].name, source, outputs[0].name, target),
+        run=_Query(session, inputs[0].name, source, outputs[0].name, target, batch=batch),
     )
 
 
@@ -103,10 +111,58 @@ def count_kernels(model: bytes, *, tapped: bool, place: str) -> Mapping[str, int
     return Counter(node.op_type for node in nodes if node.op_type != "Transpose")
 
 
+def find_placement(
+    model: bytes, *, threads: int, place: str, cpu_only: bool = False
+) -> Mapping[str, float]:
+    """Where a query really runs: provider -> share of the operators, 0..1, the largest first.
+
+    Asked of the runtime's profiler, over one query of zeros, in a session of its own: providers
+    that were asked for need not have got anything. With nothing but the CPU there is no question.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    _, ort = find()
+    if len(_providers(ort, cpu_only=cpu_only)) == 1:
+        return {PROVIDERS[-1]: 1.0}
+    with tempfile.TemporaryDirectory() as folder:
+        _, session = _open(
+            model, threads=threads, place=place, cpu_only=cpu_only, profile=Path(folder) / "profile"
+        )
+        feeds = {value.name: _buffer(_port(value), 1) for value in session.get_inputs()}
+        session.run(None, feeds)
+        return read_placement(Path(session.end_profiling()).read_bytes())
+
+
+def read_placement(profile: bytes) -> Mapping[str, float]:
+    """ONNX Runtime's profile (JSON) -> provider -> share of the operators that it ran."""
+    ran = Counter(
+        str(event["args"]["provider"])
+        for event in json.loads(profile)
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    )
+    return {provider: count / sum(ran.values()) for provider, count in ran.most_common()}
+
+
+def _providers(ort: Any, *, cpu_only: bool) -> list[str]:
+    present = ort.get_available_providers()
+    return [name for name in PROVIDERS if name in present and (not cpu_only or name[:3] == "CPU")]
+
+
 def _open(
-    model: bytes, *, threads: int, place: str, optimised: Path | None = None
+    model: bytes,
+    *,
+    threads: int,
+    place: str,
+    cpu_only: bool = False,
+    optimised: Path | None = None,
+    profile: Path | None = None,
 ) -> tuple[str, Any]:
-    """The name of the package, and a session; ``optimised``: where to leave what it will run."""
+    """The name of the package, and a session.
+
+    ``optimised``: where to leave what it will run; ``profile``: how the file begins that says
+    where it ran.
+    """
     package, ort = find()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -117,8 +173,13 @@ def _open(
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
-        return package, ort.InferenceSession(model, options, providers=list(PROVIDERS))
+        return package, ort.InferenceSession(
+            model, options, providers=_providers(ort, cpu_only=cpu_only)
+        )
     except Exception as error:  # its exceptions share no base class
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place}: onnxruntime refuses the model file: {line}") from None
@@ -127,9 +188,11 @@ def _open(
 class _Query:
     """One query through buffers that are bound once, which is ORT's way without allocations."""
 
-    def __init__(self, session: Any, x: str, source: Port, y: str, target: Port) -> None:
-        self._x = _buffer(source)
-        self._y = _buffer(target)
+    def __init__(
+        self, session: Any, x: str, source: Port, y: str, target: Port, *, batch: int
+    ) -> None:
+        self._x = _buffer(source, batch)
+        self._y = _buffer(target, batch)
         self._run = session.run_with_iobinding
         self._binding = session.io_binding()
         self._binding.bind_input(x, "cpu", 0, self._x.dtype, self._x.shape, self._x.ctypes.data)
@@ -141,9 +204,14 @@ class _Query:
         return self._y.copy()
 
 
-def _buffer(port: Port) -> Array:
-    """A dimension that the file leaves open stands as 1; `check_port` refuses the file later."""
-    shape = tuple(size if isinstance(size, int) else 1 for size in port.shape)
+def _buffer(port: Port, batch: int) -> Array:
+    """A first dimension that the file leaves open is the batch.
+
+    Others stand as 1: `check_port` refuses the file later.
+    """
+    shape = [size if isinstance(size, int) else 1 for size in port.shape]
+    if port.shape and not isinstance(port.shape[0], int):
+        shape[0] = batch
     return np.zeros(shape, dtype=port.dtype)
 
 

@@ -38,7 +38,7 @@ class Session:
 
     package: str
     version: str | Unavailable
-    delegates: tuple[str, ...] | Unavailable
+    delegates: tuple[str, ...] | Unavailable  # that the runtime was given, most wanted first
     input: Port
     output: Port
     run: Callable[[Array], Array]
@@ -72,9 +72,13 @@ def check_port(port: Port, spec: TensorSpec, *, place: str) -> None:
     """Hold the loaded model against the manifest.
 
     Raises:
-        InputError: another shape, dtype or quantisation than the manifest promised.
+        InputError: another shape, dtype or quantisation than the manifest promised. A batch that
+            the file leaves open may be any.
     """
-    if port.shape != spec.shape or port.dtype != spec.dtype:
+    shape = port.shape
+    if shape and not isinstance(shape[0], int):  # an open batch: the runner asks for one
+        shape = (1, *shape[1:])
+    if shape != spec.shape or port.dtype != spec.dtype:
         raise InputError(
             f"{place} is {port.dtype} {list(port.shape)} in the model file, "
             f"but {spec.dtype} {list(spec.shape)} in the manifest: make the bundle again"

@@ -43,13 +43,18 @@ def find() -> tuple[str, Any]:
     raise InputError(f"runtime tflite cannot be used ({reason}): pip install ai-edge-litert")
 
 
-def load(model: bytes, *, threads: int, place: str) -> Session:
-    """Bytes of a .tflite file -> session.
+def load(
+    model: bytes, *, threads: int, place: str, batch: int = 1, cpu_only: bool = False
+) -> Session:
+    """Bytes of a .tflite file -> session; it is on the CPU in any case.
 
     Raises:
-        InputError: no runtime; the runtime refuses the file; not one input and one output.
+        InputError: no runtime; the runtime refuses the file or the batch; not one input and one
+            output.
     """
     package, interpreter = _open(model, threads=threads, place=place)
+    if batch > 1:
+        _resize(interpreter, batch, place=place)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -107,6 +112,17 @@ def _open(model: bytes, *, threads: int, place: str) -> tuple[str, Any]:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place}: {package} refuses the model file: {line}") from None
     return package, interpreter
+
+
+def _resize(interpreter: Any, batch: int, *, place: str) -> None:
+    for details in interpreter.get_input_details():
+        interpreter.resize_tensor_input(details["index"], [batch, *details["shape"][1:]])
+    try:
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError):
+        raise InputError(
+            f"{place} does not take {batch} samples at once: its shapes are fixed"
+        ) from None
 
 
 class _Query:

@@ -1,0 +1,69 @@
+"""What arguments may look like: text of the command line -> value, or a refusal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from device_runner.errors import InputError
+
+STYLE = argparse.RawDescriptionHelpFormatter
+
+Commands = Any
+"""What argparse calls a _SubParsersAction."""
+Group = Any
+"""What argparse calls an _ArgumentGroup."""
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    return int(text) if text.isdecimal() and int(text) > 0 else _refuse(text, "a number from 1")
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """``"1,2,4"`` -> (1, 2, 4)."""
+    found = tuple(count(part) for part in text.split(","))
+    return found if len(set(found)) == len(found) else _refuse(text, "different numbers")
+
+
+def seconds(text: str) -> float:
+    """Seconds up to a day."""
+    return _number(text, 0, 86400, "seconds from 0 to 86400")
+
+
+def hertz(text: str) -> float:
+    """Frames per second."""
+    return _number(text, 0.01, 10000, "a rate from 0.01 to 10000 frames a second")
+
+
+def celsius(text: str) -> float:
+    """A temperature that a board can have."""
+    return _number(text, -40, 120, "degrees Celsius from -40 to 120")
+
+
+def cores(text: str) -> tuple[int, ...]:
+    """``"2-3"`` -> (2, 3)."""
+    from device_runner.cores import parse_cores
+
+    try:
+        return parse_cores(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def samples(text: str) -> int | Path:
+    """A number from 1, or a folder."""
+    return count(text) if text.isdecimal() else Path(text)
+
+
+def _number(text: str, low: float, high: float, wanted: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    return number if low <= number <= high else _refuse(text, wanted)
+
+
+def _refuse(text: str, wanted: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")

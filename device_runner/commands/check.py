@@ -1,0 +1,45 @@
+"""``device-runner check``: is a bundle whole, and what is in it?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from device_runner.commands import arguments as a
+from device_runner.terminal import table
+
+
+def add(commands: a.Commands) -> None:
+    """Define the command's arguments."""
+    check = commands.add_parser(
+        "check", help="verify every file of a bundle and list its artifacts"
+    )
+    check.set_defaults(run=run)
+    check.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify and list -> exit status."""
+    from device_runner.check import check_bundle
+    from device_runner.instructions import warn_inexact
+    from device_runner.machine import describe_machine
+
+    manifest = check_bundle(options.bundle)
+    rows = [("artifact", "runtime", "precision", "input", "size", "for")]
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    for entry in manifest.artifacts:
+        shape = f"{entry.input.dtype} {'x'.join(map(str, entry.input.shape))}"
+        machines, size = " ".join(entry.architectures), f"{sizes[entry.file] / 1000:.0f} kB"
+        rows.append((entry.id, entry.runtime, entry.precision, shape, size, machines))
+    print(table(rows))
+    here = describe_machine()
+    for entry in manifest.artifacts:
+        warning = warn_inexact(entry, manifest.artifacts, here)
+        if warning is not None and here.architecture in entry.architectures:
+            print(f"warning: {warning}")
+    samples = manifest.samples
+    print(
+        f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "
+        f"samples of {samples.dataset} {samples.split}, {len(manifest.labels)} classes"
+    )
+    return 0

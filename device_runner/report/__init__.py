@@ -1,0 +1,157 @@
+"""The report of one artifact measured once. Format: ``schemas/report.schema.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+from device_runner.atomic import write_atomic
+from device_runner.cooldown import Cooldown
+from device_runner.energy import Energy, Interval, SourceEnergy
+from device_runner.errors import InputError
+from device_runner.latency import Latency
+from device_runner.machine import Machine
+from device_runner.manifest import artifact_fields
+from device_runner.readings import Readings, Throttling
+from device_runner.report.checks import check_report
+from device_runner.report.fields import (
+    Accuracy,
+    BundleIdentity,
+    ColdStart,
+    MeasuredArtifact,
+    PreprocessingTime,
+    Report,
+    RuntimeIdentity,
+    SessionIdentity,
+)
+from device_runner.scenarios import Deadlines, Throughput
+from device_runner.schema import check_version, load_schema, validate
+from device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from device_runner.unavailable import Unavailable
+from device_runner.validity import Finding, Validity
+from device_runner.watch import During, Span
+from device_runner.windows import Windows
+
+__all__ = [
+    "Accuracy",
+    "BundleIdentity",
+    "ColdStart",
+    "MeasuredArtifact",
+    "PreprocessingTime",
+    "Report",
+    "RuntimeIdentity",
+    "SessionIdentity",
+    "parse_report",
+    "read_report",
+    "write_report",
+]
+
+SCHEMA_VERSION = 2  # 2: validity, scenarios, windows, energy, what happened during the run
+SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
+
+T = TypeVar("T")
+
+
+def read_report(path: Path) -> Report:
+    """Read and check a report file.
+
+    Raises:
+        InputError: not readable, not what the schema allows, of another version, or
+            numbers that contradict one another.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(SIZE_LIMIT_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read report {path}: {error}") from None
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise InputError(f"{path} is larger than {SIZE_LIMIT_BYTES} bytes: no report is")
+    return parse_report(data, place=str(path))
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report file, whole or not at all.
+
+    Raises:
+        InputError: the report would be refused when read, or the file cannot be written.
+    """
+    data = format_json(to_json(report))
+    parse_report(data, place=str(path))
+    write_atomic(path, data)
+
+
+def parse_report(data: bytes, *, place: str) -> Report:
+    """Bytes of a report file -> report; errors as `read_report`."""
+    document = parse_json(data, place=place)
+    check_version(document, known=SCHEMA_VERSION, place=place)
+    validate(document, load_schema("report"), place=place)
+    report = Report(
+        schema_version=document["schema_version"],
+        session=_session(document["session"]),
+        bundle=BundleIdentity(**document["bundle"]),
+        artifact=MeasuredArtifact(**artifact_fields(document["artifact"])),
+        runtime=RuntimeIdentity(**flat_fields(document["runtime"])),
+        placement=_optional(dict, document["placement"]),
+        validity=_validity(document["validity"]),
+        latency=Latency(**flat_fields(document["latency"])),
+        windows=Windows(**flat_fields(document["windows"])),
+        throughput=Throughput(**document["throughput"]),
+        deadlines=_optional(Deadlines, document["deadlines"]),
+        energy=_energy(document["energy"]),
+        preprocessing_ns=PreprocessingTime(**flat_fields(document["preprocessing_ns"])),
+        cold=ColdStart(**flat_fields(document["cold"])),
+        accuracy=Accuracy(**flat_fields(document["accuracy"])),
+        machine=Machine(**flat_fields(document["machine"])),
+        before=_readings(document["before"]),
+        during=_during(document["during"]),
+        after=_readings(document["after"]),
+        versions=document["versions"],
+    )
+    check_report(report, place)
+    return report
+
+
+def _session(document: Mapping[str, Any]) -> SessionIdentity:
+    fields = flat_fields(document)
+    return SessionIdentity(**{**fields, "cooldown": _optional(Cooldown, document["cooldown"])})
+
+
+def _validity(document: Mapping[str, Any]) -> Validity:
+    lists = {
+        name: tuple(Finding(**found) for found in document[name])
+        for name in ("reasons", "warnings")
+    }
+    return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
+
+
+def _readings(document: Mapping[str, Any]) -> Readings:
+    fields = flat_fields(document)
+    return Readings(**{**fields, "throttling": _optional(Throttling, document["throttling"])})
+
+
+def _during(document: Mapping[str, Any]) -> During:
+    fields = flat_fields(document)
+    temperatures = fields["temperature_c"]
+    if not isinstance(temperatures, Unavailable):
+        temperatures = {zone: Span(**span) for zone, span in temperatures.items()}
+    clock = _optional(Span, document["clock_hz"])
+    return During(**{**fields, "clock_hz": clock, "temperature_c": temperatures})
+
+
+def _energy(document: Mapping[str, Any]) -> Energy | Unavailable:
+    if set(document) == {"unavailable"}:
+        return Unavailable(document["unavailable"])
+    return Energy(
+        idle=Interval(**document["idle"]),
+        load=Interval(**document["load"]),
+        inferences=document["inferences"],
+        sources=tuple(SourceEnergy(**flat_fields(source)) for source in document["sources"]),
+        missing=document["missing"],
+    )
+
+
+def _optional(kind: Callable[..., T], document: Mapping[str, Any]) -> T | Unavailable:
+    if set(document) == {"unavailable"}:
+        return Unavailable(document["unavailable"])
+    return kind(**flat_fields(document))

@@ -1,0 +1,74 @@
+"""What a schema cannot say of a report: its parts must agree."""
+
+from __future__ import annotations
+
+from device_runner.errors import InputError
+from device_runner.latency import summarise
+from device_runner.manifest import check_tensor
+from device_runner.report.fields import Report
+from device_runner.scenarios import PACED, tell_deadlines, tell_throughput
+from device_runner.unavailable import Unavailable
+from device_runner.validity import INVALID
+from device_runner.windows import split_windows
+
+
+def check_report(report: Report, place: str) -> None:
+    """Hold the parts against one another.
+
+    Raises:
+        InputError: two of them contradict one another.
+    """
+    check_tensor(report.artifact.input, place=f"{place}: input")
+    check_tensor(report.artifact.output, place=f"{place}: output")
+    _check_times(report, place)
+    verdict, reasons = report.validity.verdict, report.validity.reasons
+    if (verdict == INVALID) != bool(reasons):
+        raise InputError(f"{place} at /validity: {verdict} with {len(reasons)} reasons")
+    accuracy, classes = report.accuracy, report.artifact.output.shape[-1]
+    lengths = len(accuracy.predictions), len(accuracy.labels)
+    if lengths != (accuracy.count, accuracy.count):
+        raise InputError(
+            f"{place} at /accuracy: count is {accuracy.count}, but there are "
+            f"{lengths[0]} predictions and {lengths[1]} labels"
+        )
+    right = sum(p == label for p, label in zip(accuracy.predictions, accuracy.labels))
+    if abs(accuracy.top1 - right / accuracy.count) > 1e-9:
+        raise InputError(
+            f"{place} at /accuracy/top1: {accuracy.top1} does not follow from the predictions, "
+            f"of which {right} in {accuracy.count} are right"
+        )
+    highest = max((*accuracy.predictions, *accuracy.labels))
+    if highest >= classes:
+        raise InputError(
+            f"{place} at /accuracy: class {highest} is beyond the {classes} outputs of the artifact"
+        )
+    if report.artifact.id not in report.session.artifacts:
+        raise InputError(
+            f"{place} at /session/artifacts: {report.artifact.id!r} was not part of the session"
+        )
+    if report.artifact.runtime != report.runtime.name:
+        raise InputError(
+            f"{place} at /runtime/name: {report.runtime.name} cannot have run an artifact "
+            f"for {report.artifact.runtime}"
+        )
+
+
+def _check_times(report: Report, place: str) -> None:
+    """What is told about the timed queries must follow from them."""
+    latency, batch = report.latency, report.throughput.batch
+    told = summarise(
+        latency.samples_ns, warmup_queries=latency.warmup_queries, scenario=latency.scenario
+    )
+    if latency != told:
+        raise InputError(f"{place} at /latency: the summary does not follow from samples_ns")
+    if report.windows != split_windows(latency.samples_ns, report.windows.count):
+        raise InputError(f"{place} at /windows: they do not follow from samples_ns")
+    paced = latency.scenario == PACED
+    if paced == isinstance(report.deadlines, Unavailable):
+        raise InputError(f"{place} at /deadlines: paced frames have them, and no others")
+    rate_hz = None if isinstance(report.deadlines, Unavailable) else report.deadlines.rate_hz
+    if paced and report.deadlines != tell_deadlines(latency, rate_hz=rate_hz):
+        raise InputError(f"{place} at /deadlines: they do not follow from samples_ns")
+    how = report.throughput.how
+    if report.throughput != tell_throughput(latency, batch=batch, how=how, rate_hz=rate_hz):
+        raise InputError(f"{place} at /throughput: it does not follow from samples_ns")

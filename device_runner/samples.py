@@ -1,0 +1,113 @@
+"""The examples that accuracy is taken over: the bundle's own, or a folder on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.bundle import Bundle
+from device_runner.errors import InputError
+from device_runner.npy import parse_npy
+from device_runner.png import parse_png
+
+Inputs = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+SIZE_LIMIT_BYTES = 2**33
+Asked = Union[int, Path, None]
+"""The first so many of the bundle's; a folder; None: all of the bundle's."""
+
+
+def load_samples(bundle: Bundle, asked: Asked) -> tuple[Inputs, Labels]:
+    """Inputs uint8 [N, ...] and labels int64 [N].
+
+    Raises:
+        InputError: more were asked for than there are, or the folder does not fit the bundle.
+    """
+    inputs, labels = bundle.samples()
+    if isinstance(asked, Path):
+        return read_folder(asked, shape=inputs.shape[1:], classes=bundle.manifest.labels)
+    if asked is not None and asked > len(inputs):
+        raise InputError(f"{asked} samples were asked for, the bundle has {len(inputs)}")
+    return inputs[:asked], labels[:asked]
+
+
+def read_folder(
+    folder: Path, *, shape: Sequence[int], classes: Sequence[str]
+) -> tuple[Inputs, Labels]:
+    """A folder of examples -> inputs uint8 [N, ``*shape``], labels int64 [N].
+
+    Either ``inputs.npy`` (uint8 [N, ``*shape``]) and ``labels.npy`` (int64 [N]), or a folder for
+    each class, named like it, of .npy files (uint8 ``shape``) and 8-bit .png files of just the
+    size that the network takes; those are read in the order of their names.
+
+    Raises:
+        InputError: a file or folder that is none of these; the place is named.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--samples {folder} is neither a number nor a folder")
+    if (folder / "inputs.npy").exists():
+        inputs = parse_npy(
+            _read(folder / "inputs.npy"), dtype="uint8", rank=len(shape) + 1,
+            place=str(folder / "inputs.npy"),
+        )  # fmt: skip
+        labels = parse_npy(
+            _read(folder / "labels.npy"), dtype="int64", rank=1, place=str(folder / "labels.npy")
+        )
+        if inputs.shape[1:] != tuple(shape) or len(inputs) != len(labels):
+            raise InputError(
+                f"{folder} has inputs {list(inputs.shape)} and {len(labels)} labels, the network "
+                f"takes [N, {', '.join(map(str, shape))}] and N labels"
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= len(classes):
+            raise InputError(
+                f"{folder / 'labels.npy'} has labels from {labels.min()} to {labels.max()}, the "
+                f"bundle has {len(classes)} classes"
+            )
+        return inputs, labels
+    examples: list[npt.NDArray[Any]] = []
+    found: list[int] = []
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir():
+            continue
+        if entry.name not in classes:
+            raise InputError(
+                f"{entry} is named like no class of the bundle ({', '.join(classes[:10])}"
+                f"{', ...' * (len(classes) > 10)})"
+            )
+        for file in sorted(entry.iterdir()):
+            examples.append(_example(file, shape))
+            found.append(classes.index(entry.name))
+    if not examples:
+        raise InputError(
+            f"{folder} has neither inputs.npy and labels.npy nor a folder of examples per class"
+        )
+    return np.stack(examples), np.array(found, dtype=np.int64)
+
+
+def _example(file: Path, shape: Sequence[int]) -> npt.NDArray[Any]:
+    if file.suffix == ".npy":
+        example = parse_npy(_read(file), dtype="uint8", rank=len(shape), place=str(file))
+    elif file.suffix == ".png":
+        example = parse_png(_read(file), place=str(file))
+    else:
+        raise InputError(f"{file} is neither .npy nor .png: convert it")
+    if example.shape != tuple(shape):
+        raise InputError(
+            f"{file} is {list(example.shape)}, the network takes {list(shape)}: resize it as the "
+            "training data was"
+        )
+    return example
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > SIZE_LIMIT_BYTES:
+            raise InputError(f"{file} is larger than {SIZE_LIMIT_BYTES} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None

@@ -1,0 +1,32 @@
+"""What a verdict rests on, and what one rule has to say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Union
+
+from device_runner.machine import Machine
+from device_runner.readings import Readings
+from device_runner.unavailable import Unavailable
+from device_runner.watch import During
+from device_runner.windows import Windows
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was read around one artifact's measurement."""
+
+    machine: Machine
+    before: Readings
+    during: During | Unavailable
+    after: Readings
+    windows: Windows | Unavailable
+    threads: int
+    cores: int  # that the measurement might use
+    paced: bool  # the CPU rested between frames, so its clock may fall
+
+
+Found = Union[str, None, Unavailable]
+"""What a rule found, in words and with its value; None: all is well; else why it cannot tell."""
+
+Find = Callable[[Evidence, float], Found]

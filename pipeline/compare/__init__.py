@@ -1,0 +1,20 @@
+"""Reports against reports: one pair with everything that differs, or many as a gate."""
+
+from __future__ import annotations
+
+from pipeline.compare.bootstrap import Interval
+from pipeline.compare.gate import Case, Gate, run_gate
+from pipeline.compare.limits import Limits
+from pipeline.compare.pair import compare
+from pipeline.compare.result import ChangedSample, Comparison
+
+__all__ = [
+    "Case",
+    "ChangedSample",
+    "Comparison",
+    "Gate",
+    "Interval",
+    "Limits",
+    "compare",
+    "run_gate",
+]

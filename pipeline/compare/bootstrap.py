@@ -1,0 +1,69 @@
+"""Ratios and differences with their 95 % bootstrap intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runner.report import Report
+
+RESAMPLES = 500
+SEED = 20  # intervals are part of the output, so they must not change from call to call
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def latency_ratio(before: Report, after: Report, share: float) -> Interval:
+    """Ratio of two percentiles of latency, with an interval from a block bootstrap.
+
+    Neighbouring queries resemble each other (frequency, other load), so whole blocks of
+    consecutive samples are drawn (Künsch 1989), about the square root of their number long.
+    """
+    rng = np.random.default_rng(SEED)
+    slow, fast = (np.asarray(r.latency.samples_ns, dtype=np.float64) for r in (before, after))
+    drawn = _resampled(slow, share, rng) / _resampled(fast, share, rng)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(nearest_rank(slow, share) / nearest_rank(fast, share), low, high)
+
+
+def _resampled(
+    samples: NDArray[np.float64], share: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Percentile of each of RESAMPLES block resamples: float64 [RESAMPLES]."""
+    block = max(1, round(len(samples) ** 0.5))
+    starts = len(samples) - block + 1
+    blocks = -(-len(samples) // block)
+    rank = int(len(samples) * share)
+    result = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        first = rng.integers(0, starts, blocks)
+        drawn = samples[(first[:, None] + np.arange(block)).ravel()[: len(samples)]]
+        result[i] = np.partition(drawn, rank)[rank]
+    return result
+
+
+def points_lost(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:
+    """Points of top-1 lost, paired by sample; the interval is the bootstrap over samples.
+
+    A resample of paired differences in {-1, 0, 1} is a multinomial draw of their counts.
+    """
+    difference = before.astype(np.int8) - after.astype(np.int8)
+    counts = np.bincount(difference + 1, minlength=3)
+    drawn = np.random.default_rng(SEED).multinomial(len(before), counts / len(before), RESAMPLES)
+    points = 100 * (drawn[:, 2] - drawn[:, 0]) / len(before)
+    low, high = np.quantile(points, [0.025, 0.975])
+    return Interval(100 * float(difference.mean()), float(low), float(high))
+
+
+def nearest_rank(samples: NDArray[np.float64], share: float) -> float:
+    """``sorted(samples)[floor(n * share)]``, as the runner takes percentiles."""
+    return float(np.sort(samples)[int(len(samples) * share)])

@@ -1,0 +1,129 @@
+"""Two reports in, one verdict out.
+
+A comparison changes one thing. *Fidelity*: same machine, same samples, another artifact — what
+did compression cost and bring? *Platform*: same artifact, another machine — does the device
+give the same answers, and how fast? *Threads*: the same artifact on the same machine with more of
+them. Anything else is refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from device_runner.errors import InputError
+from device_runner.report import Report
+from device_runner.scenarios import PACED
+from device_runner.unavailable import Unavailable
+from pipeline.compare.bootstrap import latency_ratio, nearest_rank, points_lost
+from pipeline.compare.limits import Limits, break_limits
+from pipeline.compare.result import ChangedSample, Comparison
+
+
+def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
+    """Compare two reports.
+
+    Args:
+        before: what to compare with.
+        after: what is judged.
+        limits: broken ones are listed in the result.
+
+    Raises:
+        InputError: the two differ in more than one thing; the message says in what.
+    """
+    kind = _kind(before, after)
+    labels = np.asarray(before.accuracy.labels)
+    predicted = np.asarray(before.accuracy.predictions), np.asarray(after.accuracy.predictions)
+    right = predicted[0] == labels, predicted[1] == labels
+    agree = predicted[0] == predicted[1]
+    p50 = _percentile_ms(before, 0.5), _percentile_ms(after, 0.5)
+    p90 = _ms_or_reason(before), _ms_or_reason(after)
+    speedup_p50 = latency_ratio(before, after, 0.5)
+    missing = next((p for p in p90 if isinstance(p, Unavailable)), None)
+    drop = points_lost(right[0], right[1])
+    agreement = float(agree.mean())
+    identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
+    return Comparison(
+        kind=kind,
+        before=_title(before),
+        after=_title(after),
+        interleaved=before.session.id == after.session.id and before.latency.scenario != PACED,
+        verdicts=(before.validity.verdict, after.validity.verdict),
+        size_ratio=before.artifact.size_bytes / after.artifact.size_bytes,
+        speedup_p50=speedup_p50,
+        speedup_p90=missing or latency_ratio(before, after, 0.9),
+        p50_ms=p50,
+        p90_ms=p90,
+        top1=(before.accuracy.top1, after.accuracy.top1),
+        drop_points=drop,
+        agreement=agreement,
+        identical_outputs=identical,
+        changed=tuple(
+            ChangedSample(int(i), int(labels[i]), int(predicted[0][i]), int(predicted[1][i]))
+            for i in np.flatnonzero(~agree)
+        ),
+        broken_limits=break_limits(
+            limits,
+            before,
+            after,
+            drop_points=drop.value,
+            speedup=speedup_p50.value,
+            agreement=agreement,
+            identical=identical,
+        ),
+    )
+
+
+def _kind(before: Report, after: Report) -> str:
+    """Which one thing differs.
+
+    Raises:
+        InputError: the reports are not comparable.
+    """
+    unlike: list[str] = []
+    if before.accuracy.samples_sha256 != after.accuracy.samples_sha256:
+        unlike.append("they were measured on different samples")
+    if before.latency.scenario != after.latency.scenario:
+        unlike.append(f"scenario {before.latency.scenario} against {after.latency.scenario}")
+    same_threads = before.runtime.threads == after.runtime.threads
+    same_artifact = before.artifact.sha256 == after.artifact.sha256
+    same_machine = _where(before) == _where(after)
+    if not same_threads and not (same_machine and same_artifact):
+        unlike.append(f"{before.runtime.threads} against {after.runtime.threads} threads")
+    withheld = [", ".join(r.runtime.withheld) or "nothing" for r in (before, after)]
+    if same_machine and withheld[0] != withheld[1]:
+        unlike.append(f"{withheld[0]} against {withheld[1]} withheld from the runtime")
+    if not same_machine and not same_artifact:
+        unlike.append(
+            f"both the machine ({_machine(before)} against {_machine(after)}) and the artifact "
+            f"({before.artifact.id} against {after.artifact.id}) differ: change one at a time"
+        )
+    if unlike:
+        raise InputError("these two reports cannot be compared: " + "; ".join(unlike))
+    if not same_threads:
+        return "threads"
+    return "platform" if same_artifact else "fidelity"
+
+
+def _where(report: Report) -> tuple[object, ...]:
+    """A Jetson in another power mode is another machine."""
+    return report.machine, report.before.power_mode
+
+
+def _percentile_ms(report: Report, share: float) -> float:
+    return nearest_rank(np.asarray(report.latency.samples_ns, dtype=np.float64), share) / 1e6
+
+
+def _ms_or_reason(report: Report) -> float | Unavailable:
+    p90 = report.latency.p90_ns
+    return p90 if isinstance(p90, Unavailable) else p90 / 1e6
+
+
+def _title(report: Report) -> str:
+    return f"{report.artifact.id} on {_machine(report)}"
+
+
+def _machine(report: Report) -> str:
+    for name in (report.machine.board, report.machine.cpu):
+        if isinstance(name, str):
+            return name
+    return report.machine.architecture

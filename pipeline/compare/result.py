@@ -1,0 +1,101 @@
+"""What a comparison of two reports says, as data and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from device_runner.strict_json import to_json
+from device_runner.unavailable import Unavailable
+from device_runner.validity import VALID
+from pipeline.compare.bootstrap import Interval
+
+_SHOWN = 5  # samples that changed their class
+
+
+@dataclass(frozen=True)
+class ChangedSample:
+    """A sample that the two reports put in different classes."""
+
+    index: int
+    label: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How ``after`` stands to ``before``."""
+
+    kind: str  # fidelity, platform, threads
+    before: str
+    after: str
+    interleaved: bool  # measured in turns in one session; else drift may be in the ratios
+    verdicts: tuple[str, str]  # VALID, INVALID
+    size_ratio: float  # bytes of before / bytes of after
+    speedup_p50: Interval  # p50 of before / p50 of after
+    speedup_p90: Interval | Unavailable
+    p50_ms: tuple[float, float]
+    p90_ms: tuple[float | Unavailable, float | Unavailable]
+    top1: tuple[float, float]  # shares 0..1
+    drop_points: Interval  # percentage points that after lost; negative: gained
+    agreement: float  # share of samples that both put in the same class
+    identical_outputs: bool  # bit for bit, as int8 codes or float32
+    changed: tuple[ChangedSample, ...]
+    broken_limits: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """All fields as plain JSON values."""
+        document: dict[str, object] = to_json(self)
+        return document
+
+    def print(self, console: Console) -> None:
+        """The verdict as a table for people."""
+        table = Table(
+            title=f"{self.kind}: {self.after} against {self.before}", title_justify="left"
+        )
+        for heading in ("", "before", "after", "change"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        p50, p90 = self.p50_ms, self.p90_ms
+        table.add_row("p50 ms", f"{p50[0]:.3f}", f"{p50[1]:.3f}", _times(self.speedup_p50))
+        table.add_row("p90 ms", _ms(p90[0]), _ms(p90[1]), _times(self.speedup_p90))
+        table.add_row("size", "", "", f"{self.size_ratio:.2f}x smaller")
+        drop = self.drop_points
+        table.add_row(
+            "top-1",
+            f"{self.top1[0]:.2%}",
+            f"{self.top1[1]:.2%}",
+            f"{_gain(drop.value)} points ({_gain(drop.high)} to {_gain(drop.low)})",
+        )
+        same = "identical outputs" if self.identical_outputs else f"{len(self.changed)} changed"
+        table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
+        if self.verdicts != (VALID, VALID):
+            table.add_row("validity", *self.verdicts, "")
+        console.print(table)
+        for sample in self.changed[:_SHOWN]:
+            console.print(
+                f"  sample {sample.index}: class {sample.label}, "
+                f"before {sample.before}, after {sample.after}"
+            )
+        if len(self.changed) > _SHOWN:
+            console.print(f"  and {len(self.changed) - _SHOWN} more: see --json")
+        if not self.interleaved:
+            console.print("The two were not measured interleaved: ratios may hold drift.")
+        for sentence in self.broken_limits:
+            console.print(f"LIMIT BROKEN: {sentence}")
+
+
+def _gain(drop: float) -> str:
+    return f"{0.0 - drop:+.2f}"  # not -drop, which would print -0.00
+
+
+def _ms(value: float | Unavailable) -> str:
+    return "–" if isinstance(value, Unavailable) else f"{value:.3f}"
+
+
+def _times(ratio: Interval | Unavailable) -> str:
+    if isinstance(ratio, Unavailable):
+        return f"– ({ratio.reason})"
+    return f"{ratio.value:.2f}x faster ({ratio.low:.2f} to {ratio.high:.2f})"

@@ -1,0 +1,92 @@
+"""``edgeticket compare``: two reports in detail, or many as a gate for CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from device_runner.errors import InputError
+
+
+def compare(
+    before: Annotated[
+        Path,
+        typer.Argument(metavar="BEFORE", help="The report to compare with, or a folder of them."),
+    ],
+    after: Annotated[
+        list[Path], typer.Argument(metavar="AFTER...", help="Reports to judge, or folders of them.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown, too.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, too, for a CI server.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Fail if top-1 is lower by more points than this."),
+    ] = None,
+    max_p90_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="Fail if the p90 latency is above this.")
+    ] = None,
+    min_speedup: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Fail unless p50 is at least X times lower than before."),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=100, metavar="PERCENT", help="Fail if fewer samples keep their class."
+        ),
+    ] = None,
+    identical: Annotated[
+        bool, typer.Option("--identical", help="Fail unless outputs are equal bit for bit.")
+    ] = False,
+    require_valid: Annotated[
+        bool, typer.Option("--require-valid", help="Fail if a report is INVALID.")
+    ] = False,
+) -> None:
+    """Compare reports: what an artifact lost or won, or what a device does to it.
+
+    One thing may differ: the artifact (same machine: a *fidelity* comparison), the machine (same
+    artifact: *platform*), or the number of threads. With two reports everything is shown. With
+    more, each is one line: a folder BEFORE lends each report the one of the same artifact, threads
+    and scenario; a single report BEFORE stands against all.
+
+    In CI: `edgeticket compare known-good/ reports/ --max-drop 0.5 --identical --require-valid
+    --junit compare.xml --markdown compare.md`. Exit codes: 0 fine, 1 a limit is broken,
+    2 something cannot be compared; the files are written in any case.
+    """
+    from device_runner.atomic import write_atomic
+    from pipeline.compare import Limits, run_gate
+    from pipeline.compare.formats import to_junit, to_markdown
+
+    limits = Limits(
+        max_drop_points=max_drop,
+        max_p90_ms=max_p90_ms,
+        min_speedup=min_speedup,
+        min_agreement=None if min_agreement is None else min_agreement / 100,
+        identical=identical,
+        valid=require_valid,
+    )
+    gate = run_gate(before, after, limits=limits)
+    if markdown is not None:
+        write_atomic(markdown, to_markdown(gate).encode())
+    if junit is not None:
+        write_atomic(junit, to_junit(gate))
+    single = gate.cases[0] if len(gate.cases) == 1 and not after[0].is_dir() else None
+    if single is not None and single.problem is not None:
+        raise InputError(single.problem)
+    if as_json:
+        told = gate if single is None or single.comparison is None else single.comparison
+        print(json.dumps(told.to_json(), indent=2, allow_nan=False))
+    elif single is not None and single.comparison is not None:
+        single.comparison.print(Console())
+    else:
+        gate.print(Console())
+    raise typer.Exit(gate.exit_code)

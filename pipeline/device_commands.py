@@ -1,0 +1,159 @@
+"""The commands `edgeticket bench` and `edgeticket device`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from device_runner.errors import InputError
+
+TARGET_HELP = (
+    "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, or `local`."
+)
+Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="This machine fetches the packages and brings them. Done by itself when the device "
+        "reaches no package index.",
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(min=1, metavar="S", help="A device may measure, or be set up, for so long.")
+]
+ConnectTimeout = Annotated[
+    float, typer.Option(min=1, metavar="S", help="Until the link stands, keys and login included.")
+]
+LockTimeout = Annotated[
+    float, typer.Option(min=0, metavar="S", help="Wait so long for another host on a device.")
+]
+
+device_app = typer.Typer(
+    help="Prepare a device, look whether it can be trusted, and leave nothing behind.\n\n"
+    f"TARGET is {TARGET_HELP} docs/devices.md begins with a fresh board.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+def bench(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle, folder or .zip, or a run's folder.")
+    ],
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="TARGET", help=f"{TARGET_HELP} May be given often."),
+    ] = None,
+    devices: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--devices",
+            metavar="FLEET.yaml",
+            help="A file of devices: `devices: [{target: ssh://pi@pi5, label: pi5}]`.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Reports: DIR/LABEL/ARTIFACT.json.")
+    ] = Path("device-reports"),
+    runner: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- OPTIONS", help="For `device-runner bench`, see its --help."),
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Measure with this Python on the devices, which has numpy and a runtime, "
+            "instead of an environment of our own.",
+        ),
+    ] = None,
+    offline: Offline = False,
+    timeout: Timeout = 3600.0,
+    connect_timeout: ConnectTimeout = 20.0,
+    lock_timeout: LockTimeout = 600.0,
+) -> None:
+    """Measure a bundle on devices, all at once, and compare them with this machine.
+
+    A device needs an SSH server, your key, and Python 3.9 or newer. The first time it gets an
+    environment of its own, in ~/.edgeticket; then only files that it lacks are sent. Each device
+    is left alone while it measures, and a device that fails or hangs hurts no other.
+
+        edgeticket bench runs/demo --on ssh://pi@raspberrypi.local --on local
+
+        edgeticket bench runs/demo --devices lab.yaml -- --runtime tflite --min-seconds 10
+
+    Exit codes: 0 all devices measured, 1 some did not or their runner was not content, 2 none did.
+    """
+    from pipeline.devices.bench import bench_devices
+    from pipeline.devices.connection import Patience
+    from pipeline.devices.fleet import gather
+
+    found = gather(on or [], devices or [], python=python)
+    patience = Patience(
+        connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+    )
+    console = Console()
+    outcomes = bench_devices(
+        bundle, found, runner or [], out=out, offline=offline, patience=patience, console=console
+    )
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    if len(failed) == len(outcomes):
+        raise InputError("; ".join(str(outcome.failure) for outcome in failed))
+    for outcome in outcomes:
+        trouble = outcome.failure or outcome.complaint
+        if trouble is not None:
+            console.print(f"{outcome.device.label}: {trouble}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(o.failure or o.complaint for o in outcomes) else 0)
+
+
+@device_app.command()
+def setup(
+    target: Target,
+    offline: Offline = False,
+    timeout: Timeout = 1800.0,
+    connect_timeout: ConnectTimeout = 20.0,
+    lock_timeout: LockTimeout = 600.0,
+) -> None:
+    """Make an environment on a device: the runner, numpy, and the runtimes that exist for it.
+
+    `edgeticket bench --on` does this by itself. It touches ~/.edgeticket there and nothing else,
+    needs no root, and a second time takes a second. Runtimes: LiteRT, else tflite-runtime; ONNX
+    Runtime, on a Jetson the installed GPU build if there is one.
+    """
+    from pipeline.devices.connection import Patience
+    from pipeline.devices.visit import set_up_device
+
+    console = Console()
+    patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
+    asyncio.run(set_up_device(target, offline=offline, patience=patience, console=console))
+
+
+@device_app.command()
+def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
+    """Say whether measurements on a device can be trusted now, and what to change.
+
+    Exit codes: 0 they can, 1 they cannot, 2 the device cannot be asked.
+    """
+    from pipeline.devices.connection import Patience
+    from pipeline.devices.visit import check_device
+
+    patience = Patience(connect_s=connect_timeout)
+    trusted = asyncio.run(check_device(target, patience=patience, console=Console()))
+    raise typer.Exit(0 if trusted else 1)
+
+
+@device_app.command()
+def remove(
+    target: Target, connect_timeout: ConnectTimeout = 20.0, lock_timeout: LockTimeout = 60.0
+) -> None:
+    """Remove everything that edgeticket left on a device."""
+    from pipeline.devices.connection import Patience
+    from pipeline.devices.visit import clean_device
+
+    patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
+    asyncio.run(clean_device(target, patience=patience, console=Console()))

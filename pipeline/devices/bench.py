@@ -1,0 +1,104 @@
+"""`edgeticket bench`: devices measure a bundle, and this machine is what they are held against."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from device_runner.bundle import MANIFEST, open_bundle
+from device_runner.errors import InputError
+from device_runner.report import Report
+from pipeline.devices.connection import Patience
+from pipeline.devices.measure import Device
+from pipeline.devices.together import Outcome, measure_together
+from pipeline.devices.verdict import judge, print_verdicts, read_host_reports
+
+OURS = ("-o", "--output", "--outputs")  # where files go on a device is not the user's to say
+ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
+
+
+def bench_devices(
+    bundle: Path,
+    devices: Sequence[Device],
+    arguments: Sequence[str],
+    *,
+    out: Path,
+    offline: bool,
+    patience: Patience,
+    console: Console,
+) -> list[Outcome]:
+    """Measure on all devices, print the table, say which answer as this machine does.
+
+    This machine's reports are those of a ``local`` device, else those that `edgeticket run` left
+    beside the bundle.
+
+    Args:
+        bundle: folder or .zip, or the folder of a run.
+        devices: where.
+        arguments: for `device-runner bench`.
+        out: reports land in ``out/<label>/``.
+        offline: devices are set up without their own way to a package index.
+        patience: how long to wait for what.
+        console: where progress and the table go.
+
+    Raises:
+        InputError: the bundle or the arguments cannot be used.
+    """
+    for word in arguments:
+        if word.split("=")[0] in OURS:
+            raise InputError(f"{word} is not for devices: reports go to --out")
+    bundle = _find_bundle(bundle)
+    outcomes = measure_together(
+        bundle, devices, arguments, out=out, offline=offline, patience=patience, console=console
+    )
+    local = next((o for o in outcomes if o.device.target == "local" and o.reports), None)
+    if local is not None:
+        here = [*local.reports, *_answers(bundle, local, outcomes, arguments, patience)]
+    else:
+        with open_bundle(bundle) as opened:
+            here = read_host_reports(bundle, opened.digest)
+    verdicts = judge(outcomes, here)
+    if verdicts:
+        print_verdicts(verdicts, console)
+    if not here:
+        console.print("Add --on local to hold the devices' answers against this machine's.")
+    return outcomes
+
+
+def _find_bundle(path: Path) -> Path:
+    """A run's folder stands for the bundle in it."""
+    inner = path / "bundle"
+    return inner if not (path / MANIFEST).exists() and (inner / MANIFEST).exists() else path
+
+
+def _answers(
+    bundle: Path,
+    local: Outcome,
+    outcomes: Sequence[Outcome],
+    arguments: Sequence[str],
+    patience: Patience,
+) -> list[Report]:
+    """This machine's answers with files that are meant for others, such as S8 on x86.
+
+    Their times are worth nothing, and nothing is written.
+    """
+    known = {report.artifact.id for report in local.reports}
+    asked = {report.artifact.id for outcome in outcomes for report in outcome.reports}
+    found: list[Report] = []
+    with tempfile.TemporaryDirectory(prefix="edgeticket-") as folder:
+        for name in sorted(asked - known):
+            done = measure_together(
+                bundle,
+                [dataclasses.replace(local.device, label="answers")],
+                [*arguments, "--artifact", name, *ANSWERS],
+                out=Path(folder),
+                offline=False,
+                patience=patience,
+                console=Console(quiet=True),
+            )
+            found += done[0].reports
+    return found

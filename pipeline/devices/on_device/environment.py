@@ -1,0 +1,190 @@
+"""What Python there is, and a virtual environment of its own for the runner."""
+
+import contextlib
+import glob
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any, Dict, List
+
+from pipeline.devices.on_device.ground import (
+    Refusal,
+    Request,
+    alone,
+    inside,
+    make,
+    plain,
+    say,
+    sync,
+)
+
+OLDEST = (3, 9)  # that the runner supports
+NOTE = "edgeticket.json"
+PROBE = """
+import importlib.util, json, os, platform, struct, sys
+found = {"executable": sys.executable, "version": list(sys.version_info[:3]), "gpu": None}
+found["bits"] = struct.calcsize("P") * 8
+found["venv"] = importlib.util.find_spec("venv") is not None
+try:
+    import onnxruntime
+    if {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(
+        onnxruntime.get_available_providers()
+    ):
+        found["gpu"] = onnxruntime.__version__
+except Exception:
+    pass
+print(json.dumps(found))
+"""
+
+
+class Unreachable(Refusal):
+    """pip found no index to ask."""
+
+
+def look(request: Request) -> Any:
+    """This machine: its best Python from 3.9 on, C library, free disk, and the environment."""
+    os.makedirs(request["home"], mode=0o700, exist_ok=True)
+    found = best_python()
+    found.update(
+        machine=platform.machine(),
+        libc=list(platform.libc_ver()),
+        free_bytes=shutil.disk_usage(request["home"]).free,
+        pip=own_pip(found["executable"]),
+        environment=valid_environment(request["home"]),
+    )
+    return found
+
+
+def best_python() -> Dict[str, Any]:
+    """The Python that runs this if it is new enough, else the newest one that is installed."""
+    here = probe(sys.executable)
+    if tuple(here["version"]) >= OLDEST:
+        return here
+    commands = [f"python3.{minor}" for minor in range(19, 8, -1)]
+    for path in filter(None, map(shutil.which, commands)):
+        with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+            return probe(path)
+    return here
+
+
+def probe(python: str) -> Dict[str, Any]:
+    """Not in this process: an installed ONNX Runtime may lie in the user's own packages."""
+    done = subprocess.run([python, "-c", PROBE], stdout=subprocess.PIPE, timeout=60, check=True)
+    found: Dict[str, Any] = json.loads(done.stdout.decode("utf-8").splitlines()[-1])
+    return found
+
+
+def own_pip(python: str) -> Any:
+    """The wheel of pip that came with the Python; fresh systems often have none."""
+    code = "import ensurepip; print(ensurepip.__path__[0])"
+    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    bundled = os.path.join(done.stdout.decode("utf-8").strip(), "_bundled")
+    found = [path for folder in (bundled, "/usr/share/python-wheels")
+             for path in glob.glob(os.path.join(folder, "pip-*.whl"))]  # fmt: skip
+    return found[0] if found else None
+
+
+def valid_environment(home: str) -> Any:
+    """What `make_environment` noted when it was done, or None."""
+    try:
+        with open(os.path.join(home, "environment", NOTE)) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def make_environment(request: Request) -> Any:
+    """A virtual environment that holds what ``steps`` install -> its note, and what it lacks.
+
+    A step is {name, needed, alternatives}: the first alternative, a list of requirements, that
+    exists for this Python is taken. The steps that are not ``needed`` are runtimes, of which one
+    will do. The folder is called ``environment`` once it is whole; the one before is valid until
+    then. ``{"unreachable": reason}`` if pip has no way to an index.
+    """
+    home = request["home"]
+    with alone(request):
+        note = valid_environment(home)
+        if note is not None and note["key"] == request["key"]:
+            return note
+        folder = os.path.join(make(home, "environments"), plain(request["key"]))
+        shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left
+        try:
+            note = fill(folder, request)
+            switch(home, folder)
+            shutil.rmtree(inside(home, request["wheels"]), ignore_errors=True)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, Unreachable):
+                return {"unreachable": str(error)}
+            raise
+    return note
+
+
+def fill(folder: str, request: Request) -> Any:
+    """Make the environment in ``folder``; it is whole when its note is written."""
+    say("making a virtual environment")
+    options = ["--without-pip"] + ["--system-site-packages"] * request["system_packages"]
+    argv = [request["python"], "-m", "venv", *options, folder]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        raise Refusal("{} failed: {}".format(" ".join(argv), last_line(done.stdout)))
+    python = os.path.join(folder, "bin", "python")
+    pip = [python, request["pip"] + "/pip", "install", *request["options"]]
+    lacks: List[str] = []
+    runtimes = [step["name"] for step in request["steps"] if not step["needed"]]
+    for step in request["steps"]:
+        reason = install(pip, step["alternatives"])
+        if reason and step["needed"]:
+            raise Refusal("{} cannot be installed: {}".format(step["name"], reason))
+        if reason:
+            lacks.append("{}: {}".format(step["name"], reason))
+    if runtimes and len(lacks) == len(runtimes):
+        raise Refusal("no runtime exists for this device: " + "; ".join(lacks))
+    note = {"key": request["key"], "folder": folder, "python": python, "lacks": lacks}
+    with open(os.path.join(folder, NOTE), "w") as file:
+        json.dump(note, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return note
+
+
+def install(pip: List[str], alternatives: List[List[str]]) -> str:
+    """Install the first alternative that exists -> why none does, or nothing."""
+    reasons = []
+    for requirements in alternatives:
+        names = " ".join(os.path.basename(word) for word in requirements)
+        say("installing " + names)
+        done = subprocess.run(
+            pip + requirements,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode == 0:
+            return ""
+        if b"Retrying (" in done.stdout:  # pip's words for an index that does not answer
+            raise Unreachable(f"{names}: {last_line(done.stdout)}")
+        if b"No matching distribution" not in done.stdout and b"conflict" not in done.stdout:
+            raise Refusal(f"pip cannot install {names}: {last_line(done.stdout)}")
+        reasons.append(f"{names} has no wheel for this Python")
+    return "; ".join(reasons)
+
+
+def switch(home: str, folder: str) -> None:
+    """From now on ``environment`` is this folder; the others are removed."""
+    scratch = os.path.join(home, f".environment.{os.getpid()}.tmp")
+    os.symlink(folder, scratch)
+    os.replace(scratch, os.path.join(home, "environment"))
+    sync(home)
+    for name in os.listdir(os.path.dirname(folder)):
+        if name != os.path.basename(folder):
+            shutil.rmtree(os.path.join(os.path.dirname(folder), name), ignore_errors=True)
+
+
+def last_line(output: bytes) -> str:
+    """The error in a program's output, or else its last line."""
+    lines = output.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]

@@ -1,0 +1,114 @@
+"""What devices measured, side by side, and each against this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from device_runner.errors import InputError
+from device_runner.report import Report, read_report
+from device_runner.terminal import table, words
+from device_runner.unavailable import Unavailable
+from pipeline.compare import Comparison, Limits, compare
+from pipeline.devices.together import Outcome
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One report of one device; ``against``: this machine's report of the same file, compared."""
+
+    label: str
+    report: Report
+    against: Comparison | Unavailable
+
+    @property
+    def answers(self) -> str:
+        """Whether the device answers as this machine does, in words."""
+        if isinstance(self.against, Unavailable):
+            return f"not compared: {self.against.reason}"
+        count = self.report.accuracy.count
+        if self.against.identical_outputs:
+            return f"all outputs equal this machine's, bit for bit, over {count:,} samples"
+        return (
+            f"outputs differ from this machine's; the same class for {self.against.agreement:.2%} "
+            f"of {count:,} samples"
+        )
+
+
+def read_host_reports(bundle: Path, digest: str) -> list[Report]:
+    """The reports that `edgeticket run` left beside a bundle, of this very bundle."""
+    found = []
+    for path in sorted((bundle.resolve().parent / "reports").glob("*.json")):
+        try:
+            report = read_report(path)
+        except InputError:  # a stray file; it was not asked for
+            continue
+        if report.bundle.digest == digest:
+            found.append(report)
+    return found
+
+
+def judge(outcomes: Sequence[Outcome], host: Sequence[Report]) -> list[Verdict]:
+    """Every report of every device against ``host``'s of the same file, by artifact."""
+    verdicts = [
+        Verdict(outcome.device.label, report, _compare(host, report))
+        for outcome in outcomes
+        for report in outcome.reports
+    ]
+    order = list(dict.fromkeys(verdict.report.artifact.id for verdict in verdicts))
+    return sorted(verdicts, key=lambda verdict: order.index(verdict.report.artifact.id))
+
+
+def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable:
+    reason = "this machine has no report of this file"
+    for base in host:
+        if base.artifact.sha256 != report.artifact.sha256:
+            continue
+        if base.session.id == report.session.id:
+            return Unavailable("it is this machine")
+        try:
+            return compare(base, report, limits=Limits())
+        except InputError as error:  # measured with other threads, say; another one may fit
+            reason = str(error)
+    return Unavailable(reason)
+
+
+def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """One row per artifact and device; then, in words, whether int8 answers are the same."""
+    times = ("p50 ms", "p90 ms", "load ms", "peak MB")
+    rows = [("artifact", "device", *times, "top-1", "faster", "outputs", "by")]
+    for verdict in verdicts:
+        report = verdict.report
+        rows.append(
+            (
+                report.artifact.id,
+                verdict.label,
+                _scaled(report.latency.p50_ns, 3),
+                _scaled(report.latency.p90_ns, 3),
+                _scaled(report.cold.load_ns, 1),
+                _scaled(report.cold.peak_rss_bytes, 1),
+                f"{report.accuracy.top1:.2%}",
+                *_against(verdict.against),
+                f"{report.runtime.package} {words(report.runtime.version)}",
+            )
+        )
+    console.print(table(rows), highlight=False, soft_wrap=True)
+    console.print("\nfaster, outputs: against this machine, where it has run the same file")
+    for verdict in verdicts:
+        if verdict.report.artifact.precision == "int8" and isinstance(verdict.against, Comparison):
+            name = f"{verdict.report.artifact.id} on {verdict.label}"
+            console.print(f"{name}: {verdict.answers}", highlight=False, soft_wrap=True)
+
+
+def _against(against: Comparison | Unavailable) -> tuple[str, str]:
+    if isinstance(against, Unavailable):
+        return "–", "–"
+    same = "equal" if against.identical_outputs else f"{against.agreement:.2%} agree"
+    return f"{against.speedup_p50.value:.2f}x", same
+
+
+def _scaled(value: int | Unavailable, digits: int) -> str:
+    return "–" if isinstance(value, Unavailable) else f"{value / 1e6:.{digits}f}"
