@@ -9,6 +9,7 @@ convolution; and ReLU where it has swish.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Repeats, channels at width 8, stride over mels, dilation over frames (table 1).
@@ -42,13 +43,18 @@ class BcResNet(nn.Module):
         for repeats, share, stride, dilation in STAGES:
             wide = int(share * width)
             left //= stride
-            blocks.append(_Transition(channels, wide, left, stride=stride, dilation=dilation))
-            blocks += [_Normal(wide, left, dilation=dilation) for _ in range(repeats - 1)]
-            channels = wide
+            for i in range(repeats):
+                step, transition = (stride, True) if i == 0 else (1, False)
+                blocks.append(
+                    Block(
+                        channels, wide, left, stride=step, dilation=dilation, transition=transition
+                    )
+                )
+                channels = wide
         self.blocks = nn.Sequential(*blocks)
         self.tail = nn.Sequential(
             # All frames, but only where the filter lies whole over the mels.
-            nn.Conv2d(channels, channels, 5, padding=(2, 0), groups=channels, bias=False),
+            _each_channel(channels, (5, 5), padding=(2, 0)),
             nn.Conv2d(channels, 4 * width, 1, bias=False),
             nn.BatchNorm2d(4 * width),
             nn.ReLU(),
@@ -62,23 +68,38 @@ class BcResNet(nn.Module):
         return logits
 
 
-class _OverTime(nn.Module):
-    """[N, C, frames, mels] -> mean over mels, convolved over frames, the same for every mel."""
+class Block(nn.Module):
+    """relu(x + f2(x) + f1(f2(x))), without x in a ``transition`` to other channels or mels.
 
-    def __init__(self, channels: int, mels: int, *, dilation: int) -> None:
+    As the paper has it, f2 convolves over mels; f1 takes their mean and convolves that over time,
+    and every mel gets the same of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        mels: int,
+        *,
+        stride: int,
+        dilation: int,
+        transition: bool,
+    ) -> None:
         super().__init__()
-        self.mels = mels
-        self.mean = nn.AvgPool2d((1, mels))
-        self.convolve = nn.Sequential(
-            nn.Conv2d(
-                channels,
-                channels,
-                (3, 1),
-                padding=(dilation, 0),
-                dilation=(dilation, 1),
-                groups=channels,
-                bias=False,
-            ),
+        self.mels, self.transition = mels, transition
+        widen: list[nn.Module] = [
+            nn.Conv2d(in_channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+        self.f2 = nn.Sequential(
+            *(widen if transition else []),
+            _each_channel(channels, (1, 3), stride=(1, stride), padding=(0, 1)),
+            nn.BatchNorm2d(channels),
+        )
+        self.f1 = nn.Sequential(
+            nn.AvgPool2d((1, mels)),
+            _each_channel(channels, (3, 1), padding=(dilation, 0), dilation=(dilation, 1)),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 1),
@@ -86,48 +107,21 @@ class _OverTime(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.convolve(self.mean(x))
-        # Joined with itself: int8 files then only copy codes.
-        return torch.cat([y] * self.mels, 3)
+        y = self.f2(x)
+        # Joined with itself instead of repeated: int8 files then only copy codes.
+        z = y + torch.cat([self.f1(y)] * self.mels, 3)
+        return F.relu(z if self.transition else x + z)
 
 
-class _Normal(nn.Module):
-    """relu(x + f(x) + g(f(x))): f convolves over mels, g over time."""
-
-    def __init__(self, channels: int, mels: int, *, dilation: int) -> None:
-        super().__init__()
-        self.over_mels = _over_mels(channels)
-        self.over_time = _OverTime(channels, mels, dilation=dilation)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.over_mels(x)
-        summed: Tensor = self.relu(x + y + self.over_time(y))
-        return summed
-
-
-class _Transition(nn.Module):
-    """relu(f(x) + g(f(x))), where f also changes the number of channels and of mels."""
-
-    def __init__(
-        self, in_channels: int, channels: int, mels: int, *, stride: int, dilation: int
-    ) -> None:
-        super().__init__()
-        self.widen = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-        )
-        self.over_mels = _over_mels(channels, stride=stride)
-        self.over_time = _OverTime(channels, mels, dilation=dilation)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.over_mels(self.widen(x))
-        summed: Tensor = self.relu(y + self.over_time(y))
-        return summed
-
-
-def _over_mels(channels: int, *, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(
-        channels, channels, (1, 3), stride=(1, stride), padding=(0, 1), groups=channels, bias=False
+def _each_channel(
+    channels: int,
+    kernel: tuple[int, int],
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> nn.Conv2d:
+    """One filter for each channel, over frames and mels."""
+    return nn.Conv2d(
+        channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
     )
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
