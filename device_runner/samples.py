@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -13,6 +13,7 @@ from device_runner.bundle import Bundle
 from device_runner.errors import InputError
 from device_runner.npy import parse_npy
 from device_runner.png import parse_png
+from device_runner.preprocess import capture
 
 Inputs = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -30,20 +31,28 @@ def load_samples(bundle: Bundle, asked: Asked) -> tuple[Inputs, Labels]:
     """
     inputs, labels = bundle.samples()
     if isinstance(asked, Path):
-        return read_folder(asked, shape=inputs.shape[1:], classes=bundle.manifest.labels)
+        manifest = bundle.manifest
+        return read_folder(
+            asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture
+        )
     if asked is not None and asked > len(inputs):
         raise InputError(f"{asked} samples were asked for, the bundle has {len(inputs)}")
     return inputs[:asked], labels[:asked]
 
 
 def read_folder(
-    folder: Path, *, shape: Sequence[int], classes: Sequence[str]
+    folder: Path,
+    *,
+    shape: Sequence[int],
+    classes: Sequence[str],
+    steps: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Inputs, Labels]:
     """A folder of examples -> inputs uint8 [N, ``*shape``], labels int64 [N].
 
     Either ``inputs.npy`` (uint8 [N, ``*shape``]) and ``labels.npy`` (int64 [N]), or a folder for
-    each class, named like it, of .npy files (uint8 ``shape``) and 8-bit .png files of just the
-    size that the network takes; those are read in the order of their names.
+    each class, named like it, of .npy files (uint8 ``shape``) and 8-bit .png files, which are read
+    in the order of their names. Pictures of another size go through ``steps``, those of the
+    manifest's ``capture``, as the samples of the bundle did.
 
     Raises:
         InputError: a file or folder that is none of these; the place is named.
@@ -52,11 +61,14 @@ def read_folder(
         raise InputError(f"--samples {folder} is neither a number nor a folder")
     if (folder / "inputs.npy").exists():
         inputs = parse_npy(
-            _read(folder / "inputs.npy"), dtype="uint8", rank=len(shape) + 1,
+            _read(folder / "inputs.npy"), dtypes=["uint8"], ranks=[len(shape) + 1],
             place=str(folder / "inputs.npy"),
         )  # fmt: skip
         labels = parse_npy(
-            _read(folder / "labels.npy"), dtype="int64", rank=1, place=str(folder / "labels.npy")
+            _read(folder / "labels.npy"),
+            dtypes=["int64"],
+            ranks=[1],
+            place=str(folder / "labels.npy"),
         )
         if inputs.shape[1:] != tuple(shape) or len(inputs) != len(labels):
             raise InputError(
@@ -80,7 +92,7 @@ def read_folder(
                 f"{', ...' * (len(classes) > 10)})"
             )
         for file in sorted(entry.iterdir()):
-            examples.append(_example(file, shape))
+            examples.append(_example(file, shape, steps))
             found.append(classes.index(entry.name))
     if not examples:
         raise InputError(
@@ -89,13 +101,17 @@ def read_folder(
     return np.stack(examples), np.array(found, dtype=np.int64)
 
 
-def _example(file: Path, shape: Sequence[int]) -> npt.NDArray[Any]:
+def _example(
+    file: Path, shape: Sequence[int], steps: Sequence[Mapping[str, Any]]
+) -> npt.NDArray[Any]:
     if file.suffix == ".npy":
-        example = parse_npy(_read(file), dtype="uint8", rank=len(shape), place=str(file))
+        example = parse_npy(_read(file), dtypes=["uint8"], ranks=[len(shape)], place=str(file))
     elif file.suffix == ".png":
         example = parse_png(_read(file), place=str(file))
     else:
         raise InputError(f"{file} is neither .npy nor .png: convert it")
+    if example.shape != tuple(shape) and example.ndim == 3 and steps:
+        example = capture(example[np.newaxis], steps)[0]
     if example.shape != tuple(shape):
         raise InputError(
             f"{file} is {list(example.shape)}, the network takes {list(shape)}: resize it as the "

@@ -1,6 +1,7 @@
 """The architectures: plain PyTorch, no weights.
 
-A new one is a module that builds it and a line in ``ARCHITECTURES``.
+A new one is a module that builds it and a line in ``ARCHITECTURES``. Those from elsewhere
+(`models.own`) have a source before their name; what they take and give shows when they run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from models.ds_cnn import DsCnn
 from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
+from models.own import build_own, is_own
 from models.separable_classifier import SeparableClassifier
 from models.separable_ctc import SeparableCtc
 from models.vit import cifar_vit, digits_vit
@@ -45,6 +47,8 @@ def build(arch: str, args: Args) -> nn.Module:
     Raises:
         ValueError: the architecture is unknown, or an argument is; the message lists the known.
     """
+    if is_own(arch):
+        return build_own(arch, args)
     return _architecture(arch).builder(**_complete(arch, args))
 
 

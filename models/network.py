@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import models
+from models.own import is_own, prototype
 
 Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
 """Tensor name -> axis -> indices, in the unpruned architecture, that are no longer there."""
@@ -25,15 +26,20 @@ class Network:
     shapes. It is never changed in place: a training run ends in `with_weights`.
     """
 
-    arch: str  # a key of models.ARCHITECTURES
+    arch: str  # a key of models.ARCHITECTURES, or one from elsewhere (models.own)
     args: models.Args
     weights: Mapping[str, Tensor]
     removed: Removed = field(default_factory=dict)
     bypassed: frozenset[str] = frozenset()
+    takes: tuple[int, ...] = ()  # shape of one input, where the architecture does not decide it
 
     @classmethod
-    def fresh(cls, arch: str, args: models.Args, *, seed: int) -> Network:
+    def fresh(
+        cls, arch: str, args: models.Args, *, seed: int, takes: tuple[int, ...] = ()
+    ) -> Network:
         """A network with random initial weights that ``seed`` alone determines.
+
+        A function of the user's own may return trained weights instead.
 
         Raises:
             ValueError: unknown architecture or argument.
@@ -41,18 +47,19 @@ class Network:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = models.build(arch, args)
-        return cls(arch, args, _copy(module.state_dict()))
+        return cls(arch, args, _copy(module.state_dict()), takes=takes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """(channels, height, width) or (channels, frames) of one input."""
-        return models.input_shape(self.arch, self.args)
+        return self.takes or models.input_shape(self.arch, self.args)
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of everything that makes this network what it is."""
         removed = {n: dict(a) for n, a in self.removed.items()}
-        what = [self.arch, dict(self.args), removed, sorted(self.bypassed)]
+        what: list[object] = [self.arch, dict(self.args), removed, sorted(self.bypassed)]
+        what += [self.takes] if self.takes else []
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
         for name, tensor in sorted(self.weights.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -90,12 +97,18 @@ def skeleton(
 ) -> nn.Module:
     """The module in its narrower shapes on PyTorch's meta device: shapes, but no values.
 
+    One from elsewhere may have values that its state does not hold; it is on the CPU, except for
+    what is narrower.
+
     Raises:
         ValueError: unknown architecture or argument; ``removed`` names what is not there;
             ``bypassed`` names what cannot be left out.
     """
-    with torch.device("meta"):
-        module = models.build(arch, args)
+    if is_own(arch):
+        module = prototype(arch, args)
+    else:
+        with torch.device("meta"):
+            module = models.build(arch, args)
     for name in sorted(bypassed):
         if name not in models.removable_blocks(module):
             raise ValueError(f"{arch}: {name!r} is no block that can be removed")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,13 +73,13 @@ def draw(augment: str, examples: int, *, seed: int) -> Draw:
     return Draw(order, corner, mirror, reach, SPEEDS.get(augment))
 
 
-def check_augment(augment: str, stored: torch.dtype) -> None:
+def check_augment(augment: str, stored: np.dtype[Any]) -> None:
     """Images and recordings are not changed alike.
 
     Raises:
         InputError: the augmentation is for the other kind.
     """
-    kind, fitting = ("recordings", SPEEDS) if stored == torch.int16 else ("images", AUGMENTATIONS)
+    kind, fitting = ("recordings", SPEEDS) if stored == np.int16 else ("images", AUGMENTATIONS)
     if augment != "none" and augment not in fitting:
         known = ", ".join(dict.fromkeys(["none", *fitting]))
         raise InputError(f"train.augment: {augment} is not for {kind}; give one of {known}")

@@ -43,6 +43,7 @@ def write_bundle(
     preprocessing: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Network],
     provenance: Mapping[str, Any],
+    capture: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Fill the empty ``folder``. The same arguments give the same bytes.
 
@@ -57,6 +58,7 @@ def write_bundle(
         preprocessing: steps of `device_runner.preprocess`, as data.
         networks: what the host knows of each network by name.
         provenance: recipe, ticket, training and tool versions; any JSON.
+        capture: what made the samples of decoded pictures; steps likewise.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
     samples = Samples(
@@ -81,6 +83,7 @@ def write_bundle(
         samples=samples,
         networks=dict(networks),
         provenance=dict(provenance),
+        capture=tuple(dict(step) for step in capture),
     )
     for path, data in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)

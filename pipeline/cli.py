@@ -156,6 +156,12 @@ def diff(
             "--alone", help="Without torch: the bundle's own ONNX file, as written, is the judge."
         ),
     ] = False,
+    code: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", metavar="DIR", help="Where the function of `model.import` is; it is run."
+        ),
+    ] = None,
     bound: Annotated[
         float, typer.Option(min=0, metavar="LSB", help="A layer's own difference, at most.")
     ] = 1.0,
@@ -190,6 +196,7 @@ def diff(
         samples=samples,
         references=reference,
         alone=alone,
+        code=code,
         bounds=Bounds(lsb=bound, exact=min_equal / 100),
         progress=Bars(console),
     )

@@ -14,6 +14,7 @@ from device_runner.runtimes import get_runtime
 from device_runner.selection import select
 from device_runner.taps.file import open_taps
 from device_runner.taps.tap import tap
+from models.imported import look_in
 from pipeline.diff import Bounds, Diff, compare_taps
 from pipeline.diff.reference import OnnxReference, Reference
 from pipeline.progress import Progress
@@ -28,6 +29,7 @@ def diff_bundle(
     samples: int,
     references: Path | None,
     alone: bool,
+    code: Path | None = None,
     bounds: Bounds,
     progress: Progress,
 ) -> Diff:
@@ -42,6 +44,7 @@ def diff_bundle(
         samples: how many, from the first.
         references: the folder that a run left beside its bundle; None: looked for there.
         alone: use nothing but the bundle: its own ONNX file, run as written, is the reference.
+        code: where functions lie that build networks of the user's own; they are run. None: none.
         bounds: what each layer must keep to.
         progress: shows how far it is.
 
@@ -50,6 +53,9 @@ def diff_bundle(
     """
     path = path / "bundle" if (path / "bundle" / "manifest.json").is_file() else path
     folder = None if alone else references or find_references(path)
+    if code is not None:
+        look_in([code])
+    trusted = "" if code is None else "*"
     with open_bundle(path) as bundle, contextlib.ExitStack() as stack:
         judged = [stack.enter_context(open_taps(file)) for file in taps]
         names = [t.facts.artifact.id for t in judged] or _chosen(bundle, artifacts)
@@ -58,7 +64,8 @@ def diff_bundle(
         if unknown:
             known = ", ".join(entries)
             raise InputError(f"no artifact {unknown[0]!r} in {path} (there are: {known})")
-        judges = _judges(bundle, path, [entries[name] for name in names], folder)
+        chosen = [entries[name] for name in names]
+        judges = _judges(bundle, path, chosen, folder, trusted=trusted)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeticket-diff-")))
         here = {}
         for name in dict.fromkeys(names):
@@ -103,7 +110,12 @@ def _has_runtime(entry: Artifact) -> bool:
 
 
 def _judges(
-    bundle: Bundle, path: Path, entries: Sequence[Artifact], folder: Path | None
+    bundle: Bundle,
+    path: Path,
+    entries: Sequence[Artifact],
+    folder: Path | None,
+    *,
+    trusted: str,
 ) -> Mapping[str, Reference]:
     """A reference for each artifact; those of one network and precision share it."""
     made: dict[tuple[str, str], Reference] = {}
@@ -113,7 +125,9 @@ def _judges(
             continue
         if folder is not None:
             network, precision = key
-            made[key] = load_reference(folder, network=network, precision=precision, bundle=path)
+            made[key] = load_reference(
+                folder, network=network, precision=precision, bundle=path, trusted=trusted
+            )
             continue
         alike = [a for a in bundle.manifest.artifacts if (a.network, a.precision) == key]
         source = next((a for a in alike if a.runtime == "ort"), None)

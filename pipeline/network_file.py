@@ -6,30 +6,32 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 import models
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.errors import InputError
 from models.network import Network, skeleton
+from models.own import is_own
+from pipeline.weights_file import read_tensors, read_weights
 
 FORMAT_VERSION = 1
 _SHOWN = 4  # problems that one message lists
 
 
-def new_network(arch: str, args: models.Args, *, seed: int) -> Network:
+def new_network(arch: str, args: models.Args, *, seed: int, takes: tuple[int, ...] = ()) -> Network:
     """A dense network with random initial weights that ``seed`` alone determines.
 
     Raises:
         InputError: unknown architecture or argument.
     """
     known_tensors(arch, args, {}, ())
-    return Network.fresh(arch, args, seed=seed)
+    return Network.fresh(arch, args, seed=seed, takes=takes)
 
 
 def save_network(network: Network, folder: Path) -> None:
@@ -47,6 +49,7 @@ def save_network(network: Network, folder: Path) -> None:
             for name, axes in sorted(network.removed.items())
         },
         "bypassed": sorted(network.bypassed),
+        **({"takes": list(network.takes)} if network.takes else {}),
     }
     weights = {name: tensor.contiguous() for name, tensor in network.weights.items()}
     make_folder(folder)
@@ -55,11 +58,16 @@ def save_network(network: Network, folder: Path) -> None:
     write_atomic(folder / "network.json", json.dumps(description, indent=1).encode())
 
 
-def load_network(folder: Path) -> Network:
+def load_network(folder: Path, *, trusted: str = "") -> Network:
     """Read what `save_network` wrote.
 
+    Args:
+        folder: with the two files.
+        trusted: the architecture that may be a function of the user's own: to build such a
+            network runs code, so no file alone may ask for it. "*": any.
+
     Raises:
-        InputError: a file is missing, damaged, or from a newer version.
+        InputError: a file is missing, damaged, from a newer version, or asks for code to be run.
     """
     path = folder / "network.json"
     try:
@@ -73,24 +81,42 @@ def load_network(folder: Path) -> Network:
             for name, axes in description["removed"].items()
         }
         bypassed = frozenset(description["bypassed"])
+        takes = tuple(description["takes"]) if "takes" in description else ()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no network: {error!r}; write it again") from None
-    weights = _read_tensors(folder / "weights.safetensors")
+    if str(arch).startswith("import:") and trusted not in ("*", arch):
+        raise InputError(
+            f"{path} is a network of {arch}: building it runs that code, so say where it is "
+            "(--code DIR), if you trust it"
+        )
+    weights = read_tensors(folder / "weights.safetensors")
     known = known_tensors(arch, args, removed, bypassed)
     _check(folder / "weights.safetensors", arch, weights, known, optional=())
-    return Network(arch, args, weights, removed, bypassed)
+    return Network(arch, args, weights, removed, bypassed, takes)
 
 
-def import_weights(file: Path, arch: str, args: models.Args) -> Network:
-    """A safetensors file with PyTorch's names of ``arch`` -> the dense network.
+def import_weights(
+    file: Path,
+    arch: str,
+    args: models.Args,
+    *,
+    rename: Mapping[str, str] = MappingProxyType({}),
+    takes: tuple[int, ...] = (),
+) -> Network:
+    """A file of weights with PyTorch's names of ``arch`` -> the dense network.
 
     The file may leave out what the architecture fixes (parameters that require no gradient) and
     batch norm's counters.
 
+    Args:
+        file: safetensors, or what torch.save made of a state_dict (`read_weights`).
+        arch, args, takes: as `Network`.
+        rename: regular expressions, and what stands for them in names of tensors.
+
     Raises:
-        InputError: unknown architecture or argument; the file is missing or no safetensors file;
+        InputError: unknown architecture or argument; the file is missing or of another kind;
             tensors are missing, unexpected, of another shape or type, or not finite.
     """
     known = known_tensors(arch, args, {}, ())
@@ -102,10 +128,10 @@ def import_weights(file: Path, arch: str, args: models.Args) -> Network:
         if not tensor.is_floating_point()
         or (name not in trained and name in dict(module.named_parameters()))
     }
-    weights = _read_tensors(file)
+    weights = read_weights(file, rename=rename)
     _check(file, arch, weights, known, optional=optional)
     fixed = {n: t for n, t in module.state_dict().items() if n in optional and n not in weights}
-    return Network(arch, args, {name: (weights | fixed)[name] for name in known})
+    return Network(arch, args, {name: (weights | fixed)[name] for name in known}, takes=takes)
 
 
 def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
@@ -114,7 +140,7 @@ def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> 
     Raises:
         InputError: unknown architecture or argument, or one too large to build.
     """
-    if arch not in models.ARCHITECTURES:
+    if arch not in models.ARCHITECTURES and not is_own(arch):
         near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(models.ARCHITECTURES)
@@ -123,15 +149,6 @@ def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> 
         return skeleton(arch, args, removed, bypassed).state_dict()
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise InputError(str(error).partition("\n")[0]) from None
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read weights {file}: {error.strerror}") from None
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{file} is not a whole safetensors file: {error}") from None
 
 
 def _check(

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from models.network import Network
+from models.own import is_own, own_version
 from pipeline.candidate import Candidate, Job, Made, stage
-from pipeline.data import find_file
 from pipeline.initialise import initialise
 from pipeline.levels import shared_levels
 from pipeline.network_file import import_weights, new_network
@@ -32,28 +32,41 @@ from pipeline.store import code_digest
 from pipeline.teachers import with_teacher
 from pipeline.tickets import TICKETS
 from pipeline.train import train
+from pipeline.weights_file import find_weights
 
 
 def dense_network(job: Job) -> Candidate:
     """Train the dense network, import its weights from a file, or leave it at random for a pass
     that wants it so."""
     model, training, seed = job.recipe.model, job.recipe.train, job.recipe.seed
+    arch, args = model.architecture, model.args
+    own: dict[str, Any] = {}
+    takes: tuple[int, ...] = ()
+    if is_own(arch):
+        takes = job.data.input_shape
+        own = {"takes": takes, "version": own_version(arch)}
     job = with_teacher(job, training, before=None)
     if model.weights is not None:
-        file = find_file(model.weights, folders=job.folders)
+        file = find_weights(model.weights, folders=job.folders)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
 
         def import_(resume: Path) -> Made:
-            network = import_weights(file, model.arch, model.args)
+            network = import_weights(file, arch, args, rename=model.rename, takes=takes)
             return Made(network, facts={"weights": file.name})
 
         config: dict[str, Any] = {"model": model.model_dump(exclude={"weights"}), "sha256": digest}
         return stage(
-            job, "import", import_, config=config, code=["models"], glue=__name__, before=None
+            job,
+            "import",
+            import_,
+            config=config | own,
+            code=["models"],
+            glue=__name__,
+            before=None,
         )
 
     def make(resume: Path) -> Made:
-        start = new_network(model.arch, model.args, seed=seed)
+        start = new_network(arch, args, seed=seed, takes=takes)
         if model.init != "default":
             start = initialise(start, model.init, seed=seed, kept=model.init_kept)
         if training is None:
@@ -62,10 +75,11 @@ def dense_network(job: Job) -> Candidate:
         trained = _trained(job, Made(start), training, seed=seed, resume=resume, title=title)
         return Made(trained)
 
-    config = {"model": model.model_dump(), "seed": seed}
+    config = {"model": model.model_dump(), "seed": seed} | own
     code = ["pipeline.initialise", "models"]
     if training is None:
-        return stage(job, "random", make, config=config, code=code, glue=__name__, before=None)
+        name = "import" if model.trained else "random"
+        return stage(job, name, make, config=config, code=code, glue=__name__, before=None)
     config |= {"train": training.model_dump()}
     code += ["pipeline.train"]
     return stage(job, "train", make, config=config, code=code, glue=__name__, before=None)

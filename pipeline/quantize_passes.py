@@ -19,7 +19,7 @@ from pipeline.quantize import Quantized, Scales, fake_quantized, find_doubts, fo
 from pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
 from pipeline.quantize.unfold import origin_of, unfold
 from pipeline.recipe import Ptq, Qat
-from pipeline.train import evaluate, to_torch, train
+from pipeline.train import batch_of, evaluate, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
 
@@ -35,7 +35,9 @@ class Int8:
 
 def calibration_batches(data: Dataset) -> list[Tensor]:
     """The calibration set as networks take it: float32 [n, C, H, W]."""
-    return list(torch.split(to_torch(data.calibration.inputs, data.preprocessing), 100))
+    inputs = data.calibration.inputs
+    at_a_time = batch_of(inputs.shape[1:], most=100)
+    return list(torch.split(to_torch(inputs[:], data.preprocessing), at_a_time))
 
 
 def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import models
 from device_runner.errors import InputError
 from models.network import skeleton
+from models.own import is_own, prototype
 from pipeline.data import Dataset, load_dataset
-from pipeline.recipe import ModelConfig, Recipe
+from pipeline.progress import QUIET, Progress
+from pipeline.recipe import Recipe
 
 Pixels = tuple[float, ...]
 
 
-def load_recipe_data(recipe: Recipe, *, folder: Path) -> Dataset:
+def load_recipe_data(
+    recipe: Recipe,
+    *,
+    folder: Path,
+    beside: Sequence[Path] = (),
+    store: Path | None = None,
+    progress: Progress = QUIET,
+) -> Dataset:
     """The data set of ``recipe``, split by its seed, with the pixels that its network expects.
 
+    Args:
+        recipe: names data and network.
+        folder, beside, store, progress: as `load_dataset`.
+
     Raises:
-        InputError: it is not in the data ``folder``, or data and network do not fit.
+        InputError: data are not there, or data and network do not fit.
     """
-    data = load_dataset(recipe.data, seed=recipe.seed, folder=folder)
+    data = load_dataset(
+        recipe.data,
+        seed=recipe.seed,
+        folder=folder,
+        beside=beside,
+        store=store,
+        progress=progress,
+    )
     model = recipe.model
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
-    check_takes(model.arch, model.args, data, place="model")
-    _check_classes(model, data)
+    gives = check_takes(model.architecture, model.args, data, place="model")
+    if gives != len(data.labels):
+        raise InputError(
+            f"model: {model.architecture} has {gives} outputs, but {data.name} has "
+            f"{len(data.labels)} classes; set model.args.num_classes"
+        )
     return replace(data, preprocessing=steps)
 
 
@@ -60,12 +85,17 @@ def pixels_of_weights(
     return ({"op": "normalize", "mean": list(mean), "std": list(std)},)
 
 
-def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> None:
+def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> int:
     """A network must take the inputs of the data; ``place`` is where messages say it is named.
+
+    Returns:
+        How many outputs it has.
 
     Raises:
         InputError: it does not, or there is no such network.
     """
+    if is_own(arch):
+        return _try(arch, args, data, place=place)
     try:
         takes = models.input_shape(arch, args)
         skeleton(arch, args, {})  # arguments can contradict one another
@@ -77,15 +107,39 @@ def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> N
             f"{data.name} has {_by(data.input_shape)}; choose another arch, or set "
             f"args.{' and args.'.join(models.size_arguments(arch))}"
         )
+    return models.num_classes(arch, args)
 
 
-def _check_classes(model: ModelConfig, data: Dataset) -> None:
-    gives = models.num_classes(model.arch, model.args)
-    if gives != len(data.labels):
-        raise InputError(
-            f"model: {model.arch} has {gives} outputs, but {data.name} has {len(data.labels)} "
-            f"classes; set model.args.num_classes"
-        )
+def _try(arch: str, args: models.Args, data: Dataset, *, place: str) -> int:
+    """What an architecture from elsewhere gives shows when it runs, as in training and after it."""
+    try:
+        module = prototype(arch, args)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from error
+    gives: set[tuple[int, ...]] = set()
+    for training in (True, False):
+        inputs = torch.zeros(2, *data.input_shape)
+        try:
+            with torch.no_grad():
+                outputs = module.train(training)(inputs)
+        except Exception as error:
+            told = " ".join(str(error).split())
+            raise InputError(
+                f"{place}: {arch} does not take inputs of {_by(data.input_shape)} (channels x "
+                f"height x width), which {data.name} has: it raised {type(error).__name__}: {told}"
+            ) from error
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != 2:
+            found = (
+                f"outputs of shape {list(outputs.shape)}"
+                if isinstance(outputs, torch.Tensor)
+                else f"a {type(outputs).__name__}"
+            )
+            raise InputError(
+                f"{place}: {arch} gives {found} for two inputs; a classifier gives [2, classes], "
+                "and only that (no auxiliary outputs)"
+            )
+        gives.add(tuple(outputs.shape[1:]))
+    return gives.pop()[0]
 
 
 def _by(shape: tuple[int, ...]) -> str:

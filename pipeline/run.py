@@ -24,6 +24,7 @@ from pipeline.bundle import write_bundle, zip_bundle
 from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
 from pipeline.passes import apply_pass, dense_network
+from pipeline.preflight import check_recipe
 from pipeline.progress import Progress
 from pipeline.quantize import exact_share
 from pipeline.recipe import Recipe
@@ -65,6 +66,7 @@ def run(
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
+        check_recipe(job)
         dense = dense_network(job)
         ticket = dense
         for position in range(len(recipe.compress)):
@@ -122,7 +124,7 @@ def _write_bundle(
     baseline = job.recipe.bundle.baseline
     samples = carried_samples(job)
     provenance: dict[str, Any] = {
-        "recipe": job.recipe.model_dump(mode="json"),
+        "recipe": job.recipe.model_dump(mode="json", by_alias=True),
         "steps": list(ticket.log),
         "pruned": to_json(pruned),
         "tools": {
@@ -137,11 +139,12 @@ def _write_bundle(
         folder,
         name=job.recipe.name,
         artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
-        inputs=samples.inputs,
+        inputs=samples.inputs[:],
         targets=samples.labels,
         dataset=job.data.name,
         labels=job.data.labels,
         preprocessing=job.data.preprocessing,
+        capture=job.data.capture,
         networks=artifacts.networks,
         provenance=provenance,
     )

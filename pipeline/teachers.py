@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.own import is_own
 from pipeline.candidate import Candidate, Job
-from pipeline.data import Teacher, find_file
+from pipeline.data import Teacher
 from pipeline.network_file import import_weights
 from pipeline.recipe import TeacherConfig, TrainConfig
 from pipeline.recipe_data import check_takes, pixels_of_weights
+from pipeline.weights_file import find_weights
 
 
 def with_teacher(job: Job, training: TrainConfig | None, *, before: Candidate | None) -> Job:
@@ -44,8 +46,9 @@ def _imported(job: Job, cfg: TeacherConfig) -> Teacher:
     assert cfg.weights is not None
     assert cfg.arch is not None
     place = "distil.teacher"
-    file = find_file(cfg.weights, folders=job.folders)
-    network = import_weights(file, cfg.arch, cfg.args)
+    file = find_weights(cfg.weights, folders=job.folders)
     check_takes(cfg.arch, cfg.args, job.data, place=place)
+    takes = job.data.input_shape if is_own(cfg.arch) else ()
+    network = import_weights(file, cfg.arch, cfg.args, takes=takes)
     steps = pixels_of_weights(cfg.pixel_mean, cfg.pixel_std, job.data, place=place)
     return Teacher(network, steps)

@@ -166,8 +166,12 @@ def find_references(bundle: Path) -> Path | None:
     return folder if (folder / RECORD).is_file() else None
 
 
-def load_reference(folder: Path, *, network: str, precision: str, bundle: Path) -> TorchReference:
+def load_reference(
+    folder: Path, *, network: str, precision: str, bundle: Path, trusted: str = ""
+) -> TorchReference:
     """The reference of the artifacts of one network and precision.
+
+    ``trusted`` as `pipeline.network_file.load_network` has it.
 
     Raises:
         InputError: it is missing, damaged, or of another bundle.
@@ -181,11 +185,11 @@ def load_reference(folder: Path, *, network: str, precision: str, bundle: Path) 
             "made, or --alone to do without torch"
         )
     if precision == "fp32":
-        module = fold_bn(load_network(folder / f"fp32-{network}").module())
+        module = fold_bn(load_network(folder / f"fp32-{network}", trusted=trusted).module())
         return TorchReference(module, title="torch, float32")
     place = folder / "int8" / "scales.json"
     scales = Scales.from_json(parse_json(_read(place), place=str(place)))
-    module = fake_quantized(load_network(folder / "int8").module(), scales)
+    module = fake_quantized(load_network(folder / "int8", trusted=trusted).module(), scales)
     return TorchReference(module, title="torch, fake-quantised")
 
 

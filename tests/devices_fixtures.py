@@ -18,8 +18,8 @@ from device_runner.report import BundleIdentity, write_report
 from pipeline.devices.connection import Patience
 from runner_fixtures import example_report
 
-HASTY = Patience(
-    connect_s=5, silence_s=3, heal_s=8, step_s=20, setup_s=60, bench_s=30, lock_s=10
+PATIENCE = Patience(
+    connect_s=20, silence_s=10, heal_s=30, step_s=60, setup_s=300, bench_s=60, lock_s=60
 )  # fmt: skip
 
 

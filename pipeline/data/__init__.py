@@ -17,14 +17,18 @@ from pipeline.data.digits import load_digits
 from pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
 from pipeline.data.librispeech import fetch_librispeech_speakers, load_librispeech_speakers
+from pipeline.data.own import find_file, load_own
+from pipeline.data.rows import Rows
 from pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
-from pipeline.progress import Progress
+from pipeline.progress import QUIET, Progress
 from pipeline.recipe import DataConfig
+from pipeline.store import Store
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "Inputs",
+    "Rows",
     "Split",
     "Teacher",
     "data_folder",
@@ -42,35 +46,49 @@ class Source:
     fetch: Callable[[Path, Path | None, Progress], Path] | None  # (folder, file given, progress)
 
 
-def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
+def load_dataset(
+    cfg: DataConfig,
+    *,
+    seed: int,
+    folder: Path,
+    beside: Sequence[Path] = (),
+    store: Path | None = None,
+    progress: Progress = QUIET,
+) -> Dataset:
     """Read a data set and split it: seeded, disjoint, and every class equally in every split.
 
     Args:
-        cfg: the name, and the sizes of the splits.
+        cfg: the name or place, and the sizes of the splits.
         seed: decides which example goes where.
         folder: the data folder.
+        beside: where files that ``cfg`` names are looked up before that.
+        store: keeps decoded pictures; None: below the data folder.
+        progress: shows how far decoding is.
 
     Raises:
-        InputError: the data set is unknown or absent, or the sizes do not fit it.
+        InputError: the data set is unknown, absent or damaged, or the sizes do not fit it.
     """
-    collection = _source(cfg.name).load(folder)
-    pool, own_validation = collection.pool, collection.validation
+    if cfg.name is not None:
+        collection = _source(cfg.name).load(folder)
+    else:
+        kept = Store(store or folder / "decoded")
+        collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
+    pool, title = collection.pool, cfg.title
+    own_validation = collection.validation
     sizes = {} if own_validation else {"validation": cfg.validation}
     sizes["calibration"] = cfg.calibration
     if collection.test is None:
         if cfg.test is None:
-            raise InputError(f"data.test: {cfg.name} has no official test set; give a number")
+            raise InputError(f"data.test: {title} has no official test set; give a number")
         sizes["test"] = cfg.test
     elif cfg.test is not None and cfg.test > len(collection.test):
-        raise InputError(
-            f"data.test: {cfg.test} examples, but {cfg.name} has {len(collection.test)}"
-        )
+        raise InputError(f"data.test: {cfg.test} examples, but {title} has {len(collection.test)}")
     needed = sum(sizes.values()) + (cfg.train or 1)
     if needed > len(pool):
         asked = " + ".join(f"{n} {name}" for name, n in sizes.items())
         raise InputError(
             f"data: {asked} + {cfg.train or 'at least 1'} train = {needed} examples, "
-            f"but {cfg.name} has {len(pool)} of them; make the splits smaller"
+            f"but {title} has {len(pool)} of them; make the splits smaller"
         )
     order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
@@ -81,7 +99,7 @@ def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
     elif cfg.test is not None:
         test = _some_of(test, cfg.test, seed=(seed, 1))
     return Dataset(
-        name=cfg.name,
+        name=title,
         train=pool.take(rest[: cfg.train]),
         validation=_some_of(own_validation, cfg.validation, seed=(seed, 2))
         if own_validation
@@ -90,6 +108,7 @@ def load_dataset(cfg: DataConfig, *, seed: int, folder: Path) -> Dataset:
         test=test,
         labels=collection.labels,
         preprocessing=collection.preprocessing,
+        capture=collection.capture,
     )
 
 
@@ -128,20 +147,6 @@ def data_folder(flag: Path | None) -> Path:
         return flag
     from_environment = os.environ.get("EDGETICKET_DATA")
     return Path(from_environment or "~/.cache/edgeticket/data").expanduser()
-
-
-def find_file(name: str, *, folders: Sequence[Path]) -> Path:
-    """The first of ``folders`` in which the file ``name`` exists; absolute names stand alone.
-
-    Raises:
-        InputError: it is in none of them.
-    """
-    candidates = [folder / Path(name).expanduser() for folder in folders]
-    for path in candidates:
-        if path.is_file():
-            return path
-    looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
-    raise InputError(f"no file {name} (looked for {looked})")
 
 
 def _source(name: str) -> Source:

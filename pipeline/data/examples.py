@@ -14,9 +14,12 @@ import numpy.typing as npt
 
 from device_runner.preprocess import preprocess
 from models.network import Network
+from pipeline.data.rows import Rows
 
-Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
-"""Images uint8 [N, H, W, C], or 16-bit recordings [N, samples]."""
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows
+"""Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk."""
+
+DIGESTED = 1024  # rows that are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,9 @@ class Split:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Split:
         """The examples at ``indices``, in that order."""
-        return Split(self.inputs[indices], self.labels[indices], self.teacher)
+        inputs = self.inputs
+        taken = inputs.take(indices) if isinstance(inputs, Rows) else inputs[indices]
+        return Split(taken, self.labels[indices], self.teacher)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +72,7 @@ class Collection:
     labels: tuple[str, ...]  # the name of each class
     preprocessing: tuple[Mapping[str, Any], ...]  # steps of device_runner.preprocess
     validation: Split | None = None  # None: from the pool
+    capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +90,7 @@ class Dataset:
     test: Split
     labels: tuple[str, ...]
     preprocessing: tuple[Mapping[str, Any], ...]
+    capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -102,7 +109,8 @@ class Dataset:
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for split in (self.train, self.validation, self.calibration, self.test):
             digest.update(str(split.inputs.shape).encode())
-            digest.update(np.ascontiguousarray(split.inputs).data)
+            for start in range(0, len(split), DIGESTED):
+                digest.update(np.ascontiguousarray(split.inputs[start : start + DIGESTED]).data)
             digest.update(np.ascontiguousarray(split.labels).data)
             if split.teacher is not None:
                 digest.update(split.teacher.digest.encode())

@@ -21,7 +21,7 @@ from pipeline.devices.runner_wheel import build_runner_wheel
 from pipeline.devices.transfer import Content, content_of, push
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
-BROKEN = 1  # the runner's exit code for "measured, and the answer is no"
+BROKEN = 1  # the runner's exit code with --strict, when a report is INVALID
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ async def measure_on(
 
         # Never begun again by itself: a link that breaks in mid-run may be a board that reboots.
         exit_code, place, files = await link.do(measure, heal=False)
-        last = heard[-1].removeprefix("device-runner: error: ") if heard else "no message"
         if exit_code not in (0, BROKEN):
+            last = heard[-1].removeprefix("device-runner: error: ") if heard else "no message"
             killed = " (killed by a signal: is its memory full?)" if exit_code < 0 else ""
             raise InputError(f"{device.target}: measuring ended with {exit_code}{killed}: {last}")
 
@@ -137,7 +137,8 @@ async def measure_on(
     for name, (_, data) in found.items():
         write_atomic(out / device.label / name, data)
     reports = tuple(report for report, _ in found.values())
-    return Measured(reports, last if exit_code == BROKEN else None)
+    complaint = "a report is INVALID, and --strict was asked for" if exit_code == BROKEN else None
+    return Measured(reports, complaint)
 
 
 async def _runner(

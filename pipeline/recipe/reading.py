@@ -159,7 +159,7 @@ def _sentence(root: type[Config], error: Mapping[str, Any]) -> str:
     kind, given = error["type"], error["input"]
     owner, place = _owner(root, location)
     if kind == "extra_forbidden":
-        known = sorted(owner.model_fields)
+        known = sorted(field.alias or name for name, field in owner.model_fields.items())
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{place}: unknown key ({hint}known: {', '.join(known)})"
@@ -205,7 +205,7 @@ def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Co
 def _config_class(annotation: Any) -> type[Config] | None:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
         found = [_config_class(a) for a in typing.get_args(annotation)]
         return next((f for f in found if f), None)
     return None

@@ -33,11 +33,11 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _one_source_of_weights(self) -> Recipe:
-        if self.train is not None and self.model.weights is not None:
+        if self.train is not None and self.model.brings_weights:
             raise ValueError("give either train (train the network) or model.weights (import it)")
         first = self.compress[0] if self.compress else None
         random_start = isinstance(first, WeightTicket) and first.starts_at_random
-        if self.train is None and self.model.weights is None and not random_start:
+        if self.train is None and not self.model.brings_weights and not random_start:
             raise ValueError(
                 "give either train (train the network) or model.weights (import it); only passes "
                 "that search or train by themselves can start from a random network"
@@ -82,7 +82,7 @@ class Recipe(Config):
 
         0 is the dense network, unless it is not trained; i + 1 is what pass i leaves.
         """
-        random = self.train is None and self.model.weights is None
+        random = self.train is None and not self.model.brings_weights
         passes: dict[int, str] = {
             i + 1: step.method for i, step in enumerate(self.compress[:position])
         }

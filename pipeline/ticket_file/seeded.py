@@ -39,6 +39,7 @@ def is_strong(network: Network, mask: Mask, *, init: str, init_kept: float, seed
     """Whether `encode` takes it: the masked weights are as they were drawn, and all are there."""
     return (
         init in DRAWS
+        and not network.takes  # others may not have the code of an architecture from elsewhere
         and not network.removed
         and not network.bypassed
         and _changed(network, mask, init=init, init_kept=init_kept, seed=seed) is None

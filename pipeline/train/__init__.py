@@ -1,13 +1,14 @@
 """Training and evaluation of torch modules. There is one training loop; everything that trains
 calls it."""
 
-from pipeline.train.evaluation import Evaluation, evaluate, normalize, to_torch
+from pipeline.train.evaluation import Evaluation, batch_of, evaluate, normalize, to_torch
 from pipeline.train.loop import Loss, cross_entropy, steps_per_epoch, train
 from pipeline.train.optimizers import lr_share
 
 __all__ = [
     "Evaluation",
     "Loss",
+    "batch_of",
     "cross_entropy",
     "evaluate",
     "lr_share",

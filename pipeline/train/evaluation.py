@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from device_runner.errors import InputError
 from device_runner.log_mel import FULL_SCALE, mel_filters
 from device_runner.preprocess import preprocess
-from pipeline.data import Inputs, Split
+from pipeline.data import Split
+
+BATCH_PIXELS = 2**20  # 20 pictures of 224x224
 
 
 def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -30,10 +33,16 @@ def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Ten
     return values.movedim(-1, 1)
 
 
-def to_torch(inputs: Inputs, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
+def to_torch(inputs: npt.NDArray[Any], preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
     """Samples as stored -> float32 [N, C, ...] as networks take them."""
     values = preprocess(inputs, preprocessing)
     return torch.from_numpy(values).movedim(-1, 1).contiguous()
+
+
+def batch_of(shape: Sequence[int], *, most: int) -> int:
+    """How many inputs [H, W, C] or [samples] to run at a time, so that large ones do not fill the
+    memory."""
+    return max(1, min(most, BATCH_PIXELS // math.prod(shape[:2])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +63,10 @@ def evaluate(
     was_training = module.training
     module.eval()
     outputs = []
-    for start in range(0, len(split), 250):
-        images = preprocess(split.inputs[start : start + 250], preprocessing)
-        outputs.append(module(torch.from_numpy(images).movedim(-1, 1).to(device)).cpu())
+    at_a_time = batch_of(split.inputs.shape[1:], most=250)
+    for start in range(0, len(split), at_a_time):
+        values = preprocess(split.inputs[start : start + at_a_time], preprocessing)
+        outputs.append(module(torch.from_numpy(values).movedim(-1, 1).to(device)).cpu())
     module.train(was_training)
     scores = torch.cat(outputs).numpy()
     predictions = scores.argmax(1)

@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from pipeline.augment import check_augment, draw
-from pipeline.data import Split
+from pipeline.augment import Draw, check_augment, draw
+from pipeline.data import Rows, Split
 from pipeline.distil import Distillation
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
@@ -99,9 +99,10 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
-    # Images stay uint8, recordings int16, and move to the device once.
-    inputs = fabric.to_device(torch.from_numpy(split.inputs))
-    check_augment(cfg.augment, inputs.dtype)
+    # Images stay uint8, recordings int16, and move to the device once, unless they are on disk.
+    stored = split.inputs
+    inputs = stored if isinstance(stored, Rows) else fabric.to_device(torch.from_numpy(stored))
+    check_augment(cfg.augment, stored.dtype)
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
@@ -131,8 +132,7 @@ def train(
                     group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
-                part = plan.take(_own_part(chosen, fabric)).to(inputs.device)
-                batch, targets = part.apply(inputs[part.order]), labels[part.order]
+                part, batch, targets = _batch(inputs, labels, plan, chosen, fabric)
                 outputs = wrapped(part.mask(normalize(batch, preprocessing)))
                 if criterion is None:
                     value = loss(outputs, targets)
@@ -216,8 +216,17 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
     return fabric.setup_module(lesson)
 
 
-def _own_part(batch: slice, fabric: Fabric) -> slice:
-    return slice(batch.start + fabric.global_rank, batch.stop, fabric.world_size)
+def _batch(
+    inputs: Tensor | Rows, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
+) -> tuple[Draw, Tensor, Tensor]:
+    part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
+    if isinstance(inputs, Rows):
+        examples = fabric.to_device(torch.from_numpy(inputs[part.order.numpy()]))
+        part = part.to(labels.device)
+    else:
+        part = part.to(labels.device)
+        examples = inputs[part.order]
+    return part, part.apply(examples), labels[part.order]
 
 
 def _derived_seed(*numbers: int) -> int:

@@ -1,0 +1,107 @@
+"""Architectures from elsewhere: torchvision's, timm's, and functions of the user's own.
+
+They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``.
+Arguments go to the function as they are; weights are never fetched.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.imported import find_function, source_digest
+from models.torchvision_cure import import_torchvision
+
+Args = Mapping[str, bool | int | float | str]
+
+
+def is_own(arch: str) -> bool:
+    """Whether ``arch`` names an architecture from elsewhere."""
+    return arch.partition(":")[0] in SOURCES
+
+
+def build_own(arch: str, args: Args) -> nn.Module:
+    """A freshly initialised module in training mode.
+
+    Raises:
+        ValueError: there is no such architecture; its function raises, or returns something else.
+    """
+    source, _, name = arch.partition(":")
+    make = SOURCES[source](name)
+    try:
+        module = make(**args)
+    except Exception as error:
+        told = " ".join(str(error).split()) or "no reason given"
+        raise ValueError(f"{arch} raised {type(error).__name__}: {told}") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{arch} returned a {type(module).__name__}, not a torch.nn.Module")
+    tensors = module.state_dict()
+    strange = [n for n, t in tensors.items() if t.is_floating_point() and t.dtype != torch.float32]
+    if strange:
+        raise ValueError(
+            f"{arch}: {strange[0]} is {tensors[strange[0]].dtype}: return the network in float32"
+        )
+    if not any(p.requires_grad for p in module.parameters()):
+        raise ValueError(f"{arch} returned a network without parameters that can be trained")
+    return module.train()
+
+
+def prototype(arch: str, args: Args) -> nn.Module:
+    """A module of its own to put weights into; what is not in its state is as it was built.
+
+    Raises:
+        ValueError: as `build_own`.
+    """
+    return copy.deepcopy(_built(arch, tuple(sorted(args.items()))))
+
+
+@functools.lru_cache(maxsize=8)
+def _built(arch: str, args: tuple[tuple[str, Any], ...]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_own(arch, dict(args))
+
+
+def own_version(arch: str) -> str:
+    """What decides, besides name and arguments, which network ``arch`` is.
+
+    Raises:
+        ValueError: a function of the user's own cannot be imported.
+    """
+    source, _, name = arch.partition(":")
+    return source_digest(name) if source == "import" else importlib.metadata.version(source)
+
+
+def _of_torchvision(name: str) -> Callable[..., Any]:
+    models = import_torchvision().models
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3) or known
+        raise ValueError(f"torchvision has no model {name!r} (it has {', '.join(near)})")
+    return functools.partial(models.get_model, name, weights=None)
+
+
+def _of_timm(name: str) -> Callable[..., Any]:
+    if importlib.util.find_spec("timm") is None:
+        raise ValueError("models of timm need the package: pip install 'edgeticket[timm]'")
+    timm = importlib.import_module("timm")
+    if name not in timm.list_models():
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise ValueError(f"timm has no model {name!r} (near: {', '.join(near) or 'none'})")
+    return functools.partial(timm.create_model, name, pretrained=False)
+
+
+SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
+    "torchvision": _of_torchvision,
+    "timm": _of_timm,
+    "import": find_function,
+}

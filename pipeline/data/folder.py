@@ -1,0 +1,225 @@
+"""Pictures in folders, one folder for each class: the layout of torchvision's ImageFolder.
+
+    PATH/CLASS/*.jpg                             one pool, which is split
+    PATH/train/CLASS/*.jpg and PATH/val/CLASS/   an official test set
+    ... and PATH/test/CLASS/                     then val is for validation
+
+ImageNet as torchvision lays it out is of the second kind; its meta.bin names the classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from device_runner.errors import InputError
+from pipeline.data.decode import SUFFIXES
+
+TRAIN = ("train",)
+VALIDATION = ("val", "valid", "validation")
+TEST = ("test",)
+SHOWN = 4  # names in one message
+MOST_CLASSES = 1_000_000
+
+_DAMAGE = (OSError, RuntimeError, pickle.UnpicklingError, TypeError, KeyError, IndexError)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set in the order of their numbers: names of folders, and for people."""
+
+    folders: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Picture files and the numbers of their classes."""
+
+    root: Path
+    files: tuple[str, ...]  # relative to the root, forward slashes
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What there is below a folder; nothing has been decoded."""
+
+    classes: Classes
+    pool: Listing
+    validation: Listing | None
+    test: Listing | None
+
+
+def list_folder(root: Path, *, classes: Classes | None) -> Layout:
+    """Find pictures and classes below ``root``.
+
+    Args:
+        root: see above.
+        classes: which class has which number; None: as meta.bin of ImageNet says if there is one,
+            else in the order of the folders' names.
+
+    Raises:
+        InputError: no class folders, a class without pictures, or classes that are not known.
+    """
+    parts = {kind: _first(root, kind) for kind in (TRAIN, VALIDATION, TEST)}
+    train, validation, test = parts[TRAIN], parts[VALIDATION], parts[TEST]
+    if train is None:
+        if validation is not None or test is not None:
+            other = validation or test
+            raise InputError(
+                f"data.folder: {root} has {other.name if other else ''}/ but no train/: "
+                f"to split that one itself, give {other}"
+            )
+        train = root
+    elif validation is None and test is None:
+        raise InputError(f"data.folder: {root} has train/ alone: to split that, give {train}")
+    known = classes or _imagenet_classes(root)
+    if known is None:
+        names = tuple(sorted(entry.name for entry in _subfolders(train)))
+        known = Classes(names, names)
+    if test is None:
+        validation, test = None, validation
+    return Layout(
+        known,
+        _list(train, known),
+        _list(validation, known) if validation else None,
+        _list(test, known) if test else None,
+    )
+
+
+def read_classes(file: Path) -> Classes:
+    """A file of classes in the order of their numbers.
+
+    Either lines ``folder`` or ``folder name for people``, or a .csv with a header that has the
+    columns ``folder`` (or ``wnid``), and perhaps ``index`` and ``name``.
+
+    Raises:
+        InputError: it cannot be read, or names a folder or number twice.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.classes: cannot read {file}: {error}") from None
+    if file.suffix == ".csv":
+        rows = _csv_rows(text, file)
+    else:
+        lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+        rows = [(i, line[0], line[-1].strip()) for i, line in enumerate(lines)]
+    named = {number: (folder, label) for number, folder, label in rows}
+    if len({folder for _, folder, _ in rows}) < len(rows) or len(named) < max(len(rows), 2):
+        raise InputError(f"data.classes: {file} must name two classes or more, each once")
+    # Numbers that nothing has are classes without a folder.
+    count = max(named) + 1
+    if min(named) < 0 or count > MOST_CLASSES:
+        raise InputError(f"data.classes: {file} has class numbers from {min(named)} to {count - 1}")
+    return Classes(
+        tuple(named[n][0] if n in named else "" for n in range(count)),
+        tuple(named[n][1] if n in named else f"class {n}" for n in range(count)),
+    )
+
+
+def _csv_rows(text: str, file: Path) -> list[tuple[int, str, str]]:
+    reader = csv.DictReader(text.splitlines())
+    columns = reader.fieldnames or ()
+    key = next((name for name in ("folder", "wnid") if name in columns), None)
+    if key is None:
+        raise InputError(f"data.classes: {file} has no column folder or wnid")
+    try:
+        return [
+            (int(row["index"]) if "index" in columns else i, row[key], row.get("name") or row[key])
+            for i, row in enumerate(reader)
+        ]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"data.classes: {file} is no whole table: {error}") from None
+
+
+def _imagenet_classes(root: Path) -> Classes | None:
+    """From torchvision's meta.bin: ({wnid: names}, the wnids of the validation set)."""
+    file = root / "meta.bin"
+    if not file.is_file():
+        return None
+    try:
+        names = torch.load(file, weights_only=True)[0]
+        wnids = tuple(sorted(names))
+        return Classes(wnids, tuple(str(names[wnid][0]) for wnid in wnids))
+    except (
+        OSError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ) as error:
+        raise InputError(
+            f"data.folder: {file} is not what torchvision.datasets.ImageNet writes ({error!r}); "
+            "remove it, and the class folders are numbered by name"
+        ) from None
+
+
+def _first(root: Path, names: Sequence[str]) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [e for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"data.folder: cannot read {folder}: {error.strerror}") from None
+
+
+def _list(root: Path, classes: Classes) -> Listing:
+    numbers = {name: i for i, name in enumerate(classes.folders) if name}
+    found = sorted(entry.name for entry in _subfolders(root))
+    if not found:
+        raise InputError(
+            f"data.folder: {root} has no folders: pictures lie in one folder for each class, "
+            f"like {root.name}/cat/1.jpg"
+        )
+    strange = [name for name in found if name not in numbers]
+    if strange:
+        raise InputError(
+            f"data.folder: {root} has {_some(strange)}, which the classes do not "
+            f"({len(numbers)}: {_some(list(numbers))}); training and test have the same classes"
+        )
+    files: list[str] = []
+    labels: list[int] = []
+    for name in found:
+        pictures = _pictures(root / name)
+        files += [f"{name}/{picture}" for picture in pictures]
+        labels += [numbers[name]] * len(pictures)
+    return Listing(root, tuple(files), np.array(labels, dtype=np.int64))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The pictures in a folder and in those below it, by name."""
+    found, others = [], set()
+    for place, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
+                found.append(path.relative_to(folder).as_posix())
+            elif not name.startswith("."):
+                others.add(path.suffix.lower() or name)
+    if not found:
+        there = f" (but {_some(sorted(others))})" if others else ""
+        raise InputError(
+            f"data.folder: {folder} has no pictures{there}: remove the folder, or fill it with "
+            f"{', '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+    return ", ".join(names[:SHOWN]) + more

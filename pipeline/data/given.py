@@ -1,0 +1,122 @@
+"""Arrays that somebody brings: a .npz file, or a function of their own."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device_runner.errors import InputError
+from pipeline.data.examples import Split
+from pipeline.data.folder import MOST_CLASSES
+
+PREFIXES = ("train_", "")  # of the pool's arrays
+
+
+def read_npz(file: Path) -> tuple[Split, Split | None, tuple[str, ...] | None]:
+    """A .npz file -> pool, test set, and names of the classes, as far as it has them.
+
+    Its arrays: ``inputs`` uint8 [N, H, W, C] or [N, H, W], ``labels`` whole numbers [N]; perhaps
+    ``test_inputs`` and ``test_labels``; perhaps ``classes``, texts.
+
+    Raises:
+        InputError: it is damaged, or an array is missing or something else.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except OSError as error:
+        raise InputError(f"data.npz: cannot read {file}: {error.strerror or error}") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"data.npz: {file} is no whole .npz of plain arrays: {error}") from None
+    return check_arrays(arrays, place=f"data.npz: {file}")
+
+
+def call_factory(
+    make: Callable[..., Any], args: Mapping[str, Any], *, name: str
+) -> tuple[Split, Split | None, tuple[str, ...] | None]:
+    """What somebody's function returns -> pool, test set, names of classes.
+
+    It returns a mapping with the names of `read_npz`, or (inputs, labels), or
+    (inputs, labels, test_inputs, test_labels).
+
+    Raises:
+        InputError: it raises, or returns something else.
+    """
+    place = f"data.factory: {name}"
+    try:
+        made = make(**args)
+    except Exception as error:
+        told = " ".join(str(error).split())
+        raise InputError(f"{place} raised {type(error).__name__}: {told}") from error
+    names = ("inputs", "labels", "test_inputs", "test_labels")
+    match made:
+        case Mapping():
+            arrays = dict(made)
+        case tuple() if len(made) in (2, 4):
+            arrays = dict(zip(names, made, strict=False))
+        case _:
+            raise InputError(
+                f"{place} returned a {type(made).__name__}: it should return (inputs, labels), "
+                f"or a mapping with {', '.join(names)}"
+            )
+    return check_arrays({key: np.asarray(value) for key, value in arrays.items()}, place=place)
+
+
+def check_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], *, place: str
+) -> tuple[Split, Split | None, tuple[str, ...] | None]:
+    """Named arrays -> pool, test set, names of classes; see `read_npz`.
+
+    Raises:
+        InputError: naming ``place`` and the array that is missing or something else.
+    """
+    prefix = next((p for p in PREFIXES if f"{p}inputs" in arrays), None)
+    if prefix is None:
+        raise InputError(f"{place} has {', '.join(arrays) or 'nothing'}, but no inputs")
+    pool = _split(arrays, prefix, place)
+    test = _split(arrays, "test_", place) if "test_inputs" in arrays else None
+    if test is not None and test.inputs.shape[1:] != pool.inputs.shape[1:]:
+        raise InputError(
+            f"{place}: test_inputs are {list(test.inputs.shape[1:])}, inputs "
+            f"{list(pool.inputs.shape[1:])}: make them one shape, or say data.resize"
+        )
+    names = tuple(str(n) for n in arrays["classes"].tolist()) if "classes" in arrays else None
+    largest = max(int(s.labels.max()) for s in (pool, test) if s is not None)
+    if names is not None and largest >= len(names):
+        raise InputError(f"{place}: labels go to {largest}, but classes names {len(names)}")
+    return pool, test, names
+
+
+def _split(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, place: str) -> Split:
+    inputs, key = arrays[f"{prefix}inputs"], f"{prefix}labels"
+    if key not in arrays:
+        raise InputError(f"{place}: {prefix}inputs have no {key}")
+    labels = arrays[key]
+    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4) or 0 in inputs.shape:
+        raise InputError(
+            f"{place}: {prefix}inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 "
+            "[N, H, W, C], as pixels are stored; data.mean and data.std scale them"
+        )
+    if inputs.ndim == 3:
+        inputs = inputs[..., np.newaxis]
+    if inputs.shape[-1] > 4 >= inputs.shape[1]:
+        raise InputError(
+            f"{place}: {prefix}inputs are {list(inputs.shape)}, which looks like channels first: "
+            "give [N, H, W, C], transpose(0, 2, 3, 1)"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != inputs.shape[:1]:
+        raise InputError(
+            f"{place}: {key} are {labels.dtype} {list(labels.shape)}: they must be whole numbers "
+            f"[{len(inputs)}], the class of each input"
+        )
+    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+        raise InputError(
+            f"{place}: {key} go from {labels.min()} to {labels.max()}: classes are numbered from 0"
+        )
+    return Split(np.ascontiguousarray(inputs), labels.astype(np.int64))

@@ -1,0 +1,136 @@
+"""Data of the user's own: pictures in folders, a .npz file, or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_runner.errors import InputError
+from device_runner.preprocess import capture
+from models.imported import find_function
+from pipeline.data.decoded import decoded
+from pipeline.data.examples import Collection, Inputs, Split
+from pipeline.data.folder import Listing, list_folder, read_classes
+from pipeline.data.given import call_factory, read_npz
+from pipeline.progress import Progress
+from pipeline.recipe import DataConfig
+from pipeline.store import Store
+
+# Of ImageNet's training pixels, what published weights were trained with.
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+AT_A_TIME = 256  # inputs that are resized together
+
+
+def load_own(
+    cfg: DataConfig, *, folders: Sequence[Path], store: Store, progress: Progress
+) -> Collection:
+    """What ``cfg`` names by folder, npz or factory.
+
+    Args:
+        cfg: has one of the three.
+        folders: where relative paths are looked up, in order.
+        store: keeps decoded pictures.
+        progress: shows how far decoding is.
+
+    Raises:
+        InputError: it is not there, damaged, or something else.
+    """
+    steps = capture_steps(cfg)
+    known = read_classes(find_file(cfg.classes, folders=folders)) if cfg.classes else None
+    if cfg.folder is not None:
+        place = find_file(cfg.folder, folders=folders, kind="folder")
+        layout = list_folder(place, classes=known)
+
+        def split(listing: Listing) -> Split:
+            return Split(decoded(listing, steps, store=store, progress=progress), listing.labels)
+
+        made = Collection(
+            split(layout.pool),
+            split(layout.test) if layout.test else None,
+            layout.classes.labels,
+            (),
+            split(layout.validation) if layout.validation else None,
+            steps,
+        )
+    else:
+        if cfg.npz is not None:
+            pool, test, names = read_npz(find_file(cfg.npz, folders=folders))
+        else:
+            assert cfg.factory is not None  # the recipe has one of the three
+            try:
+                function = find_function(cfg.factory)
+            except ValueError as error:
+                raise InputError(f"data.factory: {error}") from error
+            pool, test, names = call_factory(function, cfg.args, name=cfg.factory)
+        count = 1 + max(int(s.labels.max()) for s in (pool, test) if s is not None)
+        labels = known.labels if known else names or tuple(map(str, range(max(count, 2))))
+        if len(labels) < count:
+            raise InputError(
+                f"data.classes: {cfg.title} has labels up to {count - 1}, but {len(labels)} classes"
+            )
+        made = Collection(_changed(pool, steps), test and _changed(test, steps), labels, ())
+        made = replace(made, capture=steps)
+    return replace(made, preprocessing=(scaling(cfg, made.pool.inputs.shape[-1]),))
+
+
+def capture_steps(cfg: DataConfig) -> tuple[Mapping[str, Any], ...]:
+    """The steps of `device_runner.preprocess.capture` that ``cfg`` asks for."""
+    steps: list[Mapping[str, Any]] = [{"op": "grey"}] if cfg.grey else []
+    crop = cfg.crop
+    if isinstance(cfg.resize, int):
+        steps.append({"op": "resize", "shorter": cfg.resize, "filter": cfg.filter})
+        crop = crop or cfg.resize
+    elif cfg.resize is not None:
+        steps.append({"op": "resize", "size": list(cfg.resize), "filter": cfg.filter})
+    if crop is not None:
+        sides = [crop, crop] if isinstance(crop, int) else list(crop)
+        steps.append({"op": "center_crop", "size": sides})
+    return tuple(steps)
+
+
+def scaling(cfg: DataConfig, channels: int) -> Mapping[str, Any]:
+    """The step that makes numbers of pixels.
+
+    Raises:
+        InputError: mean and std are not one number per channel.
+    """
+    mean, std = cfg.mean, cfg.std
+    if mean is None or std is None:
+        imagenet = channels == 3
+        mean = IMAGENET_MEAN if imagenet else (127.5,) * channels
+        std = IMAGENET_STD if imagenet else (127.5,) * channels
+    if {len(mean), len(std)} != {channels}:
+        raise InputError(
+            f"data.mean and data.std: {cfg.title} has {channels} channels, so give {channels} "
+            f"numbers each, in 0..255; not {list(mean)} and {list(std)}"
+        )
+    return {"op": "normalize", "mean": list(mean), "std": list(std)}
+
+
+def _changed(split: Split, steps: Sequence[Mapping[str, Any]]) -> Split:
+    """Arrays that are given go through the same steps as pictures in folders."""
+    if not steps:
+        return split
+    parts = [
+        capture(split.inputs[at : at + AT_A_TIME], steps) for at in range(0, len(split), AT_A_TIME)
+    ]
+    inputs: Inputs = np.concatenate(parts)
+    return replace(split, inputs=inputs)
+
+
+def find_file(name: str, *, folders: Sequence[Path], kind: str = "file") -> Path:
+    """The first of ``folders`` in which the file ``name`` exists; absolute names stand alone.
+
+    Raises:
+        InputError: it is in none of them.
+    """
+    candidates = [folder / Path(name).expanduser() for folder in folders]
+    for path in candidates:
+        if path.is_dir() if kind == "folder" else path.is_file():
+            return path
+    looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
+    raise InputError(f"no {kind} {name} (looked for {looked})")
