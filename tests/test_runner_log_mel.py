@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from device_runner.errors import InputError
 from device_runner.log_mel import count_frames, log_mel, mel_filters
+from device_runner.manifest import read_manifest
 from models.torchvision_cure import import_torchaudio
 
 STEP: dict[str, Any] = {
@@ -135,3 +138,23 @@ def test_refuses_what_is_no_waveform() -> None:
 def test_refuses_parameters_that_contradict(change: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         mel_filters({**STEP, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mels": 0}, "mels: found 0, allowed: 1 or more"),
+        ({"hop_samples": 0.5}, "hop_samples: found 0.5"),
+        ({"scale": "bark"}, "scale: found 'bark'"),
+        ({"log_offset": 0}, "log_offset: found 0"),
+        ({"speed": 1}, "speed"),
+    ],
+)
+def test_a_manifest_says_what_is_allowed(change: dict[str, Any], says: str) -> None:
+    document = json.loads((Path(__file__).parent / "golden" / "manifest.json").read_bytes())
+    document["preprocessing"] = [STEP]
+    assert read_manifest(json.dumps(document).encode()).preprocessing == (STEP,)
+    document["preprocessing"] = [{**STEP, **change}]
+    with pytest.raises(InputError) as caught:
+        read_manifest(json.dumps(document).encode())
+    assert says in str(caught.value).replace('"', "'")

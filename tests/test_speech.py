@@ -11,16 +11,19 @@ import pytest
 import torch
 from test_data_speech import words
 from test_runner_log_mel import STEP, speech
+from training_fixtures import StopAfter
 
 from device_runner.bundle import open_bundle
 from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
+from models.network import Network
 from pipeline.augment import check_augment, draw
 from pipeline.augment_speech import hide, perturb
-from pipeline.progress import QUIET
-from pipeline.recipe import read_recipe
+from pipeline.data import Split
+from pipeline.progress import QUIET, Progress
+from pipeline.recipe import TrainConfig, read_recipe
 from pipeline.run import run
-from pipeline.train import normalize
+from pipeline.train import normalize, train
 
 
 @pytest.mark.parametrize("layout", ["NWC", "NHWC"])
@@ -73,6 +76,22 @@ def test_what_is_drawn_follows_pytorchs_seed() -> None:
 
     assert torch.equal(changed(1), changed(1))
     assert not torch.equal(changed(1), changed(2))
+
+
+def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+    split = Split(speech(2000, count=8), np.arange(8) % 2)
+    cfg = TrainConfig(epochs=2, batch_size=4, lr=0.01, augment="speech_speed")
+    steps = [{**STEP, "layout": "NHWC"}]
+
+    def trained(resume: Path | None = None, progress: Progress = QUIET) -> str:
+        network = Network.fresh("ds_cnn", {"num_classes": 2, "width": 8, "blocks": 1}, seed=0)
+        module = network.module()
+        train(module, split, cfg, preprocessing=steps, seed=7, resume=resume, progress=progress)
+        return network.with_weights(module).digest
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "state.pt", StopAfter(3))
+    assert trained(tmp_path / "state.pt") == trained()
 
 
 @pytest.mark.parametrize(
