@@ -1,6 +1,7 @@
 # make demo    set up, then run the main job on digits that ship inside a package (about 3 minutes)
 # make test    set up, then everything that CI checks
 # make check   format, lint, types, import directions, tests
+# make test-devices    tests on emulated boards; needs root, qemu-user-static, mmdebstrap, nftables
 # make slow    the tests that need minutes or data that is not in a package
 # make benchmark    speed, as ratios
 # make benchmark-peers RUNS="runs/NAME ..."    int8 by us and by other tools, each in its own environment
@@ -9,7 +10,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 SOURCES := pipeline device_runner models tests benchmarks
 
-.PHONY: demo test check lint slow benchmark benchmark-peers clean
+.PHONY: demo test test-devices check lint slow benchmark benchmark-peers clean
 
 demo: .venv/host
 	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
@@ -17,20 +18,25 @@ demo: .venv/host
 test: check
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not devices"
 
 lint: .venv/dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
 
 slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
+test-devices: .venv/dev
+	$(BIN)/python -m pytest -m devices tests/devices
+
 benchmark: .venv/dev
 	$(BIN)/edgeticket run demo
 	$(BIN)/python benchmarks/runner_overhead.py runs/demo/bundle
+	$(BIN)/python benchmarks/watch_cost.py runs/demo/bundle
 	$(BIN)/python benchmarks/gate_overhead.py
 	$(BIN)/python benchmarks/slim_latency.py
 	$(BIN)/python benchmarks/conversion.py

@@ -83,7 +83,7 @@ class Bundle:
         return data
 
     def samples(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Inputs uint8 or float32, channels last, and labels int64 [N], read-only.
+        """Inputs as `device_runner.preprocess` takes them and labels int64 [N], read-only.
 
         Raises:
             InputError: as `read`; no .npy of that dtype and rank; counts that disagree; a label
@@ -92,7 +92,7 @@ class Bundle:
         samples = self.manifest.samples
         inputs = parse_npy(
             self.read(samples.inputs),
-            dtypes=("uint8", "float32"),
+            dtypes=("uint8", "int16", "float32"),
             ranks=(2, 3, 4),
             place=self._in(samples.inputs),
         )

@@ -54,7 +54,8 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Samples:
-    """Test examples: ``inputs`` is .npy uint8 or float32, channels last, ``labels`` int64 [N]."""
+    """Test examples: ``inputs`` is .npy as `device_runner.preprocess` takes them, ``labels`` int64
+    [N]."""
 
     inputs: str
     labels: str

@@ -66,8 +66,11 @@ def _chunks(data: bytes, place: str) -> Iterator[tuple[bytes, bytes]]:
             or zlib.crc32(kind + content) != struct.unpack_from(">I", data, end - 4)[0]
         ):
             raise InputError(f"{place} is damaged near byte {at}")
+        if kind == b"IEND":
+            return
         yield kind, content
         at = end
+    raise InputError(f"{place} is damaged: it ends too early")
 
 
 def _unfilter(lines: npt.NDArray[np.uint8], channels: int, place: str) -> npt.NDArray[np.uint8]:

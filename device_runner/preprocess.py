@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from device_runner.errors import InputError
+from device_runner.log_mel import log_mel
 from device_runner.manifest import CODE_RANGES, TensorSpec
 from device_runner.pictures import STEPS, Pictures
 
 Values = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]
-"""Stored samples, channels last: uint8, or float32 that need no steps."""
+"""Stored samples: uint8 or float32, channels last, or int16 waveforms [N, samples]."""
 
 
 def preprocess(inputs: Inputs, steps: Sequence[Mapping[str, Any]]) -> Values:
-    """Apply the manifest's ``preprocessing``: uint8 or float32 -> float32, channels last.
+    """Apply the manifest's ``preprocessing``: stored samples -> float32, channels last.
 
     Steps on pictures (`capture`) come first, those on numbers behind them.
 
@@ -26,10 +27,11 @@ def preprocess(inputs: Inputs, steps: Sequence[Mapping[str, Any]]) -> Values:
         InputError: inputs of another dtype or rank, an unknown step, or a step that does not
             fit the inputs.
     """
-    if inputs.dtype not in (np.uint8, np.float32) or inputs.ndim not in (2, 3, 4):
+    ranks = {"uint8": (2, 3, 4), "float32": (2, 3, 4), "int16": (2,)}
+    if inputs.ndim not in ranks.get(inputs.dtype.name, ()):
         raise InputError(
             f"inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 or float32, "
-            "[N, H, W, C], [N, W, C] or [N, C]"
+            "[N, H, W, C], [N, W, C] or [N, C], or int16 [N, samples]"
         )
     pictures = [step for step in steps if step["op"] in STEPS]
     if list(steps[: len(pictures)]) != pictures:
@@ -103,4 +105,5 @@ def _normalize(values: Values, step: Mapping[str, Any]) -> Values:
 
 PREPROCESSING: dict[str, Callable[[Values, Mapping[str, Any]], Values]] = {
     "normalize": _normalize,
+    "log_mel": log_mel,
 }

@@ -71,20 +71,21 @@ class Watch:
         self._root, self._command, self._cpus = root, command, cpus
         self._looks: list[_Look] = []
         self._spent_ns = 0
-        self.cost_ns = 0  # of the last look
         self._first = read_counters(root, cpus=cpus)
         self._due_ns = perf_counter_ns()
 
     def __call__(self) -> None:
         """Look, if it is time to."""
+        if perf_counter_ns() >= self._due_ns:
+            self.look_now()
+
+    def look_now(self) -> None:
+        """Look, due or not."""
         start = perf_counter_ns()
-        if start < self._due_ns:
-            return
         self._looks.append(self._look())
         end = perf_counter_ns()
-        self.cost_ns = end - start
-        self._spent_ns += self.cost_ns
-        self._due_ns = end + max(INTERVAL_NS, REST * self.cost_ns)
+        self._spent_ns += end - start
+        self._due_ns = end + max(INTERVAL_NS, REST * (end - start))
 
     def finish(self) -> During:
         """What happened since this watch was made."""

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from models.bc_resnet import BcResNet
 from models.cifar_resnet import resnet20, resnet56
 from models.conv_net import conv2, conv4, conv6
 from models.conv_stack import DigitsCnn, VggSmall
+from models.ds_cnn import DsCnn
 from models.efficientnet_lite import EfficientNetLite0
 from models.fast_cifar import FastCifar
 from models.lenet import LeNet5, LeNet300
 from models.own import build_own, is_own
+from models.separable_classifier import SeparableClassifier
 from models.separable_ctc import SeparableCtc
 from models.vit import cifar_vit, digits_vit
 
@@ -53,6 +56,11 @@ def input_shape(arch: str, args: Args) -> tuple[int, ...]:
     """Architecture name and arguments -> (channels, height, width) or (channels, frames)."""
     complete = _complete(arch, args)
     return tuple(complete[n] if isinstance(n, str) else n for n in _architecture(arch).takes)
+
+
+def size_arguments(arch: str) -> tuple[str, ...]:
+    """Names of the arguments that decide the shape of the input."""
+    return tuple(n for n in _architecture(arch).takes if isinstance(n, str))
 
 
 def num_classes(arch: str, args: Args) -> int:
@@ -91,6 +99,7 @@ def _complete(arch: str, args: Args) -> dict[str, int]:
 
 _PIXELS_28 = ("in_channels", 28, 28)
 _PIXELS_32 = ("in_channels", 32, 32)
+_FEATURES = ("in_channels", "frames", "mels")
 
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet20": Architecture(resnet20, _PIXELS_32),
@@ -106,5 +115,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "digits_cnn": Architecture(DigitsCnn, _PIXELS_28),
     "cifar_vit": Architecture(cifar_vit, _PIXELS_32),
     "digits_vit": Architecture(digits_vit, _PIXELS_28),
+    "ds_cnn": Architecture(DsCnn, _FEATURES),
+    "bc_resnet1": Architecture(BcResNet, _FEATURES),
+    "separable_classifier": Architecture(SeparableClassifier, ("mels", "frames")),
     "separable_ctc": Architecture(SeparableCtc, ("mels", "frames"), gives="symbols"),
 }

@@ -1,12 +1,17 @@
-"""Random changes of training images, drawn for a whole epoch at once."""
+"""Random changes of training examples; those of images are drawn for a whole epoch at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from device_runner.errors import InputError
+from pipeline.augment_speech import SPEEDS, hide, perturb
 
 # Largest shift in pixels, either way, and whether images are mirrored.
 AUGMENTATIONS = {"none": (0, False), "shift": (2, False), "crop_flip": (4, True)}
@@ -17,25 +22,31 @@ class Draw:
     """One epoch: the order of the examples, and what happens to each.
 
     ``order`` int64 [N] indexes the examples; ``corner`` int64 [N, 2] is the shift down and right
-    plus ``reach``; ``mirror`` bool [N].
+    plus ``reach``; ``mirror`` bool [N]. What happens to recordings is drawn when it happens.
     """
 
     order: Tensor
     corner: Tensor
     mirror: Tensor
     reach: int
+    speed: float | None  # of recordings, see `perturb`
 
     def take(self, part: slice) -> Draw:
         """The draw of the examples in ``part`` of the order."""
-        return Draw(self.order[part], self.corner[part], self.mirror[part], self.reach)
+        return replace(
+            self, order=self.order[part], corner=self.corner[part], mirror=self.mirror[part]
+        )
 
     def to(self, device: torch.device) -> Draw:
         """The draw on another device."""
         order, corner, mirror = (t.to(device) for t in (self.order, self.corner, self.mirror))
-        return Draw(order, corner, mirror, self.reach)
+        return replace(self, order=order, corner=corner, mirror=mirror)
 
     def apply(self, images: Tensor) -> Tensor:
-        """uint8 [N, H, W, C] -> the same shape, shifted with black edges, some mirrored."""
+        """uint8 [N, H, W, C] -> the same shape, shifted with black edges, some mirrored; or int16
+        [N, samples] as `perturb` changes them."""
+        if self.speed is not None:
+            return perturb(images, speed=self.speed)
         if self.reach == 0:
             return images
         count, height, width, _ = images.shape
@@ -47,12 +58,28 @@ class Draw:
         example = torch.arange(count, device=device)[:, None, None]
         return padded[example, rows[:, :, None], columns[:, None, :]]
 
+    def mask(self, features: Tensor) -> Tensor:
+        """What the network takes -> the same, of speech with some parts hidden."""
+        return features if self.speed is None else hide(features)
+
 
 def draw(augment: str, examples: int, *, seed: int) -> Draw:
     """A random order of ``examples``, and the changes that ``augment`` makes to each of them."""
-    reach, mirrors = AUGMENTATIONS[augment]
+    reach, mirrors = AUGMENTATIONS["none" if augment in SPEEDS else augment]
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(examples, generator=generator)
     corner = torch.randint(0, 2 * reach + 1, (examples, 2), generator=generator)
     mirror = torch.rand(examples, generator=generator) < (0.5 if mirrors else 0.0)
-    return Draw(order, corner, mirror, reach)
+    return Draw(order, corner, mirror, reach, SPEEDS.get(augment))
+
+
+def check_augment(augment: str, stored: np.dtype[Any]) -> None:
+    """Images and recordings are not changed alike.
+
+    Raises:
+        InputError: the augmentation is for the other kind.
+    """
+    kind, fitting = ("recordings", SPEEDS) if stored == np.int16 else ("images", AUGMENTATIONS)
+    if augment != "none" and augment not in fitting:
+        known = ", ".join(dict.fromkeys(["none", *fitting]))
+        raise InputError(f"train.augment: {augment} is not for {kind}; give one of {known}")

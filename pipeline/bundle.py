@@ -51,7 +51,7 @@ def write_bundle(
         folder: exists and is empty.
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
-        inputs: uint8 or float32, channels last: test examples as stored, before preprocessing.
+        inputs: test examples as stored, before preprocessing; see `device_runner.preprocess`.
         targets: int64 [N], the class of each.
         dataset: where the samples come from.
         labels: class names by number.

@@ -286,6 +286,9 @@ def fetch(
     `fashion_mnist`: Debian's package dataset-fashion-mnist where it is installed (recipes find it
     there by themselves), else the official source, else `--from` a folder with the official four
     .gz files, or a fashion_mnist.npz.
+
+    `speech_commands`, `librispeech_speakers`: read where they were unpacked in the data folder;
+    this looks whether they are there and whole.
     """
     from pipeline.data import data_folder
     from pipeline.data import fetch as fetch_dataset

@@ -12,7 +12,8 @@ from rich.console import Console
 from device_runner.errors import InputError
 
 TARGET_HELP = (
-    "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, or `local`."
+    "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
+    "`emulated:cortex-a72`, or `local`."
 )
 Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
 Offline = Annotated[
@@ -80,14 +81,14 @@ def bench(
     """Measure a bundle on devices, all at once, and compare them with this machine.
 
     A device needs an SSH server, your key, and Python 3.9 or newer. The first time it gets an
-    environment of its own, in ~/.edgeticket; then only files that it lacks are sent. Each device
-    is left alone while it measures, and a device that fails or hangs hurts no other.
+    environment of its own, in ~/.edgeticket; then only files that it lacks are sent. A device
+    that fails or hangs hurts no other. docs/devices.md begins with a fresh board.
 
         edgeticket bench runs/demo --on ssh://pi@raspberrypi.local --on local
 
         edgeticket bench runs/demo --devices lab.yaml -- --runtime tflite --min-seconds 10
 
-    Exit codes: 0 all devices measured, 1 some did not or their runner was not content, 2 none did.
+    Exit codes: 0 all devices measured, 1 some did not (or `-- --strict` and INVALID), 2 none did.
     """
     from pipeline.devices.bench import bench_devices
     from pipeline.devices.connection import Patience

@@ -173,8 +173,13 @@ def _onnx_cost(
             macs += math.prod(output) * math.prod(weight[1:])
         else:  # of a vector where shapes are unknown, as behind operators that are no standard
             macs += math.prod(output[:-1]) * math.prod(weight)
-    numbers = sum(math.prod(t.dims) for n, t in constants.items() if t.dims and n not in scales)
-    return numbers, macs
+    # Whole numbers of 64 bits are shapes and axes.
+    weights = [
+        math.prod(tensor.dims)
+        for name, tensor in constants.items()
+        if tensor.dims and name not in scales and tensor.data_type != onnx.TensorProto.INT64
+    ]
+    return sum(weights), macs
 
 
 def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: str) -> Foreign:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import models
@@ -70,7 +71,12 @@ def pixels_of_weights(
     """
     if mean is None and std is None:
         return data.preprocessing
-    channels = data.test.inputs.shape[-1]
+    channels = data.input_shape[0]
+    if data.test.inputs.dtype != np.uint8:
+        raise InputError(
+            f"{place}.pixel_mean and {place}.pixel_std are for images, and {data.name} has none; "
+            "leave them out"
+        )
     if mean is None or std is None or {len(mean), len(std)} != {channels} or min(std) <= 0:
         raise InputError(
             f"{place}.pixel_mean and {place}.pixel_std: give both, {channels} numbers each (one "
@@ -98,7 +104,8 @@ def check_takes(arch: str, args: models.Args, data: Dataset, *, place: str) -> i
     if takes != data.input_shape:
         raise InputError(
             f"{place}: {arch} takes inputs of {_by(takes)} (channels x height x width), but "
-            f"{data.name} has {_by(data.input_shape)}; choose another arch, or set args.in_channels"
+            f"{data.name} has {_by(data.input_shape)}; choose another arch, or set "
+            f"args.{' and args.'.join(models.size_arguments(arch))}"
         )
     return models.num_classes(arch, args)
 

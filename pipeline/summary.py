@@ -16,8 +16,9 @@ from device_runner.bundle import open_bundle
 from device_runner.manifest import Manifest
 from device_runner.report import Report
 from device_runner.strict_json import format_json, to_json
+from device_runner.terminal import validity_lines
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare
+from pipeline.compare import Interval, Limits, compare
 from pipeline.ticket_file.facts import TicketFacts
 
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
@@ -46,6 +47,7 @@ class Row:
     times_faster: float | Unavailable  # by p50
     # Against dense fp32 on whichever runtime runs that fastest:
     times_faster_than_best: float | Unavailable
+    validity: str  # VALID, INVALID
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Summary:
     withheld: tuple[str, ...]  # instruction sets kept from the runtimes
     torch_top1: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
     rows: tuple[Row, ...]
+    invalid: tuple[str, ...]  # why measurements are, one sentence each
     steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
     pruned: Pruned | None  # None: no single weights were
 
@@ -83,7 +86,7 @@ class Summary:
         lines += [f"| | {' | '.join(row.artifact for row in self.rows)} |"]
         lines += ["|---" + "|--:" * len(self.rows) + "|"]
         lines += [f"| {label} | {' | '.join(cells)} |" for label, cells in self._lines()]
-        notes = [*self._notes(), *self._warnings()]
+        notes = [*self._notes(), *self.invalid, *self._warnings()]
         return "\n".join(lines + [line for note in notes for line in ("", note)]) + "\n"
 
     def print(self, console: Console) -> None:
@@ -98,7 +101,7 @@ class Summary:
         for label, cells in self._lines():
             table.add_row(label, *cells)
         console.print(table)
-        for line in (self._caption(), *self._notes(), *self._warnings()):
+        for line in (self._caption(), *self._notes(), *self.invalid, *self._warnings()):
             console.print(line, highlight=False)
 
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -197,6 +200,7 @@ def summarize(
             _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
             for report in ordered
         ),
+        invalid=tuple(line for line in validity_lines(ordered) if "INVALID" in line),
         steps=tuple(steps),
         pruned=pruned,
     )
@@ -204,14 +208,11 @@ def summarize(
 
 def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
     network = manifest.networks[report.artifact.network]
-    own: Comparison | None = None
-    best: Comparison | None = None
-    if dense:
-        comparisons = [compare(base, report, limits=Limits()) for base in dense]
-        best = min(comparisons, key=lambda c: c.speedup_p50.value)
-        own = next(
-            (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
-        )
+    comparisons = [compare(base, report, limits=Limits()) for base in dense]
+    own = next(
+        (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
+    )
+    ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
     return Row(
         artifact=report.artifact.id,
         runtime=report.artifact.runtime,
@@ -226,9 +227,14 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         agreement=own.agreement if own else _NO_BASELINE,
         drop_points=own.drop_points.value if own else _NO_BASELINE,
         times_smaller=own.size_ratio if own else _NO_BASELINE,
-        times_faster=own.speedup_p50.value if own else _NO_BASELINE,
-        times_faster_than_best=best.speedup_p50.value if best else _NO_BASELINE,
+        times_faster=_value(own.speedup_p50) if own else _NO_BASELINE,
+        times_faster_than_best=min(ratios, default=_NO_BASELINE),
+        validity=report.validity.verdict,
     )
+
+
+def _value(ratio: Interval | Unavailable) -> float | Unavailable:
+    return ratio.value if isinstance(ratio, Interval) else ratio
 
 
 def _same_runtime(a: Report, b: Report) -> bool:
@@ -256,4 +262,5 @@ LINES: dict[str, Callable[[Row], str]] = {
     "smaller": lambda row: _format(row.times_smaller, "{:.1f}x"),
     "faster": lambda row: _format(row.times_faster, "{:.2f}x"),
     "vs best fp32": lambda row: _format(row.times_faster_than_best, "{:.2f}x"),
+    "validity": lambda row: row.validity,
 }

@@ -94,7 +94,9 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
         lite = runtime == "tflite"
         unsigned = name == "ort-int8"
         data = write_tflite(source) if lite else write_onnx(source, unsigned=unsigned)
-        ends = [_spec(source, end, last=lite, unsigned=unsigned) for end in ("input", "output")]
+        ends = [
+            tensor_spec(source, end, last=lite, unsigned=unsigned) for end in ("input", "output")
+        ]
         artifact = Artifact(
             id=name,
             file=f"artifacts/{name}.{'onnx' if runtime == 'ort' else 'tflite'}",
@@ -124,7 +126,7 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
     return folder
 
 
-def _spec(source: Graph, name: str, *, last: bool, unsigned: bool) -> TensorSpec:
+def tensor_spec(source: Graph, name: str, *, last: bool, unsigned: bool) -> TensorSpec:
     value = source.values[name]
     shape, q = value.shape, value.quantization
     is_map = len(shape) == 4

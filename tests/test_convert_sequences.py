@@ -91,6 +91,12 @@ def test_vision_transformer() -> None:
     assert not {"positions", "add", "blocks_0_add", "norm"} & set(scales.activations)
 
 
+def test_a_mean_over_time() -> None:
+    args = {"mels": 6, "frames": 33, "width": 8, "blocks": 1, "kernel": 5, "num_classes": 7}
+    module = Network.fresh("separable_classifier", args, seed=0).module()
+    assert_files_are_right(module, random(16, 6, 33))
+
+
 def test_speech_network() -> None:
     args = {"mels": 6, "frames": 33, "width": 8, "blocks": 1, "kernel": 5, "symbols": 7}
     module = Network.fresh("separable_ctc", args, seed=0).module()

@@ -106,7 +106,7 @@ def test_an_unable_machine_builds_nothing(able: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(needs.os, "geteuid", lambda: 1000)
 
     async def connect() -> None:
-        async with connect_emulated("emulated:cortex-a53", patience=Patience()):
+        async with connect_emulated("emulated:cortex-a53", patience=Patience(), tell=print):
             raise AssertionError("connected")
 
     with pytest.raises(InputError, match="root"):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 import pytest
-from devices_fixtures import HASTY, Relay, processes_with
+from devices_fixtures import PATIENCE, Relay, processes_with
 from ssh_server import Device, lay_out, serve, trust
 
 from device_runner.errors import InputError
@@ -48,7 +48,7 @@ async def board(me: Path, *, known: bool = True) -> AsyncIterator[Device]:
 
 def on_board(me: Path, step: Callable[[Connection], Awaitable[Result]]) -> Result:
     async def do() -> Result:
-        async with board(me) as device, connect(device.target, patience=HASTY) as connection:
+        async with board(me) as device, connect(device.target, patience=PATIENCE) as connection:
             return await step(connection)
 
     return asyncio.run(asyncio.wait_for(do(), 30))
@@ -60,7 +60,7 @@ def refused(me: Path, target: str | None = None, *, known: bool = True) -> str:
     async def do() -> None:
         async with (
             board(me, known=known) as device,
-            connect(target or device.target, patience=HASTY),
+            connect(target or device.target, patience=PATIENCE),
         ):
             pass
 
@@ -88,7 +88,7 @@ def test_programs_run_as_here(me: Path) -> None:
 
 
 def test_errands_need_nothing_but_python_there(me: Path) -> None:
-    found, _ = on_board(me, lambda c: call(c, "look", patience=HASTY))
+    found, _ = on_board(me, lambda c: call(c, "look", patience=PATIENCE))
     assert tuple(found["version"]) >= (3, 9)
     assert found["environment"] is None
 
@@ -96,7 +96,7 @@ def test_errands_need_nothing_but_python_there(me: Path) -> None:
 def test_a_device_without_python(me: Path) -> None:
     async def step(connection: Connection) -> None:
         object.__setattr__(connection, "python", "python3.99")
-        await call(connection, "look", patience=HASTY)
+        await call(connection, "look", patience=PATIENCE)
 
     with pytest.raises(InputError, match=r"there is no python3\.99 .*sudo apt install python3"):
         on_board(me, step)
@@ -116,7 +116,7 @@ def test_a_changed_host_key_is_refused_with_the_way_to_mend_it(me: Path, kind: s
             old = asyncssh.generate_private_key(kind).export_public_key().decode()
             (me / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{device.port} {old}")
             with pytest.raises(InputError) as caught:
-                async with connect(device.target, patience=HASTY):
+                async with connect(device.target, patience=PATIENCE):
                     pass
             assert "is not the one in known_hosts" in str(caught.value)
             assert f"`ssh-keygen -R '[127.0.0.1]:{device.port}'`" in str(caught.value)
@@ -148,7 +148,7 @@ def test_the_users_own_ssh_config_is_honoured(me: Path) -> None:
                 f"Host Pi5\n  HostName 127.0.0.1\n  Port {device.port}\n  User tester\n"
                 f"  IdentityFile {me}/elsewhere\n  UserKnownHostsFile {me}/hosts\n"
             )
-            async with connect("ssh://Pi5", patience=HASTY) as connection:
+            async with connect("ssh://Pi5", patience=PATIENCE) as connection:
                 assert connection.home == "~/.edgeticket"
                 return await connection.run(["echo", "hello"], timeout_s=20)
 
@@ -193,7 +193,7 @@ def test_a_line_that_breaks_while_logging_in(me: Path, reset: bool) -> None:
     async def do() -> None:
         async with board(me) as device, Relay(device.port, cut_after=700, reset=reset).open() as r:
             with pytest.raises(LinkError, match="cannot connect"):
-                async with connect(f"ssh://tester@127.0.0.1:{r.port}", patience=HASTY):
+                async with connect(f"ssh://tester@127.0.0.1:{r.port}", patience=PATIENCE):
                     pass
 
     asyncio.run(asyncio.wait_for(do(), 30))
@@ -209,7 +209,7 @@ def test_something_else_listens(me: Path) -> None:
         target = f"ssh://tester@127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
             with pytest.raises(LinkError, match="cannot connect"):
-                async with connect(target, patience=HASTY):
+                async with connect(target, patience=PATIENCE):
                     pass
 
     asyncio.run(asyncio.wait_for(do(), 30))
@@ -237,13 +237,13 @@ def test_a_link_that_falls_silent_counts_as_lost(me: Path) -> None:
 def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate: str) -> None:
     """Nobody may measure on for a host that is gone: the next one would be disturbed."""
     word = f"60.{os.getpid()}"
-    common: dict[str, Any] = {"variables": {}, "patience": HASTY, "hold": True, "limit_s": 50}
+    common: dict[str, Any] = {"variables": {}, "patience": PATIENCE, "hold": True, "limit_s": 50}
 
     async def do() -> None:
         async with board(me) as device, Relay(device.port).open() as relay:
             trust(Device(relay.port, device.folder), me)
             target = f"ssh://tester@127.0.0.1:{relay.port}{device.home}"
-            async with connect(target, patience=HASTY) as connection:
+            async with connect(target, patience=PATIENCE) as connection:
                 argv = ["sleep", word]
                 sleeping = asyncio.create_task(
                     call(connection, "measure", id="one", argv=argv, timeout_s=50, **common)
@@ -260,7 +260,7 @@ def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate:
             while processes_with(f"sleep\0{word}") and time.monotonic() < end:
                 await asyncio.sleep(0.05)
             assert not processes_with(f"sleep\0{word}")
-            async with connect(device.target, patience=HASTY) as connection:
+            async with connect(device.target, patience=PATIENCE) as connection:
                 found, _ = await call(connection, "measure", id="two", argv=["true"], **common)
                 assert found["exit_code"] == 0
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from devices_fixtures import HASTY, Relay
+from devices_fixtures import PATIENCE, Relay
 from ssh_server import Device, lay_out, serve, trust
 
 from device_runner.bundle import open_bundle
@@ -29,7 +29,7 @@ NOISE = np.random.default_rng(3).bytes(3_000_000)
 
 def on(home: Path, step: Callable[[Connection], Awaitable[Result]]) -> Result:
     async def do() -> Result:
-        async with connect(f"local:{home}", patience=HASTY) as connection:
+        async with connect(f"local:{home}", patience=PATIENCE) as connection:
             return await step(connection)
 
     return asyncio.run(do())
@@ -38,7 +38,7 @@ def on(home: Path, step: Callable[[Connection], Awaitable[Result]]) -> Result:
 def send(home: Path, name: str, contents: dict[str, Content]) -> tuple[Path, list[str]]:
     """Push over a local connection -> the folder there, and what was told."""
     told: list[str] = []
-    folder = on(home, lambda c: push(c, name, contents, patience=HASTY, tell=told.append))
+    folder = on(home, lambda c: push(c, name, contents, patience=PATIENCE, tell=told.append))
     return Path(folder), told
 
 
@@ -90,7 +90,7 @@ def test_nothing_is_laid_out_elsewhere(tmp_path: Path, path: str) -> None:
     with pytest.raises(InputError, match="is not a plain name"):
         send(tmp_path, "../one", {"a": content_of(b"x")})
     with pytest.raises(InputError, match="is not in"):
-        on(tmp_path, lambda c: call(c, "fetch", paths=["/etc/passwd"], patience=HASTY))
+        on(tmp_path, lambda c: call(c, "fetch", paths=["/etc/passwd"], patience=PATIENCE))
 
 
 def test_two_hosts_send_the_same_at_once(tmp_path: Path) -> None:
@@ -98,8 +98,10 @@ def test_two_hosts_send_the_same_at_once(tmp_path: Path) -> None:
 
     async def both() -> list[str]:
         async def one(name: str) -> str:
-            async with connect(f"local:{tmp_path}", patience=HASTY) as connection:
-                return await push(connection, name, contents, patience=HASTY, tell=lambda _: None)
+            async with connect(f"local:{tmp_path}", patience=PATIENCE) as connection:
+                return await push(
+                    connection, name, contents, patience=PATIENCE, tell=lambda _: None
+                )
 
         return await asyncio.gather(one("x"), one("y"), one("x"))
 
@@ -121,12 +123,12 @@ def test_old_bundles_make_room(tmp_path: Path) -> None:
 
 def test_removing_leaves_nothing_but_what_is_not_ours(tmp_path: Path) -> None:
     send(tmp_path / "home", "one", {"a": content_of(b"x")})
-    assert on(tmp_path / "home", lambda c: call(c, "remove", patience=HASTY)) == ([], b"")
+    assert on(tmp_path / "home", lambda c: call(c, "remove", patience=PATIENCE)) == ([], b"")
     assert not (tmp_path / "home").exists()
-    assert on(tmp_path / "home", lambda c: call(c, "remove", patience=HASTY)) == ([], b"")
+    assert on(tmp_path / "home", lambda c: call(c, "remove", patience=PATIENCE)) == ([], b"")
     send(tmp_path / "home", "one", {"a": content_of(b"x")})
     (tmp_path / "home" / "diary").write_text("mine")
-    left, _ = on(tmp_path / "home", lambda c: call(c, "remove", patience=HASTY))
+    left, _ = on(tmp_path / "home", lambda c: call(c, "remove", patience=PATIENCE))
     assert left == [p.name for p in (tmp_path / "home").iterdir()] == ["diary"]
 
 
@@ -166,7 +168,10 @@ def test_a_disk_that_fills_up_in_mid_transfer(small_disk: Path) -> None:
 
     files = [[content.sha256, content.size_bytes, 0]]
     with pytest.raises(InputError, match="No space left on device"):
-        on(small_disk, lambda c: call(c, "receive", files=files, payload=greedy(), patience=HASTY))
+        on(
+            small_disk,
+            lambda c: call(c, "receive", files=files, payload=greedy(), patience=PATIENCE),
+        )
     assert (kept / "a").read_bytes() == b"kept"
     assert [p.name for p in (small_disk / "files").iterdir()] == [content_of(b"kept").sha256]
     (small_disk / "other").unlink()
@@ -191,9 +196,9 @@ def test_a_link_that_is_cut_in_mid_transfer_goes_on(
             device = Device(relay.port, tmp_path / "board")
             trust(device, tmp_path / "me")
             contents = {"a": content_of(NOISE), "b": content_of(NOISE[:400_000])}
-            async with open_link(device.target, patience=HASTY, tell=told.append) as link:
+            async with open_link(device.target, patience=PATIENCE, tell=told.append) as link:
                 folder = await link.do(
-                    lambda c: push(c, "one", contents, patience=HASTY, tell=told.append),
+                    lambda c: push(c, "one", contents, patience=PATIENCE, tell=told.append),
                     heal=True,
                 )
             return folder, relay
@@ -215,7 +220,7 @@ def test_a_link_that_stays_cut_is_given_up(tmp_path: Path, monkeypatch: pytest.M
         async with serve(tmp_path / "board") as port, Relay(port).open() as relay:
             device = Device(relay.port, tmp_path / "board")
             trust(device, tmp_path / "me")
-            patience = type(HASTY)(connect_s=3, heal_s=1.5)
+            patience = type(PATIENCE)(connect_s=3, heal_s=1.5)
             async with open_link(device.target, patience=patience, tell=lambda _: None) as link:
                 contents = {"a": content_of(NOISE)}
 

@@ -33,6 +33,10 @@ from pipeline.cost import count
         # Per block: 8 · 128² weights for each of 64 tokens, and 2 · 64² · 128 for attention.
         ("cifar_vit", 810_890, 64 * 128 * 48 + 6 * (64 * 8 * 128**2 + 2 * 64**2 * 128) + 1280),
         ("digits_vit", 804_874, 49 * 128 * 16 + 6 * (49 * 8 * 128**2 + 2 * 49**2 * 128) + 1280),
+        # 64·(9² + 4·(9 + 64)) weights, 12 classes, and 130 columns more for normalisation.
+        ("ds_cnn", 25_804, 6_207_488),
+        ("bc_resnet1", 7_944, 1_253_556),
+        ("separable_classifier", 223_004, 16_175_104),
         ("separable_ctc", 338_013, 42_639_360),
     ],
 )

@@ -284,7 +284,7 @@ def test_samples_that_no_artifact_takes(tmp_path: Path) -> None:
     assert "artifact tiny-ort-fp32: samples give shape [3, 4, 2]" in refused(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32"])
 def test_npy_round_trip(dtype: str) -> None:
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
     found = parse_npy(format_npy(array), dtypes=[dtype], ranks=[3], place="x")

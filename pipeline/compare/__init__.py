@@ -6,7 +6,7 @@ from pipeline.compare.bootstrap import Interval
 from pipeline.compare.gate import Case, Gate, run_gate
 from pipeline.compare.limits import Limits
 from pipeline.compare.pair import compare
-from pipeline.compare.result import ChangedSample, Comparison
+from pipeline.compare.result import ChangedSample, Comparison, tell_times
 
 __all__ = [
     "Case",
@@ -17,4 +17,5 @@ __all__ = [
     "Limits",
     "compare",
     "run_gate",
+    "tell_times",
 ]

@@ -14,7 +14,7 @@ from device_runner.errors import InputError
 from device_runner.report import Report, read_report
 from pipeline.compare.limits import Limits
 from pipeline.compare.pair import compare
-from pipeline.compare.result import Comparison
+from pipeline.compare.result import Comparison, tell_ms, tell_times
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def tell_case(case: Case) -> tuple[str, ...]:
         case.artifact,
         found.after.partition(" on ")[2],
         found.kind,
-        f"{found.p50_ms[0]:.3f} → {found.p50_ms[1]:.3f}",
-        f"{found.speedup_p50.value:.2f}x",
+        " → ".join(map(tell_ms, found.p50_ms)),
+        tell_times(found.speedup_p50),
         f"{found.top1[1]:.2%} ({0.0 - drop:+.2f})",
         "identical" if found.identical_outputs else f"{found.agreement:.2%}",
         found.verdicts[1],

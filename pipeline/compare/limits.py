@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from device_runner.report import Report
 from device_runner.unavailable import Unavailable
 from device_runner.validity import VALID
+from pipeline.compare.bootstrap import Interval
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def break_limits(
     after: Report,
     *,
     drop_points: float,
-    speedup: float,
+    speedup: Interval | Unavailable,
     agreement: float,
     identical: bool,
 ) -> tuple[str, ...]:
@@ -41,8 +42,11 @@ def break_limits(
             broken.append(f"p90 is unknown ({p90_ns.reason}), allowed {limits.max_p90_ms:g} ms")
         elif p90_ns / 1e6 > limits.max_p90_ms:
             broken.append(f"p90 is {p90_ns / 1e6:.3f} ms, allowed {limits.max_p90_ms:g} ms")
-    if limits.min_speedup is not None and speedup < limits.min_speedup:
-        broken.append(f"p50 is {speedup:.2f} times lower, wanted {limits.min_speedup:g}")
+    if limits.min_speedup is not None:
+        if isinstance(speedup, Unavailable):
+            broken.append(f"p50 is unknown ({speedup.reason}), wanted {limits.min_speedup:g} times")
+        elif speedup.value < limits.min_speedup:
+            broken.append(f"p50 is {speedup.value:.2f} times lower, wanted {limits.min_speedup:g}")
     if limits.min_agreement is not None and agreement < limits.min_agreement:
         broken.append(
             f"{agreement:.2%} of samples are in the same class, wanted {limits.min_agreement:.2%}"

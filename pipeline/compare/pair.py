@@ -35,10 +35,13 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     predicted = np.asarray(before.accuracy.predictions), np.asarray(after.accuracy.predictions)
     right = predicted[0] == labels, predicted[1] == labels
     agree = predicted[0] == predicted[1]
-    p50 = _percentile_ms(before, 0.5), _percentile_ms(after, 0.5)
-    p90 = _ms_or_reason(before), _ms_or_reason(after)
-    speedup_p50 = latency_ratio(before, after, 0.5)
-    missing = next((p for p in p90 if isinstance(p, Unavailable)), None)
+    emulated = _emulated(before, after)
+    if emulated is not None and (limits.max_p90_ms, limits.min_speedup) != (None, None):
+        raise InputError(f"no limit on latency can be judged: {emulated.reason}")
+    p50 = _p50_ms(before), _p50_ms(after)
+    p90 = _p90_ms(before), _p90_ms(after)
+    speedup_p50 = emulated or latency_ratio(before, after, 0.5)
+    missing = emulated or next((p for p in p90 if isinstance(p, Unavailable)), None)
     drop = points_lost(right[0], right[1])
     agreement = float(agree.mean())
     identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
@@ -66,7 +69,7 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
             before,
             after,
             drop_points=drop.value,
-            speedup=speedup_p50.value,
+            speedup=speedup_p50,
             agreement=agreement,
             identical=identical,
         ),
@@ -85,7 +88,7 @@ def _kind(before: Report, after: Report) -> str:
     if before.latency.scenario != after.latency.scenario:
         unlike.append(f"scenario {before.latency.scenario} against {after.latency.scenario}")
     same_threads = before.runtime.threads == after.runtime.threads
-    same_artifact = before.artifact.sha256 == after.artifact.sha256
+    same_artifact = before.artifact.sha256 == after.artifact.sha256 or _are_twins(before, after)
     same_machine = _where(before) == _where(after)
     if not same_threads and not (same_machine and same_artifact):
         unlike.append(f"{before.runtime.threads} against {after.runtime.threads} threads")
@@ -104,18 +107,38 @@ def _kind(before: Report, after: Report) -> str:
     return "platform" if same_artifact else "fidelity"
 
 
+def _are_twins(before: Report, after: Report) -> bool:
+    """One network written twice from the same scales: signed codes for ARM, unsigned for x86."""
+    own = [
+        (r.bundle.digest, r.artifact.network, r.artifact.runtime, r.artifact.precision)
+        for r in (before, after)
+    ]
+    machines = [set(r.artifact.architectures) for r in (before, after)]
+    return own[0] == own[1] and not machines[0] & machines[1]
+
+
 def _where(report: Report) -> tuple[object, ...]:
     """A Jetson in another power mode is another machine."""
     return report.machine, report.before.power_mode
 
 
-def _percentile_ms(report: Report, share: float) -> float:
-    return nearest_rank(np.asarray(report.latency.samples_ns, dtype=np.float64), share) / 1e6
+def _emulated(*reports: Report) -> Unavailable | None:
+    """Why times say nothing, if one of the machines is emulated."""
+    for report in reports:
+        if isinstance(report.machine.emulated, str):
+            by = report.machine.emulated
+            return Unavailable(f"times of {_title(report)} are emulated ({by}), not measured")
+    return None
 
 
-def _ms_or_reason(report: Report) -> float | Unavailable:
+def _p50_ms(report: Report) -> float | Unavailable:
+    times = np.asarray(report.latency.samples_ns, dtype=np.float64)
+    return _emulated(report) or nearest_rank(times, 0.5) / 1e6
+
+
+def _p90_ms(report: Report) -> float | Unavailable:
     p90 = report.latency.p90_ns
-    return p90 if isinstance(p90, Unavailable) else p90 / 1e6
+    return _emulated(report) or (p90 if isinstance(p90, Unavailable) else p90 / 1e6)
 
 
 def _title(report: Report) -> str:

@@ -35,9 +35,9 @@ class Comparison:
     interleaved: bool  # measured in turns in one session; else drift may be in the ratios
     verdicts: tuple[str, str]  # VALID, INVALID
     size_ratio: float  # bytes of before / bytes of after
-    speedup_p50: Interval  # p50 of before / p50 of after
+    speedup_p50: Interval | Unavailable  # p50 of before / p50 of after
     speedup_p90: Interval | Unavailable
-    p50_ms: tuple[float, float]
+    p50_ms: tuple[float | Unavailable, float | Unavailable]
     p90_ms: tuple[float | Unavailable, float | Unavailable]
     top1: tuple[float, float]  # shares 0..1
     drop_points: Interval  # percentage points that after lost; negative: gained
@@ -59,8 +59,8 @@ class Comparison:
         for heading in ("", "before", "after", "change"):
             table.add_column(heading, justify="left" if not heading else "right")
         p50, p90 = self.p50_ms, self.p90_ms
-        table.add_row("p50 ms", f"{p50[0]:.3f}", f"{p50[1]:.3f}", _times(self.speedup_p50))
-        table.add_row("p90 ms", _ms(p90[0]), _ms(p90[1]), _times(self.speedup_p90))
+        table.add_row("p50 ms", tell_ms(p50[0]), tell_ms(p50[1]), _times(self.speedup_p50))
+        table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
         table.add_row("size", "", "", f"{self.size_ratio:.2f}x smaller")
         drop = self.drop_points
         table.add_row(
@@ -91,7 +91,8 @@ def _gain(drop: float) -> str:
     return f"{0.0 - drop:+.2f}"  # not -drop, which would print -0.00
 
 
-def _ms(value: float | Unavailable) -> str:
+def tell_ms(value: float | Unavailable) -> str:
+    """Milliseconds in a cell of a table."""
     return "–" if isinstance(value, Unavailable) else f"{value:.3f}"
 
 
@@ -99,3 +100,8 @@ def _times(ratio: Interval | Unavailable) -> str:
     if isinstance(ratio, Unavailable):
         return f"– ({ratio.reason})"
     return f"{ratio.value:.2f}x faster ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def tell_times(ratio: Interval | Unavailable) -> str:
+    """A ratio in a cell of a table."""
+    return "–" if isinstance(ratio, Unavailable) else f"{ratio.value:.2f}x"

@@ -16,8 +16,10 @@ from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from pipeline.data.digits import load_digits
 from pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from pipeline.data.librispeech import fetch_librispeech_speakers, load_librispeech_speakers
 from pipeline.data.own import find_file, load_own
 from pipeline.data.rows import Rows
+from pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import DataConfig
 from pipeline.store import Store
@@ -159,4 +161,6 @@ DATASETS: dict[str, Source] = {
     "digits": Source(load_digits, None),
     "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
+    "speech_commands": Source(load_speech_commands, fetch_speech_commands),
+    "librispeech_speakers": Source(load_librispeech_speakers, fetch_librispeech_speakers),
 }

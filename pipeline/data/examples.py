@@ -1,4 +1,4 @@
-"""Labelled images as values."""
+"""Labelled images and recordings as values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.data.rows import Rows
 
-Inputs = npt.NDArray[np.uint8] | Rows
-"""uint8 [N, H, W, C], in memory or on disk."""
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows
+"""Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk."""
 
 DIGESTED = 1024  # rows that are read at a time
 
@@ -38,7 +39,7 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples that belong together: inputs uint8 [N, H, W, C] and class indices int64 [N].
+    """Examples that belong together: inputs and class indices int64 [N].
 
     What there is to be learnt from them may come from a teacher besides the labels.
     """
@@ -48,8 +49,7 @@ class Split:
     teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
-        assert self.inputs.dtype == np.uint8
-        assert self.inputs.ndim == 4
+        assert (self.inputs.dtype.name, self.inputs.ndim) in (("uint8", 4), ("int16", 2))
         assert self.labels.dtype == np.int64
         assert self.labels.shape == self.inputs.shape[:1]
 
@@ -93,10 +93,10 @@ class Dataset:
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one input."""
-        height, width, channels = self.test.inputs.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of one input as networks take it, or (channels, length)."""
+        _, *space, channels = preprocess(self.test.inputs[:1], self.preprocessing).shape
+        return channels, *space
 
     def taught_by(self, teacher: Teacher) -> Dataset:
         """The same, with a teacher for the examples that are trained on."""

@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from device_runner.errors import InputError
-from pipeline.devices.connection import Connection, Patience
+from pipeline.devices.connection import Connection, Patience, Tell
 from pipeline.devices.emulated import connect_emulated
 from pipeline.devices.spawned import connect_local
 from pipeline.devices.ssh import connect_ssh
 
 Connect = Callable[..., AbstractAsyncContextManager[Connection]]
-"""``connect(address, patience=)``: open a link for the time of an ``async with`` block."""
+"""``connect(address, patience=, tell=)``: open a link for the time of an ``async with`` block."""
 
 
-def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[Connection]:
+def connect(
+    address: str, *, patience: Patience, tell: Tell = lambda line: None
+) -> AbstractAsyncContextManager[Connection]:
     """A target as users write it -> a link to it, once the block is entered.
+
+    ``tell`` hears what takes long until then.
 
     Raises:
         InputError: no such kind of target; entering the block: it cannot be reached.
@@ -25,7 +29,7 @@ def connect(address: str, *, patience: Patience) -> AbstractAsyncContextManager[
     if kind not in TARGETS:
         known = ", ".join(f"`{form}`" for form in FORMS.values())
         raise InputError(f"{address!r} is no target (known: {known})")
-    return TARGETS[kind](address, patience=patience)
+    return TARGETS[kind](address, patience=patience, tell=tell)
 
 
 TARGETS: Mapping[str, Connect] = {

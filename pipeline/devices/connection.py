@@ -68,6 +68,10 @@ class Connection(Protocol):
         """The Python that runs errands there, 3.6 or newer, a command or a path."""
 
     @property
+    def offline(self) -> bool:
+        """It reaches no package index, so that trying costs nothing but time."""
+
+    @property
     def environment(self) -> str | None:
         """A Python that can measure as it is; None: set-up makes one there."""
 

@@ -70,7 +70,7 @@ async def set_up(connection: Connection, *, offline: bool, patience: Patience, t
         if facts.pip is None:
             await fetch_pip(folder, patience=patience)
         for fetched in (False, True):
-            if not fetched and offline:
+            if not fetched and (offline or connection.offline):
                 continue
             if fetched:
                 tell("fetching wheels here")

@@ -30,7 +30,7 @@ class DeviceConfig(Config):
 class Fleet(Config):
     """A fleet file: the devices that are measured together."""
 
-    devices: Annotated[tuple[DeviceConfig, ...], Field(min_length=1)]
+    devices: tuple[DeviceConfig, ...]
 
 
 def read_fleet(path: Path) -> list[Device]:
@@ -40,6 +40,8 @@ def read_fleet(path: Path) -> list[Device]:
         InputError: it cannot be read, or says something that a fleet cannot.
     """
     fleet = check(Fleet, read_document(path, kind="fleet"), place=str(path))
+    if not fleet.devices:
+        raise InputError(f"{path}: devices: there are none; `- target: local` is one")
     return [
         make_device(found.target, label=found.label, python=found.python, place=f"{path}: ")
         for found in fleet.devices

@@ -42,7 +42,7 @@ class Link:
             begun = time.monotonic()
             try:
                 if self._connection is None:
-                    opening = connect(self._address, patience=self._patience)
+                    opening = connect(self._address, patience=self._patience, tell=self._tell)
                     self._connection = await self._open.enter_async_context(opening)
                     stood = True
                 return await step(self._connection)

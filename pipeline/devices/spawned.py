@@ -35,6 +35,7 @@ class Spawned:
     home: str
     python: str
     environment: str | None
+    offline: bool = False
     prefix: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,7 +82,7 @@ class Spawned:
 
 
 @contextlib.asynccontextmanager
-async def connect_local(address: str, *, patience: Patience) -> AsyncIterator[Spawned]:
+async def connect_local(address: str, *, patience: Patience, tell: Tell) -> AsyncIterator[Spawned]:
     """``local``, or ``local:FOLDER`` to keep what is sent in another folder than ~/.edgeticket.
 
     This Python has the runner and its runtimes already, so nothing has to be set up.

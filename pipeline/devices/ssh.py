@@ -87,6 +87,7 @@ class Remote:
     python: str
     environment: str | None
     _session: asyncssh.SSHClientConnection
+    offline: bool = False
 
     async def run(
         self,
@@ -131,7 +132,7 @@ class Remote:
 
 
 @contextlib.asynccontextmanager
-async def connect_ssh(address: str, *, patience: Patience) -> AsyncIterator[Remote]:
+async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncIterator[Remote]:
     """Log in; see `pipeline.devices.connect`.
 
     Raises:

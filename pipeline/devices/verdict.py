@@ -10,9 +10,9 @@ from rich.console import Console
 
 from device_runner.errors import InputError
 from device_runner.report import Report, read_report
-from device_runner.terminal import table, words
+from device_runner.terminal import table, validity_lines, words
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare
+from pipeline.compare import Comparison, Limits, compare, tell_times
 from pipeline.devices.together import Outcome
 
 
@@ -65,7 +65,7 @@ def judge(outcomes: Sequence[Outcome], host: Sequence[Report]) -> list[Verdict]:
 def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable:
     reason = "this machine has no report of this file"
     for base in host:
-        if base.artifact.sha256 != report.artifact.sha256:
+        if _same_network(base) != _same_network(report):
             continue
         if base.session.id == report.session.id:
             return Unavailable("it is this machine")
@@ -76,38 +76,53 @@ def _compare(host: Sequence[Report], report: Report) -> Comparison | Unavailable
     return Unavailable(reason)
 
 
+def _same_network(report: Report) -> tuple[str, ...]:
+    """Equal for one file, and for the two that ONNX Runtime needs: one for ARM, one for x86."""
+    return report.artifact.network, report.artifact.runtime, report.artifact.precision
+
+
 def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
-    """One row per artifact and device; then, in words, whether int8 answers are the same."""
+    """One row per artifact and device; why reports are not valid; whether int8 answers agree."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     times = ("p50 ms", "p90 ms", "load ms", "peak MB")
-    rows = [("artifact", "device", *times, "top-1", "faster", "outputs", "by")]
-    for verdict in verdicts:
-        report = verdict.report
-        rows.append(
-            (
-                report.artifact.id,
-                verdict.label,
-                _scaled(report.latency.p50_ns, 3),
-                _scaled(report.latency.p90_ns, 3),
-                _scaled(report.cold.load_ns, 1),
-                _scaled(report.cold.peak_rss_bytes, 1),
-                f"{report.accuracy.top1:.2%}",
-                *_against(verdict.against),
-                f"{report.runtime.package} {words(report.runtime.version)}",
-            )
-        )
-    console.print(table(rows), highlight=False, soft_wrap=True)
-    console.print("\nfaster, outputs: against this machine, where it has run the same file")
+    headings = ("artifact", "device", *times, "top-1", "faster", "outputs", "by", "")
+    say(table([headings, *map(_row, verdicts)]))
+    say("\nfaster, outputs: against this machine, where it has run the same file")
+    for label in dict.fromkeys(verdict.label for verdict in verdicts):
+        reports = [verdict.report for verdict in verdicts if verdict.label == label]
+        for line in validity_lines(reports):
+            say(f"{label}: {line}")
     for verdict in verdicts:
         if verdict.report.artifact.precision == "int8" and isinstance(verdict.against, Comparison):
-            name = f"{verdict.report.artifact.id} on {verdict.label}"
-            console.print(f"{name}: {verdict.answers}", highlight=False, soft_wrap=True)
+            say(f"{verdict.report.artifact.id} on {verdict.label}: {verdict.answers}")
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    report = verdict.report
+    emulated = isinstance(report.machine.emulated, str)
+    threads = f", {report.runtime.threads} threads" if report.runtime.threads > 1 else ""
+    return (
+        report.artifact.id + threads,
+        verdict.label,
+        _scaled(report.latency.p50_ns, 3),
+        _scaled(report.latency.p90_ns, 3),
+        _scaled(report.cold.load_ns, 1),
+        _scaled(report.cold.peak_rss_bytes, 1),
+        f"{report.accuracy.top1:.2%}",
+        *_against(verdict.against),
+        f"{report.runtime.package} {words(report.runtime.version)}",
+        "times emulated" if emulated else report.validity.verdict,
+    )
 
 
 def _against(against: Comparison | Unavailable) -> tuple[str, str]:
     if isinstance(against, Unavailable):
         return "–", "–"
     same = "equal" if against.identical_outputs else f"{against.agreement:.2%} agree"
-    return f"{against.speedup_p50.value:.2f}x", same
+    return tell_times(against.speedup_p50), same
 
 
 def _scaled(value: int | Unavailable, digits: int) -> str:

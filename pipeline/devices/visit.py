@@ -12,7 +12,7 @@ from device_runner.errors import InputError
 from device_runner.terminal import table, words
 from pipeline.devices import connect
 from pipeline.devices.connection import Connection, Patience
-from pipeline.devices.environment import look, set_up
+from pipeline.devices.environment import Ready, look, set_up
 from pipeline.devices.errands import call
 from pipeline.devices.link import open_link
 from pipeline.devices.plan import Facts
@@ -34,13 +34,16 @@ async def set_up_device(
         def tell(line: str) -> None:
             lines.show(target, line)
 
+        async def step(connection: Connection) -> Ready | None:
+            if connection.environment is not None:
+                return None
+            return await set_up(connection, offline=offline, patience=patience, tell=tell)
+
         async with open_link(target, patience=patience, tell=tell) as link:
-            ready = await link.do(
-                lambda connection: set_up(
-                    connection, offline=offline, patience=patience, tell=tell
-                ),
-                heal=True,
-            )
+            ready = await link.do(step, heal=True)
+    if ready is None:
+        console.print(f"{target} needs no set-up: it measures with this very Python")
+        return
     done = "is set up" if ready.changed else "was set up already"
     console.print(f"{target} {done} ({ready.facts})", highlight=False, soft_wrap=True)
     for lack in ready.lacks:

@@ -46,11 +46,18 @@ async def download(
     ]
     for tag in platform_tags(facts.architecture, facts.libc):
         options += ["--platform", tag]
+
+    async def exist(words: Sequence[str]) -> bool:
+        local = [str(folder / word) if (folder / word).exists() else word for word in words]
+        return await _pip_download([*options, *local], folder, patience=patience)
+
+    best = tuple(dataclasses.replace(step, alternatives=step.alternatives[:1]) for step in steps)
+    if await exist([word for step in best for word in step.alternatives[0]]):
+        return best  # in one call of pip
     found = []
     for step in steps:
         for words in step.alternatives:
-            local = [str(folder / word) if (folder / word).exists() else word for word in words]
-            if await _pip_download([*options, *local], folder, patience=patience):
+            if await exist(words):
                 step = dataclasses.replace(step, alternatives=(words,))
                 break
         found.append(step)

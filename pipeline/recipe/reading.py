@@ -219,7 +219,7 @@ def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Co
 def _config_class(annotation: Any) -> type[Config] | None:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
         found = [_config_class(a) for a in typing.get_args(annotation)]
         return next((f for f in found if f), None)
     return None

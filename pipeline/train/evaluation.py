@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,34 +13,36 @@ import torch
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
+from device_runner.log_mel import FULL_SCALE, mel_filters
 from device_runner.preprocess import preprocess
 from pipeline.data import Split
 
 BATCH_PIXELS = 2**20  # 20 pictures of 224x224
 
 
-def normalize(images: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
-    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in channels-last memory.
+def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Stored samples -> float32 [N, C, ...]; images in channels-last memory.
 
-    The same float32 arithmetic as `device_runner.preprocess`, on any device.
+    The same as `device_runner.preprocess`, in float32 and on any device.
     """
-    values = images.float()
+    values = stored.float()
     for step in preprocessing:
-        if step["op"] != "normalize":
+        if step["op"] not in STEPS:
             raise InputError(f"preprocessing {step['op']!r} cannot be trained with")
-        values = (values - values.new_tensor(step["mean"])) / values.new_tensor(step["std"])
-    return values.permute(0, 3, 1, 2)
+        values = STEPS[step["op"]](values, step)
+    return values.movedim(-1, 1)
 
 
-def to_torch(inputs: npt.NDArray[np.uint8], preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
-    """uint8 [N, H, W, C] as stored -> float32 [N, C, H, W] as networks take it."""
+def to_torch(inputs: npt.NDArray[Any], preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Samples as stored -> float32 [N, C, ...] as networks take them."""
     values = preprocess(inputs, preprocessing)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(values).movedim(-1, 1).contiguous()
 
 
 def batch_of(shape: Sequence[int], *, most: int) -> int:
-    """How many inputs [H, W, C] to run at a time, so that large ones do not fill the memory."""
-    return max(1, min(most, BATCH_PIXELS // (shape[0] * shape[1])))
+    """How many inputs [H, W, C] or [samples] to run at a time, so that large ones do not fill the
+    memory."""
+    return max(1, min(most, BATCH_PIXELS // math.prod(shape[:2])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +65,37 @@ def evaluate(
     outputs = []
     at_a_time = batch_of(split.inputs.shape[1:], most=250)
     for start in range(0, len(split), at_a_time):
-        images = preprocess(split.inputs[start : start + at_a_time], preprocessing)
-        outputs.append(module(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu())
+        values = preprocess(split.inputs[start : start + at_a_time], preprocessing)
+        outputs.append(module(torch.from_numpy(values).movedim(-1, 1).to(device)).cpu())
     module.train(was_training)
     scores = torch.cat(outputs).numpy()
     predictions = scores.argmax(1)
     return Evaluation(scores, predictions, float((predictions == split.labels).mean()))
+
+
+def _normalize(values: Tensor, step: Mapping[str, Any]) -> Tensor:
+    return (values - values.new_tensor(step["mean"])) / values.new_tensor(step["std"])
+
+
+def _log_mel(waveforms: Tensor, step: Mapping[str, Any]) -> Tensor:
+    """`device_runner.log_mel`; what loud frames have 10^7 times weaker drowns in rounding."""
+    spectrum = torch.stft(
+        waveforms / FULL_SCALE,
+        step["fft_samples"],
+        hop_length=step["hop_samples"],
+        win_length=step["window_samples"],
+        window=torch.hann_window(step["window_samples"], device=waveforms.device),
+        center=step["centred"],
+        pad_mode="reflect",
+        return_complex=True,
+    )  # [N, frequencies, frames]
+    filters = waveforms.new_tensor(mel_filters(step))
+    energies = spectrum.abs().pow(step["power"]).transpose(1, 2) @ filters
+    values = torch.log(energies + step["log_offset"])
+    return values.unsqueeze(-1) if step["layout"] == "NHWC" else values
+
+
+STEPS: dict[str, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
+    "normalize": _normalize,
+    "log_mel": _log_mel,
+}

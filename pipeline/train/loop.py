@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from pipeline.augment import Draw, draw
+from pipeline.augment import Draw, check_augment, draw
 from pipeline.data import Rows, Split
 from pipeline.distil import Distillation
 from pipeline.mask import Mask
@@ -55,7 +55,7 @@ def train(
     result depends on the arguments alone, and on the CPU also on PyTorch's number of threads.
 
     Args:
-        module: takes float32 [N, C, H, W].
+        module: takes float32 [N, C, ...].
         split: the examples, with a teacher if ``cfg.distil`` wants one.
         cfg: how long, how fast, in which order.
         preprocessing: the steps of the data set.
@@ -99,9 +99,10 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
-    # The images stay uint8 and move to the device once, unless they are on disk.
+    # Images stay uint8, recordings int16, and move to the device once, unless they are on disk.
     stored = split.inputs
     inputs = stored if isinstance(stored, Rows) else fabric.to_device(torch.from_numpy(stored))
+    check_augment(cfg.augment, stored.dtype)
     labels = fabric.to_device(torch.from_numpy(split.labels))
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
@@ -131,8 +132,8 @@ def train(
                     group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
-                batch, targets = _batch(inputs, labels, plan, chosen, fabric)
-                outputs = wrapped(normalize(batch, preprocessing))
+                part, batch, targets = _batch(inputs, labels, plan, chosen, fabric)
+                outputs = wrapped(part.mask(normalize(batch, preprocessing)))
                 if criterion is None:
                     value = loss(outputs, targets)
                 else:
@@ -217,15 +218,15 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
 
 def _batch(
     inputs: Tensor | Rows, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Draw, Tensor, Tensor]:
     part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
     if isinstance(inputs, Rows):
-        images = fabric.to_device(torch.from_numpy(inputs[part.order.numpy()]))
+        examples = fabric.to_device(torch.from_numpy(inputs[part.order.numpy()]))
         part = part.to(labels.device)
     else:
         part = part.to(labels.device)
-        images = inputs[part.order]
-    return part.apply(images), labels[part.order]
+        examples = inputs[part.order]
+    return part, part.apply(examples), labels[part.order]
 
 
 def _derived_seed(*numbers: int) -> int:

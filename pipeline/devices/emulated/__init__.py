@@ -11,22 +11,18 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from device_runner.errors import InputError
-from pipeline.devices.connection import Patience
+from pipeline.devices.connection import Patience, Tell
 from pipeline.devices.emulated.board import switch_on
 from pipeline.devices.emulated.cpus import CPUS, Cpu
 from pipeline.devices.emulated.needs import check_needs
 from pipeline.devices.emulated.user_space import SUITES, cache_folder, ensure_user_space
 from pipeline.devices.spawned import HOME, Spawned
 
-FORM = "emulated:CPU"
-
-
-def _say(line: str) -> None:
-    return None
-
 
 @contextlib.asynccontextmanager
-async def connect_emulated(address: str, *, patience: Patience) -> AsyncIterator[Spawned]:
+async def connect_emulated(
+    address: str, *, patience: Patience, tell: Tell
+) -> AsyncIterator[Spawned]:
     """``emulated:CPU``, or ``emulated:CPU:SUITE`` for another release of Debian than bookworm.
 
     What is sent to a board stays on it between connections.
@@ -36,7 +32,7 @@ async def connect_emulated(address: str, *, patience: Patience) -> AsyncIterator
     """
     cpu, suite = parse_address(address)
     check_needs()
-    root = await asyncio.to_thread(ensure_user_space, suite, say=_say)
+    root = await asyncio.to_thread(ensure_user_space, suite, say=tell)
     state = cache_folder() / "boards" / f"{cpu.name}-{suite}"
     with switch_on(cpu, root=root, state=state) as board:
         yield Spawned(
@@ -44,6 +40,7 @@ async def connect_emulated(address: str, *, patience: Patience) -> AsyncIterator
             home=HOME,
             python="/usr/bin/python3",
             environment=None,
+            offline=True,
             prefix=board.prefix(),
         )
 

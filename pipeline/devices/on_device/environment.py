@@ -1,7 +1,6 @@
 """What Python there is, and a virtual environment of its own for the runner."""
 
 import contextlib
-import glob
 import json
 import os
 import platform
@@ -24,11 +23,20 @@ from pipeline.devices.on_device.ground import (
 OLDEST = (3, 9)  # that the runner supports
 NOTE = "edgeticket.json"
 PROBE = """
-import importlib.util, json, os, platform, struct, sys
-found = {"executable": sys.executable, "version": list(sys.version_info[:3]), "gpu": None}
+import glob, importlib.util, json, os, struct, sys
+found = {"executable": sys.executable, "version": list(sys.version_info[:3])}
 found["bits"] = struct.calcsize("P") * 8
 found["venv"] = importlib.util.find_spec("venv") is not None
+folders = ["/usr/share/python-wheels"]  # Debian's place
+bundled = importlib.util.find_spec("ensurepip")
+if bundled:
+    folders.append(os.path.join(os.path.dirname(bundled.origin), "_bundled"))
+pips = [path for folder in folders for path in glob.glob(os.path.join(folder, "pip-*.whl"))]
+found["pip"] = pips[-1] if pips else None
+found["gpu"] = None
 try:
+    import importlib.metadata
+    importlib.metadata.version("onnxruntime-gpu")  # NVIDIA's name for it; importing takes long
     import onnxruntime
     if {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(
         onnxruntime.get_available_providers()
@@ -45,14 +53,15 @@ class Unreachable(Refusal):
 
 
 def look(request: Request) -> Any:
-    """This machine: its best Python from 3.9 on, C library, free disk, and the environment."""
-    os.makedirs(request["home"], mode=0o700, exist_ok=True)
+    """This machine: its best Python, C library, free disk, and the environment; changes nothing."""
     found = best_python()
+    there = request["home"]
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
     found.update(
         machine=platform.machine(),
         libc=list(platform.libc_ver()),
-        free_bytes=shutil.disk_usage(request["home"]).free,
-        pip=own_pip(found["executable"]),
+        free_bytes=shutil.disk_usage(there).free,
         environment=valid_environment(request["home"]),
     )
     return found
@@ -71,20 +80,13 @@ def best_python() -> Dict[str, Any]:
 
 
 def probe(python: str) -> Dict[str, Any]:
-    """Not in this process: an installed ONNX Runtime may lie in the user's own packages."""
+    """What a Python is, and which wheel of pip came with it; fresh systems often have none.
+
+    Not in this process: an installed ONNX Runtime may lie in the user's own packages.
+    """
     done = subprocess.run([python, "-c", PROBE], stdout=subprocess.PIPE, timeout=60, check=True)
     found: Dict[str, Any] = json.loads(done.stdout.decode("utf-8").splitlines()[-1])
     return found
-
-
-def own_pip(python: str) -> Any:
-    """The wheel of pip that came with the Python; fresh systems often have none."""
-    code = "import ensurepip; print(ensurepip.__path__[0])"
-    done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    bundled = os.path.join(done.stdout.decode("utf-8").strip(), "_bundled")
-    found = [path for folder in (bundled, "/usr/share/python-wheels")
-             for path in glob.glob(os.path.join(folder, "pip-*.whl"))]  # fmt: skip
-    return found[0] if found else None
 
 
 def valid_environment(home: str) -> Any:
@@ -134,15 +136,18 @@ def fill(folder: str, request: Request) -> Any:
     python = os.path.join(folder, "bin", "python")
     pip = [python, request["pip"] + "/pip", "install", *request["options"]]
     lacks: List[str] = []
+    best = [word for step in request["steps"] for word in step["alternatives"][0]]
+    steps = request["steps"] if install(pip, [best]) else []  # one call of pip, if that will do
     runtimes = [step["name"] for step in request["steps"] if not step["needed"]]
-    for step in request["steps"]:
+    for step in steps:
         reason = install(pip, step["alternatives"])
         if reason and step["needed"]:
             raise Refusal("{} cannot be installed: {}".format(step["name"], reason))
         if reason:
             lacks.append("{}: {}".format(step["name"], reason))
     if runtimes and len(lacks) == len(runtimes):
-        raise Refusal("no runtime exists for this device: " + "; ".join(lacks))
+        hint = "" if sys.maxsize > 2**32 else "; a 64-bit system on the same board has them"
+        raise Refusal("no runtime exists for this device: " + "; ".join(lacks) + hint)
     note = {"key": request["key"], "folder": folder, "python": python, "lacks": lacks}
     with open(os.path.join(folder, NOTE), "w") as file:
         json.dump(note, file)

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import sys
+import time
 from typing import IO, Any
 
 from pipeline.devices.on_device.ground import (
@@ -23,6 +24,7 @@ from pipeline.devices.on_device.ground import (
 
 MARKS = ("files", "trees", "environments", "runs", "environment", "lock")
 PIECE = 2**16
+STALE_S = 7 * 86400  # nobody will go on with what was begun so long ago
 
 
 def place(request: Request) -> Any:
@@ -102,7 +104,8 @@ def lay_out(request: Request) -> str:
     keep_newest(trees)
     for name in os.listdir(files):  # contents that no tree has; one that is needed is sent again
         path = os.path.join(files, name)
-        if not name.startswith(".") and os.stat(path).st_nlink == 1:
+        age_s = time.time() - os.path.getmtime(path)
+        if age_s > STALE_S if name.startswith(".") else os.stat(path).st_nlink == 1:
             os.unlink(path)
     return target
 
