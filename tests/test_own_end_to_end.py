@@ -23,12 +23,13 @@ def edgeticket(*args: object) -> str:
     return done.output
 
 
-def test_init_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_and_run(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path / "photos", per_class=24, side=32)
-    edgeticket("init", "squeezenet1_1", "photos", "-o", "mine.yaml")
-    printed = edgeticket("run", "mine.yaml", "--data", tmp_path / "data")
+    recipe = tmp_path / "mine.yaml"
+    edgeticket("init", "squeezenet1_1", tmp_path / "photos", "-o", recipe)
+    folders = ("--data", tmp_path / "data", "--out", tmp_path / "runs")
+    printed = edgeticket("run", recipe, *folders)
     assert "ticket" in printed
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
     rows = {row["artifact"]: row for row in summary["rows"]}
