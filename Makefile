@@ -25,6 +25,7 @@ lint: .venv/dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
 
 slow: .venv/dev
 	$(BIN)/python -m pytest -m slow

@@ -22,7 +22,8 @@ COPY --from=build /opt/edgeticket /opt/edgeticket
 # The user of `docker run -u` has no home: what is fetched stays beside the results.
 ENV PATH=/opt/edgeticket/bin:$PATH \
     EDGETICKET_DATA=/work/.edgeticket/data \
-    EDGETICKET_CACHE=/work/.edgeticket
+    EDGETICKET_CACHE=/work/.edgeticket \
+    MPLCONFIGDIR=/tmp
 WORKDIR /work
 USER 1000:1000
 HEALTHCHECK --interval=5m --timeout=60s CMD ["edgeticket", "--help"]

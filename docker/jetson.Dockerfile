@@ -12,7 +12,6 @@
 
 ARG BASE=l4t-jetpack:r36.4.0
 
-# hadolint ignore=DL3006
 FROM ${BASE} AS build
 ARG ORT=onnxruntime==1.23.0
 WORKDIR /source
@@ -25,7 +24,6 @@ RUN python3 -m venv --system-site-packages /opt/edgeticket \
  && /opt/edgeticket/bin/python -m pip install --no-cache-dir --no-compile \
       --find-links /wheels '.[tflite]' "${ORT}"
 
-# hadolint ignore=DL3006
 FROM ${BASE}
 COPY --from=build /opt/edgeticket /opt/edgeticket
 ENV PATH=/opt/edgeticket/bin:$PATH

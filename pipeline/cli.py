@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,10 @@ import device_runner
 from device_runner.errors import InputError
 from pipeline.compare_command import compare
 from pipeline.device_commands import bench, device_app
+from pipeline.model_commands import bundle as bundle_models
+from pipeline.model_commands import init, inspect
 from pipeline.progress import Bars
+from pipeline.ready import ready_file
 from pipeline.ticket_commands import pack, unpack
 
 app = typer.Typer(
@@ -74,7 +76,7 @@ def run(
     from pipeline.run import run as run_recipe
 
     console = Console()
-    path = _ready(recipe, kind="recipe")
+    path = ready_file(recipe, kind="recipe")
     summary = run_recipe(
         read_recipe(path, overrides or []),
         recipe_folder=path.parent,
@@ -111,7 +113,7 @@ def sensitivity(
     from pipeline.sensitivity import measure_sensitivity
 
     console = Console()
-    path = _ready(recipe, kind="recipe")
+    path = ready_file(recipe, kind="recipe")
     found = measure_sensitivity(
         read_recipe(path, overrides or []),
         recipe_folder=path.parent,
@@ -236,7 +238,7 @@ def experiment(
     from pipeline.experiment import run_experiment
     from pipeline.experiment_file import read_experiment
 
-    path = _ready(file, kind="experiment")
+    path = ready_file(file, kind="experiment")
     failed = run_experiment(
         read_experiment(path),
         folder=path.parent,
@@ -297,22 +299,13 @@ def fetch(
 
 
 app.command()(compare)
+app.command()(inspect)
+app.command()(init)
+app.command("bundle")(bundle_models)
 app.command()(pack)
 app.command()(unpack)
 app.command()(bench)
 app.add_typer(device_app, name="device")
-
-
-def _ready(given: Path, *, kind: str) -> Path:
-    """A file that was given, or the ready one of that name in ``pipeline/<kind>s``."""
-    ready = Path(str(files("pipeline"))) / f"{kind}s"
-    named = ready / f"{given}.yaml"
-    if given.exists() or given.suffix or len(given.parts) > 1:
-        return given
-    if not named.exists():
-        names = ", ".join(sorted(file.stem for file in ready.glob("*.yaml")))
-        raise InputError(f"no {kind} file and no ready {kind} is called {given} (ready: {names})")
-    return named
 
 
 def _version(wanted: bool) -> None:

@@ -101,8 +101,7 @@ def can_act(step: Pass, network: Network) -> str:
 def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[str, str | None]:
     """Every kind of file -> None, or one sentence that says why the network cannot become it."""
     module = fold_bn(network.module())
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(EXAMPLES, *network.input_shape, generator=generator)
+    inputs = example_inputs(network)
     cfg = Ptq(method="ptq", keep_fp32=keep_fp32)
     found: dict[str, str | None] = {}
     sources: dict[str, bytes | InputError] = {}
@@ -127,6 +126,12 @@ def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[st
     return found
 
 
+def example_inputs(network: Network) -> torch.Tensor:
+    """Random inputs, as networks take them."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(EXAMPLES, *network.input_shape, generator=generator)
+
+
 def _channels(network: Network) -> str:
     """Half of the channels of every group are removed for a try."""
     module = network.module()
@@ -145,7 +150,7 @@ def _channels(network: Network) -> str:
     half = [torch.arange(group.width) % 2 == 0 for group in groups]
     mask = channel_mask(module, groups, half)
     narrow = slim(network, mask)
-    inputs = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    inputs = example_inputs(network)
     try:
         with torch.no_grad():
             left, masked = narrow.module()(inputs), mask.apply(network).module()(inputs)

@@ -12,7 +12,6 @@ import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from device_runner.bench import bench
 from device_runner.bundle import open_bundle
 from device_runner.report import BundleIdentity, write_report
 from pipeline.devices.connection import Patience
@@ -38,14 +37,6 @@ def stub_runner(folder: Path, bundle: Path, script: str = "") -> str:
     program.write_text(f"#!/bin/sh\n{script}\n{copy}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return str(program)
-
-
-def answer_of(bundle: Path) -> str:
-    """The hash of the outputs of the int8 TFLite artifact, measured in this process."""
-    (report,) = bench(
-        bundle, artifact="tiny-tflite-int8", min_seconds=0, min_queries=1, warmup_seconds=0
-    )
-    return report.accuracy.outputs_sha256
 
 
 @dataclasses.dataclass

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import dataclasses
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from devices_fixtures import PATIENCE
@@ -22,14 +24,15 @@ from rich.console import Console
 
 from device_runner.errors import InputError
 from device_runner.report import read_report
-from pipeline.devices import connect
-from pipeline.devices.connection import Patience
+from pipeline.devices import TARGETS, connect
+from pipeline.devices.connection import Connection, Patience
 from pipeline.devices.environment import Ready, set_up
 from pipeline.devices.measure import Device
 from pipeline.devices.plan import Facts, plan
 from pipeline.devices.runner_wheel import build_runner_wheel
+from pipeline.devices.spawned import connect_local
 from pipeline.devices.together import measure_together
-from pipeline.devices.visit import clean_device
+from pipeline.devices.visit import check_device, clean_device
 from pipeline.devices.wheels import platform_tags
 from runner_fixtures import write_tiny_bundle
 
@@ -46,7 +49,7 @@ PI = Facts(
     free_bytes=10**9,
     environment=None,
 )
-HERE = version("ai-edge-litert")
+HERE, ORT = version("ai-edge-litert"), version("onnxruntime")
 NOWHERE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_INDEX": "0", "PIP_FIND_LINKS": ""}
 
 
@@ -70,7 +73,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels that every pip here takes for the whole world."""
     folder = tmp_path / "index"
     folder.mkdir()
-    for name, number in (("numpy", "2.4.6"), ("ai-edge-litert", HERE), ("onnxruntime", "1.99")):
+    for name, number in (("numpy", "2.4.6"), ("ai-edge-litert", HERE), ("onnxruntime", ORT)):
         stand_in(folder, name, number)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
@@ -103,8 +106,8 @@ def test_set_up_once_and_again(index: Path, tmp_path: Path) -> None:
     assert ready.changed
     assert ready.lacks == ()
     litert = f"ai_edge_litert-{HERE}"
-    assert packages(home) == {"edgeticket-0.1.0", "numpy-2.4.6", litert, "onnxruntime-1.99"}
-    assert told[-1] == "installing onnxruntime>=1.18"  # not our version: that is not there
+    assert packages(home) == {"edgeticket-0.1.0", "numpy-2.4.6", litert, f"onnxruntime-{ORT}"}
+    assert told[-1].startswith("installing edgeticket-0.1.0")  # all in one call of pip
     listed = sorted((p, p.lstat().st_mtime_ns) for p in (home / "environments").rglob("*"))
     again, told = prepare(home)
     assert (again.changed, again.python) == (False, ready.python)
@@ -148,6 +151,14 @@ def test_what_does_not_exist_is_named(index: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_another_version_than_ours_will_do(index: Path, tmp_path: Path) -> None:
+    (index / f"onnxruntime-{ORT}-py3-none-any.whl").unlink()
+    stand_in(index, "onnxruntime", "1.99")
+    ready, told = prepare(tmp_path / "home")
+    assert (ready.lacks, told[-1]) == ((), "installing onnxruntime>=1.18")
+
+
+@pytest.mark.slow
 def test_the_older_runtime_and_the_older_numpy(index: Path, tmp_path: Path) -> None:
     (index / f"ai_edge_litert-{HERE}-py3-none-any.whl").unlink()
     stand_in(index, "tflite-runtime", "2.14.0")
@@ -164,12 +175,42 @@ def test_a_device_without_internet_gets_wheels_from_here(
     home = tmp_path / "home"
     ready, told = prepare(home, offline=asked, variables=NOWHERE)
     assert ready.lacks == ()
-    assert {"numpy-2.4.6", f"ai_edge_litert-{HERE}", "onnxruntime-1.99"} <= packages(home)
+    assert {"numpy-2.4.6", f"ai_edge_litert-{HERE}", f"onnxruntime-{ORT}"} <= packages(home)
     assert ("it reaches no package index" in told) != asked
     assert "fetching wheels here" in told
     assert not list((home / "trees").iterdir())  # they are installed, and need no room any more
     again, told = prepare(home, variables=NOWHERE)
     assert (again.changed, told) == (False, ["looking around"])
+
+
+def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    with (tmp_path / "screen").open("w+") as file:
+        console = Console(file=file, width=200)
+        trusted = asyncio.run(
+            check_device(f"local:{tmp_path}/home", patience=PATIENCE, console=console)
+        )
+        file.seek(0)
+        screen = file.read()
+    assert [line for line in screen.splitlines() if not line.startswith(" ")] == [
+        *("machine", "now", "runtimes", "measuring there")
+    ]
+    assert f"package ai-edge-litert, version {HERE}" in screen
+    assert trusted or "nothing speaks against it now" not in screen
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_device_that_is_not_set_up_cannot_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.asynccontextmanager
+    async def bare(address: str, **options: Any) -> AsyncIterator[Connection]:
+        async with connect_local(address, **options) as here:
+            yield dataclasses.replace(here, environment=None)
+
+    monkeypatch.setattr("pipeline.devices.TARGETS", {**TARGETS, "local": bare})
+    target = f"local:{tmp_path}/home"
+    with pytest.raises(InputError, match=f"is not set up: `edgeticket device setup {target}`"):
+        asyncio.run(check_device(target, patience=PATIENCE, console=Console(quiet=True)))
 
 
 def test_plans() -> None:

@@ -97,6 +97,16 @@ def test_a_second_run_replaces_a_report_and_a_failing_one_does_not(
     assert [p.name for p in file.parent.iterdir()] == [REPORT]
 
 
+def test_the_runners_own_no_is_not_a_failure(bundle: Path, tmp_path: Path) -> None:
+    strict = stub_runner(tmp_path / "strict", bundle, "trap 'exit 1' EXIT")
+    crash = stub_runner(tmp_path / "crash", bundle, "echo No module named numpy >&2; exit 1")
+    devices = [local(tmp_path, "strict", strict), local(tmp_path, "crash", crash)]
+    (no, failed), _ = measure(bundle, devices, tmp_path / "out")
+    assert (no.failure, no.complaint) == (None, "a report is INVALID, and --strict was asked for")
+    assert (tmp_path / "out" / "strict" / REPORT).exists()
+    assert str(failed.failure).endswith("measuring ended with 1: No module named numpy")
+
+
 def test_a_report_about_another_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     other = stub_runner(tmp_path / "other", write_tiny_bundle(tmp_path / "other-bundle", count=9))
     (outcome,), _ = measure(bundle, [local(tmp_path, "d", other)], tmp_path / "out")

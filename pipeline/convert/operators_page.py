@@ -37,14 +37,14 @@ def operators_page() -> str:
 
 
 def _row(name: str, kind: Kind) -> str:
-    onnx = "as it is" if kind.onnx.__name__ == "plain" else _summary(kind.onnx)
-    columns = [f"`{name}`", onnx, _summary(kind.tflite), _int8(kind), kind.conditions]
+    onnx = "as it is" if kind.onnx.__name__ == "plain" else summary_of(kind.onnx)
+    columns = [f"`{name}`", onnx, summary_of(kind.tflite), int8_of(kind), kind.conditions]
     return f"| {' | '.join(column.replace('|', '/') for column in columns)} |\n"
 
 
-def _int8(kind: Kind) -> str:
+def int8_of(kind: Kind) -> str:
     if kind.rounded is not None:
-        return f"as {_summary(kind.rounded)}"
+        return f"as {summary_of(kind.rounded)}"
     if kind.crosses:
         return "between codes and float32"
     if kind.keeps_codes:
@@ -52,7 +52,7 @@ def _int8(kind: Kind) -> str:
     return "float32" if kind.real else "integer"
 
 
-def _summary(function: object) -> str:
+def summary_of(function: object) -> str:
     """The first line of a docstring, without its full stop."""
     text = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
     assert text, f"{function} needs a docstring: docs/operators.md shows it"

@@ -17,7 +17,7 @@ from pipeline.devices.measure import Device
 from pipeline.devices.together import Outcome, measure_together
 from pipeline.devices.verdict import judge, print_verdicts, read_host_reports
 
-OURS = ("-o", "--output", "--outputs")  # where files go on a device is not the user's to say
+OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
 
 
@@ -49,13 +49,13 @@ def bench_devices(
         InputError: the bundle or the arguments cannot be used.
     """
     for word in arguments:
-        if word.split("=")[0] in OURS:
+        if word.split("=")[0] in OURS or word.startswith("-o"):
             raise InputError(f"{word} is not for devices: reports go to --out")
     bundle = _find_bundle(bundle)
     outcomes = measure_together(
         bundle, devices, arguments, out=out, offline=offline, patience=patience, console=console
     )
-    local = next((o for o in outcomes if o.device.target == "local" and o.reports), None)
+    local = next((o for o in outcomes if o.device.target.startswith("local") and o.reports), None)
     if local is not None:
         here = [*local.reports, *_answers(bundle, local, outcomes, arguments, patience)]
     else:

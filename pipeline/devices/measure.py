@@ -52,6 +52,25 @@ class Measured:
     complaint: str | None
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """All is there: how to start the runner, and where the bundle lies."""
+
+    argv: tuple[str, ...]
+    variables: Mapping[str, str]
+    bundle: str
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The runner has ended: names and hashes of the reports in ``folder``, its last words."""
+
+    exit_code: int
+    folder: str
+    files: tuple[tuple[str, str], ...]
+    last: str
+
+
 async def measure_on(
     device: Device,
     parcel: Parcel,
@@ -76,69 +95,96 @@ async def measure_on(
     Raises:
         InputError: the device cannot be reached, set up or used; the runner refuses.
     """
-
-    async def prepare(connection: Connection) -> tuple[list[str], dict[str, str], str]:
-        argv, variables = await _runner(
-            connection, device, offline=offline, patience=patience, tell=tell
-        )
-        folder = await push(
-            connection, parcel.bundle.digest, parcel.contents, patience=patience, tell=tell
-        )
-        return argv, variables, folder
-
+    tell("connecting")
     async with open_link(device.target, patience=patience, tell=tell) as link:
-        tell("connecting")
-        argv, variables, folder = await link.do(prepare, heal=True)
-        heard: list[str] = []
-
-        def hear(line: str) -> None:
-            if not line.startswith("INFO:"):  # LiteRT's greeting
-                heard.append(line)
-                tell(line)
-
-        async def measure(connection: Connection) -> tuple[int, str, Sequence[tuple[str, str]]]:
-            answer, _ = await call(
-                connection,
-                "measure",
-                id=uuid.uuid4().hex,
-                argv=[*argv, "bench", folder, "-o", "{out}", *arguments],
-                variables=variables,
-                limit_s=patience.bench_s,
-                timeout_s=patience.bench_s + patience.step_s,
-                patience=patience,
-                hold=True,
-                tell=hear,
-            )
-            return answer["exit_code"], answer["folder"], answer["files"]
-
+        prepared = await link.do(
+            lambda c: _prepare(c, device, parcel, offline=offline, patience=patience, tell=tell),
+            heal=True,
+        )
         # Never begun again by itself: a link that breaks in mid-run may be a board that reboots.
-        exit_code, place, files = await link.do(measure, heal=False)
-        if exit_code not in (0, BROKEN):
-            last = heard[-1].removeprefix("device-runner: error: ") if heard else "no message"
-            killed = " (killed by a signal: is its memory full?)" if exit_code < 0 else ""
-            raise InputError(f"{device.target}: measuring ended with {exit_code}{killed}: {last}")
-
-        async def collect(connection: Connection) -> dict[str, tuple[Report, bytes]]:
-            tell("bringing the reports back")
-            paths = [f"{place}/{name}" for name, _ in files]
-            sizes, data = await call(connection, "fetch", paths=paths, patience=patience)
-            found = {}
-            for (name, digest), size in zip(files, sizes, strict=True):
-                report, data = data[:size], data[size:]
-                if sha256(report).hexdigest() != digest:
-                    raise InputError(f"{device.target}: {name} arrived damaged; measure again")
-                if not _FILE.fullmatch(name):
-                    raise InputError(f"{device.target}: {name!r} is no name for a report")
-                found[name] = _check(report, f"{device.label}/{name}", parcel.bundle), report
-            return found
-
-        found = await link.do(collect, heal=True)
+        run = await link.do(
+            lambda c: _measure(c, prepared, arguments, patience=patience, tell=tell), heal=False
+        )
+        if run.exit_code not in (0, BROKEN) or not run.files:
+            killed = " (killed by a signal: is its memory full?)" if run.exit_code < 0 else ""
+            raise InputError(
+                f"{device.target}: measuring ended with {run.exit_code}{killed}: {run.last}"
+            )
+        tell("bringing the reports back")
+        found = await link.do(
+            lambda c: _collect(c, run, parcel.bundle, patience=patience), heal=True
+        )
     make_folder(out / device.label)
     for name, (_, data) in found.items():
         write_atomic(out / device.label / name, data)
     reports = tuple(report for report, _ in found.values())
-    complaint = "a report is INVALID, and --strict was asked for" if exit_code == BROKEN else None
-    return Measured(reports, complaint)
+    strict = "a report is INVALID, and --strict was asked for"
+    return Measured(reports, complaint=strict if run.exit_code == BROKEN else None)
+
+
+async def _prepare(
+    connection: Connection,
+    device: Device,
+    parcel: Parcel,
+    *,
+    offline: bool,
+    patience: Patience,
+    tell: Tell,
+) -> _Prepared:
+    argv, variables = await _runner(
+        connection, device, offline=offline, patience=patience, tell=tell
+    )
+    name, contents = parcel.bundle.digest, parcel.contents
+    folder = await push(connection, name, contents, patience=patience, tell=tell)
+    return _Prepared(tuple(argv), variables, folder)
+
+
+async def _measure(
+    connection: Connection,
+    prepared: _Prepared,
+    arguments: Sequence[str],
+    *,
+    patience: Patience,
+    tell: Tell,
+) -> _Run:
+    heard = ["no message"]
+
+    def hear(line: str) -> None:
+        if not line.startswith("INFO:"):  # LiteRT's greeting
+            heard.append(line.removeprefix("device-runner: error: "))
+            tell(line)
+
+    found, _ = await call(
+        connection,
+        "measure",
+        id=uuid.uuid4().hex,
+        argv=[*prepared.argv, "bench", prepared.bundle, "-o", "{out}", *arguments],
+        variables=prepared.variables,
+        limit_s=patience.bench_s,
+        timeout_s=patience.bench_s + patience.step_s,
+        patience=patience,
+        hold=True,
+        tell=hear,
+    )
+    files = tuple((name, digest) for name, digest in found["files"])
+    return _Run(found["exit_code"], found["folder"], files, heard[-1])
+
+
+async def _collect(
+    connection: Connection, run: _Run, bundle: Bundle, *, patience: Patience
+) -> dict[str, tuple[Report, bytes]]:
+    """File name -> report and its bytes, verified, and about this bundle."""
+    paths = [f"{run.folder}/{name}" for name, _ in run.files]
+    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience)
+    found = {}
+    for (name, digest), size in zip(run.files, sizes, strict=True):
+        data, rest = rest[:size], rest[size:]
+        if sha256(data).hexdigest() != digest:
+            raise InputError(f"{connection.address}: {name} arrived damaged; measure again")
+        if not _FILE.fullmatch(name):
+            raise InputError(f"{connection.address}: {name!r} is no name for a report")
+        found[name] = _check(data, f"{connection.address}: {name}", bundle), data
+    return found
 
 
 async def _runner(

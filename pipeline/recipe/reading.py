@@ -50,9 +50,18 @@ def read_document(path: Path, *, kind: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {kind} {path}: {error}") from None
-    document = _parse_yaml(text, str(path))
+    return parse_document(text, kind=kind, place=str(path))
+
+
+def parse_document(text: str, *, kind: str = "recipe", place: str = "text") -> dict[str, Any]:
+    """YAML -> the mapping that it is; ``place`` is where errors say it stands.
+
+    Raises:
+        InputError: no YAML, or no mapping.
+    """
+    document = parse_value(text, place=place)
     if not isinstance(document, dict):
-        raise InputError(f"{path}: a {kind} is a mapping of keys, not a {_kind(document)}")
+        raise InputError(f"{place}: a {kind} is a mapping of keys, not a {_kind(document)}")
     return document
 
 
@@ -107,7 +116,12 @@ def _unique_keys(loader: _PlainLoader, node: yaml.MappingNode) -> dict[Any, Any]
 _PlainLoader.add_constructor("tag:yaml.org,2002:map", _unique_keys)
 
 
-def _parse_yaml(text: str, place: str) -> Any:
+def parse_value(text: str, *, place: str) -> Any:
+    """YAML -> the value that it is.
+
+    Raises:
+        InputError: no YAML, or one with aliases.
+    """
     try:
         # Aliases could make a document that contains itself, or one that unfolds to gigabytes.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _PlainLoader)):
@@ -141,7 +155,7 @@ def _override(document: dict[str, Any], pair: str) -> None:
             node = node.setdefault(name, {})
             if node is None:  # `train:` with nothing behind it
                 raise InputError(f"{shown}: {name} is empty in the recipe")
-    value = _parse_yaml(text, shown)
+    value = parse_value(text, place=shown)
     if isinstance(node, list):
         node[int(last)] = value
     else:

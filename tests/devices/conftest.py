@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,18 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from boards import fetch_wheels, user_space_of
 from device_runner.errors import InputError
 from network import ROOT, Device, Host, device_on, host_side
-from pipeline.devices.connection import Patience
 from pipeline.devices.emulated.needs import check_needs
-from pipeline.devices.emulated.user_space import cache_folder, ensure_user_space
-from pipeline.devices.plan import Facts, plan
-from pipeline.devices.runner_wheel import build_runner_wheel
-from pipeline.devices.wheels import download
 from resnet_bundle import write_resnet_bundle
-
-PYTHONS = {"bullseye": (3, 9), "bookworm": (3, 11), "trixie": (3, 13)}
-GLIBC = {"bullseye": "2.31", "bookworm": "2.36", "trixie": "2.41"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,37 +24,13 @@ def _able() -> None:
         pytest.exit(str(error), returncode=2)
 
 
-def user_space_of(suite: str) -> Path:
-    return ensure_user_space(suite, say=lambda line: print(line, file=sys.stderr))
-
-
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An $EDGETICKET_CACHE with a user space and no board that was ever used."""
     folder = tmp_path_factory.mktemp("cache")
     root = user_space_of("bookworm")
-    assert root.parent == cache_folder()
     (folder / "emulated").mkdir()
     (folder / "emulated" / root.name).symlink_to(root)
-    return folder
-
-
-def facts_of(suite: str) -> Facts:
-    """What `look` sees on a board with this release of Debian."""
-    major, minor = PYTHONS[suite]
-    return Facts(
-        executable="/usr/bin/python3", version=(major, minor, 0), bits=64, machine="aarch64",
-        libc=("glibc", GLIBC[suite]), venv=True, pip=None, gpu=None, free_bytes=0, environment=None,
-    )  # fmt: skip
-
-
-def fetch_wheels(suite: str, folder: Path) -> Path:
-    """All that set-up needs on such a board, as this machine's pip finds it."""
-    facts = facts_of(suite)
-    name, wheel = build_runner_wheel()
-    (folder / name).write_bytes(wheel)
-    steps = plan(facts, name, place=suite)
-    asyncio.run(download(steps, folder, facts=facts, patience=Patience()))
     return folder
 
 

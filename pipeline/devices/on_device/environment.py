@@ -146,7 +146,8 @@ def fill(folder: str, request: Request) -> Any:
         if reason:
             lacks.append("{}: {}".format(step["name"], reason))
     if runtimes and len(lacks) == len(runtimes):
-        raise Refusal("no runtime exists for this device: " + "; ".join(lacks))
+        hint = "" if sys.maxsize > 2**32 else "; a 64-bit system on the same board has them"
+        raise Refusal("no runtime exists for this device: " + "; ".join(lacks) + hint)
     note = {"key": request["key"], "folder": folder, "python": python, "lacks": lacks}
     with open(os.path.join(folder, NOTE), "w") as file:
         json.dump(note, file)

@@ -1,0 +1,96 @@
+"""The runner's wheel on the Pythons of three releases of Debian, on arm64, with its own tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boards import PYTHONS, user_space_of
+from network import ROOT
+from pipeline.devices.emulated.user_space import USER_ID
+
+pytestmark = [pytest.mark.devices, pytest.mark.timeout(3600)]
+
+CPU = "cortex-a53"
+TESTS = ("bench", "bundle", "instructions", "machine", "manifest", "runtimes", "validity")
+FIXTURES = ("runner_fixtures.py", "board_fixtures.py", "mutations.py", "golden")
+# Fuzzing takes minutes under QEMU, and one test asks Python itself what it brings (3.10 on).
+SELECTION = "not fuzz and not imported"
+# What the tests import beside the runner. pip judges conditions on the Python version by its own,
+# so what only older ones need is named here.
+TOOLS = ("pytest", "pytest-timeout", "onnx", "exceptiongroup", "tomli", "typing_extensions")
+
+
+@pytest.mark.parametrize("suite", PYTHONS)
+def test_the_wheel_installs_and_passes_the_runners_tests(suite: str, tmp_path: Path) -> None:
+    root = user_space_of(suite)
+    (tmp_path / "emulated").mkdir()
+    (tmp_path / "emulated" / root.name).symlink_to(root)
+    environment = {**os.environ, "EDGETICKET_CACHE": str(tmp_path)}
+    target = f"emulated:{CPU}:{suite}"
+    subprocess.run(
+        [sys.executable, "-m", "pipeline", "device", "setup", target, "--timeout", "3000"],
+        cwd=ROOT, env=environment, check=True,
+    )  # fmt: skip
+    home = tmp_path / "emulated/boards" / f"{CPU}-{suite}" / "home"
+    _bring_tests(home, suite)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, target], cwd=ROOT, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "failed" not in done.stdout
+
+
+def _bring_tests(home: Path, suite: str) -> None:
+    version = ".".join(map(str, PYTHONS[suite]))
+    tools = home / "tools"
+    constraints = home / "constraints"
+    # Beside the runtimes' numpy and protobuf there must be no second one.
+    (packages,) = home.glob(".edgeticket/environments/*/lib/python*/site-packages")
+    installed = [folder.name.split("-")[:2] for folder in packages.glob("*.dist-info")]
+    constraints.write_text(
+        "".join(f"{name}=={number.removesuffix('.dist')}\n" for name, number in installed
+                if not name.startswith("edgeticket"))
+    )  # fmt: skip
+    platforms = [f"manylinux_2_{minor}_aarch64" for minor in (17, 27, 28, 31)]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools),
+         *(word for tag in (*platforms, "manylinux2014_aarch64") for word in ("--platform", tag)),
+         "--python-version", version, "--only-binary=:all:", "-c", str(constraints), *TOOLS],
+        check=True,
+    )  # fmt: skip
+    tests = home / "tests"
+    tests.mkdir()
+    for name in (*FIXTURES, *(f"test_runner_{name}.py" for name in TESTS)):
+        source = ROOT / "tests" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tests / name)
+    shutil.copytree(ROOT / "docs", home / "docs")  # every rule is explained there, says a test
+    for path in [home, *home.rglob("*")]:
+        shutil.chown(path, USER_ID, USER_ID)
+
+
+RUN = f"""
+import asyncio, sys
+from pipeline.devices import connect
+from pipeline.devices.connection import Patience
+TESTS = {[f"tests/test_runner_{name}.py" for name in TESTS]!r}
+async def main():
+    async with connect(sys.argv[1], patience=Patience()) as board:
+        done = await board.run(
+            ["env", "PYTHONPATH=/home/pi/tests:/home/pi/tools",
+             "/home/pi/.edgeticket/environment/bin/python", "-m", "pytest", "-q", "--noconftest",
+             "-p", "no:cacheprovider", "-k", {SELECTION!r}, *TESTS],
+            timeout_s=3000,
+        )
+    sys.stdout.buffer.write(done.stdout)
+    sys.stderr.buffer.write(done.stderr)
+    sys.exit(done.exit_code)
+asyncio.run(main())
+"""
