@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -27,11 +26,12 @@ ROOT = Path(__file__).parents[2]
 SSHD = "/usr/sbin/sshd"
 HOLD = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo on && exec cat >/dev/null"]
 
-LOSS = """table inet fault {{
-  chain in {{ type filter hook input priority 0; numgen random mod 100 < {percent} drop; }}
-  chain out {{ type filter hook output priority 0; numgen random mod 100 < {percent} drop; }}
+DROP = """table inet fault {{
+  chain in {{ type filter hook input priority 0; {which} drop; }}
+  chain out {{ type filter hook output priority 0; {which} drop; }}
 }}"""
-BLACK_HOLE = LOSS.format(percent=100)
+BLACK_HOLE = DROP.format(which="")
+FIFTH = DROP.format(which="numgen random mod 5 == 0")  # every fifth packet, by chance
 RESET = """table inet fault {
   chain in { type filter hook input priority 0; meta l4proto tcp reject with tcp reset; }
 }"""
@@ -74,19 +74,15 @@ class Device:
         raise AssertionError("sshd ended")
 
     def stop_sshd(self) -> None:
-        """Stop the server and every login."""
-        assert self._sshd is not None
-        os.killpg(self._sshd.pid, signal.SIGKILL)
-        self._sshd.wait()
-        self.kill_all()
-
-    def kill_all(self) -> None:
-        """What a reboot does to programs: all are killed at once, sshd among them."""
+        """What a reboot does to programs: all are killed at once, the server among them."""
         kill = [*self.board.prefix(user_id=0), "/bin/sh", "-c", "kill -9 -1"]
         subprocess.run(kill, check=False, capture_output=True)
+        if self._sshd is not None:
+            self._sshd.communicate()
 
     def reboot(self) -> None:
-        self.kill_all()
+        """All programs are killed; a moment later the server answers again."""
+        self.stop_sshd()
         self.start_sshd()
 
     def new_host_key(self) -> None:
@@ -224,7 +220,10 @@ def device_on(host: Host, cpu: str, *, root: Path, state: Path) -> Iterator[Devi
         device.put("/home/pi/.ssh/authorized_keys", host.key.export_public_key())
         device.start_sshd()
         host.trust()
-        yield device
+        try:
+            yield device
+        finally:
+            device.stop_sshd()
 
 
 def wait_until(true: Callable[[], bool], *, limit_s: float, what: str) -> None:
