@@ -2,6 +2,7 @@
 # make test    set up, then everything that CI checks
 # make check   format, lint, types, import directions, tests
 # make test-devices    tests on emulated boards; needs root, qemu-user-static, mmdebstrap, nftables
+# make test-images     the images of docker/, built and run; needs buildah besides
 # make slow    the tests that need minutes or data that is not in a package
 # make benchmark    speed, as ratios
 # make benchmark-peers RUNS="runs/NAME ..."    int8 by us and by other tools, each in its own environment
@@ -10,7 +11,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 SOURCES := pipeline device_runner models tests benchmarks
 
-.PHONY: demo test test-devices check lint slow benchmark benchmark-peers clean
+.PHONY: demo test test-devices test-images check lint slow benchmark benchmark-peers clean
 
 demo: .venv/host
 	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
@@ -18,7 +19,7 @@ demo: .venv/host
 test: check
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow and not devices"
+	$(BIN)/python -m pytest -m "not slow and not devices and not images"
 
 lint: .venv/dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -32,6 +33,9 @@ slow: .venv/dev
 
 test-devices: .venv/dev
 	$(BIN)/python -m pytest -m devices tests/devices
+
+test-images: .venv/dev
+	$(BIN)/python -m pytest -m images tests/devices
 
 benchmark: .venv/dev
 	$(BIN)/edgeticket run demo

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,6 @@ class Device:
     host: Host
     number: int
     home: Path  # of the user, as this machine sees it
-    variables: Mapping[str, str]  # that every login gets
     _sshd: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,11 +57,10 @@ class Device:
 
     def start_sshd(self) -> None:
         """Start the SSH server, and wait until it listens."""
-        words = " ".join(f"{key}={value}" for key, value in self.variables.items())
         options = (
             *("ListenAddress=0.0.0.0", "HostKey=/run/keys/host", "PidFile=none", "UsePAM=no"),
             *("PasswordAuthentication=no", "KbdInteractiveAuthentication=no", "UseDNS=no"),
-            f"SetEnv=QEMU_CPU={self.board.cpu.name} {words}".strip(),
+            f"SetEnv=QEMU_CPU={self.board.cpu.name}",
         )
         self._sshd = subprocess.Popen(
             [*self.board.prefix(user_id=0), SSHD, "-D", "-e", "-f", "/dev/null",
@@ -210,12 +208,10 @@ def host_side(home: Path) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def device_on(
-    host: Host, cpu: str, *, root: Path, state: Path, **variables: str
-) -> Iterator[Device]:
+def device_on(host: Host, cpu: str, *, root: Path, state: Path) -> Iterator[Device]:
     """A board, switched on and linked to ``host``, whose user it lets in."""
     with switch_on(CPUS[cpu], root=root, state=state) as board:
-        device = Device(board, host, len(host.devices) + 1, state / "home", variables)
+        device = Device(board, host, len(host.devices) + 1, state / "home")
         host.devices.append(device)
         far, near = f"/proc/{board.pid}/ns/net", f"to{device.number}"
         host.ip(*("link", "add", near, "type", "veth", "peer", "eth0", "netns", str(board.pid)))

@@ -21,7 +21,7 @@ from network import ROOT
 from runner_fixtures import write_tiny_bundle
 
 pytestmark = [
-    pytest.mark.devices,
+    pytest.mark.images,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(shutil.which("buildah") is None, reason="`apt-get install buildah`"),
 ]
