@@ -192,7 +192,7 @@ def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: 
         tensors = graph.tensors
         names = [tensors[i].name.decode() for i in (graph.inputs[0], graph.outputs[0])]
         stored = [t for t in tensors if model.buffers[t.buffer].data is not None]
-        parameters = sum(math.prod(t.shape) for t in stored)
+        parameters = sum(math.prod(_shape(t)) for t in stored)
         macs = sum(_tflite_macs(model, op, tensors) for op in graph.operators)
     except Exception as error:  # flatbuffers checks nothing
         raise InputError(f"{place} is no whole TFLite file ({error!r}): convert it again") from None
@@ -215,12 +215,16 @@ def _tflite_macs(model: Any, op: Any, tensors: Sequence[Any]) -> int:
     code = model.operatorCodes[op.opcodeIndex]
     kind = max(code.builtinCode, code.deprecatedBuiltinCode)
     builtin = schema.BuiltinOperator
-    output = math.prod(tensors[op.outputs[0]].shape)
+    output = math.prod(_shape(tensors[op.outputs[0]]))
     if kind in (builtin.CONV_2D, builtin.FULLY_CONNECTED):
-        return int(output * math.prod(tensors[op.inputs[1]].shape[1:]))
+        return output * math.prod(_shape(tensors[op.inputs[1]])[1:])
     if kind == builtin.DEPTHWISE_CONV_2D:
-        return int(output * math.prod(tensors[op.inputs[1]].shape[1:3]))
+        return output * math.prod(_shape(tensors[op.inputs[1]])[1:3])
     return 0
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def _spec(
