@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -73,8 +74,11 @@ class Network:
             ValueError: unknown architecture or argument; weights that do not fit.
         """
         module = skeleton(self.arch, self.args, self.removed, self.bypassed)
+        state: OrderedDict[str, Tensor] = OrderedDict(_copy(self.weights))
+        # Layers may have a version, and refuse tensors without it.
+        state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
         try:
-            module.load_state_dict(_copy(self.weights), assign=True)
+            module.load_state_dict(state, assign=True)
         except RuntimeError as error:
             raise ValueError(f"weights do not fit {self.arch}: {error}") from None
         return module.eval()

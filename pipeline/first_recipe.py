@@ -172,7 +172,8 @@ _TRAIN = """\
 train:
   epochs: {epochs}
   batch_size: {batch}
-  lr: 0.02  # the peak
+  optimizer: adam  # learns with most networks; sgd with lr 0.1 or so often ends better
+  lr: 0.001  # the peak
   augment: crop_flip  # shift by up to 4 pixels, mirror
 """
 
@@ -184,7 +185,8 @@ _CHANNELS = """\
     train:
       epochs: {epochs}
       batch_size: {batch}
-      lr: 0.01
+      optimizer: adam
+      lr: 0.0005
       augment: crop_flip
       distil: {{teacher: dense, soft_targets: {{temperature: 4.0}}}}
 """

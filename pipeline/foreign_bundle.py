@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -87,30 +88,31 @@ def bundle_foreign(
     for file, model in zip(models, read, strict=True):
         to_tensor(preprocess(given.inputs[:1], steps), model.input, place=str(file))
     artifacts, networks = _describe(models, read)
-    scratch = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    make_folder(scratch / "bundle")
-    write_bundle(
-        scratch / "bundle",
-        name=_plain(out.name),
-        artifacts=[(a, m.data) for a, m in zip(artifacts, read, strict=True)],
-        inputs=given.inputs,
-        targets=given.labels,
-        dataset=samples.stem,
-        labels=_names(names, count),
-        preprocessing=steps,
-        networks=networks,
-        provenance={
-            "made_by": "other tools",
-            "files": [file.name for file in models],
-            "tools": {"edgeticket": __version__},
-        },
-    )
-    zip_bundle(scratch / "bundle", scratch / "bundle.zip")
-    shutil.rmtree(out, ignore_errors=True)
-    (scratch / "bundle").rename(out)
-    (scratch / "bundle.zip").replace(out.with_name(f"{out.name}.zip"))
-    shutil.rmtree(scratch)
+    make_folder(out.parent)
+    # Beside its place, so that it can be renamed when it is whole.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        scratch = Path(folder)
+        (scratch / "bundle").mkdir()
+        write_bundle(
+            scratch / "bundle",
+            name=_plain(out.name),
+            artifacts=[(a, m.data) for a, m in zip(artifacts, read, strict=True)],
+            inputs=given.inputs,
+            targets=given.labels,
+            dataset=samples.stem,
+            labels=_names(names, count),
+            preprocessing=steps,
+            networks=networks,
+            provenance={
+                "made_by": "other tools",
+                "files": [file.name for file in models],
+                "tools": {"edgeticket": __version__},
+            },
+        )
+        zip_bundle(scratch / "bundle", scratch / "bundle.zip")
+        shutil.rmtree(out, ignore_errors=True)
+        (scratch / "bundle").rename(out)
+        (scratch / "bundle.zip").replace(out.with_name(f"{out.name}.zip"))
     return artifacts
 
 

@@ -166,16 +166,20 @@ def _onnx_cost(
         elif node.op_type in MAKES:
             scales |= {n for i, n in enumerate(node.input) if n in constants and i in (1, 2, 4, 5)}
         at = WEIGHTS.get(node.op_type)
-        if at is None or node.input[at] not in shapes or node.output[0] not in shapes:
+        if at is None or node.input[at] not in shapes:
             continue
-        weight, output = shapes[node.input[at]], shapes[node.output[0]]
+        weight, output = shapes[node.input[at]], shapes.get(node.output[0], ())
         if node.op_type.endswith(("Conv", "ConvInteger")):
-            per_output = math.prod(weight[1:])
-        else:
-            per_output = math.prod(weight) // max(1, output[-1])
-        macs += math.prod(output) * per_output
-    numbers = sum(math.prod(t.dims) for n, t in constants.items() if t.dims and n not in scales)
-    return numbers, macs
+            macs += math.prod(output) * math.prod(weight[1:])
+        else:  # of a vector where shapes are unknown, as behind operators that are no standard
+            macs += math.prod(output[:-1]) * math.prod(weight)
+    # Whole numbers of 64 bits are shapes and axes.
+    weights = [
+        math.prod(tensor.dims)
+        for name, tensor in constants.items()
+        if tensor.dims and name not in scales and tensor.data_type != onnx.TensorProto.INT64
+    ]
+    return sum(weights), macs
 
 
 def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
@@ -188,7 +192,7 @@ def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: 
         tensors = graph.tensors
         names = [tensors[i].name.decode() for i in (graph.inputs[0], graph.outputs[0])]
         stored = [t for t in tensors if model.buffers[t.buffer].data is not None]
-        parameters = sum(math.prod(t.shape) for t in stored)
+        parameters = sum(math.prod(_shape(t)) for t in stored)
         macs = sum(_tflite_macs(model, op, tensors) for op in graph.operators)
     except Exception as error:  # flatbuffers checks nothing
         raise InputError(f"{place} is no whole TFLite file ({error!r}): convert it again") from None
@@ -211,12 +215,16 @@ def _tflite_macs(model: Any, op: Any, tensors: Sequence[Any]) -> int:
     code = model.operatorCodes[op.opcodeIndex]
     kind = max(code.builtinCode, code.deprecatedBuiltinCode)
     builtin = schema.BuiltinOperator
-    output = math.prod(tensors[op.outputs[0]].shape)
+    output = math.prod(_shape(tensors[op.outputs[0]]))
     if kind in (builtin.CONV_2D, builtin.FULLY_CONNECTED):
-        return int(output * math.prod(tensors[op.inputs[1]].shape[1:]))
+        return output * math.prod(_shape(tensors[op.inputs[1]])[1:])
     if kind == builtin.DEPTHWISE_CONV_2D:
-        return int(output * math.prod(tensors[op.inputs[1]].shape[1:3]))
+        return output * math.prod(_shape(tensors[op.inputs[1]])[1:3])
     return 0
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def _spec(

@@ -2,8 +2,9 @@
 
     python tests/ssh_server.py FOLDER PORT
 
-OpenSSH's sshd where it is installed and can run, else asyncssh's server with a shell behind it.
-FOLDER holds host_key, authorized_keys, and home/, where every command starts.
+asyncssh's server with a shell behind each command, so that no test needs root or an installed sshd;
+OpenSSH's is what `make test-devices` logs in to. FOLDER holds host_key, authorized_keys, and home/,
+where every command starts.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from ssh_server import lay_out, trust
 from device_runner.errors import InputError
 from device_runner.report import read_report
 from pipeline.cli import main
+from pipeline.devices.bench import answer_here
 from pipeline.devices.fleet import gather, make_device, read_fleet
 from pipeline.devices.measure import Device
 from pipeline.devices.together import Outcome, measure_together
-from runner_fixtures import write_tiny_bundle
+from runner_fixtures import example_report, write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
 REPORT = "tiny-tflite-int8.json"
@@ -190,6 +191,18 @@ def test_over_ssh_with_the_real_runner(
     assert report.accuracy.count == 40
     assert (tmp_path / "out" / "local" / REPORT).exists()
     assert not list((board.home / "trees").glob("*/*.tmp"))
+
+
+def test_this_machine_answers_files_that_are_meant_for_others(bundle: Path, tmp_path: Path) -> None:
+    """As on x86 with the S8 file of an ARM board: its answers are wanted, its times are not."""
+    theirs = example_report()
+    artifact = dataclasses.replace(theirs.artifact, id="tiny-ort-fp32")
+    here = Device("local", f"local:{tmp_path}/home")
+    local_outcome = Outcome(here, (dataclasses.replace(theirs, artifact=artifact),), None)
+    board = Outcome(Device("board", "ssh://board"), (theirs,), None)
+    outcomes = [local_outcome, board]
+    (found,) = answer_here(bundle, local_outcome, outcomes, ["--samples", "9"], PATIENCE)
+    assert (found.artifact.id, found.accuracy.count) == ("tiny-tflite-int8", 9)
 
 
 @pytest.mark.parametrize(

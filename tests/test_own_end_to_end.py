@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from device_runner.bundle import open_bundle
 from device_runner.errors import InputError
+from models.imported import look_in
 from pipeline.cli import app
 from pipeline.inspection import inspect_network
 from pipeline.network_file import new_network
@@ -23,12 +24,13 @@ def edgeticket(*args: object) -> str:
     return done.output
 
 
-def test_init_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_and_run(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path / "photos", per_class=24, side=32)
-    edgeticket("init", "squeezenet1_1", "photos", "-o", "mine.yaml")
-    printed = edgeticket("run", "mine.yaml", "--data", tmp_path / "data")
+    recipe = tmp_path / "mine.yaml"
+    edgeticket("init", "squeezenet1_1", tmp_path / "photos", "-o", recipe)
+    folders = ("--data", tmp_path / "data", "--out", tmp_path / "runs")
+    printed = edgeticket("run", recipe, *folders)
     assert "ticket" in printed
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
     rows = {row["artifact"]: row for row in summary["rows"]}
@@ -62,31 +64,34 @@ def test_init_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "passes", "obstacle"),
+    ("arch", "method", "told"),
     [
-        ("shufflenet_v2_x0_5", {"channel_magnitude": "torch-pruning cannot follow"}, None),
-        ("squeezenet1_1", {"residual_blocks": "no residual blocks"}, None),
-        ("mnasnet0_5", {}, None),
+        ("shufflenet_v2_x0_5", "channel_magnitude", "torch-pruning cannot follow"),
+        ("mnasnet0_5", "residual_blocks", "no residual blocks"),
     ],
 )
-def test_inspect_says_what_is_possible(
-    arch: str, passes: dict[str, str], obstacle: str | None
-) -> None:
+def test_inspect_says_what_is_possible(arch: str, method: str, told: str) -> None:
     network = new_network(f"torchvision:{arch}", {}, seed=0, takes=(3, 32, 32))
     found = inspect_network(network)
     assert found.parameters == sum(layer.parameters for layer in found.layers)
     assert found.macs == sum(layer.macs for layer in found.layers)
-    for method, told in passes.items():
-        assert not found.passes[method].possible
-        assert told in found.passes[method].told
+    assert not found.passes[method].possible
+    assert told in found.passes[method].told
     assert found.passes["magnitude"].possible
     assert not found.obstacles
     assert {use.kind for use in found.operators} >= {"Conv"}
 
 
 def test_inspect_names_what_is_in_the_way(tmp_path: Path) -> None:
-    network = new_network("torchvision:efficientnet_b0", {}, seed=0, takes=(3, 32, 32))
-    found = inspect_network(network)
-    assert "(SiLU) cannot be quantised" in found.obstacles[0]
+    (tmp_path / "swish_net.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), *head)\n"
+    )
+    look_in((tmp_path,))
+    found = inspect_network(new_network("import:swish_net:make", {}, seed=0, takes=(3, 16, 16)))
+    assert "(SiLU) cannot be quantised" in found.obstacles[-1]
     assert not found.passes["ptq"].possible
+    assert found.passes["channel_magnitude"].possible
     assert found.files["onnx-fp32"].possible

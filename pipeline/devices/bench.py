@@ -57,7 +57,7 @@ def bench_devices(
     )
     local = next((o for o in outcomes if o.device.target.startswith("local") and o.reports), None)
     if local is not None:
-        here = [*local.reports, *_answers(bundle, local, outcomes, arguments, patience)]
+        here = [*local.reports, *answer_here(bundle, local, outcomes, arguments, patience)]
     else:
         with open_bundle(bundle) as opened:
             here = read_host_reports(bundle, opened.digest)
@@ -75,7 +75,7 @@ def _find_bundle(path: Path) -> Path:
     return inner if not (path / MANIFEST).exists() and (inner / MANIFEST).exists() else path
 
 
-def _answers(
+def answer_here(
     bundle: Path,
     local: Outcome,
     outcomes: Sequence[Outcome],

@@ -223,7 +223,12 @@ def _read_known_hosts(target: Address) -> asyncssh.SSHKnownHosts:
 
 
 def _untrusted(target: Address, seen: Sequence[tuple[bool, str]], reason: str) -> InputError:
-    changed, fingerprint = seen[-1] if seen else (True, reason)
+    if not seen:
+        return InputError(
+            f"{target.text}: a host on the way to it is not trusted ({reason}): "
+            f"`{target.command}` must work first"
+        )
+    changed, fingerprint = seen[-1]
     name = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
     if changed:
         return InputError(
