@@ -1,0 +1,1 @@
+"""The commands of `edgeticket`; each calls one function that does the work."""

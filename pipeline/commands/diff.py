@@ -1,0 +1,94 @@
+"""The command `edgeticket diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.progress import Bars
+
+
+def diff(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle, folder or .zip, or a run's folder.")
+    ],
+    artifacts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--artifact", metavar="ID", help="Only this one; may be given often. Default: all int8."
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many of the bundle's samples.")
+    ] = 16,
+    taps: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--taps",
+            metavar="FILE",
+            help="Judge what `device-runner tap` wrote on a device, against this machine.",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The run's folder `reference`. Default: the one beside the bundle."
+        ),
+    ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone", help="Without torch: the bundle's own ONNX file, as written, is the judge."
+        ),
+    ] = False,
+    code: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", metavar="DIR", help="Where the function of `model.import` is; it is run."
+        ),
+    ] = None,
+    bound: Annotated[
+        float, typer.Option(min=0, metavar="LSB", help="A layer's own difference, at most.")
+    ] = 1.0,
+    min_equal: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="PERCENT", help="Codes of a layer equal, at least."),
+    ] = 95.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="All of it as JSON.")
+    ] = None,
+) -> None:
+    """Show at which layer a runtime parts from the reference, and by how much.
+
+    Every artifact runs with all layers tapped, and each layer is compared twice: *running*, with
+    what earlier layers brought along, and by its *own*, recomputed by the reference from the
+    inputs that the runtime really had. An error shows in `own` at its layer and nowhere else.
+
+    The reference is the torch network that the run left beside the bundle. Exit codes: 0 every
+    layer keeps to its bound, 1 one does not, 2 it cannot be compared. See docs/diff.md.
+    """
+    from device_runner.atomic import write_atomic
+    from device_runner.strict_json import format_json
+    from pipeline.diff import Bounds
+    from pipeline.diff.table import print_diff
+    from pipeline.diff_bundle import diff_bundle
+
+    console = Console()
+    found = diff_bundle(
+        bundle,
+        artifacts=artifacts or [],
+        taps=taps or [],
+        samples=samples,
+        references=reference,
+        alone=alone,
+        code=code,
+        bounds=Bounds(lsb=bound, exact=min_equal / 100),
+        progress=Bars(console),
+    )
+    print_diff(found, console)
+    if json_file is not None:
+        write_atomic(json_file, format_json(found.to_json()))
+    raise typer.Exit(0 if found.is_within else 1)

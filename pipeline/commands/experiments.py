@@ -1,0 +1,72 @@
+"""The commands `edgeticket experiment` and `edgeticket results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.commands.options import DataFolder
+from pipeline.progress import Bars
+from pipeline.ready import ready_file
+
+
+def experiment(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="An experiment file, or the name of a ready one, such as `lenet300_fashion`.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's."
+        ),
+    ] = Path("results"),
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
+    ] = 1,
+    data: DataFolder = None,
+) -> None:
+    """Run a grid, variant × sparsity × seed, and write one JSON line for each run.
+
+    Stop it at any time; the same command goes on where it was and skips what has a line. The
+    test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
+    runs failed, the others are done.
+    """
+    from pipeline.data import data_folder
+    from pipeline.experiment import run_experiment
+    from pipeline.experiment_file import read_experiment
+
+    path = ready_file(file, kind="experiment")
+    failed = run_experiment(
+        read_experiment(path),
+        folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        jobs=jobs,
+        progress=Bars(Console()),
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+def results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the result lines are.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE.md", help="The document to write.")
+    ] = Path("docs/results.md"),
+) -> None:
+    """Result lines to a document with tables and plots: mean ± standard deviation over seeds.
+
+    Reads DIR/*.jsonl, and DIR/published.yaml for numbers from papers, if there is one. The same
+    lines give the same bytes.
+    """
+    from pipeline.results import write_results
+
+    plots = write_results(folder, out)
+    for path in (out, *plots):
+        print(path)

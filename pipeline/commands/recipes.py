@@ -1,0 +1,78 @@
+"""The commands that carry out a recipe: `edgeticket run` and `edgeticket sensitivity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.commands.options import DataFolder, Overrides, RecipeFile
+from pipeline.progress import Bars
+from pipeline.ready import ready_file
+
+
+def run(
+    recipe: RecipeFile,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's.")
+    ] = Path("runs"),
+    overrides: Overrides = None,
+    data: DataFolder = None,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure again, even if nothing has changed.")
+    ] = False,
+) -> None:
+    """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
+
+    Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
+    (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
+    at any time; the same command goes on where it was. A second run of an unchanged recipe takes
+    seconds.
+    """
+    from pipeline.data import data_folder
+    from pipeline.recipe import read_recipe
+    from pipeline.run import run as run_recipe
+
+    console = Console()
+    path = ready_file(recipe, kind="recipe")
+    summary = run_recipe(
+        read_recipe(path, overrides or []),
+        recipe_folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        remeasure=remeasure,
+        progress=Bars(console),
+    )
+    summary.print(console)
+
+
+def sensitivity(
+    recipe: RecipeFile,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Writes DIR/NAME/sensitivity.json.")
+    ] = Path("runs"),
+    overrides: Overrides = None,
+    data: DataFolder = None,
+) -> None:
+    """Which layers suffer from int8: each alone is rounded, the others stay in float32.
+
+    Prints accuracy, agreement with float32 and KL divergence on the validation set, the most
+    costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
+    `qat`. Stop it at any time; the same command goes on where it was.
+    """
+    from pipeline.data import data_folder
+    from pipeline.recipe import read_recipe
+    from pipeline.sensitivity import measure_sensitivity
+
+    console = Console()
+    path = ready_file(recipe, kind="recipe")
+    found = measure_sensitivity(
+        read_recipe(path, overrides or []),
+        recipe_folder=path.parent,
+        out=out,
+        data_folder=data_folder(data),
+        progress=Bars(console),
+    )
+    found.print(console)
