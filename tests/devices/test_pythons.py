@@ -73,7 +73,7 @@ def _bring_tests(home: Path, suite: str) -> None:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tests / name)
     shutil.copytree(ROOT / "docs", home / "docs")  # every rule is explained there, says a test
     for path in [home, *home.rglob("*")]:
-        shutil.chown(path, USER_ID, USER_ID)
+        os.chown(path, USER_ID, USER_ID, follow_symlinks=False)  # some lead into the board
 
 
 RUN = f"""
