@@ -93,7 +93,10 @@ class Point:
         orphan the lines that are there. A default whose value changes must get a new name.
         """
         decides = self.recipe.model_dump(
-            mode="json", include={"data", "model", "train", "compress"}, exclude_defaults=True
+            mode="json",
+            include={"data", "model", "train", "compress"},
+            exclude_defaults=True,
+            by_alias=True,
         )
         return hashlib.sha256(canonical_json(decides)).hexdigest()[:32]
 
@@ -120,12 +123,12 @@ def read_experiment(path: Path) -> Experiment:
         InputError: the file is missing, no YAML, or says something that an experiment cannot.
     """
     grid = check(Grid, read_document(path, kind="experiment"), place=str(path))
-    common = grid.model_dump(mode="json", include={"name", "data", "model", "train"})
+    common = grid.model_dump(mode="json", include={"name", "data", "model", "train"}, by_alias=True)
     points = []
     for name, document in grid.variants.items():
         place = f"{path}: variants.{name}"
         variant = check(Variant, document, place=place)
-        changes = variant.model_dump(mode="json", exclude_unset=True)
+        changes = variant.model_dump(mode="json", exclude_unset=True, by_alias=True)
         sparsities = grid.sparsities if _has_placeholder(changes) else (None,)
         for seed in grid.seeds:
             for sparsity in sparsities:

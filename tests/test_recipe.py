@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from device_runner.errors import InputError
 from mutations import mutate_bytes
-from pipeline.recipe import Ptq, Recipe, StochasticGates, read_recipe
+from pipeline.recipe import Ptq, Recipe, StochasticGates, check, read_recipe
 
 GOOD = """
 name: small
@@ -57,7 +57,11 @@ def test_defaults_are_filled_in(file: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
 def test_ready_recipes_are_valid_and_named_like_their_file(path: Path) -> None:
-    assert read_recipe(path).name == path.stem
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    # A bundle's provenance has it in full, and it can be read back from there.
+    written = recipe.model_dump(mode="json", by_alias=True)
+    assert check(Recipe, written, place="manifest.json") == recipe
 
 
 def test_set_changes_one_value(file: Path) -> None:

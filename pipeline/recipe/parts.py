@@ -60,7 +60,13 @@ class DataConfig(Config):
         if len(given) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if self.name is not None:
-            own = self.model_fields_set & (set(OWN_ONLY) | {"args"})
+            # By value: a recipe that was written out says its defaults, too.
+            fields = type(self).model_fields
+            own = {
+                key
+                for key in (*OWN_ONLY, "args")
+                if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+            }
             if own:
                 raise ValueError(f"{sorted(own)[0]} is for data of your own, not for {self.name}")
         elif self.args and self.factory is None:
