@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from device_runner.errors import InputError
+from pipeline.data.examples import Collection
+from pipeline.progress import Progress
 
 SUFFIXES = (".wav", ".flac")
 _STREAMED = (0, 2**32 - 1)  # the size in the head of a WAV file that was written into a pipe
@@ -46,6 +50,47 @@ def read_waveform(path: Path, *, rate_hz: int) -> npt.NDArray[np.int16]:
     if not len(samples):
         raise InputError(f"{path} has no samples: record it again, or leave it out")
     return samples[:, 0]
+
+
+def log_mel(rate_hz: int, *, layout: str) -> dict[str, Any]:
+    """The step that makes 40 log-mel features of every 20 ms; see docs/speech.md."""
+    return {
+        "op": "log_mel",
+        "rate_hz": rate_hz,
+        "window_samples": 480,
+        "hop_samples": 320,
+        "fft_samples": 512,
+        "centred": True,
+        "power": 2,
+        "mels": 40,
+        "low_hz": 60.0,
+        "high_hz": 7600.0,
+        "scale": "htk",
+        "equal_area": False,
+        # About what the quiet of a living room has: below it there is nothing to be heard.
+        "log_offset": 1e-3,
+        "layout": layout,
+    }
+
+
+def find_in_place(
+    name: str,
+    path: Path,
+    load: Callable[[], Collection],
+    *,
+    source: Path | None,
+    progress: Progress,
+) -> Path:
+    """Look whether recordings lie whole where they should; nothing is downloaded.
+
+    Raises:
+        InputError: they do not; says what to do.
+    """
+    if source is not None:
+        raise InputError(f"{name} is read where it lies: unpack or link it as {path}")
+    load()
+    progress.say(f"{path} is there already")
+    return path
 
 
 def _is_cut_short(path: Path) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_runner.errors import InputError
-from pipeline.data.audio import read_waveform
+from pipeline.data.audio import find_in_place, log_mel, read_waveform
 from pipeline.data.examples import Collection, Split
 from pipeline.progress import Progress
 
@@ -38,22 +38,7 @@ STD = (
 )
 # fmt: on
 PREPROCESSING = (
-    {
-        "op": "log_mel",
-        "rate_hz": RATE_HZ,
-        "window_samples": 480,
-        "hop_samples": 320,
-        "fft_samples": 512,
-        "centred": True,
-        "power": 2,
-        "mels": 40,
-        "low_hz": 60.0,
-        "high_hz": 7600.0,
-        "scale": "htk",
-        "equal_area": False,
-        "log_offset": 1e-3,
-        "layout": "NWC",
-    },
+    log_mel(RATE_HZ, layout="NWC"),
     {"op": "normalize", "mean": list(MEAN), "std": list(STD)},
 )
 
@@ -99,13 +84,13 @@ def fetch_librispeech_speakers(folder: Path, source: Path | None, progress: Prog
     Raises:
         InputError: it is not, or not whole; says what to do.
     """
-    if source is not None:
-        raise InputError(
-            f"LibriSpeech is read where it lies: unpack or link it as {folder / FOLDER}"
-        )
-    load_librispeech_speakers(folder)
-    progress.say(f"{folder / FOLDER} is there already")
-    return folder / FOLDER
+    return find_in_place(
+        "LibriSpeech",
+        folder / FOLDER,
+        lambda: load_librispeech_speakers(folder),
+        source=source,
+        progress=progress,
+    )
 
 
 def _cut(samples: npt.NDArray[np.int16]) -> Iterator[npt.NDArray[np.int16]]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_runner.errors import InputError
-from pipeline.data.audio import SUFFIXES, read_waveform
+from pipeline.data.audio import SUFFIXES, find_in_place, log_mel, read_waveform
 from pipeline.data.examples import Collection, Split
 from pipeline.progress import Progress
 
@@ -21,23 +21,7 @@ VALIDATION, TEST = "validation_list.txt", "testing_list.txt"
 RATE_HZ = 16000
 SAMPLES = RATE_HZ  # of an input: one second
 PREPROCESSING = (
-    {
-        "op": "log_mel",
-        "rate_hz": RATE_HZ,
-        "window_samples": 480,
-        "hop_samples": 320,
-        "fft_samples": 512,
-        "centred": True,
-        "power": 2,
-        "mels": 40,
-        "low_hz": 60.0,
-        "high_hz": 7600.0,
-        "scale": "htk",
-        "equal_area": False,
-        # About what the quiet of a living room has: below it there is nothing to be heard.
-        "log_offset": 1e-3,
-        "layout": "NHWC",
-    },
+    log_mel(RATE_HZ, layout="NHWC"),
     # Of the training recordings' features.
     {"op": "normalize", "mean": [-4.5], "std": [3.2]},
 )
@@ -83,13 +67,13 @@ def fetch_speech_commands(folder: Path, source: Path | None, progress: Progress)
     Raises:
         InputError: it is not, or not whole; says what to do.
     """
-    if source is not None:
-        raise InputError(
-            f"speech_commands is read where it lies: unpack or link it as {folder / FOLDER}"
-        )
-    load_speech_commands(folder)
-    progress.say(f"{folder / FOLDER} is there already")
-    return folder / FOLDER
+    return find_in_place(
+        "speech_commands",
+        folder / FOLDER,
+        lambda: load_speech_commands(folder),
+        source=source,
+        progress=progress,
+    )
 
 
 def _words(root: Path) -> tuple[str, ...]:
