@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from typing import Callable
 
 from device_runner.readings import Throttling
 from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence, Found
+from device_runner.validity.evidence import Evidence, Find, Found
+from device_runner.watch import During
 
 SLOWED = ("frequency capped", "throttled", "soft temperature limit")
 DYNAMIC_POWERSAVE = ("intel_pstate", "amd-pstate-epp")  # where it means "as fast as is needed"
+
+
+def _watched(find: Callable[[During, float], Found]) -> Find:
+    """A rule about what was seen while measuring: it cannot tell where nothing was watched."""
+
+    @functools.wraps(find)
+    def found(seen: Evidence, bound: float) -> Found:
+        during = seen.during
+        return during if isinstance(during, Unavailable) else find(during, bound)
+
+    return found
 
 
 def find_emulated(seen: Evidence, bound: float) -> Found:
@@ -162,37 +176,30 @@ def find_other_load(seen: Evidence, bound: float) -> Found:
     return f"other programs kept {load:.2f} of {seen.cores} cores busy, allowed: {allowed:.2f}"
 
 
-def find_waiting(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    return _over(
-        seen.during.waited_share, bound, "the measurement waited {:.1%} of its time for a CPU"
-    )
+@_watched
+def find_waiting(during: During, bound: float) -> Found:
+    return _over(during.waited_share, bound, "the measurement waited {:.1%} of its time for a CPU")
 
 
-def find_stolen(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    return _over(seen.during.stolen_cores, bound, "the hypervisor took away {:.3f} cores (steal)")
+@_watched
+def find_stolen(during: During, bound: float) -> Found:
+    return _over(during.stolen_cores, bound, "the hypervisor took away {:.3f} cores (steal)")
 
 
-def find_swapping(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    return _over(seen.during.swapped_pages, bound, "{} pages went to or came from swap")
+@_watched
+def find_swapping(during: During, bound: float) -> Found:
+    return _over(during.swapped_pages, bound, "{} pages went to or came from swap")
 
 
-def find_clock_step(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    step = seen.during.clock_step_s
+@_watched
+def find_clock_step(during: During, bound: float) -> Found:
+    step = during.clock_step_s
     return f"the wall clock was set by {step:+.1f} s" if abs(step) > bound else None
 
 
-def find_suspend(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    return _over(seen.during.suspended_s, bound, "the machine slept for {:.1f} s")
+@_watched
+def find_suspend(during: During, bound: float) -> Found:
+    return _over(during.suspended_s, bound, "the machine slept for {:.1f} s")
 
 
 def find_spread(seen: Evidence, bound: float) -> Found:
@@ -213,10 +220,9 @@ def find_drift(seen: Evidence, bound: float) -> Found:
     )
 
 
-def find_looking(seen: Evidence, bound: float) -> Found:
-    if isinstance(seen.during, Unavailable):
-        return seen.during
-    return _over(seen.during.looking_share, bound, "watching took {:.1%} of the time")
+@_watched
+def find_looking(during: During, bound: float) -> Found:
+    return _over(during.looking_share, bound, "watching took {:.1%} of the time")
 
 
 def _conditions(seen: Evidence, names: tuple[str, ...]) -> Found:
