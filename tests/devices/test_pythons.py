@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from boards import PYTHONS, user_space_of
+from boards import PYTHONS, fetch_tools, user_space_of
 from network import ROOT
 from pipeline.devices.emulated.user_space import USER_ID
 
@@ -38,7 +39,7 @@ def test_the_wheel_installs_and_passes_the_runners_tests(suite: str, tmp_path: P
         cwd=ROOT, env=environment, check=True,
     )  # fmt: skip
     home = tmp_path / "emulated/boards" / f"{CPU}-{suite}" / "home"
-    _bring_tests(home, suite)
+    _bring_tests(home, suite, tmp_path / "tools")
     done = subprocess.run(
         [sys.executable, "-c", RUN, target], cwd=ROOT, env=environment,
         capture_output=True, text=True, check=False,
@@ -48,24 +49,15 @@ def test_the_wheel_installs_and_passes_the_runners_tests(suite: str, tmp_path: P
     assert "failed" not in done.stdout
 
 
-def _bring_tests(home: Path, suite: str) -> None:
-    version = ".".join(map(str, PYTHONS[suite]))
-    tools = home / "tools"
-    constraints = home / "constraints"
+def _bring_tests(home: Path, suite: str, scratch: Path) -> None:
     # Beside the runtimes' numpy and protobuf there must be no second one.
     (packages,) = home.glob(".edgeticket/environments/*/lib/python*/site-packages")
-    installed = [folder.name.split("-")[:2] for folder in packages.glob("*.dist-info")]
-    constraints.write_text(
-        "".join(f"{name}=={number.removesuffix('.dist')}\n" for name, number in installed
-                if not name.startswith("edgeticket"))
-    )  # fmt: skip
-    platforms = [f"manylinux_2_{minor}_aarch64" for minor in (17, 27, 28, 31)]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools),
-         *(word for tag in (*platforms, "manylinux2014_aarch64") for word in ("--platform", tag)),
-         "--python-version", version, "--only-binary=:all:", "-c", str(constraints), *TOOLS],
-        check=True,
-    )  # fmt: skip
+    names = (folder.name.split("-")[:2] for folder in packages.glob("*.dist-info"))
+    there = dict(names)
+    pins = [f"{name}=={there[name].removesuffix('.dist')}" for name in ("numpy", "protobuf")]
+    for wheel in fetch_tools(suite, [*TOOLS, *pins], scratch).glob("*.whl"):
+        if wheel.name.split("-")[0] not in there:
+            zipfile.ZipFile(wheel).extractall(home / "tools")
     tests = home / "tests"
     tests.mkdir()
     for name in (*FIXTURES, *(f"test_runner_{name}.py" for name in TESTS)):
