@@ -28,8 +28,8 @@ def measure(request: Request) -> Any:
     out = os.path.join(make(request["home"], "runs"), plain(request["id"]))
     threading.Thread(target=die_with_host, daemon=True).start()
     with alone(request) as lock:
-        keep_newest(os.path.dirname(out))
         os.mkdir(out)
+        keep_newest(out)
         clock = threading.Timer(request["limit_s"], give_up, [request["limit_s"]])
         clock.daemon = True
         clock.start()
