@@ -121,7 +121,7 @@ def early_convolutions(in_channels: int, width: int, patch: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
 
 
-# 64 patches each; cifar_vit has 0.81 million weights
+# 64 patches; cifar_vit has 0.81 million weights
 cifar_vit = functools.partial(VisionTransformer, (32, 32), one_convolution)
 cifar_conv_vit = functools.partial(VisionTransformer, (32, 32), early_convolutions)
 # 49 patches
