@@ -24,7 +24,7 @@ from pipeline.quantize import Scales
 from pipeline.recipe import Recipe
 from pipeline.recipe_data import load_recipe_data
 from pipeline.store import Store
-from pipeline.train import Evaluation, evaluate
+from pipeline.train import evaluate
 
 TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "torch-pruning", "mlxtend")
 # What writes every candidate's files and log entry.
@@ -125,7 +125,7 @@ def stage(
             **_teacher_facts(job.data),
             "parameters": parameters,
             "macs": macs,
-            **validation_scores(checked),
+            **checked.logged(),
         }
         save_network(made.network, folder)
         if made.mask is not None:
@@ -169,12 +169,7 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
         return {}
     module = teacher.network.module()
     judged = evaluate(module, data.validation, preprocessing=teacher.preprocessing)
-    return {"teacher": {"arch": teacher.network.arch, **validation_scores(judged)}}
-
-
-def validation_scores(evaluation: Evaluation) -> dict[str, float]:
-    """What a log says of an evaluation on the validation split."""
-    return {f"validation_{name}": score for name, score in evaluation.scores.items()}
+    return {"teacher": {"arch": teacher.network.arch, **judged.logged()}}
 
 
 def _told(entry: Mapping[str, Any]) -> str:

@@ -16,8 +16,9 @@ import torch_pruning
 from torch import nn
 
 from device_runner.errors import InputError
+from pipeline.layers import BatchNorm, Convolution
 
-Layer = nn.Conv2d | nn.Linear | nn.BatchNorm2d
+Layer = Convolution | nn.Linear | BatchNorm
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class ChannelGroup:
 def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[ChannelGroup, ...]:
     """All groups of ``module`` whose channels can be removed.
 
-    The classes at the output are no such group; nor are channels that reach a layer with
-    parameters which is neither a convolution, linear nor batch norm.
+    The classes at the output are no such group, nor the channels of the input; nor are channels
+    that reach a layer with parameters which is neither a convolution, linear nor batch norm.
 
     Raises:
-        InputError: a transformer or a 1-D network: attention splits channels into heads of a
-            fixed size, so removing some breaks it.
+        InputError: a transformer: attention splits channels into heads of a fixed size, so
+            removing some breaks it.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.LayerNorm | nn.MultiheadAttention | nn.Conv1d):
+        if isinstance(layer, nn.LayerNorm | nn.MultiheadAttention):
             raise InputError(
                 f"channels cannot be removed from a {type(module).__name__}, because of {name} "
                 f"({type(layer).__name__}); use a pass that prunes single weights, or none"
@@ -70,6 +71,7 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
         consumers: dict[str, Span] = {}
         last = []
         foreign = False
+        made = False  # in the network; a depthwise layer only passes channels on, maybe the input's
         for member in found:
             node = member.dep.target
             layer = node.module
@@ -79,15 +81,20 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
             span = Span(tuple(member.idxs), tuple(member.root_idxs))
             if graph.is_out_channel_pruning_fn(member.dep.handler):
                 producers[names[layer]] = span
-                if not any(isinstance(out.module, nn.BatchNorm2d) for out in node.outputs):
+                made |= not isinstance(layer, BatchNorm) and not _is_depthwise(layer)
+                if not any(isinstance(out.module, BatchNorm) for out in node.outputs):
                     last.append(names[layer])
             else:
                 consumers[names[layer]] = span
-        if consumers and not foreign:
+        if consumers and made and not foreign:
             width = len(found[0].idxs)
             name = names[found[0].dep.target.module]
             groups.append(ChannelGroup(name, width, producers, consumers, tuple(last)))
     return tuple(groups)
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, Convolution) and layer.groups == layer.in_channels > 1
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> torch_pruning.DependencyGraph:

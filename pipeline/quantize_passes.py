@@ -134,7 +134,7 @@ def _made(
     real = evaluate(before.module(), validation, preprocessing=preprocessing)
     facts = {
         "calibration_examples": len(data.calibration),
-        **{f"validation_{name}_int8": score for name, score in int8.scores.items()},
+        **int8.logged("_int8"),
         "validation_agreement": float((int8.predictions == real.predictions).mean()),
         "warnings": doubts,
     }

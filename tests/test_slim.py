@@ -160,7 +160,7 @@ def test_classes_are_never_removed() -> None:
 
 @pytest.mark.parametrize(
     ("arch", "cause"),
-    [("digits_vit", r"blocks.0.norm1 \(LayerNorm\)"), ("separable_ctc", r"stem.0 \(Conv1d\)")],
+    [("digits_vit", r"blocks.0.norm1 \(LayerNorm\)")],
 )
 def test_networks_whose_channels_stay(arch: str, cause: str) -> None:
     network = Network.fresh(arch, {}, seed=0)

@@ -54,6 +54,10 @@ class Evaluation:
     predictions: npt.NDArray[Any]  # [N], classes or texts
     scores: Mapping[str, float]  # by name, see `pipeline.train.task`
 
+    def logged(self, suffix: str = "") -> dict[str, float]:
+        """The scores as a log names those on the validation split."""
+        return {f"validation_{name}{suffix}": score for name, score in self.scores.items()}
+
     @property
     def top1(self) -> float:
         """The share of right classes, 0..1."""
