@@ -15,7 +15,9 @@ from device_runner.chunks import Chunks
 from device_runner.errors import InputError
 from models.network import Network, skeleton
 from models.own import is_own, prototype
+from models.program import takes_of
 from pipeline.data import Dataset, load_dataset
+from pipeline.onnx_import import model_args
 from pipeline.progress import QUIET, Progress
 from pipeline.reach import find_reach
 from pipeline.recipe import Recipe
@@ -57,12 +59,20 @@ def load_recipe_data(
             f"model: {model.architecture} writes down speech, and {data.name} has classes; choose "
             "another arch, or data: {name: librispeech}"
         )
-    gives = check_takes(model.architecture, model.args, data, place="model")
+    args = model_args(model, folders=(*beside, folder))
+    if model.onnx is not None and takes_of(str(args["program"])) != data.input_shape:
+        raise InputError(
+            f"model.onnx: {model.onnx} takes {_by(takes_of(str(args['program'])))} (channels x "
+            f"height x width), but {data.name} has {_by(data.input_shape)}; set data.resize and "
+            "data.crop, or export the file for these inputs, channels first"
+        )
+    gives = check_takes(model.architecture, args, data, place="model")
     if gives != len(data.labels):
+        what, argument = ("symbols", "symbols") if data.chunks else ("classes", "num_classes")
         raise InputError(
             f"model: {model.architecture} has {gives} outputs, but {data.name} has "
-            f"{len(data.labels)} {'classes' if data.chunks is None else 'symbols'}; set "
-            f"model.args.{'num_classes' if data.chunks is None else 'symbols'}"
+            f"{len(data.labels)} {what}; "
+            + (f"give the data of these {what}" if model.onnx else f"set model.args.{argument}")
         )
     return replace(data, preprocessing=steps)
 

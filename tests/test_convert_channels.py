@@ -144,7 +144,7 @@ def test_hard_sigmoids_are_right_for_every_code(
     shape: tuple[int, ...], step: float, zero_point: int
 ) -> None:
     source = Quantization(np.float32(step), zero_point)
-    target = Quantization(np.float32(1 / 255), -128)
+    target = Quantization(np.float32(1 / 255.25), -128)
     values = [Value("x", shape, source), Value("y", shape, target)]
     gate = Operator("gate", "HardSigmoid", ("x",), "y")
     substitute = KINDS["HardSigmoid"].rounded

@@ -82,13 +82,11 @@ def test_int8_files_agree_with_each_other_and_with_torch(name: str) -> None:
     difference = np.abs(tflite - signed)
     assert difference.max() <= 1
     assert np.mean(difference == 0) >= 0.999
-    # Deep random networks, and above all their gates, multiply what a runtime's sums in float32
-    # move to the next code; networks that have learned something do not.
-    shares = {"mobilenet_v3_small": 0.9, "efficientnet_lite0": 0.99}
-    share, bound = (shares[name], 16) if name in shares else (0.999, 5)
+    # Torch adds up in float32, and 49 random layers multiply what that moves to the next code.
+    share = 0.99 if name == "efficientnet_lite0" else 0.999
     difference = np.abs(network.imitation() - signed)
     assert np.mean(difference <= 3) >= share
-    assert difference.max() <= bound
+    assert difference.max() <= 5
 
 
 def test_shuffles_cost_no_more_than_they_must() -> None:

@@ -53,6 +53,8 @@ class ArtifactDiff:
     """One artifact as one runtime ran it, against a reference.
 
     running_against: what ``running`` compares with: the reference, or this machine's own run.
+    same_class: share 0..1 of samples whose largest output is the reference's; None where an output
+    is not one number for each class.
     only_here: tapped values that the reference does not have; only_there: the other way round.
     changed_samples, output_difference: how the outputs of the tapped file differ from those of
     the file as it is; changed_kernels: operator -> number before and after tapping.
@@ -65,6 +67,7 @@ class ArtifactDiff:
     machine: str
     reference: str
     running_against: str
+    same_class: float | None
     layers: tuple[Layer, ...]
     only_here: tuple[str, ...]
     only_there: tuple[str, ...]

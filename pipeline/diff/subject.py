@@ -60,6 +60,7 @@ class Subject:
         self._quantizations |= _of_input(self.artifact.input)
         self._orders: dict[str, Order | None] = {}
         self._gathered: dict[str, _Gathered] = {}
+        self._same_class: list[bool] = []
         self._products: list[Product] = []
         if self.artifact.exact_with and self.facts.runtime.name == "ort":
             data = bundle.read(self.artifact.file)
@@ -121,6 +122,12 @@ class Subject:
             else:
                 kept.running.add(to_codes(expected[name], quantization), array, quantization)
 
+        if (output := self.facts.output) in row and _is_vector(row[output]):
+            wanted, quantization = expected[output], self._common(output)
+            if quantization is not None:
+                wanted = to_codes(wanted, quantization)
+            self._same_class.append(bool(row[output].argmax() == wanted.argmax()))
+
     def conclude(self, bounds: Bounds, *, running_against: str) -> ArtifactDiff:
         """What all samples together say."""
         facts = self.facts
@@ -133,6 +140,7 @@ class Subject:
             machine=next(name for name in names if isinstance(name, str)),
             reference=self.reference.title,
             running_against=running_against,
+            same_class=float(np.mean(self._same_class)) if self._same_class else None,
             layers=tuple(self._layer(n, g, bounds) for n, g in self._gathered.items()),
             only_here=tuple(v.name for v in facts.values if v.name not in self._gathered),
             only_there=tuple(name for name in wanted if name not in self._gathered),
@@ -186,6 +194,11 @@ def _of_input(spec: TensorSpec) -> dict[str, Quantization]:
         return {}
     zero_point = spec.zero_point - 128 * (spec.dtype == "uint8")
     return {spec.name: Quantization(np.float32(spec.scale), zero_point)}
+
+
+def _is_vector(output: Array) -> bool:
+    """Whether it holds one number for each of several classes, [1, C]."""
+    return output.size > 1 and output.size == max(output.shape)
 
 
 def _changed(kernels: Kernels | Unavailable) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ def print_diff(diff: Diff, console: Console) -> None:
     """Print everything; a pipe gets the same lines without colour."""
     for artifact in diff.artifacts:
         console.print(_table(artifact, diff))
-        for line in _remarks(artifact):
+        for line in _remarks(artifact, diff):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
         console.print()
     for pair in diff.pairs:
@@ -67,8 +67,13 @@ def _percent(share: float) -> str:
     return "100" if share == 1 else f"{int(share * 100_000) / 1000:.3f}"
 
 
-def _remarks(artifact: ArtifactDiff) -> list[str]:
+def _remarks(artifact: ArtifactDiff, diff: Diff) -> list[str]:
     lines = []
+    if artifact.same_class is not None:
+        lines.append(
+            f"The class is that of {artifact.reference} for {_percent(artifact.same_class)} % of "
+            f"{diff.samples} samples."
+        )
     if artifact.changed_samples:
         lines.append(
             f"Tapping changes the outputs of {artifact.changed_samples} samples, by "

@@ -31,6 +31,10 @@ LARGEST_GAIN = 2.0**7
 # What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
 FINEST = 2.0**-16
 
+# What a hard sigmoid returns. With the scale 1/255 its 1/2, which it gives for every zero, would be
+# half way between two codes, where runtimes and torch round to different sides.
+UNIT_RANGE = 0.0, 255 / 255.25
+
 
 def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     """Choose one scale for each activation and one for each output channel of the weights.
@@ -63,7 +67,7 @@ def scales_of(
 ) -> Scales:
     """The scales that span ``ranges``, widened where integer kernels need it."""
     owners, shared = placement.owners, placement.shared
-    ranges = ranges | dict.fromkeys(ranges.keys() & set(unit_names(folded)), (0.0, 1.0))
+    ranges = ranges | dict.fromkeys(ranges.keys() & set(unit_names(folded)), UNIT_RANGE)
     for name in ranges.keys() & unit_sources(folded, owners):
         ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}

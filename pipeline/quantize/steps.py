@@ -57,7 +57,7 @@ class Role(Enum):
     SUM = "the scales of both inputs and of the output are aligned"
     OWN = "the output has a scale of its own"
     PRODUCT = "as OWN, of two tensors"
-    UNIT = "the output is in 0..1 and has the scale 1/255"
+    UNIT = "the output is in 0..1 and has a scale of its own, whatever the data"
     CLAMP = "the output has the scale of the input, or it shares one with the step before it"
     SAME = "numbers of the input, unchanged: the scale of the input"
     JOIN = "numbers of all inputs, unchanged: one scale for all of them"

@@ -19,7 +19,7 @@ from pipeline.quantize import calibrate, fake_quantized
 from pipeline.recipe import Ptq
 
 CLASSES = 10
-SAMPLES = 48
+SAMPLES = 128
 STEPS = ({"op": "normalize", "mean": [127.5] * 3, "std": [64.0] * 3},)
 
 
