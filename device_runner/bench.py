@@ -19,9 +19,11 @@ from device_runner.accuracy import Outputs, infer_all, judge
 from device_runner.amx import withhold_amx
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import open_bundle
+from device_runner.chunks import Chunks
 from device_runner.cold import measure_cold
 from device_runner.cooldown import Cooldown, cool_down
 from device_runner.cores import pinned
+from device_runner.ctc import Decoder
 from device_runner.energy import SECONDS as ENERGY_SECONDS
 from device_runner.energy import Energy, add_meter, measure_energy
 from device_runner.energy.meter import read_meter
@@ -38,9 +40,11 @@ from device_runner.report import (
     BundleIdentity,
     MeasuredArtifact,
     PreprocessingTime,
+    RealTime,
     Report,
     SessionIdentity,
 )
+from device_runner.report.fields import tell_real_time
 from device_runner.samples import Asked, Inputs, load_samples
 from device_runner.scenarios import measure_paced, tell_deadlines, tell_throughput
 from device_runner.selection import select
@@ -150,6 +154,7 @@ def bench(
             if outputs is not None:
                 _keep(answers, outputs, entry.id)
             windows = split_windows(latency.samples_ns, plan.windows)
+            preparation = _time_preparation(inputs, manifest.preprocessing, entry.input)
             report = Report(
                 schema_version=SCHEMA_VERSION,
                 session=identity,
@@ -178,9 +183,16 @@ def bench(
                 ),
                 deadlines=tell_deadlines(latency, rate_hz=plan.rate_hz),
                 energy=energies[i],
-                preprocessing_ns=_time_preparation(inputs, manifest.preprocessing, entry.input),
+                preprocessing_ns=preparation,
+                real_time=_real_time(manifest.chunks, latency, preparation),
                 cold=cold[i],
-                accuracy=judge(answers, inputs, labels),
+                accuracy=judge(
+                    answers,
+                    inputs,
+                    labels,
+                    symbols=manifest.labels,
+                    decoder=Decoder(plan.beam, entry.output.scale),
+                ),
                 machine=machine,
                 before=before,
                 during=during,
@@ -247,6 +259,14 @@ def _time_preparation(
     return PreprocessingTime(
         count=len(times), p50=percentile(times, 0.5), p90=percentile(times, 0.9)
     )
+
+
+def _real_time(
+    chunks: Chunks | None, latency: Latency, preparation: PreprocessingTime
+) -> RealTime | Unavailable:
+    if chunks is None:
+        return Unavailable("its samples are no recordings that are transcribed")
+    return tell_real_time(latency, preparation, step_s=chunks.step_s)
 
 
 def _keep(answers: Outputs, folder: Path, artifact: str) -> None:

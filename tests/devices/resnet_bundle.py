@@ -65,7 +65,7 @@ def write_resnet_bundle(folder: Path) -> Path:
         dataset="patches",
         labels=[str(i) for i in range(CLASSES)],
         preprocessing=STEPS,
-        networks={"resnet20": Network(parameters=1, macs=1, top1=None)},
+        networks={"resnet20": Network(parameters=1, macs=1, scores={})},
         provenance={},
     )
     return folder
