@@ -23,7 +23,7 @@ from models.lenet import LeNet5, LeNet300
 from models.own import build_own, is_own
 from models.separable_classifier import SeparableClassifier
 from models.separable_ctc import SeparableCtc
-from models.vit import cifar_vit, digits_vit
+from models.vit import cifar_conv_vit, cifar_vit, digits_vit
 
 Args = Mapping[str, bool | int | float | str]
 
@@ -114,6 +114,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "lenet5": Architecture(LeNet5, _PIXELS_28),
     "digits_cnn": Architecture(DigitsCnn, _PIXELS_28),
     "cifar_vit": Architecture(cifar_vit, _PIXELS_32),
+    "cifar_conv_vit": Architecture(cifar_conv_vit, _PIXELS_32),
     "digits_vit": Architecture(digits_vit, _PIXELS_28),
     "ds_cnn": Architecture(DsCnn, _FEATURES),
     "bc_resnet1": Architecture(BcResNet, _FEATURES),

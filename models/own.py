@@ -1,7 +1,8 @@
 """Architectures from elsewhere: torchvision's, timm's, and functions of the user's own.
 
-They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``.
-Arguments go to the function as they are; weights are never fetched.
+They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``;
+``onnx:FILE`` is one that is written down in its arguments (`models.program`). Arguments go to the
+function as they are; weights are never fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from models.imported import find_function, source_digest
+from models.program import build_program
 from models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
@@ -78,6 +80,8 @@ def own_version(arch: str) -> str:
         ValueError: a function of the user's own cannot be imported.
     """
     source, _, name = arch.partition(":")
+    if source == "onnx":
+        return ""  # its program, an argument, says all
     return source_digest(name) if source == "import" else importlib.metadata.version(source)
 
 
@@ -104,4 +108,5 @@ SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
     "torchvision": _of_torchvision,
     "timm": _of_timm,
     "import": find_function,
+    "onnx": lambda name: build_program,
 }

@@ -8,60 +8,39 @@ these groups; here they become plain values that name layers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch_pruning
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from device_runner.errors import InputError
+from pipeline.channel_group import ChannelGroup, Span, row_tensors
+from pipeline.heads import find_heads
 
 Layer = nn.Conv2d | nn.Linear | nn.BatchNorm2d
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where a layer meets a group: its channel ``indices[i]`` is the group's ``channels[i]``."""
-
-    indices: tuple[int, ...]
-    channels: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that stay or go together.
-
-    A channel is zero when every one of ``producers`` writes zeros to it, and can then be removed
-    from all layers of the group without a trace.
-    """
-
-    name: str  # of its first layer
-    width: int  # number of channels
-    producers: Mapping[str, Span]  # layers that write the channels, batch norm included
-    # Convolutions and linear layers that read them; a depthwise one is a producer only, because
-    # it loses an input with each output.
-    consumers: Mapping[str, Span]
-    last_producers: tuple[str, ...]  # those whose output no batch norm of the group rescales
 
 
 def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[ChannelGroup, ...]:
     """All groups of ``module`` whose channels can be removed.
 
     The classes at the output are no such group; nor are channels that reach a layer with
-    parameters which is neither a convolution, linear nor batch norm.
+    parameters which is neither a convolution, linear nor batch norm. Of a transformer these are
+    the hidden units of its MLPs, and its heads where they can go (`find_heads`).
 
     Raises:
-        InputError: a transformer or a 1-D network: attention splits channels into heads of a
-            fixed size, so removing some breaks it.
+        InputError: a 1-D network.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.LayerNorm | nn.MultiheadAttention | nn.Conv1d):
+        if isinstance(layer, nn.Conv1d):
             raise InputError(
                 f"channels cannot be removed from a {type(module).__name__}, because of {name} "
                 f"({type(layer).__name__}); use a pass that prunes single weights, or none"
             )
     module = copy.deepcopy(module)
+    attends = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
+    heads = find_heads(module)
+    in_heads = {layer for group in heads for layer in group.producers}
     graph = trace(module, input_shape)
     names = {layer: name for name, layer in module.named_modules()}
     groups = []
@@ -83,11 +62,13 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
                     last.append(names[layer])
             else:
                 consumers[names[layer]] = span
-        if consumers and not foreign:
+        if consumers and not foreign and in_heads.isdisjoint(producers):
             width = len(found[0].idxs)
             name = names[found[0].dep.target.module]
-            groups.append(ChannelGroup(name, width, producers, consumers, tuple(last)))
-    return tuple(groups)
+            group = ChannelGroup(name, width, producers, consumers, tuple(last))
+            if not attends or _can_lose_a_channel(module, group, input_shape):
+                groups.append(group)
+    return (*groups, *heads)
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> torch_pruning.DependencyGraph:
@@ -98,3 +79,44 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> torch_pruning.Depe
     module.requires_grad_()
     example = torch.zeros(1, *input_shape, dtype=next(module.parameters()).dtype)
     return torch_pruning.DependencyGraph().build_dependency(module, example, verbose=False)
+
+
+def _can_lose_a_channel(
+    module: nn.Module, group: ChannelGroup, input_shape: tuple[int, ...]
+) -> bool:
+    """Whether ``module`` without the first channel of ``group`` is what it is with zeros there.
+
+    Among matrices that are reshaped and multiplied with each other, as attention does it, what
+    torch-pruning follows need not be the truth; so it is tried.
+    """
+    module = copy.deepcopy(module).double().eval().requires_grad_(False)
+    masked: dict[str, Tensor] = {}
+    narrow: dict[str, Tensor] = {}
+    for layer, span in group.producers.items():
+        rows = _without(span, len(module.get_parameter(f"{layer}.weight")))
+        for name, parameter in row_tensors(module, layer).items():
+            masked[name] = parameter.index_fill(0, (~rows).nonzero().flatten(), 0)
+            narrow[name] = parameter[rows]
+        for name, statistic in module.get_submodule(layer).named_buffers(layer, recurse=False):
+            if statistic.ndim:
+                narrow[name] = statistic[rows]
+    for layer, span in group.consumers.items():
+        name = f"{layer}.weight"
+        whole = module.get_parameter(name)
+        narrow[name] = narrow.get(name, whole)[:, _without(span, whole.shape[1])]
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        expected = functional_call(module, masked, (example,))
+        try:
+            found = functional_call(module, narrow, (example,))
+        except RuntimeError:
+            return False
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def _without(span: Span, width: int) -> Tensor:
+    """Which of a layer's ``width`` channels are not the group's first: bool [width]."""
+    stays = torch.ones(width, dtype=torch.bool)
+    stays[list(span.indices_of({0}))] = False
+    return stays

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # a linear layer is none of these
+
 
 class Cost(NamedTuple):
     """Parameters (without batch norm's statistics), and multiply-accumulates for one input."""
@@ -51,6 +53,27 @@ def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
         for handle in hooks:
             handle.remove()
     return macs
+
+
+def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """Name of each module -> multiply-accumulates, for one input, of the products of two computed
+    matrices in it and in none of its children, as in attention; modules without are left out."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        _run_once(module, input_shape)
+    counts = counter.get_flop_counts()
+    root = type(module).__name__
+
+    def within(name: str) -> int:
+        found = counts.get(f"{root}.{name}" if name else root, {})
+        return sum(int(flops) // 2 for operator, flops in found.items() if operator in BATCHED)
+
+    products = {}
+    for name, layer in module.named_modules():
+        prefix = f"{name}." if name else ""
+        own = within(name) - sum(within(f"{prefix}{child}") for child, _ in layer.named_children())
+        if own:
+            products[name] = own
+    return products
 
 
 def _run_once(module: nn.Module, input_shape: tuple[int, ...]) -> None:

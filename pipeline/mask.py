@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.network import Network
-from pipeline.channels import ChannelGroup
+from pipeline.channel_group import ChannelGroup, row_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +98,3 @@ def channel_mask(module: nn.Module, groups: Iterable[ChannelGroup], kept: Iterab
                 mask = tensors.setdefault(name, torch.ones(parameter.shape, dtype=torch.bool))
                 mask[torch.tensor(span.indices)[~stays[torch.tensor(span.channels)]]] = False
     return Mask(tensors)
-
-
-def row_tensors(module: nn.Module, layer: str) -> dict[str, nn.Parameter]:
-    """The parameters of ``layer``, by full name; row i of each makes its output channel i."""
-    own = module.get_submodule(layer).named_parameters(recurse=False)
-    return {f"{layer}.{name}": parameter for name, parameter in own}

@@ -15,6 +15,7 @@ from pipeline.candidate import Candidate, Job, Made, stage
 from pipeline.initialise import initialise
 from pipeline.levels import shared_levels
 from pipeline.network_file import import_weights, new_network
+from pipeline.onnx_import import read_onnx_network
 from pipeline.quantize_passes import aware_training, post_training
 from pipeline.recipe import (
     ChannelTicket,
@@ -46,6 +47,21 @@ def dense_network(job: Job) -> Candidate:
         takes = job.data.input_shape
         own = {"takes": takes, "version": own_version(arch)}
     job = with_teacher(job, training, before=None)
+    if model.onnx is not None:
+        file = find_weights(model.onnx, folders=job.folders)
+
+        def read(resume: Path) -> Made:
+            return Made(read_onnx_network(file), facts={"onnx": file.name})
+
+        return stage(
+            job,
+            "import",
+            read,
+            config={"onnx": hashlib.sha256(file.read_bytes()).hexdigest(), "name": file.name},
+            code=["pipeline.onnx_import", "models"],
+            glue=__name__,
+            before=None,
+        )
     if model.weights is not None:
         file = find_weights(model.weights, folders=job.folders)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -23,6 +23,7 @@ from pipeline.convert import CONVERTERS
 from pipeline.export import export_onnx
 from pipeline.mask import channel_mask
 from pipeline.network_file import new_network
+from pipeline.onnx_import import model_args
 from pipeline.quantize import fake_quantized, fold_bn, quantize
 from pipeline.quantize.placement import place
 from pipeline.recipe import (
@@ -52,12 +53,11 @@ def check_recipe(job: Job) -> None:
     model, passes = job.recipe.model, job.recipe.compress
     if not is_own(model.architecture):
         return
+    args = model_args(model, folders=job.folders)
 
     def write(folder: Path, resume: Path) -> None:
         with job.progress.task("check the network", len(passes) + 1) as advance:
-            network = new_network(
-                model.architecture, model.args, seed=0, takes=job.data.input_shape
-            )
+            network = new_network(model.architecture, args, seed=0, takes=job.data.input_shape)
             told: dict[str, str] = {}
             for i, step in enumerate(passes):
                 try:
@@ -76,7 +76,7 @@ def check_recipe(job: Job) -> None:
         "check",
         write,
         config={
-            "model": [model.architecture, dict(model.args), own_version(model.architecture)],
+            "model": [model.architecture, dict(args), own_version(model.architecture)],
             "takes": job.data.input_shape,
             "passes": [[step.method, getattr(step, "keep_fp32", None)] for step in passes],
         },

@@ -14,7 +14,9 @@ import models
 from device_runner.errors import InputError
 from models.network import skeleton
 from models.own import is_own, prototype
+from models.program import takes_of
 from pipeline.data import Dataset, load_dataset
+from pipeline.onnx_import import model_args
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Recipe
 
@@ -48,11 +50,19 @@ def load_recipe_data(
     )
     model = recipe.model
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
-    gives = check_takes(model.architecture, model.args, data, place="model")
+    args = model_args(model, folders=(*beside, folder))
+    if model.onnx is not None and takes_of(str(args["program"])) != data.input_shape:
+        raise InputError(
+            f"model.onnx: {model.onnx} takes {_by(takes_of(str(args['program'])))} (channels x "
+            f"height x width), but {data.name} has {_by(data.input_shape)}; set data.resize and "
+            "data.crop, or export the file for these inputs, channels first"
+        )
+    gives = check_takes(model.architecture, args, data, place="model")
     if gives != len(data.labels):
         raise InputError(
             f"model: {model.architecture} has {gives} outputs, but {data.name} has "
-            f"{len(data.labels)} classes; set model.args.num_classes"
+            f"{len(data.labels)} classes; "
+            + ("give the data of these classes" if model.onnx else "set model.args.num_classes")
         )
     return replace(data, preprocessing=steps)
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from models.network import Network, Removed
-from pipeline.channels import ChannelGroup, find_groups, trace
-from pipeline.mask import Mask, row_tensors
+from pipeline.channel_group import ChannelGroup, row_tensors
+from pipeline.channels import find_groups, trace
+from pipeline.mask import Mask
 
 
 def slim(network: Network, mask: Mask) -> Network:
@@ -26,12 +27,12 @@ def slim(network: Network, mask: Mask) -> Network:
     """
     masked = mask.apply(network)
     module = masked.module()
-    dead = {
-        group.name: channels
-        for group in find_groups(module, network.input_shape)
-        if (channels := _dead_channels(module, group, mask))
-    }
-    removed = _removed_indices(module, network.input_shape, dead)
+    found = [(g, _dead_channels(module, g, mask)) for g in find_groups(module, network.input_shape)]
+    channels = {group.name: dead for group, dead in found if dead and not group.heads}
+    removed = _removed_indices(module, network.input_shape, channels)
+    for group, dead in found:
+        if dead and group.heads:
+            removed |= _removed_heads(module, group, dead)
     weights = dict(masked.weights)
     for name, axes in removed.items():
         for axis, indices in axes.items():
@@ -48,14 +49,25 @@ def _dead_channels(module: nn.Module, group: ChannelGroup, mask: Mask) -> list[i
         for name, parameter in row_tensors(module, layer).items():
             kept = mask.tensors.get(name, torch.ones(parameter.shape, dtype=torch.bool))
             kept_rows = kept.flatten(1).any(1) if kept.ndim > 1 else kept
-            alive[list(span.channels)] |= kept_rows[list(span.indices)]
+            alive[torch.tensor(span.channels)[kept_rows[list(span.indices)]]] = True
     dead = (~alive).nonzero().flatten().tolist()
     return dead[1:] if len(dead) == group.width else dead
 
 
+def _removed_heads(
+    module: nn.Module, group: ChannelGroup, dead: list[int]
+) -> dict[str, dict[int, tuple[int, ...]]]:
+    """What disappears from each tensor and axis when the ``dead`` heads of ``group`` do."""
+    return {
+        name: {0: span.indices_of(dead)}
+        for layer, span in group.producers.items()
+        for name in row_tensors(module, layer)
+    } | {f"{layer}.weight": {1: span.indices_of(dead)} for layer, span in group.consumers.items()}
+
+
 def _removed_indices(
     module: nn.Module, input_shape: tuple[int, ...], dead: Mapping[str, list[int]]
-) -> Removed:
+) -> dict[str, dict[int, tuple[int, ...]]]:
     """What disappears from each tensor and axis when the ``dead`` channels of each group do.
 
     torch-pruning narrows a twin in which each value is its own position; what is left tells

@@ -245,7 +245,7 @@ def test_a_pickled_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({}, "exactly one of arch, import, torchvision, timm"),
+        ({}, "exactly one of arch, import, torchvision, timm, onnx"),
         ({"arch": "lenet5", "torchvision": "resnet18"}, "exactly one of"),
         ({"arch": "lenet5", "trained": True}, "trained is for an imported function"),
         ({"import": "a:b", "weights": "w", "trained": True}, "trained is for"),

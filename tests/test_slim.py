@@ -76,6 +76,8 @@ CASES = [
     ("resnet20", {"width": 8}),
     ("lenet5", {}),  # channels that are flattened before they are read
     ("mobilenet_v2", {}),
+    ("cifar_vit", {"width": 8, "depth": 2, "heads": 4, "patch": 8}),  # MLPs and heads
+    ("cifar_conv_vit", {"width": 8, "depth": 1, "heads": 2, "patch": 4}),
 ]
 
 
@@ -112,10 +114,11 @@ def test_slim_networks_can_be_slimmed_again(arch: str, args: models.Args) -> Non
             stays = [i for i in range(kept.shape[axis]) if i not in indices]
             kept = kept.index_select(axis, torch.tensor(stays))
         assert kept.shape == second.weights[name].shape
-    conv = next(name for name in second.removed if dense.weights[name].ndim == 4)
-    rows = [i for i in range(len(dense.weights[conv])) if i not in second.removed[conv].get(0, ())]
+    layer = next(name for name in second.removed if dense.weights[name].ndim > 1)
+    gone = second.removed[layer].get(0, ())
+    rows = [i for i in range(len(dense.weights[layer])) if i not in gone]
     for row, original in enumerate(rows):
-        assert torch.isin(second.weights[conv][row], dense.weights[conv][original]).all()
+        assert torch.isin(second.weights[layer][row], dense.weights[layer][original]).all()
 
 
 def test_an_empty_mask_removes_nothing() -> None:
@@ -160,9 +163,57 @@ def test_classes_are_never_removed() -> None:
 
 @pytest.mark.parametrize(
     ("arch", "cause"),
-    [("digits_vit", r"blocks.0.norm1 \(LayerNorm\)"), ("separable_ctc", r"stem.0 \(Conv1d\)")],
+    [("separable_ctc", r"stem.0 \(Conv1d\)")],
 )
 def test_networks_whose_channels_stay(arch: str, cause: str) -> None:
     network = Network.fresh(arch, {}, seed=0)
     with pytest.raises(InputError, match=f"channels cannot be removed .* because of {cause}; use"):
         find_groups(network.module(), network.input_shape)
+
+
+def test_heads_and_hidden_units_of_a_vision_transformer_are_its_groups() -> None:
+    network = Network.fresh("digits_vit", {"width": 16, "heads": 4, "depth": 2}, seed=0)
+    groups = find_groups(network.module(), network.input_shape)
+    assert {group.name: (group.width, group.heads) for group in groups} == {
+        "blocks.0.mlp.0": (32, False),
+        "blocks.1.mlp.0": (32, False),
+        "blocks.0.attention": (4, True),
+        "blocks.1.attention": (4, True),
+    }
+
+
+def test_of_attention_from_elsewhere_the_hidden_units_alone_can_go() -> None:
+    torchvision = import_torchvision()
+    module = torchvision.models.VisionTransformer(
+        image_size=16, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=12
+    )
+    groups = find_groups(module.eval(), (3, 16, 16))
+    assert [(group.name, group.width) for group in groups] == [
+        ("encoder.layers.encoder_layer_0.mlp.0", 12)
+    ]
+
+
+class FusedAttention(nn.Module):
+    """Query, key and value by one layer, whose channels are cut into a fixed number of heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.qkv = nn.Linear(8, 24)
+        self.out = nn.Linear(8, 8)
+        self.mlp = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(2).transpose(1, 2)  # [N, tokens, 8]
+        qkv = self.qkv(self.norm(x)).reshape(len(x), -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        logits: torch.Tensor = self.head((x + self.mlp(x)).mean(1))
+        return logits
+
+
+def test_fused_heads_stay() -> None:
+    groups = find_groups(FusedAttention().eval(), (8, 4, 4))
+    assert [group.name for group in groups] == ["mlp.0"]

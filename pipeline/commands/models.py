@@ -174,6 +174,7 @@ def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> 
     from pipeline.candidate import Job
     from pipeline.data import data_folder
     from pipeline.network_file import new_network
+    from pipeline.onnx_import import model_args
     from pipeline.recipe import read_recipe
     from pipeline.recipe.reading import parse_value
 
@@ -190,7 +191,8 @@ def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> 
         )
         arch = recipe.model.architecture
         takes = job.data.input_shape if is_own(arch) else ()
-        return new_network(arch, recipe.model.args, seed=0, takes=takes)
+        given = model_args(recipe.model, folders=job.folders)
+        return new_network(arch, given, seed=0, takes=takes)
     look_in((Path(),))
     shape = tuple(int(n) for n in size.split("x") if n.isdecimal() and int(n) > 0)
     if len(shape) != 3 or size.count("x") != 2:

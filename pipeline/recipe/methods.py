@@ -217,6 +217,9 @@ class WeightGates(WeightTicket):
     # Gates are 0 and 1 from the first step, with the gradient of the authors' own, which are not.
     rounded: bool = True
     noise: tuple[Rate, Rate] = (0.5, 0.01)  # stg: σ, first step to last; hard_concrete: β
+    # Standard deviation of the first scores. Where it is far above the noise, nearly the same gates
+    # are open in every step: many layers one after the other learn nothing else.
+    spread: Rate = 0.01
     gate_lr: Rate = 0.02  # Adam's, on the gates: the peak of the schedule of ``train``
     reach_at: Share = 0.4  # share of the run by which the sparsity is reached
     frozen: bool = True  # False: the weights are trained along

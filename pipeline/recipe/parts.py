@@ -85,7 +85,7 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """The dense network: an architecture, and weights to import instead of training.
 
-    Exactly one of arch, import, torchvision and timm.
+    Exactly one of arch, import, torchvision, timm and onnx.
     """
 
     arch: str | None = None  # a key of models.ARCHITECTURES
@@ -93,6 +93,8 @@ class ModelConfig(Config):
     import_: str | None = Field(default=None, alias="import")
     torchvision: str | None = None  # a name of torchvision.models, without weights
     timm: str | None = None  # a name of timm.list_models(); needs the extra `timm`
+    # A finished file: float32, [N, C, H, W] in, looked up as weights are; nothing is trained then.
+    onnx: str | None = None
     args: Mapping[str, bool | int | float | str] = {}
     # Safetensors, or a state_dict of torch.save. A relative path is looked up beside the recipe,
     # then in the current folder, then in the data folder; package:NAME/FILE in a package.
@@ -115,19 +117,25 @@ class ModelConfig(Config):
         """As `models.build` takes it."""
         if self.arch is not None:
             return self.arch
+        if self.onnx is not None:
+            return f"onnx:{PurePath(self.onnx).name}"
         source = next(s for s in ("import_", "torchvision", "timm") if getattr(self, s) is not None)
         return f"{source.rstrip('_')}:{getattr(self, source)}"
 
     @property
     def brings_weights(self) -> bool:
         """Whether there are trained weights, so that the dense network is not trained."""
-        return self.weights is not None or self.trained
+        return self.weights is not None or self.trained or self.onnx is not None
 
     @model_validator(mode="after")
     def _one_architecture(self) -> ModelConfig:
-        given = [self.arch, self.import_, self.torchvision, self.timm]
+        given = [self.arch, self.import_, self.torchvision, self.timm, self.onnx]
         if sum(name is not None for name in given) != 1:
-            raise ValueError("give exactly one of arch, import, torchvision, timm")
+            raise ValueError("give exactly one of arch, import, torchvision, timm, onnx")
+        if self.onnx is not None and (self.weights is not None or self.args):
+            raise ValueError(
+                "an onnx file has its weights and sizes in it: leave out weights, args"
+            )
         if self.trained and (self.import_ is None or self.weights is not None):
             raise ValueError("trained is for an imported function that brings its weights itself")
         if self.rename and self.weights is None:

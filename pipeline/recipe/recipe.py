@@ -32,6 +32,17 @@ class Recipe(Config):
     bench: BenchConfig = BenchConfig()
 
     @model_validator(mode="after")
+    def _finished_files_are_not_trained(self) -> Recipe:
+        training = [step.method for step in self.compress if hasattr(step, "train")]
+        if self.model.onnx is not None and (self.train is not None or training):
+            raise ValueError(
+                f"{training[0] if training else 'train'} trains, and model.onnx is a finished file "
+                "(its batch norms are folded away): leave it out, or give the network that it was "
+                "exported from as `model: {import: package.module:function, weights: FILE}`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_source_of_weights(self) -> Recipe:
         if self.train is not None and self.model.brings_weights:
             raise ValueError("give either train (train the network) or model.weights (import it)")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from device_runner.errors import InputError
 from models.network import Network
-from pipeline.channels import ChannelGroup, find_groups
+from pipeline.channel_group import ChannelGroup
+from pipeline.channels import find_groups
 from pipeline.data import Dataset
 from pipeline.mask import channel_mask
 from pipeline.progress import QUIET, Progress

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from device_runner.errors import InputError
 from models.network import Network
-from pipeline.channels import ChannelGroup
+from pipeline.channel_group import ChannelGroup
 from pipeline.data import Dataset
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ChannelPenalty
@@ -87,7 +87,8 @@ def _root_of_size(module: nn.Module, group: ChannelGroup) -> float:
     """√n for the n weights that write one channel, so that every weight is pulled alike."""
     per_channel = sum(
         module.get_parameter(f"{layer}.weight")[0].numel()
-        for layer in group.producers
+        * (len(span.channels) // len(set(span.channels)))
+        for layer, span in group.producers.items()
         if isinstance(module.get_submodule(layer), nn.Conv2d | nn.Linear)
     )
     return float(per_channel**0.5)

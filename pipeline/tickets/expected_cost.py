@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.channels import ChannelGroup, Span
-from pipeline.cost import layer_macs
+from pipeline.channel_group import ChannelGroup, Span
+from pipeline.cost import layer_macs, product_macs
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,15 @@ def expected_macs(
     module: nn.Module, groups: Sequence[ChannelGroup], input_shape: tuple[int, ...]
 ) -> ExpectedCost:
     """Multiply-accumulates for one input."""
-    macs = layer_macs(module, input_shape)
-    return _build(module, groups, {name: (float(n), 0.0) for name, n in macs.items()})
+    terms = {name: (float(n), 0.0) for name, n in layer_macs(module, input_shape).items()}
+    products = product_macs(module, input_shape)
+    for group in groups:
+        if group.heads:  # each head multiplies two pairs of matrices of one size
+            [values] = group.last_producers
+            terms[values] = (terms[values][0], float(products.pop(group.name)))
+    for name, n in products.items():
+        terms[f"{name} products"] = (float(n), 0.0)  # no group meets it, so it costs what it costs
+    return _build(module, groups, terms)
 
 
 def expected_parameters(

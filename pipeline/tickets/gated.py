@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pipeline.channels import ChannelGroup
-from pipeline.mask import row_tensors
+from pipeline.channel_group import ChannelGroup, row_tensors
 from pipeline.recipe import StochasticGates
 from pipeline.tickets.expected_cost import ExpectedCost
 from pipeline.tickets.steering import pull_down

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from device_runner.errors import InputError
-from pipeline.channels import ChannelGroup
+from pipeline.channel_group import ChannelGroup
 from pipeline.tickets.expected_cost import ExpectedCost
 
 
@@ -28,6 +28,7 @@ def select_channels(
             in the order of how far open their gates are, then of how nearly they are open.
         groups: coupled channels. One that is not wider than ``round_to`` is kept whole; the last
             block of another may be narrower, so a group keeps a multiple of ``round_to`` or all.
+            Heads are blocks by themselves.
         cost: what a choice costs.
         limit: the most that it may cost.
         round_to: channels in a block.
@@ -44,7 +45,7 @@ def select_channels(
     first = 0
     for g, group in enumerate(groups):
         order = scores[first : first + group.width].argsort(descending=True, stable=True)
-        blocks.append(torch.split(first + order, round_to))
+        blocks.append(torch.split(first + order, 1 if group.heads else round_to))
         kept[blocks[g][0]] = 1
         first += group.width
 
@@ -59,7 +60,7 @@ def select_channels(
     if smallest > limit:
         raise InputError(
             f"budget: the smallest ticket costs {smallest / cost(torch.ones_like(kept)):.3f} of "
-            f"the dense network (one block of {round_to} channels everywhere): "
+            f"the dense network (one block of {round_to} channels, or one head, everywhere): "
             "raise the budget or lower round_to"
         )
     for g in range(len(groups)):

@@ -16,6 +16,8 @@ from pipeline.devices.on_device.ground import (
     plain,
 )
 
+FILES = (".json", ".npz")  # reports, taps
+
 
 def measure(request: Request) -> Any:
     """Run ``argv``, which fills the folder that stands for ``{out}`` -> exit code and files.
@@ -40,7 +42,7 @@ def measure(request: Request) -> Any:
         )
         clock.cancel()
     names = sorted(os.listdir(out))
-    found = [[name, hash_of(os.path.join(out, name))] for name in names if name.endswith(".json")]
+    found = [[name, hash_of(os.path.join(out, name))] for name in names if name.endswith(FILES)]
     return {"exit_code": exit_code, "folder": out, "files": found}
 
 
