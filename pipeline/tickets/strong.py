@@ -127,9 +127,9 @@ def search(
         "gates": scored.size,
         "fractional_gates": int(((unrounded > 0.01) & (unrounded < 0.99)).sum()),
         **evaluate(scored, validation, preprocessing=steps).logged("_as_trained"),
-        "validation_top1_with_mask": evaluate(
-            mask.apply(start).module(), validation, preprocessing=steps
-        ).top1,
+        **evaluate(mask.apply(start).module(), validation, preprocessing=steps).logged(
+            "_with_mask"
+        ),
     }
     return Ticket(mask, start, log)
 
