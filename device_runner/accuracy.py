@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from device_runner.ctc import Decoder
 from device_runner.errors import InputError
 from device_runner.latency import Run
 from device_runner.manifest import Artifact
 from device_runner.preprocess import preprocess, to_tensor
-from device_runner.report import Accuracy
+from device_runner.recordings import Transcripts, transcribe
+from device_runner.report import Accuracy, Transcription
+from device_runner.samples import Inputs, Labels
+from device_runner.transcripts import character_error_rate, word_error_rate
 from device_runner.unavailable import Unavailable
 
 Outputs = npt.NDArray[Any]
-"""[N, classes]: int8 codes, or float32."""
+"""[N, classes] or [N, frames, symbols]: int8 codes, or float32."""
 
 CHUNK = 64  # samples that are prepared at a time: bounds the memory, changes no number
 TOP5_CLASSES = 6  # with fewer, nearly everything is among the top five
@@ -30,7 +34,7 @@ def infer_all(
     steps: Sequence[Mapping[str, Any]],
     artifact: Artifact,
 ) -> Outputs:
-    """Samples uint8 [N, H, W, C] -> outputs [N, classes], one query per sample.
+    """Samples as stored -> outputs [N, classes] or [N, frames, symbols], one query per sample.
 
     uint8 codes are returned as int8, 128 less, so that they compare with those of int8 files.
 
@@ -43,10 +47,12 @@ def infer_all(
         tensor = to_tensor(values, artifact.input, place=artifact.id)
         rows += [run(tensor[i : i + 1]) for i in range(len(tensor))]
     outputs: Outputs = np.concatenate(rows)
+    if artifact.output.layout == "NCW":
+        outputs = np.ascontiguousarray(outputs.swapaxes(1, 2))
     if outputs.dtype == np.uint8:
         return (outputs.astype(np.int16) - 128).astype(np.int8)
     if not np.isfinite(outputs).all():
-        sample = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
+        sample = int(np.flatnonzero(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1))[0])
         raise InputError(
             f"{artifact.id}: the outputs for sample {sample} are not finite: "
             "the model file is broken, or the samples are not for it"
@@ -55,12 +61,24 @@ def infer_all(
 
 
 def judge(
-    outputs: Outputs, inputs: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
-) -> Accuracy:
-    """Outputs [N, classes] for samples [N, H, W, C] with labels [N] -> accuracy.
+    outputs: Outputs, inputs: Inputs, labels: Labels, *, symbols: Sequence[str], decoder: Decoder
+) -> Accuracy | Transcription:
+    """Outputs for samples -> how right they are.
 
-    Of equal outputs the lowest index is first.
+    Args:
+        outputs: as `infer_all` gives them.
+        inputs: the samples as stored.
+        labels: what they are.
+        symbols: the manifest's labels, the blank first where they are decoded.
+        decoder: of outputs with frames.
     """
+    if isinstance(labels, Transcripts):
+        return _transcribe(outputs, inputs, labels, symbols, decoder)
+    return classify(outputs, inputs, labels)
+
+
+def classify(outputs: Outputs, inputs: Inputs, labels: npt.NDArray[np.int64]) -> Accuracy:
+    """Of equal outputs the lowest index is first."""
     # Widened before the sign changes: -(-128) does not fit int8.
     order = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")
     hits = order == labels[:, np.newaxis]
@@ -75,6 +93,29 @@ def judge(
         labels=tuple(labels.tolist()),
         outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
         samples_sha256=hashlib.sha256(inputs.tobytes() + _little_endian(labels)).hexdigest(),
+    )
+
+
+def _transcribe(
+    outputs: Outputs,
+    inputs: Inputs,
+    labels: Transcripts,
+    symbols: Sequence[str],
+    decoder: Decoder,
+) -> Transcription:
+    heard = tuple(transcribe(outputs, labels, symbols=symbols, decoder=decoder))
+    said = labels.texts
+    lines = "".join(f"{text}\n" for text in said).encode()
+    return Transcription(
+        count=len(said),
+        seconds=labels.seconds,
+        decoder=decoder.name,
+        wer=word_error_rate(said, heard),
+        cer=character_error_rate(said, heard),
+        heard=heard,
+        said=said,
+        outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
+        samples_sha256=hashlib.sha256(inputs.tobytes() + lines).hexdigest(),
     )
 
 

@@ -21,9 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from device_runner.chunks import Chunks
 from device_runner.errors import InputError
 from device_runner.manifest import Manifest, check_path, read_manifest
 from device_runner.npy import parse_npy
+from device_runner.recordings import Transcripts, parse_recordings, to_queries
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT_BYTES = 8 * 2**20
@@ -82,14 +84,24 @@ class Bundle:
             )
         return data
 
-    def samples(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Inputs as `device_runner.preprocess` takes them and labels int64 [N], read-only.
+    def samples(
+        self, count: int | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | Transcripts]:
+        """Inputs as `device_runner.preprocess` takes them and labels int64 [N], read-only; or the
+        queries that recordings are cut into, and what was said in those.
+
+        Args:
+            count: only the first so many; None: all.
 
         Raises:
             InputError: as `read`; no .npy of that dtype and rank; counts that disagree; a label
                 without a name.
         """
         samples = self.manifest.samples
+        if count is not None and count > samples.count:
+            raise InputError(f"{count} samples were asked for, the bundle has {samples.count}")
+        if self.manifest.chunks is not None:
+            return self._recordings(self.manifest.chunks, count)
         inputs = parse_npy(
             self.read(samples.inputs),
             dtypes=("uint8", "int16", "float32"),
@@ -112,7 +124,23 @@ class Bundle:
                 f"{self._in(samples.labels)} has labels from {low} to {high}, "
                 f"but {MANIFEST} names {classes} classes"
             )
-        return inputs, labels
+        return inputs[:count], labels[:count]
+
+    def _recordings(
+        self, chunks: Chunks, count: int | None
+    ) -> tuple[npt.NDArray[np.int16], Transcripts]:
+        samples = self.manifest.samples
+        flat, lengths, texts = parse_recordings(
+            self.read(samples.inputs),
+            self.read(samples.labels),
+            places=(self._in(samples.inputs), self._in(samples.labels)),
+        )
+        if len(lengths) != samples.count:
+            raise InputError(
+                f"{self._place}: {MANIFEST} counts {samples.count} samples, but there are "
+                f"{len(lengths)} recordings"
+            )
+        return to_queries(flat[: sum(lengths[:count])], lengths[:count], texts[:count], chunks)
 
     def _in(self, path: str) -> str:
         return f"{self._place}: {path}"

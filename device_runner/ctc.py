@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,27 @@ import numpy.typing as npt
 BLANK = 0
 
 Symbols = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How outputs become symbols: greedily, or with a beam that keeps ``beam`` beginnings."""
+
+    beam: int | None = None
+    scale: float | None = None  # real value of one step of integer outputs
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "greedy" if self.beam is None else f"beam {self.beam}"
+
+    def decode(self, outputs: npt.NDArray[Any]) -> Symbols:
+        """[frames, symbols] -> symbols, as `decode_greedily` or `decode_by_beam`."""
+        if self.beam is None:
+            return decode_greedily(outputs)
+        # The zero point shifts all logits of a frame alike, and softmax does not see that.
+        real = outputs if self.scale is None else outputs * np.float64(self.scale)
+        return decode_by_beam(real, width=self.beam)
 
 
 def decode_greedily(outputs: npt.NDArray[Any]) -> Symbols:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from device_runner.chunks import Chunks, check_chunks
 from device_runner.errors import InputError
 from device_runner.schema import check_version, load_schema, validate
 from device_runner.strict_json import format_json, parse_json, to_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: chunks of recordings, transcripts, scores by name
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -55,7 +56,7 @@ class Artifact:
 @dataclass(frozen=True)
 class Samples:
     """Test examples: ``inputs`` is .npy as `device_runner.preprocess` takes them, ``labels`` int64
-    [N]."""
+    [N]; of recordings that are transcribed as `device_runner.recordings` reads them."""
 
     inputs: str
     labels: str
@@ -66,11 +67,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Network:
-    """Host metrics of one network; ``top1`` is a share 0..1 over the bundle's samples."""
+    """Host metrics of one network; ``scores`` are shares over the bundle's samples: top1, or wer
+    and cer. Empty: it was not scored."""
 
     parameters: int
     macs: int
-    top1: float | None
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Manifest:
     """The whole document; ``provenance`` is free JSON.
 
     ``capture`` leads from a decoded picture to a stored sample, ``preprocessing`` on from there.
+    With ``chunks``, samples are recordings that are transcribed, and ``labels`` are the symbols of
+    a CTC network, of which the first is the blank; without, every sample has one of ``labels``.
     """
 
     schema_version: int
@@ -90,6 +94,7 @@ class Manifest:
     networks: Mapping[str, Network]
     provenance: Mapping[str, Any]
     capture: tuple[Mapping[str, Any], ...] = ()
+    chunks: Chunks | None = None  # see above
 
 
 def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
@@ -113,6 +118,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         networks={name: Network(**n) for name, n in document["networks"].items()},
         provenance=document["provenance"],
         capture=tuple(document["capture"]),
+        chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),
     )
     _check(manifest, place)
     return manifest
@@ -198,13 +204,26 @@ def _check(manifest: Manifest, place: str) -> None:
             raise InputError(f"{at}: network {artifact.network!r} is not in networks ({known})")
         check_tensor(artifact.input, place=f"{at}: input")
         check_tensor(artifact.output, place=f"{at}: output")
-        if artifact.output.layout != "NC" or artifact.output.shape[1] != len(manifest.labels):
-            raise InputError(
-                f"{at}: output {artifact.output.layout} {list(artifact.output.shape)} must be NC "
-                f"[1, {len(manifest.labels)}], one value per label"
-            )
+        _check_output(artifact.output, manifest, at)
     _listed(manifest.samples.inputs, paths, f"{place}: samples")
     _listed(manifest.samples.labels, paths, f"{place}: samples")
+
+
+def _check_output(output: TensorSpec, manifest: Manifest, place: str) -> None:
+    labels, chunks = len(manifest.labels), manifest.chunks
+    found = f"{place}: output {output.layout} {list(output.shape)}"
+    if chunks is None:
+        if output.layout != "NC" or output.shape[1] != labels:
+            raise InputError(f"{found} must be NC [1, {labels}], one value per label")
+        return
+    check_chunks(chunks, place=place)
+    least = chunks.window_samples // chunks.stride_samples
+    sizes = dict(zip(output.layout, output.shape))
+    if output.layout not in ("NCW", "NWC") or sizes["C"] != labels or sizes["W"] < least:
+        raise InputError(
+            f"{found} must be NCW or NWC with one value for each of {labels} symbols, and an "
+            f"answer for each of the {least} strides of a window"
+        )
 
 
 def _unique(values: Iterable[str], place: str, what: str) -> None:

@@ -28,6 +28,7 @@ class Plan:
     meter_offset_s: float = 0.0  # added to the meter's times
     amx: bool = True  # False withholds it while this process lives; see `device_runner.amx`
     cpu_only: bool = False  # leave GPU providers aside
+    beam: int | None = None  # beginnings that a decoder of transcripts keeps; None: greedily
 
     @property
     def scenario(self) -> str:

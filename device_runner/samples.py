@@ -14,9 +14,11 @@ from device_runner.errors import InputError
 from device_runner.npy import parse_npy
 from device_runner.png import parse_png
 from device_runner.preprocess import capture
+from device_runner.recordings import Transcripts
 
 Inputs = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
+Labels = Union[npt.NDArray[np.int64], Transcripts]
+"""The class of each input; or what was said in the recordings that they were cut from."""
 
 SIZE_LIMIT_BYTES = 2**33
 Asked = Union[int, Path, None]
@@ -24,20 +26,23 @@ Asked = Union[int, Path, None]
 
 
 def load_samples(bundle: Bundle, asked: Asked) -> tuple[Inputs, Labels]:
-    """Inputs uint8 [N, ...] and labels int64 [N].
+    """Inputs as stored, [N, ...], and what they are.
 
     Raises:
         InputError: more were asked for than there are, or the folder does not fit the bundle.
     """
-    inputs, labels = bundle.samples()
-    if isinstance(asked, Path):
-        manifest = bundle.manifest
-        return read_folder(
-            asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture
+    if not isinstance(asked, Path):
+        return bundle.samples(asked)
+    manifest = bundle.manifest
+    if manifest.chunks is not None:
+        raise InputError(
+            f"--samples {asked}: {manifest.name} transcribes recordings, and takes only its own; "
+            "give a number of them"
         )
-    if asked is not None and asked > len(inputs):
-        raise InputError(f"{asked} samples were asked for, the bundle has {len(inputs)}")
-    return inputs[:asked], labels[:asked]
+    inputs, _ = bundle.samples()
+    return read_folder(
+        asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture
+    )
 
 
 def read_folder(
@@ -46,7 +51,7 @@ def read_folder(
     shape: Sequence[int],
     classes: Sequence[str],
     steps: Sequence[Mapping[str, Any]] = (),
-) -> tuple[Inputs, Labels]:
+) -> tuple[Inputs, npt.NDArray[np.int64]]:
     """A folder of examples -> inputs uint8 [N, ``*shape``], labels int64 [N].
 
     Either ``inputs.npy`` (uint8 [N, ``*shape``]) and ``labels.npy`` (int64 [N]), or a folder for

@@ -40,7 +40,7 @@ class ProgressLine:
 def report_table(reports: Sequence[Report]) -> str:
     """One row per report; what is unavailable is a dash."""
     times = ("p50 ms", "p90 ms", "p99 ms", "queries")
-    headings = ["artifact", *times, "top-1", "load ms", "peak MB", "by", ""]
+    headings = ["artifact", *times, reports[0].accuracy.measure, "load ms", "peak MB", "by", ""]
     rows = [_row(report) for report in reports]
     extra = [name for name, tell in EXTRA.items() if any(tell(report) for report in reports)]
     rows = [
@@ -97,7 +97,7 @@ def _row(report: Report) -> list[str]:
         _scaled(latency.p90_ns, 1e-6, 3),
         _scaled(latency.p99_ns, 1e-6, 3),
         str(latency.queries),
-        f"{report.accuracy.top1:.2%}",
+        f"{report.accuracy.score:.2%}",
         _scaled(cold.load_ns, 1e-6, 1),
         _scaled(cold.peak_rss_bytes, 1e-6, 1),
         f"{report.runtime.package} {words(report.runtime.version)}",
@@ -131,7 +131,19 @@ def _energy(report: Report) -> str:
     return f"{energy.sources[0].per_inference_j * 1e3:.3f}"
 
 
+def _real_time(report: Report) -> str:
+    real_time = report.real_time
+    return "" if isinstance(real_time, Unavailable) else _scaled(real_time.factor, 1, 4)
+
+
+def _characters(report: Report) -> str:
+    cer = getattr(report.accuracy, "cer", None)
+    return "" if cer is None else f"{cer:.2%}"
+
+
 EXTRA: Mapping[str, Callable[[Report], str]] = {  # columns that are shown where one has an entry
+    "CER": _characters,
+    "real time": _real_time,
     "threads": _threads,
     "batch": _batch,
     "per s": _per_second,
@@ -140,5 +152,5 @@ EXTRA: Mapping[str, Callable[[Report], str]] = {  # columns that are shown where
 }
 
 
-def _scaled(value: int | Unavailable, factor: float, digits: int) -> str:
+def _scaled(value: float | Unavailable, factor: float, digits: int) -> str:
     return "-" if isinstance(value, Unavailable) else f"{value * factor:.{digits}f}"

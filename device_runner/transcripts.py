@@ -29,6 +29,12 @@ def character_error_rate(said: Sequence[str], heard: Sequence[str]) -> float:
     return _error_rate([t.strip() for t in said], [t.strip() for t in heard], "characters")
 
 
+def count_word_errors(said: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
+    """For each utterance, how many words are wrong and how many were said."""
+    pairs = [(a.split(), b.split()) for a, b in zip(said, heard)]
+    return [(edit_distance(a, b), len(a)) for a, b in pairs]
+
+
 def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     """Fewest insertions, deletions and replacements from ``a`` to ``b`` (Levenshtein 1966)."""
     numbers: dict[Hashable, int] = {}

@@ -68,6 +68,11 @@ def num_classes(arch: str, args: Args) -> int:
     return _complete(arch, args)[_architecture(arch).gives]
 
 
+def transcribes(arch: str) -> bool:
+    """Whether an architecture writes down what it hears: logits of symbols for a CTC loss."""
+    return _architecture(arch).gives == "symbols"
+
+
 def removable_blocks(module: nn.Module) -> tuple[str, ...]:
     """Names of the submodules that a network still works without, in its order.
 

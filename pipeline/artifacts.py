@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from device_runner.instructions import DOT_PRODUCTS
 from device_runner.manifest import Artifact, artifact_fields
 from device_runner.manifest import Network as NetworkFacts
@@ -15,7 +17,6 @@ from device_runner.strict_json import format_json, to_json
 from pipeline.candidate import Candidate, Job
 from pipeline.convert import CONVERTERS
 from pipeline.cost import count
-from pipeline.data import Split
 from pipeline.export import check_onnx, export_onnx
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import Ptq
@@ -66,7 +67,8 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     deployed = list(networks)[-1]
 
     def write(folder: Path, resume: Path) -> None:
-        inputs = to_torch(job.data.calibration.inputs[:16], job.data.preprocessing)
+        inputs = to_torch(job.data.calibration.queries(16)[:16], job.data.preprocessing)
+        carried = job.data.test.take(np.arange(len(job.data.test))[: job.recipe.bundle.samples])
         artifacts: list[Artifact] = []
         facts: dict[str, NetworkFacts] = {}
 
@@ -96,10 +98,8 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
                 convert(name, kind, onnx)
             parameters, macs = count(network.module(), network.input_shape)
             # Torch reads the test split here, once, after all choices have been made.
-            tested = evaluate(
-                network.module(), carried_samples(job), preprocessing=job.data.preprocessing
-            )
-            facts[name] = NetworkFacts(parameters=parameters, macs=macs, top1=tested.top1)
+            tested = evaluate(network.module(), carried, preprocessing=job.data.preprocessing)
+            facts[name] = NetworkFacts(parameters=parameters, macs=macs, scores=tested.scores)
 
         assert ticket.scales is not None  # a recipe ends with the pass that decides them
         module = fake_quantized(ticket.network.module(), ticket.scales)
@@ -138,9 +138,3 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
         tuple((a, (result.folder / Path(a.file).name).read_bytes()) for a in artifacts),
         {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
     )
-
-
-def carried_samples(job: Job) -> Split:
-    """The part of the test split that the bundle carries."""
-    wanted = job.recipe.bundle.samples
-    return Split(job.data.test.inputs[:wanted], job.data.test.labels[:wanted])

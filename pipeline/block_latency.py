@@ -86,7 +86,7 @@ def _by_shape(network: Network) -> list[list[str]]:
 
 def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runtime: str) -> None:
     split = data.calibration
-    inputs = to_torch(split.inputs[:SAMPLES], data.preprocessing)
+    inputs = to_torch(split.queries(SAMPLES)[:SAMPLES], data.preprocessing)
     suffix, kind = KINDS[runtime]
     artifacts: list[tuple[Artifact, bytes]] = []
     for name, network in variants.items():
@@ -110,8 +110,7 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
         bundle,
         name="blocks",
         artifacts=artifacts,
-        inputs=split.inputs[:SAMPLES],
-        targets=split.labels[:SAMPLES],
+        **split.carried(SAMPLES)._asdict(),
         dataset=data.name,
         labels=data.labels,
         preprocessing=data.preprocessing,
@@ -122,7 +121,7 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
 
 def _facts(network: Network) -> Facts:
     parameters, macs = count(network.module(), network.input_shape)
-    return Facts(parameters=parameters, macs=macs, top1=None)
+    return Facts(parameters=parameters, macs=macs, scores={})
 
 
 def _medians(reports: Path) -> dict[str, float]:

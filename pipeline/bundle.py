@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.bundle import MANIFEST
+from device_runner.chunks import Chunks
 from device_runner.manifest import (
     SCHEMA_VERSION,
     Artifact,
@@ -26,6 +27,7 @@ from device_runner.manifest import (
     Samples,
     write_manifest,
 )
+from device_runner.strict_json import format_json
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -36,14 +38,15 @@ def write_bundle(
     *,
     name: str,
     artifacts: Sequence[tuple[Artifact, bytes]],
-    inputs: NDArray[Any],
-    targets: NDArray[np.int64],
+    inputs: NDArray[Any] | Sequence[NDArray[np.int16]],
+    targets: NDArray[np.int64] | Sequence[str],
     dataset: str,
     labels: Sequence[str],
     preprocessing: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Network],
     provenance: Mapping[str, Any],
     capture: Sequence[Mapping[str, Any]] = (),
+    chunks: Chunks | None = None,
 ) -> None:
     """Fill the empty ``folder``. The same arguments give the same bytes.
 
@@ -51,25 +54,26 @@ def write_bundle(
         folder: exists and is empty.
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
-        inputs: test examples as stored, before preprocessing; see `device_runner.preprocess`.
-        targets: int64 [N], the class of each.
+        inputs: test examples as stored, before preprocessing; see `device_runner.preprocess`. With
+            ``chunks`` recordings of any length, int16 [samples] each.
+        targets: int64 [N], the class of each, or the text of each recording.
         dataset: where the samples come from.
         labels: class names by number.
         preprocessing: steps of `device_runner.preprocess`, as data.
         networks: what the host knows of each network by name.
         provenance: recipe, ticket, training and tool versions; any JSON.
         capture: what made the samples of decoded pictures; steps likewise.
+        chunks: how recordings that are transcribed become queries.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
-    samples = Samples(
-        inputs="samples/inputs.npy",
-        labels="samples/labels.npy",
-        count=len(targets),
-        dataset=dataset,
-        split="test",
-    )
-    contents[samples.inputs] = _npy(inputs)
-    contents[samples.labels] = _npy(targets)
+    labels_file = "samples/labels.npy" if chunks is None else "samples/transcripts.json"
+    if chunks is None:
+        contents["samples/inputs.npy"] = _npy(np.asarray(inputs))
+        contents[labels_file] = _npy(np.asarray(targets))
+    else:
+        said = {"samples": [len(recording) for recording in inputs], "texts": list(targets)}
+        contents["samples/inputs.npy"] = _npy(np.concatenate(list(inputs)))
+        contents[labels_file] = format_json(said)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -80,10 +84,17 @@ def write_bundle(
         artifacts=tuple(artifact for artifact, _ in artifacts),
         preprocessing=tuple(dict(step) for step in preprocessing),
         labels=tuple(labels),
-        samples=samples,
+        samples=Samples(
+            inputs="samples/inputs.npy",
+            labels=labels_file,
+            count=len(targets),
+            dataset=dataset,
+            split="test",
+        ),
         networks=dict(networks),
         provenance=dict(provenance),
         capture=tuple(dict(step) for step in capture),
+        chunks=chunks,
     )
     for path, data in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)

@@ -125,7 +125,7 @@ def stage(
             **_teacher_facts(job.data),
             "parameters": parameters,
             "macs": macs,
-            "validation_top1": checked.top1,
+            **checked.logged(),
         }
         save_network(made.network, folder)
         if made.mask is not None:
@@ -148,7 +148,7 @@ def stage(
     entry = json.loads((result.folder / "log.json").read_bytes())
     job.progress.say(
         f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
-        f"{entry['validation_top1']:7.2%} on validation{'  (done before)' * result.reused}"
+        f"{_told(entry)} on validation{'  (done before)' * result.reused}"
     )
     network = load_network(result.folder, trusted="*")  # the recipe asked for its code
     mask_file, scales_file = result.folder / "mask.safetensors", result.folder / "scales.json"
@@ -169,4 +169,11 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
         return {}
     module = teacher.network.module()
     judged = evaluate(module, data.validation, preprocessing=teacher.preprocessing)
-    return {"teacher": {"arch": teacher.network.arch, "validation_top1": judged.top1}}
+    return {"teacher": {"arch": teacher.network.arch, **judged.logged()}}
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """The score that counts, in words."""
+    if "validation_top1" in entry:
+        return f"{entry['validation_top1']:7.2%}"
+    return f"WER {entry['validation_wer']:.2%}"

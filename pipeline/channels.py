@@ -14,29 +14,21 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from device_runner.errors import InputError
 from pipeline.channel_group import ChannelGroup, Span, row_tensors
 from pipeline.heads import find_heads
+from pipeline.layers import BatchNorm, Convolution
 
-Layer = nn.Conv2d | nn.Linear | nn.BatchNorm2d
+Layer = Convolution | nn.Linear | BatchNorm
 
 
 def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[ChannelGroup, ...]:
     """All groups of ``module`` whose channels can be removed.
 
-    The classes at the output are no such group; nor are channels that reach a layer with
-    parameters which is neither a convolution, linear nor batch norm. Of a transformer these are
-    the hidden units of its MLPs, and its heads where they can go (`find_heads`).
-
-    Raises:
-        InputError: a 1-D network.
+    The classes at the output are no such group, nor the channels of the input; nor are channels
+    that reach a layer with parameters which is neither a convolution, linear nor batch norm. Of a
+    transformer these are the hidden units of its MLPs, and its heads where they can go
+    (`find_heads`).
     """
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv1d):
-            raise InputError(
-                f"channels cannot be removed from a {type(module).__name__}, because of {name} "
-                f"({type(layer).__name__}); use a pass that prunes single weights, or none"
-            )
     module = copy.deepcopy(module)
     attends = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
     heads = find_heads(module)
@@ -49,6 +41,7 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
         consumers: dict[str, Span] = {}
         last = []
         foreign = False
+        made = False  # in the network; a depthwise layer only passes channels on, maybe the input's
         for member in found:
             node = member.dep.target
             layer = node.module
@@ -58,17 +51,22 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
             span = Span(tuple(member.idxs), tuple(member.root_idxs))
             if graph.is_out_channel_pruning_fn(member.dep.handler):
                 producers[names[layer]] = span
-                if not any(isinstance(out.module, nn.BatchNorm2d) for out in node.outputs):
+                made |= not isinstance(layer, BatchNorm) and not _is_depthwise(layer)
+                if not any(isinstance(out.module, BatchNorm) for out in node.outputs):
                     last.append(names[layer])
             else:
                 consumers[names[layer]] = span
-        if consumers and not foreign and in_heads.isdisjoint(producers):
+        if consumers and made and not foreign and in_heads.isdisjoint(producers):
             width = len(found[0].idxs)
             name = names[found[0].dep.target.module]
             group = ChannelGroup(name, width, producers, consumers, tuple(last))
             if not attends or _can_lose_a_channel(module, group, input_shape):
                 groups.append(group)
     return (*groups, *heads)
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, Convolution) and layer.groups == layer.in_channels > 1
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> torch_pruning.DependencyGraph:

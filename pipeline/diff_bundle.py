@@ -1,4 +1,4 @@
-"""The command `diff`: tap a bundle's artifacts here, and compare them with their references."""
+"""The command `diff`: tap a bundle's artifacts, and compare them with their references."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from device_runner.bundle import Bundle, open_bundle
 from device_runner.errors import InputError
@@ -15,6 +17,9 @@ from device_runner.selection import select
 from device_runner.taps.file import open_taps
 from device_runner.taps.tap import tap
 from models.imported import look_in
+from pipeline.devices.connection import Patience
+from pipeline.devices.fleet import make_device
+from pipeline.devices.taps import tap_device
 from pipeline.diff import Bounds, Diff, compare_taps
 from pipeline.diff.reference import OnnxReference, Reference
 from pipeline.progress import Progress
@@ -26,6 +31,7 @@ def diff_bundle(
     *,
     artifacts: Sequence[str],
     taps: Sequence[Path],
+    on: str | None = None,
     samples: int,
     references: Path | None,
     alone: bool,
@@ -41,6 +47,7 @@ def diff_bundle(
             meant for, or if there is none every artifact.
         taps: files of `device-runner tap` to judge instead; their running differences are against
             this machine, where it has the runtime.
+        on: a device that shall make such files now.
         samples: how many, from the first.
         references: the folder that a run left beside its bundle; None: looked for there.
         alone: use nothing but the bundle: its own ONNX file, run as written, is the reference.
@@ -57,6 +64,9 @@ def diff_bundle(
         look_in([code])
     trusted = "" if code is None else "*"
     with open_bundle(path) as bundle, contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeticket-diff-")))
+        if on is not None:
+            taps = _tap_there(bundle, path, artifacts, on, samples, scratch)
         judged = [stack.enter_context(open_taps(file)) for file in taps]
         names = [t.facts.artifact.id for t in judged] or _chosen(bundle, artifacts)
         entries = {entry.id: entry for entry in bundle.manifest.artifacts}
@@ -66,7 +76,6 @@ def diff_bundle(
             raise InputError(f"no artifact {unknown[0]!r} in {path} (there are: {known})")
         chosen = [entries[name] for name in names]
         judges = _judges(bundle, path, chosen, folder, trusted=trusted)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeticket-diff-")))
         here = {}
         for name in dict.fromkeys(names):
             if taps and not _has_runtime(entries[name]):
@@ -87,11 +96,31 @@ def diff_bundle(
         )
 
 
+def _tap_there(
+    bundle: Bundle, path: Path, artifacts: Sequence[str], target: str, samples: int, folder: Path
+) -> list[Path]:
+    asked = [select(bundle.manifest, artifact=name).chosen[0].id for name in artifacts]
+    return tap_device(
+        path,
+        make_device(target),
+        asked or [entry.id for entry in _int8_or_all(bundle)],
+        samples=samples,
+        out=folder / "there",
+        offline=False,
+        patience=Patience(),
+        console=Console(),
+    )
+
+
+def _int8_or_all(bundle: Bundle) -> list[Artifact]:
+    entries = bundle.manifest.artifacts
+    return [entry for entry in entries if entry.precision == "int8"] or list(entries)
+
+
 def _chosen(bundle: Bundle, asked: Sequence[str]) -> list[str]:
     if asked:
         return [select(bundle.manifest, artifact=name).chosen[0].id for name in asked]
-    entries = bundle.manifest.artifacts
-    wanted = [entry for entry in entries if entry.precision == "int8"] or list(entries)
+    wanted = _int8_or_all(bundle)
     runnable = [entry.id for entry in wanted if _has_runtime(entry)]
     if not runnable:
         raise InputError(

@@ -120,6 +120,11 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         data_folder=places.data,
         progress=QUIET,
     )
+    if job.data.chunks is not None:
+        raise InputError(
+            f"experiments compare top-1, and {job.data.name} has texts; use `edgeticket run`, "
+            "which tells error rates"
+        )
     candidate = dense_network(job)
     parameters = int(candidate.log[0]["parameters"])
     for position in range(len(recipe.compress)):

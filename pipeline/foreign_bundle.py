@@ -202,7 +202,7 @@ def _describe(
     for file, model in zip(files, read, strict=True):
         alike = [name for name, known in networks.items() if known.macs == model.macs]
         network = alike[0] if alike else f"model-{len(networks) + 1}"
-        networks.setdefault(network, Network(model.parameters, model.macs, None))
+        networks.setdefault(network, Network(model.parameters, model.macs, {}))
         stem, number = _plain(file.stem), 2
         name = stem
         while name in {a.id for a in artifacts}:

@@ -10,6 +10,7 @@ from torch import nn
 
 from models.network import Network
 from pipeline.draw import draw
+from pipeline.layers import BatchNorm, Convolution
 
 Init = Literal["default", "kaiming_normal", "uniform", "signed_constant"]
 
@@ -31,7 +32,7 @@ def initialise(network: Network, init: Init, *, seed: int, kept: float = 1.0) ->
         module = network.module()
         weights = dict(network.weights)
         for name, layer in module.named_modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, Convolution | nn.Linear):
                 if not layer.weight.requires_grad:
                     continue
                 layer.reset_parameters()
@@ -41,7 +42,7 @@ def initialise(network: Network, init: Init, *, seed: int, kept: float = 1.0) ->
                     layer.weight.data = torch.from_numpy(drawn)
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.BatchNorm2d):
+            elif isinstance(layer, BatchNorm):
                 layer.reset_parameters()
             else:
                 continue

@@ -35,9 +35,9 @@ class Int8:
 
 def calibration_batches(data: Dataset) -> list[Tensor]:
     """The calibration set as networks take it: float32 [n, C, H, W]."""
-    inputs = data.calibration.inputs
+    inputs = data.calibration.queries()
     at_a_time = batch_of(inputs.shape[1:], most=100)
-    return list(torch.split(to_torch(inputs[:], data.preprocessing), at_a_time))
+    return list(torch.split(to_torch(inputs, data.preprocessing), at_a_time))
 
 
 def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:
@@ -134,7 +134,7 @@ def _made(
     real = evaluate(before.module(), validation, preprocessing=preprocessing)
     facts = {
         "calibration_examples": len(data.calibration),
-        "validation_top1_int8": int8.top1,
+        **int8.logged("_int8"),
         "validation_agreement": float((int8.predictions == real.predictions).mean()),
         "warnings": doubts,
     }

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 import models
+from device_runner.chunks import Chunks
 from device_runner.errors import InputError
-from models.network import skeleton
+from models.network import Network, skeleton
 from models.own import is_own, prototype
 from models.program import takes_of
 from pipeline.data import Dataset, load_dataset
 from pipeline.onnx_import import model_args
 from pipeline.progress import QUIET, Progress
+from pipeline.reach import find_reach
 from pipeline.recipe import Recipe
 
 Pixels = tuple[float, ...]
@@ -50,6 +52,13 @@ def load_recipe_data(
     )
     model = recipe.model
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
+    if data.test.spoken is not None:
+        data = data.heard_in(_chunks(recipe, data))
+    elif not is_own(model.architecture) and models.transcribes(model.architecture):
+        raise InputError(
+            f"model: {model.architecture} writes down speech, and {data.name} has classes; choose "
+            "another arch, or data: {name: librispeech}"
+        )
     args = model_args(model, folders=(*beside, folder))
     if model.onnx is not None and takes_of(str(args["program"])) != data.input_shape:
         raise InputError(
@@ -59,12 +68,44 @@ def load_recipe_data(
         )
     gives = check_takes(model.architecture, args, data, place="model")
     if gives != len(data.labels):
+        what, argument = ("symbols", "symbols") if data.chunks else ("classes", "num_classes")
         raise InputError(
             f"model: {model.architecture} has {gives} outputs, but {data.name} has "
-            f"{len(data.labels)} classes; "
-            + ("give the data of these classes" if model.onnx else "set model.args.num_classes")
+            f"{len(data.labels)} {what}; "
+            + (f"give the data of these {what}" if model.onnx else f"set model.args.{argument}")
         )
     return replace(data, preprocessing=steps)
+
+
+def _chunks(recipe: Recipe, data: Dataset) -> Chunks:
+    """How the network of ``recipe`` hears recordings that are longer than it takes at a time."""
+    arch, args = recipe.model.architecture, recipe.model.args
+    if is_own(arch) or not models.transcribes(arch):
+        known = ", ".join(filter(models.transcribes, models.ARCHITECTURES))
+        raise InputError(
+            f"model: {data.name} has what is said in recordings, and {arch} cannot write that "
+            f"down; choose one of {known}"
+        )
+    try:
+        takes = models.input_shape(arch, args)
+        reach = find_reach(Network.fresh(arch, args, seed=0).module(), takes)
+    except ValueError as error:
+        raise InputError(f"model: {error}") from None
+    if reach is None or takes[-1] <= 2 * reach.context + reach.stride:
+        raise InputError(
+            f"model: {arch} of {takes[-1]} frames is too short: what it says of a moment depends "
+            "on more frames than that, so that it could not hear long recordings in pieces; raise "
+            "model.args.frames, or use smaller kernels"
+        )
+    features = next(step for step in data.preprocessing if step["op"] == "log_mel")
+    hop = int(features["hop_samples"])
+    stride = reach.stride * hop
+    return Chunks(
+        rate_hz=int(features["rate_hz"]),
+        window_samples=int(features["fft_samples"]) + (takes[-1] - 1) * hop,
+        context_samples=-(-reach.context * hop // stride) * stride,
+        stride_samples=stride,
+    )
 
 
 def pixels_of_weights(

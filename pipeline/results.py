@@ -13,10 +13,11 @@ from pydantic import Field
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.errors import InputError
 from pipeline.recipe import Config, check, read_document
-from pipeline.results_file import Line, read_lines
+from pipeline.results_file import Line, read_lines, read_tables
 from pipeline.results_plot import plot_accuracy
 
 PUBLISHED = "published.yaml"
+RUNS = "runs"  # folder of tables that `edgeticket run` left, as it left them
 
 
 class Published(Config):
@@ -72,7 +73,7 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
 
     Args:
         folder: holds ``*.jsonl``, as `pipeline.experiment` writes them, and perhaps
-            ``published.yaml``.
+            ``published.yaml``, and ``runs/NAME.md``, a run's ``summary.md`` each.
         out: the Markdown file.
 
     Returns:
@@ -104,6 +105,15 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
         else:
             sections += [f"No lines yet: `edgeticket experiment {name}` makes them."]
         sections += _published_table(published.get(name, ()))
+    tables = read_tables(folder / RUNS)
+    if tables:
+        sections += [
+            "",
+            "## Runs",
+            "",
+            f"What `edgeticket run NAME` ended with, from `{folder}/{RUNS}/`.",
+        ]
+        sections += [f"\n##{table}" for table in tables]
     write_atomic(out, "\n".join([*_preface(folder, out), *sections]).encode() + b"\n")
     return tuple(written)
 

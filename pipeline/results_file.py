@@ -84,3 +84,20 @@ def append_line(path: Path, line: Line) -> None:
     row = json.dumps(line.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
     # Appending could leave half a line after a crash; the file is small, so it is replaced.
     write_atomic(path, before + row.encode() + b"\n")
+
+
+def read_tables(folder: Path) -> list[str]:
+    """The tables of single runs in a folder, copies of their ``summary.md``, by name.
+
+    Raises:
+        InputError: a file cannot be read, or is something else.
+    """
+    tables = []
+    for file in sorted(folder.glob("*.md")):
+        try:
+            tables.append(file.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {file}: {error}") from None
+        if not tables[-1].startswith("# "):
+            raise InputError(f"{file} is no table of a run: copy a run's summary.md there")
+    return tables

@@ -19,7 +19,7 @@ from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import open_bundle
 from device_runner.report import Report, read_report
 from device_runner.strict_json import to_json
-from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts, carried_samples
+from pipeline.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts
 from pipeline.bundle import write_bundle, zip_bundle
 from pipeline.candidate import TRAINING_TOOLS, Candidate, Job
 from pipeline.devices.local import measure
@@ -122,7 +122,7 @@ def _write_bundle(
     job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate, pruned: Pruned | None
 ) -> None:
     baseline = job.recipe.bundle.baseline
-    samples = carried_samples(job)
+    samples = job.data.test.carried(job.recipe.bundle.samples)
     provenance: dict[str, Any] = {
         "recipe": job.recipe.model_dump(mode="json", by_alias=True),
         "steps": list(ticket.log),
@@ -139,8 +139,7 @@ def _write_bundle(
         folder,
         name=job.recipe.name,
         artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
-        inputs=samples.inputs[:],
-        targets=samples.labels,
+        **samples._asdict(),
         dataset=job.data.name,
         labels=job.data.labels,
         preprocessing=job.data.preprocessing,

@@ -26,14 +26,16 @@ from pipeline.recipe import Ptq, Qat, Recipe
 from pipeline.store import locked
 from pipeline.train import Evaluation, evaluate
 
+NAMES = {"top1": "top-1", "wer": "WER"}
+
 
 @dataclass(frozen=True)
 class Loss:
     """What int8 in one layer does on the validation set."""
 
     layer: str
-    top1: float  # share 0..1
-    agreement: float  # share of the examples that float32 puts into the same class
+    score: float  # share, by the measure of the sensitivity
+    agreement: float  # share of the examples that float32 answers alike
     divergence: float  # mean KL divergence from the float32 probabilities, in nats
 
 
@@ -43,26 +45,28 @@ class Sensitivity:
 
     recipe: str
     examples: int
-    top1: float  # of float32
+    measure: str  # top1, or wer
+    score: float  # of float32
     losses: tuple[Loss, ...]
 
     def print(self, console: Console) -> None:
         """A table on a terminal."""
         table = Table(title=self.recipe, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("int8 alone")
-        for label in ("top-1", "lost points", "agree", "KL (nats)"):
+        sign = -1 if self.measure == "wer" else 1
+        for label in (NAMES[self.measure], "lost points", "agree", "KL (nats)"):
             table.add_column(label, justify="right")
         for loss in self.losses:
             table.add_row(
                 loss.layer,
-                f"{loss.top1:.2%}",
-                f"{100 * (self.top1 - loss.top1):.2f}",
+                f"{loss.score:.2%}",
+                f"{100 * sign * (self.score - loss.score):.2f}",
                 f"{loss.agreement:.2%}",
                 f"{loss.divergence:.2e}",
             )
         console.print(table)
         console.print(
-            f"{self.examples} validation examples; float32 has {self.top1:.2%}. "
+            f"{self.examples} validation examples; float32 has {self.score:.2%}. "
             "keep_fp32: [names] in ptq or qat keeps layers in float32.",
             highlight=False,
         )
@@ -117,11 +121,11 @@ def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
         found = evaluate(module, validation, preprocessing=preprocessing)
         loss = Loss(
             layer,
-            found.top1,
+            next(iter(found.scores.values())),
             float((found.predictions == real().predictions).mean()),
             _divergence(real().outputs, found.outputs),
         )
-        document = {"float32_top1": real().top1, "loss": to_json(loss)}
+        document = {"float32": real().scores, "loss": to_json(loss)}
         (folder / "loss.json").write_bytes(format_json(document))
 
     layers = place(fold_bn(candidate.network.module()), keep_fp32=cfg.keep_fp32).int8
@@ -141,9 +145,10 @@ def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
             advance(1, layer)
     losses = [Loss(**document["loss"]) for document in documents]  # type: ignore[arg-type]
     losses.sort(key=lambda loss: (-loss.divergence, loss.layer))
-    top1 = real().top1 if not documents else documents[0]["float32_top1"]
-    assert isinstance(top1, float)
-    return Sensitivity(job.recipe.name, len(validation), top1, tuple(losses))
+    scores = real().scores if not documents else documents[0]["float32"]
+    assert isinstance(scores, Mapping)
+    measure, score = next(iter(scores.items()))
+    return Sensitivity(job.recipe.name, len(validation), measure, score, tuple(losses))
 
 
 def _calibration(recipe: Recipe) -> Ptq:

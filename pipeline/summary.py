@@ -14,11 +14,12 @@ from rich.table import Table
 
 from device_runner.bundle import open_bundle
 from device_runner.manifest import Manifest
-from device_runner.report import Report
+from device_runner.report import Report, Transcription
 from device_runner.strict_json import format_json, to_json
 from device_runner.terminal import validity_lines
 from device_runner.unavailable import Unavailable
 from pipeline.compare import Interval, Limits, compare
+from pipeline.compare.answers import tell_factor
 from pipeline.ticket_file.facts import TicketFacts
 
 _NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
@@ -39,7 +40,9 @@ class Row:
     macs: int
     p50_ms: float | Unavailable
     p90_ms: float | Unavailable
-    top1: float  # share 0..1
+    score: float  # by the summary's measure
+    cer: float | None  # character error rate, where texts are heard
+    real_time: float | Unavailable  # time for speech per time of speech
     # Against dense fp32 on the same runtime:
     agreement: float | Unavailable
     drop_points: float | Unavailable
@@ -70,7 +73,8 @@ class Summary:
     machine: str
     threads: int
     withheld: tuple[str, ...]  # instruction sets kept from the runtimes
-    torch_top1: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
+    measure: str  # of the scores: top-1, WER
+    torch_scores: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
     rows: tuple[Row, ...]
     invalid: tuple[str, ...]  # why measurements are, one sentence each
     steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
@@ -107,14 +111,15 @@ class Summary:
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
         """Label of each line, and its cell for every artifact."""
         return [
-            (label, tuple(format_cell(row) for row in self.rows))
+            (self.measure if label == SCORE else label, cells)
             for label, format_cell in LINES.items()
             if label != ZIPPED or self.pruned is not None
+            if any(cells := tuple(format_cell(row) for row in self.rows))
         ]
 
     def _caption(self) -> str:
         torch_scores = ", ".join(
-            f"{name} {score:.2%}" for name, score in self.torch_top1.items() if score is not None
+            f"{name} {score:.2%}" for name, score in self.torch_scores.items() if score is not None
         )
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         without = f" without {', '.join(self.withheld).upper()}" * bool(self.withheld)
@@ -195,7 +200,11 @@ def summarize(
         machine=machine,
         threads=first.runtime.threads,
         withheld=first.runtime.withheld,
-        torch_top1={name: network.top1 for name, network in manifest.networks.items()},
+        measure=first.accuracy.measure,
+        torch_scores={
+            name: next(iter(network.scores.values()), None)
+            for name, network in manifest.networks.items()
+        },
         rows=tuple(
             _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
             for report in ordered
@@ -223,7 +232,9 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         macs=network.macs,
         p50_ms=_in_ms(report.latency.p50_ns),
         p90_ms=_in_ms(report.latency.p90_ns),
-        top1=report.accuracy.top1,
+        score=report.accuracy.score,
+        cer=report.accuracy.cer if isinstance(report.accuracy, Transcription) else None,
+        real_time=tell_factor(report),
         agreement=own.agreement if own else _NO_BASELINE,
         drop_points=own.drop_points.value if own else _NO_BASELINE,
         times_smaller=own.size_ratio if own else _NO_BASELINE,
@@ -249,6 +260,7 @@ def _format(value: float | Unavailable, pattern: str) -> str:
     return "–" if isinstance(value, Unavailable) else pattern.format(value)
 
 
+SCORE = "score"
 ZIPPED = "kB zipped"  # told where zeros make a difference
 LINES: dict[str, Callable[[Row], str]] = {
     "kB": lambda row: f"{row.size_bytes / 1000:,.0f}",
@@ -257,7 +269,9 @@ LINES: dict[str, Callable[[Row], str]] = {
     "MACs": lambda row: f"{row.macs / 1e6:,.1f} M",
     "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
     "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
-    "top-1": lambda row: f"{row.top1:.2%}",
+    SCORE: lambda row: f"{row.score:.2%}",
+    "CER": lambda row: "" if row.cer is None else f"{row.cer:.2%}",
+    "real time": lambda row: "" if row.cer is None else _format(row.real_time, "{:.4f}"),
     "agree": lambda row: _format(row.agreement, "{:.2%}"),
     "smaller": lambda row: _format(row.times_smaller, "{:.1f}x"),
     "faster": lambda row: _format(row.times_faster, "{:.2f}x"),

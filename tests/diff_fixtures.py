@@ -120,7 +120,7 @@ def write_small_bundle(folder: Path, planted: Mapping[str, Plant] | None = None)
         dataset="noise",
         labels=list("abcde"),
         preprocessing=STEPS,
-        networks={"small": Network(parameters=1, macs=1, top1=None)},
+        networks={"small": Network(parameters=1, macs=1, scores={})},
         provenance={},
     )
     return folder

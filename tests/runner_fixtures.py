@@ -217,7 +217,7 @@ def tiny_manifest(files: Mapping[str, bytes], count: int = 40) -> Manifest:
         for precision in ("fp32", "int8")
     )
     return Manifest(
-        schema_version=1,
+        schema_version=2,
         name="tiny",
         files=tuple(
             FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
@@ -228,7 +228,9 @@ def tiny_manifest(files: Mapping[str, bytes], count: int = 40) -> Manifest:
         labels=tuple("abcdefg"),
         samples=Samples("samples/inputs.npy", "samples/labels.npy", count, "noise", "test"),
         networks={
-            "tiny": Network(parameters=CLASSES * FEATURES, macs=CLASSES * FEATURES, top1=1.0)
+            "tiny": Network(
+                parameters=CLASSES * FEATURES, macs=CLASSES * FEATURES, scores={"top1": 1.0}
+            )
         },
         provenance={"recipe": {"name": "tiny"}},
     )
@@ -274,7 +276,7 @@ def example_report(*, queries: int = 70) -> Report:
         power_mode=missing,
     )
     return Report(
-        schema_version=2,
+        schema_version=3,
         session=SessionIdentity(
             id="0" * 32,
             started_utc="2026-01-31T12:00:00Z",
@@ -307,6 +309,7 @@ def example_report(*, queries: int = 70) -> Report:
             missing={"RAPL": "no package of intel-rapl"},
         ),
         preprocessing_ns=PreprocessingTime(count=12, p50=900, p90=missing),
+        real_time=missing,
         cold=ColdStart(load_ns=1, first_inference_ns=2, peak_rss_bytes=missing),
         accuracy=Accuracy(4, 0.75, 1.0, (0, 1, 6, 6), (0, 1, 6, 5), "cd" * 32, "ef" * 32),
         machine=Machine(

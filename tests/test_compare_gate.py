@@ -108,7 +108,7 @@ def test_nothing_to_judge_is_refused(good: Path, tmp_path: Path) -> None:
 def test_limits_on_agreement_and_validity() -> None:
     other = worse(elsewhere(BASE))
     found = compare(BASE, other, limits=Limits(min_agreement=0.9))
-    assert found.broken_limits == ("75.00% of samples are in the same class, wanted 90.00%",)
+    assert found.broken_limits == ("75.00% of samples are answered alike, wanted 90.00%",)
     invalid = elsewhere(example_report())
     assert compare(BASE, invalid, limits=Limits()).broken_limits == ()
     found = compare(BASE, invalid, limits=Limits(valid=True))

@@ -158,9 +158,11 @@ def test_a_half_built_one_is_never_used(build: list[Path], monkeypatch: pytest.M
 
 
 def test_a_failing_step_is_one_sentence(tmp_path: Path) -> None:
-    step = ["sh", "-c", "echo 'I: fetching' >&2; echo 'E: no such suite' >&2; exit 25"]
+    lines = ("I: fetching", "Reading package lists...", "E: no such suite", "E: apt-get failed")
+    code = "; ".join(f"echo '{line}' >&2" for line in lines)
+    step = ["sh", "-c", f"{code}; exit 25"]
     said: list[str] = []
-    with pytest.raises(InputError, match=r"Debian sid: sh failed \(25\): E: no such suite; see"):
+    with pytest.raises(InputError, match=r"Debian sid: sh failed \(25\): no such suite; see"):
         user_space._run(step, "sid", say=said.append)
     assert said == ["fetching"]
 

@@ -27,8 +27,8 @@ from device_runner.report import read_report
 from pipeline.devices import TARGETS, connect
 from pipeline.devices.connection import Connection, Patience
 from pipeline.devices.environment import Ready, set_up
-from pipeline.devices.measure import Device
 from pipeline.devices.plan import Facts, plan
+from pipeline.devices.runner import Device
 from pipeline.devices.runner_wheel import build_runner_wheel
 from pipeline.devices.spawned import connect_local
 from pipeline.devices.together import measure_together

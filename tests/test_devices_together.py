@@ -22,7 +22,7 @@ from device_runner.report import read_report
 from pipeline.cli import main
 from pipeline.devices.bench import answer_here
 from pipeline.devices.fleet import gather, make_device, read_fleet
-from pipeline.devices.measure import Device
+from pipeline.devices.runner import Device
 from pipeline.devices.together import Outcome, measure_together
 from runner_fixtures import example_report, write_tiny_bundle
 

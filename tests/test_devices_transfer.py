@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
@@ -119,6 +120,34 @@ def test_old_bundles_make_room(tmp_path: Path) -> None:
     assert (
         len(list((tmp_path / "trees").iterdir())) == len(list((tmp_path / "files").iterdir())) == 6
     )
+
+
+def test_a_clock_that_was_set_back_makes_nothing_old(tmp_path: Path) -> None:
+    """A Raspberry Pi has no clock of its own: it starts in the past, and then jumps."""
+    for i in range(7):
+        send(tmp_path, f"tree{i}", {"a": content_of(b"%d" % i)})
+    for path in (tmp_path / "trees").iterdir():
+        stamp = path.stat().st_mtime + 86400 * 365
+        os.utime(path, (stamp, stamp))
+    for i in range(3):
+        folder, _ = send(tmp_path, f"later{i}", {"a": content_of(b"later%d" % i)})
+        assert (folder / "a").read_bytes() == b"later%d" % i
+    left = {path.name for path in (tmp_path / "trees").iterdir()}
+    assert left == {"tree4", "tree5", "tree6", "later0", "later1", "later2"}
+
+
+def test_a_clock_that_jumps_ahead_takes_no_transfer_away(tmp_path: Path) -> None:
+    """Half a file that another host sends, and one that nobody goes on with."""
+    send(tmp_path, "tree", {"a": content_of(b"a")})
+    sent, left = (tmp_path / "files" / f".{name * 64}.part" for name in "ef")
+    for path in (sent, left):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    with sent.open("ab") as other_host:
+        fcntl.flock(other_host, fcntl.LOCK_EX)
+        send(tmp_path, "tree2", {"b": content_of(b"b")})
+    assert sent.exists()
+    assert not left.exists()
 
 
 def test_removing_leaves_nothing_but_what_is_not_ours(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from speech_fixtures import speech_manifest, speech_report
 
 from device_runner.manifest import read_manifest, write_manifest
 from device_runner.report import read_report
@@ -31,6 +32,14 @@ def test_report() -> None:
     report = example_report()
     assert read_report(GOLDEN / "report.json") == report
     assert format_json(to_json(report)) == (GOLDEN / "report.json").read_bytes()
+
+
+def test_transcription() -> None:
+    manifest, report = speech_manifest(), speech_report()
+    assert write_manifest(manifest) == (GOLDEN / "manifest-speech.json").read_bytes()
+    assert read_manifest((GOLDEN / "manifest-speech.json").read_bytes()) == manifest
+    assert read_report(GOLDEN / "report-speech.json") == report
+    assert format_json(to_json(report)) == (GOLDEN / "report-speech.json").read_bytes()
 
 
 @pytest.mark.parametrize("kind", CONVERTERS)

@@ -34,7 +34,7 @@ def test_init_and_run(tmp_path: Path) -> None:
     assert "ticket" in printed
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
     rows = {row["artifact"]: row for row in summary["rows"]}
-    assert rows["ticket-tflite-int8"]["top1"] > 0.9
+    assert rows["ticket-tflite-int8"]["score"] > 0.9
     assert rows["ticket-tflite-int8"]["agreement"] > 0.9
     assert rows["ticket-tflite-int8"]["times_smaller"] > 3
     assert rows["ticket-onnx-fp32"]["macs"] < 0.65 * rows["dense-onnx-fp32"]["macs"]

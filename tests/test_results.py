@@ -91,6 +91,19 @@ def test_the_document_is_golden(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.usefixtures("in_a_folder")
+def test_tables_of_runs_stand_at_the_end() -> None:
+    results = stored(Path("results"), measured())
+    (results / "runs").mkdir()
+    for name in ("b", "a"):
+        (results / "runs" / f"{name}.md").write_text(f"# {name}\n\n| | x |\n")
+    write_results(results, Path("docs.md"))
+    assert Path("docs.md").read_text().endswith("\n\n### a\n\n| | x |\n\n### b\n\n| | x |\n")
+    (results / "runs" / "c.md").write_text("no table")
+    with pytest.raises(InputError, match=r"runs/c\.md is no table of a run"):
+        write_results(results, Path("docs.md"))
+
+
+@pytest.mark.usefixtures("in_a_folder")
 def test_the_same_lines_give_the_same_bytes() -> None:
     results = stored(Path("results"), measured())
     (plot,) = write_results(results, Path("docs.md"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import runner_fixtures as tiny
-from device_runner.accuracy import CHUNK, infer_all, judge
+from device_runner.accuracy import CHUNK, classify, infer_all
 from device_runner.errors import InputError
 from device_runner.unavailable import Unavailable
 
@@ -22,7 +22,7 @@ ARTIFACT = tiny.tiny_manifest(tiny.tiny_files()).artifacts[0]
 
 def test_known_outputs() -> None:
     outputs = np.array([[9, 8, 7, 6, 5, 4], [1, 2, 3, 4, 5, 6]], np.float32)
-    found = judge(outputs, PIXELS[:2], np.array([0, 0]))
+    found = classify(outputs, PIXELS[:2], np.array([0, 0]))
     assert (found.count, found.top1, found.top5) == (2, 0.5, 0.5)
     assert found.predictions == (0, 5)
     assert found.labels == (0, 0)
@@ -32,18 +32,18 @@ def test_known_outputs() -> None:
 def test_the_samples_hash_depends_on_inputs_and_labels() -> None:
     outputs, labels = np.zeros((2, 7), np.float32), np.array([0, 1])
     hashes = {
-        judge(outputs, PIXELS[:2], labels).samples_sha256,
-        judge(outputs, PIXELS[:2] + 1, labels).samples_sha256,
-        judge(outputs, PIXELS[:2], labels[::-1]).samples_sha256,
+        classify(outputs, PIXELS[:2], labels).samples_sha256,
+        classify(outputs, PIXELS[:2] + 1, labels).samples_sha256,
+        classify(outputs, PIXELS[:2], labels[::-1]).samples_sha256,
     }
     assert len(hashes) == 3
-    again = judge(outputs + 1, PIXELS[:2].copy(), labels.copy()).samples_sha256
+    again = classify(outputs + 1, PIXELS[:2].copy(), labels.copy()).samples_sha256
     assert again in hashes  # the outputs play no part
 
 
 def test_ties_go_to_the_lowest_index() -> None:
     outputs = np.array([[3, 3, 3, 3, 3, 3], [-128, 5, 5, -128, -128, -128]], np.int8)
-    found = judge(outputs, PIXELS[:2], np.array([5, 3]))
+    found = classify(outputs, PIXELS[:2], np.array([5, 3]))
     assert found.predictions == (0, 1)
     assert found.top5 == 0.5  # the sixth of six equals is out; 1 2 0 3 4 are in
 
@@ -54,7 +54,7 @@ def test_ties_go_to_the_lowest_index() -> None:
 )
 def test_predictions_are_numpys_argmax(outputs: Any, seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, outputs.shape[1], len(outputs))
-    found = judge(outputs, PIXELS[: len(labels)], labels)
+    found = classify(outputs, PIXELS[: len(labels)], labels)
     assert list(found.predictions) == np.argmax(outputs, axis=1).tolist()
     assert found.top1 == np.mean(np.argmax(outputs, axis=1) == labels)
     if outputs.shape[1] < 6:

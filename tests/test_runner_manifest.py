@@ -73,7 +73,7 @@ def tensor(name: str, **changes: Any) -> Manifest:
             replace(MANIFEST, samples=replace(MANIFEST.samples, labels="labels.npy")),
             "samples: file 'labels.npy' is not listed",
         ),
-        (replace(MANIFEST, schema_version=2), "made by a newer edgeticket: upgrade the runner"),
+        (replace(MANIFEST, schema_version=3), "made by a newer edgeticket: upgrade the runner"),
     ],
 )
 def test_contradictions_in_a_manifest_are_refused(manifest: Manifest, sentence: str) -> None:

@@ -23,7 +23,7 @@ DOCUMENTS = {
     "report": to_document(example_report()),
 }
 
-# An integer is a number without fraction here, as in draft 4; see device_runner/schema.py.
+# An integer is a number without fraction here, as in draft 4; see device_runner/schema/.
 STRICT: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(

@@ -18,7 +18,7 @@ from device_runner.errors import InputError
 from device_runner.preprocess import preprocess
 from models.network import Network
 from pipeline.augment import check_augment, draw
-from pipeline.augment_speech import hide, perturb
+from pipeline.augment_speech import SPEECH, Speech, hide, perturb
 from pipeline.data import Split
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig, read_recipe
@@ -43,7 +43,7 @@ def test_perturbed_speech_is_still_the_same_speech() -> None:
     t = torch.arange(16000) / 16000
     tone = (8000 * torch.sin(2 * torch.pi * 440 * t)).round().to(torch.int16).expand(64, -1)
     for speed in (0.0, 0.15):
-        found = perturb(tone, speed=speed)
+        found = perturb(tone, Speech(speed, shift=0.1))
         assert found.dtype == torch.float32
         middle = found[:, 4000:12000] * torch.hann_window(8000)
         peaks = torch.fft.rfft(middle).abs().argmax(1) * 2.0  # Hz
@@ -52,13 +52,14 @@ def test_perturbed_speech_is_still_the_same_speech() -> None:
         assert (len(peaks.unique()) > 10) == (speed > 0)
         levels = 20 * torch.log10(found[:, 4000:12000].std(1) / tone[:, 4000:12000].float().std(1))
         assert bool((levels.abs() <= 6.3).all())
-    assert bool((perturb(torch.zeros(8, 500, dtype=torch.int16), speed=0.15).abs() < 2000).all())
+    quiet = torch.zeros(8, 500, dtype=torch.int16)
+    assert bool((perturb(quiet, SPEECH["speech_speed"]).abs() < 2000).all())
 
 
 @pytest.mark.parametrize("shape", [(64, 1, 50, 40), (64, 40, 50)])
 def test_masks_hide_whole_frames_and_mels(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    hidden = hide(torch.ones(shape)) == 0
+    hidden = hide(torch.ones(shape), SPEECH["speech"]) == 0
     hidden = hidden[:, 0] if len(shape) == 4 else hidden.transpose(1, 2)  # [N, frames, mels]
     frames, mels = hidden.all(2), hidden.all(1)
     assert torch.equal(hidden, frames[:, :, None] | mels[:, None, :])

@@ -167,6 +167,17 @@ def test_in_the_last_part_exactly_the_best_gates_are_open() -> None:
     assert (shut != 0).float().mean() > 0.5  # those outside learn, too, and can come in
 
 
+@pytest.mark.parametrize(("spread", "agree"), [(0.01, 0.5), (0.3, 0.98)])
+def test_spread_scores_open_nearly_the_same_gates_in_every_step(
+    spread: float, agree: float
+) -> None:
+    module = gated(spread=spread, noise=(0.5, 0.5) if spread < 0.1 else (0.005, 0.005))
+    module.step = 1
+    first, second = (module.draw() > 0.5 for _ in range(2))
+    assert (first == second).float().mean().item() == pytest.approx(agree, abs=0.02)
+    assert first.float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
 # --- layers that would be left with nothing
 
 

@@ -68,6 +68,10 @@ def _add_selection(group: a.Group) -> None:
         "and labels.npy, or a folder per class of .npy or .png files",
     )  # fmt: skip
     group.add_argument(
+        "--beam", type=a.count, metavar="N",
+        help="of networks that transcribe: keep the N likeliest beginnings (default: greedily)",
+    )  # fmt: skip
+    group.add_argument(
         "--outputs", type=Path, metavar="DIR", help="keep raw outputs as DIR/<artifact id>.npy"
     )
 
@@ -194,6 +198,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         meter=options.meter,
         amx=options.amx,
         cpu_only=options.cpu_only,
+        beam=options.beam,
     )
 
 

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     samples = manifest.samples
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "
-        f"samples of {samples.dataset} {samples.split}, {len(manifest.labels)} classes"
+        f"samples of {samples.dataset} {samples.split}, {len(manifest.labels)} "
+        f"{'classes' if manifest.chunks is None else 'symbols'}"
     )
     return 0

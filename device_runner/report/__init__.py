@@ -21,9 +21,11 @@ from device_runner.report.fields import (
     ColdStart,
     MeasuredArtifact,
     PreprocessingTime,
+    RealTime,
     Report,
     RuntimeIdentity,
     SessionIdentity,
+    Transcription,
 )
 from device_runner.scenarios import Deadlines, Throughput
 from device_runner.schema import check_version, load_schema, validate
@@ -39,15 +41,19 @@ __all__ = [
     "ColdStart",
     "MeasuredArtifact",
     "PreprocessingTime",
+    "RealTime",
     "Report",
     "RuntimeIdentity",
     "SessionIdentity",
+    "Transcription",
     "parse_report",
     "read_report",
     "write_report",
 ]
 
-SCHEMA_VERSION = 2  # 2: validity, scenarios, windows, energy, what happened during the run
+# 2: validity, scenarios, windows, energy, what happened during the run
+# 3: transcription, real time
+SCHEMA_VERSION = 3
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -101,7 +107,8 @@ def parse_report(data: bytes, *, place: str) -> Report:
         energy=_energy(document["energy"]),
         preprocessing_ns=PreprocessingTime(**flat_fields(document["preprocessing_ns"])),
         cold=ColdStart(**flat_fields(document["cold"])),
-        accuracy=Accuracy(**flat_fields(document["accuracy"])),
+        real_time=_optional(RealTime, document["real_time"]),
+        accuracy=_accuracy(document["accuracy"]),
         machine=Machine(**flat_fields(document["machine"])),
         before=_readings(document["before"]),
         during=_during(document["during"]),
@@ -123,6 +130,11 @@ def _validity(document: Mapping[str, Any]) -> Validity:
         for name in ("reasons", "warnings")
     }
     return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
+
+
+def _accuracy(document: Mapping[str, Any]) -> Accuracy | Transcription:
+    kind: type[Accuracy | Transcription] = Transcription if "heard" in document else Accuracy
+    return kind(**flat_fields(document))
 
 
 def _readings(document: Mapping[str, Any]) -> Readings:

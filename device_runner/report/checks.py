@@ -5,8 +5,9 @@ from __future__ import annotations
 from device_runner.errors import InputError
 from device_runner.latency import summarise
 from device_runner.manifest import check_tensor
-from device_runner.report.fields import Report
+from device_runner.report.fields import Accuracy, Report, Transcription, tell_real_time
 from device_runner.scenarios import PACED, tell_deadlines, tell_throughput
+from device_runner.transcripts import character_error_rate, word_error_rate
 from device_runner.unavailable import Unavailable
 from device_runner.validity import INVALID
 from device_runner.windows import split_windows
@@ -24,7 +25,24 @@ def check_report(report: Report, place: str) -> None:
     verdict, reasons = report.validity.verdict, report.validity.reasons
     if (verdict == INVALID) != bool(reasons):
         raise InputError(f"{place} at /validity: {verdict} with {len(reasons)} reasons")
-    accuracy, classes = report.accuracy, report.artifact.output.shape[-1]
+    if isinstance(report.accuracy, Transcription):
+        _check_transcription(report.accuracy, place)
+    else:
+        _check_classes(report.accuracy, report.artifact.output.shape[-1], place)
+    if isinstance(report.accuracy, Transcription) == isinstance(report.real_time, Unavailable):
+        raise InputError(f"{place} at /real_time: transcriptions have it, and nothing else")
+    if report.artifact.id not in report.session.artifacts:
+        raise InputError(
+            f"{place} at /session/artifacts: {report.artifact.id!r} was not part of the session"
+        )
+    if report.artifact.runtime != report.runtime.name:
+        raise InputError(
+            f"{place} at /runtime/name: {report.runtime.name} cannot have run an artifact "
+            f"for {report.artifact.runtime}"
+        )
+
+
+def _check_classes(accuracy: Accuracy, classes: int, place: str) -> None:
     lengths = len(accuracy.predictions), len(accuracy.labels)
     if lengths != (accuracy.count, accuracy.count):
         raise InputError(
@@ -42,15 +60,22 @@ def check_report(report: Report, place: str) -> None:
         raise InputError(
             f"{place} at /accuracy: class {highest} is beyond the {classes} outputs of the artifact"
         )
-    if report.artifact.id not in report.session.artifacts:
+
+
+def _check_transcription(accuracy: Transcription, place: str) -> None:
+    lengths = len(accuracy.heard), len(accuracy.said)
+    if lengths != (accuracy.count, accuracy.count):
         raise InputError(
-            f"{place} at /session/artifacts: {report.artifact.id!r} was not part of the session"
+            f"{place} at /accuracy: count is {accuracy.count}, but there are {lengths[0]} texts "
+            f"that were heard and {lengths[1]} that were said"
         )
-    if report.artifact.runtime != report.runtime.name:
-        raise InputError(
-            f"{place} at /runtime/name: {report.runtime.name} cannot have run an artifact "
-            f"for {report.artifact.runtime}"
-        )
+    for name, rate in (("wer", word_error_rate), ("cer", character_error_rate)):
+        told, follows = getattr(accuracy, name), rate(accuracy.said, accuracy.heard)
+        if abs(told - follows) > 1e-9:
+            raise InputError(
+                f"{place} at /accuracy/{name}: {told} does not follow from the texts, which give "
+                f"{follows}"
+            )
 
 
 def _check_times(report: Report, place: str) -> None:
@@ -70,5 +95,10 @@ def _check_times(report: Report, place: str) -> None:
     if paced and report.deadlines != tell_deadlines(latency, rate_hz=rate_hz):
         raise InputError(f"{place} at /deadlines: they do not follow from samples_ns")
     how = report.throughput.how
+    real_time = report.real_time
+    if not isinstance(real_time, Unavailable) and real_time != tell_real_time(
+        latency, report.preprocessing_ns, step_s=real_time.step_s
+    ):
+        raise InputError(f"{place} at /real_time: it does not follow from the times")
     if report.throughput != tell_throughput(latency, batch=batch, how=how, rate_hz=rate_hz):
         raise InputError(f"{place} at /throughput: it does not follow from samples_ns")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from device_runner.cooldown import Cooldown
 from device_runner.energy import Energy
@@ -88,6 +89,65 @@ class Accuracy:
     outputs_sha256: str
     samples_sha256: str  # reports that share it were measured on the same samples
 
+    measure: ClassVar[str] = "top-1"
+    lower_is_better: ClassVar[bool] = False
+
+    @property
+    def score(self) -> float:
+        """By ``measure``."""
+        return self.top1
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Of the artifact, per sample."""
+        return self.predictions
+
+    @property
+    def truth(self) -> tuple[int, ...]:
+        """The right answers."""
+        return self.labels
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """All recordings through the artifact, what was heard and what was said."""
+
+    count: int
+    seconds: float  # that they last together
+    decoder: str  # greedy, beam N
+    wer: float
+    cer: float
+    heard: tuple[str, ...]
+    said: tuple[str, ...]
+    outputs_sha256: str
+    samples_sha256: str
+
+    measure: ClassVar[str] = "WER"
+    lower_is_better: ClassVar[bool] = True
+
+    @property
+    def score(self) -> float:
+        """By ``measure``."""
+        return self.wer
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Of the artifact, per recording."""
+        return self.heard
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """The right answers."""
+        return self.said
+
+
+@dataclass(frozen=True)
+class RealTime:
+    """How the time for a query stands to the seconds of speech that it brings."""
+
+    step_s: float
+    factor: float | Unavailable
+
 
 @dataclass(frozen=True)
 class Report:
@@ -106,10 +166,20 @@ class Report:
     deadlines: Deadlines | Unavailable
     energy: Energy | Unavailable
     preprocessing_ns: PreprocessingTime
+    real_time: RealTime | Unavailable
     cold: ColdStart
-    accuracy: Accuracy
+    accuracy: Accuracy | Transcription
     machine: Machine
     before: Readings
     during: During
     after: Readings
     versions: Mapping[str, str]
+
+
+def tell_real_time(latency: Latency, preparation: PreprocessingTime, *, step_s: float) -> RealTime:
+    """Medians of features and of a query together, per second of speech that the query brings."""
+    times = preparation.p50, latency.p50_ns
+    for time in times:
+        if isinstance(time, Unavailable):
+            return RealTime(step_s, time)
+    return RealTime(step_s, sum(t for t in times if isinstance(t, int)) / 1e9 / step_s)

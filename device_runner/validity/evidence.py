@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Callable, Union
 
@@ -30,3 +31,21 @@ Found = Union[str, None, Unavailable]
 """What a rule found, in words and with its value; None: all is well; else why it cannot tell."""
 
 Find = Callable[[Evidence, float], Found]
+
+
+def watched(find: Callable[[During, float], Found]) -> Find:
+    """A rule about what was seen while measuring: it cannot tell where nothing was watched."""
+
+    @functools.wraps(find)
+    def found(seen: Evidence, bound: float) -> Found:
+        during = seen.during
+        return during if isinstance(during, Unavailable) else find(during, bound)
+
+    return found
+
+
+def over(value: float | Unavailable, bound: float, sentence: str) -> Found:
+    """The sentence, with the value in it, if that is above its bound."""
+    if isinstance(value, Unavailable):
+        return value
+    return sentence.format(value) if value > bound else None

@@ -29,7 +29,9 @@ def compare(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", help="Fail if top-1 is lower by more points than this."),
+        typer.Option(
+            metavar="POINTS", help="Fail if top-1 is lower, or WER higher, by more points."
+        ),
     ] = None,
     max_p90_ms: Annotated[
         float | None, typer.Option(metavar="MS", help="Fail if the p90 latency is above this.")
@@ -41,7 +43,7 @@ def compare(
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            min=0, max=100, metavar="PERCENT", help="Fail if fewer samples keep their class."
+            min=0, max=100, metavar="PERCENT", help="Fail if fewer samples keep their answer."
         ),
     ] = None,
     identical: Annotated[

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from device_runner.errors import InputError
+from pipeline.commands.devices import TARGET_HELP
 from pipeline.progress import Bars
 
 
@@ -30,6 +32,14 @@ def diff(
             "--taps",
             metavar="FILE",
             help="Judge what `device-runner tap` wrote on a device, against this machine.",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="TARGET",
+            help=f"Run there, and compare with this machine too: {TARGET_HELP}",
         ),
     ] = None,
     reference: Annotated[
@@ -69,6 +79,10 @@ def diff(
 
     The reference is the torch network that the run left beside the bundle. Exit codes: 0 every
     layer keeps to its bound, 1 one does not, 2 it cannot be compared. See docs/diff.md.
+
+        edgeticket diff runs/demo
+
+        edgeticket diff runs/demo --on ssh://pi@raspberrypi.local
     """
     from device_runner.atomic import write_atomic
     from device_runner.strict_json import format_json
@@ -77,10 +91,13 @@ def diff(
     from pipeline.diff_bundle import diff_bundle
 
     console = Console()
+    if on is not None and taps:
+        raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
     found = diff_bundle(
         bundle,
         artifacts=artifacts or [],
         taps=taps or [],
+        on=on,
         samples=samples,
         references=reference,
         alone=alone,

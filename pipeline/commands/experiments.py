@@ -62,8 +62,8 @@ def results(
 ) -> None:
     """Result lines to a document with tables and plots: mean ± standard deviation over seeds.
 
-    Reads DIR/*.jsonl, and DIR/published.yaml for numbers from papers, if there is one. The same
-    lines give the same bytes.
+    Reads DIR/*.jsonl; DIR/published.yaml for numbers from papers, and DIR/runs/NAME.md, copies of
+    the `summary.md` of single runs, if there are any. The same lines give the same bytes.
     """
     from pipeline.results import write_results
 

@@ -64,6 +64,19 @@ def points_lost(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval
     return Interval(100 * float(difference.mean()), float(low), float(high))
 
 
+def errors_gained(
+    before: NDArray[np.int64], after: NDArray[np.int64], words: NDArray[np.int64]
+) -> Interval:
+    """Points of word error rate gained, paired by utterance: wrong words of both, words said; the
+    interval is the bootstrap over utterances."""
+    difference = after - before
+    rng = np.random.default_rng(SEED)
+    drawn = rng.integers(0, len(words), (RESAMPLES, len(words)))
+    points = 100 * difference[drawn].sum(1) / words[drawn].sum(1)
+    low, high = np.quantile(points, [0.025, 0.975])
+    return Interval(100 * float(difference.sum() / words.sum()), float(low), float(high))
+
+
 def nearest_rank(samples: NDArray[np.float64], share: float) -> float:
     """``sorted(samples)[floor(n * share)]``, as the runner takes percentiles."""
     return float(np.sort(samples)[int(len(samples) * share)])

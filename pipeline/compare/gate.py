@@ -139,14 +139,14 @@ def tell_case(case: Case) -> tuple[str, ...]:
     found = case.comparison
     if found is None:
         return (case.artifact, "", "", "", "", "", "", "", case.outcome)
-    drop = found.drop_points.value
+    score = f"{found.scores[1]:.2%} ({found.change_points.value:+.2f})"
     return (
         case.artifact,
         found.after.partition(" on ")[2],
         found.kind,
         " → ".join(map(tell_ms, found.p50_ms)),
         tell_times(found.speedup_p50),
-        f"{found.top1[1]:.2%} ({0.0 - drop:+.2f})",
+        score if found.measure == "top-1" else f"{found.measure} {score}",
         "identical" if found.identical_outputs else f"{found.agreement:.2%}",
         found.verdicts[1],
         case.outcome,
@@ -161,7 +161,7 @@ def tell_wrongs(case: Case) -> tuple[str, ...]:
 
 
 HEADINGS = (
-    *("artifact", "machine", "kind", "p50 ms", "faster", "top-1 (points)", "agree"),
+    *("artifact", "machine", "kind", "p50 ms", "faster", "score (points)", "agree"),
     *("validity", "outcome"),
 )
 TEXTS = ("artifact", "machine", "kind", "validity", "outcome")

@@ -35,7 +35,12 @@ def break_limits(
     """One sentence for each limit that ``after`` breaks."""
     broken: list[str] = []
     if limits.max_drop_points is not None and drop_points > limits.max_drop_points:
-        broken.append(f"top-1 dropped {drop_points:.2f} points, allowed {limits.max_drop_points:g}")
+        accuracy = after.accuracy
+        moved = "rose" if accuracy.lower_is_better else "dropped"
+        broken.append(
+            f"{accuracy.measure} {moved} {drop_points:.2f} points, "
+            f"allowed {limits.max_drop_points:g}"
+        )
     if limits.max_p90_ms is not None:
         p90_ns = after.latency.p90_ns
         if isinstance(p90_ns, Unavailable):
@@ -49,7 +54,7 @@ def break_limits(
             broken.append(f"p50 is {speedup.value:.2f} times lower, wanted {limits.min_speedup:g}")
     if limits.min_agreement is not None and agreement < limits.min_agreement:
         broken.append(
-            f"{agreement:.2%} of samples are in the same class, wanted {limits.min_agreement:.2%}"
+            f"{agreement:.2%} of samples are answered alike, wanted {limits.min_agreement:.2%}"
         )
     if limits.identical and not identical:
         broken.append("outputs are not identical")

@@ -14,7 +14,8 @@ from device_runner.errors import InputError
 from device_runner.report import Report
 from device_runner.scenarios import PACED
 from device_runner.unavailable import Unavailable
-from pipeline.compare.bootstrap import latency_ratio, nearest_rank, points_lost
+from pipeline.compare.answers import compare_answers
+from pipeline.compare.bootstrap import latency_ratio, nearest_rank
 from pipeline.compare.limits import Limits, break_limits
 from pipeline.compare.result import ChangedSample, Comparison
 
@@ -31,10 +32,7 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         InputError: the two differ in more than one thing; the message says in what.
     """
     kind = _kind(before, after)
-    labels = np.asarray(before.accuracy.labels)
-    predicted = np.asarray(before.accuracy.predictions), np.asarray(after.accuracy.predictions)
-    right = predicted[0] == labels, predicted[1] == labels
-    agree = predicted[0] == predicted[1]
+    answers = compare_answers(before, after)
     emulated = _emulated(before, after)
     if emulated is not None and (limits.max_p90_ms, limits.min_speedup) != (None, None):
         raise InputError(f"no limit on latency can be judged: {emulated.reason}")
@@ -42,8 +40,8 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     p90 = _p90_ms(before), _p90_ms(after)
     speedup_p50 = emulated or latency_ratio(before, after, 0.5)
     missing = emulated or next((p for p in p90 if isinstance(p, Unavailable)), None)
-    drop = points_lost(right[0], right[1])
-    agreement = float(agree.mean())
+    agreement = float(answers.agree.mean())
+    old, new = before.accuracy, after.accuracy
     identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
     return Comparison(
         kind=kind,
@@ -56,19 +54,21 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         speedup_p90=missing or latency_ratio(before, after, 0.9),
         p50_ms=p50,
         p90_ms=p90,
-        top1=(before.accuracy.top1, after.accuracy.top1),
-        drop_points=drop,
+        measure=old.measure,
+        scores=(old.score, new.score),
+        drop_points=answers.drop_points,
+        further=answers.further,
         agreement=agreement,
         identical_outputs=identical,
         changed=tuple(
-            ChangedSample(int(i), int(labels[i]), int(predicted[0][i]), int(predicted[1][i]))
-            for i in np.flatnonzero(~agree)
+            ChangedSample(i, old.truth[i], old.answers[i], new.answers[i])
+            for i in np.flatnonzero(~answers.agree).tolist()
         ),
         broken_limits=break_limits(
             limits,
             before,
             after,
-            drop_points=drop.value,
+            drop_points=answers.drop_points.value,
             speedup=speedup_p50,
             agreement=agreement,
             identical=identical,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -17,12 +18,12 @@ _SHOWN = 5  # samples that changed their class
 
 @dataclass(frozen=True)
 class ChangedSample:
-    """A sample that the two reports put in different classes."""
+    """A sample that the two reports put in different classes, or heard different texts in."""
 
     index: int
-    label: int
-    before: int
-    after: int
+    label: int | str
+    before: int | str
+    after: int | str
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,28 @@ class Comparison:
     speedup_p90: Interval | Unavailable
     p50_ms: tuple[float | Unavailable, float | Unavailable]
     p90_ms: tuple[float | Unavailable, float | Unavailable]
-    top1: tuple[float, float]  # shares 0..1
-    drop_points: Interval  # percentage points that after lost; negative: gained
-    agreement: float  # share of samples that both put in the same class
+    measure: str  # top-1; of texts the word error rate, WER
+    scores: tuple[float, float]  # by it, shares
+    drop_points: Interval  # percentage points that after is worse by; negative: better
+    further: Mapping[str, tuple[float, float]]  # other measures: CER, real time
+    agreement: float  # share of samples that both answer alike
     identical_outputs: bool  # bit for bit, as int8 codes or float32
     changed: tuple[ChangedSample, ...]
     broken_limits: tuple[str, ...]
+
+    @property
+    def noun(self) -> str:
+        """What an answer is."""
+        return "class" if self.measure == "top-1" else "text"
+
+    @property
+    def change_points(self) -> Interval:
+        """How the score itself changed: up is better for top-1, and worse for an error rate."""
+        drop = self.drop_points
+        if self.measure != "top-1":
+            return drop
+        # Not -drop, which would print -0.00.
+        return Interval(0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low)
 
     def to_json(self) -> dict[str, object]:
         """All fields as plain JSON values."""
@@ -62,13 +79,15 @@ class Comparison:
         table.add_row("p50 ms", tell_ms(p50[0]), tell_ms(p50[1]), _times(self.speedup_p50))
         table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
         table.add_row("size", "", "", f"{self.size_ratio:.2f}x smaller")
-        drop = self.drop_points
+        change = self.change_points
         table.add_row(
-            "top-1",
-            f"{self.top1[0]:.2%}",
-            f"{self.top1[1]:.2%}",
-            f"{_gain(drop.value)} points ({_gain(drop.high)} to {_gain(drop.low)})",
+            self.measure,
+            f"{self.scores[0]:.2%}",
+            f"{self.scores[1]:.2%}",
+            f"{change.value:+.2f} points ({change.low:+.2f} to {change.high:+.2f})",
         )
+        for name, (old, new) in self.further.items():
+            table.add_row(name, f"{old:.4f}", f"{new:.4f}", "")
         same = "identical outputs" if self.identical_outputs else f"{len(self.changed)} changed"
         table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
         if self.verdicts != (VALID, VALID):
@@ -76,8 +95,9 @@ class Comparison:
         console.print(table)
         for sample in self.changed[:_SHOWN]:
             console.print(
-                f"  sample {sample.index}: class {sample.label}, "
-                f"before {sample.before}, after {sample.after}"
+                f"  sample {sample.index}: {self.noun} {sample.label}, "
+                f"before {sample.before}, after {sample.after}",
+                markup=False,
             )
         if len(self.changed) > _SHOWN:
             console.print(f"  and {len(self.changed) - _SHOWN} more: see --json")
@@ -85,10 +105,6 @@ class Comparison:
             console.print("The two were not measured interleaved: ratios may hold drift.")
         for sentence in self.broken_limits:
             console.print(f"LIMIT BROKEN: {sentence}")
-
-
-def _gain(drop: float) -> str:
-    return f"{0.0 - drop:+.2f}"  # not -drop, which would print -0.00
 
 
 def tell_ms(value: float | Unavailable) -> str:

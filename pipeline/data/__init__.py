@@ -17,7 +17,9 @@ from pipeline.data.digits import load_digits
 from pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
 from pipeline.data.librispeech import fetch_librispeech_speakers, load_librispeech_speakers
+from pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
 from pipeline.data.own import find_file, load_own
+from pipeline.data.recordings import Recordings, Spoken
 from pipeline.data.rows import Rows
 from pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
 from pipeline.progress import QUIET, Progress
@@ -28,8 +30,10 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "Inputs",
+    "Recordings",
     "Rows",
     "Split",
+    "Spoken",
     "Teacher",
     "data_folder",
     "fetch",
@@ -162,5 +166,6 @@ DATASETS: dict[str, Source] = {
     "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
     "speech_commands": Source(load_speech_commands, fetch_speech_commands),
+    "librispeech": Source(load_librispeech, fetch_librispeech),
     "librispeech_speakers": Source(load_librispeech_speakers, fetch_librispeech_speakers),
 }

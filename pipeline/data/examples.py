@@ -7,17 +7,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from device_runner.chunks import Chunks, cut, plan_pieces
 from device_runner.preprocess import preprocess
+from device_runner.strict_json import to_json
 from models.network import Network
+from pipeline.data.recordings import Recordings, Spoken
 from pipeline.data.rows import Rows
 
-Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows
-"""Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk."""
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows | Recordings
+"""Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk; or recordings
+of any length."""
 
 DIGESTED = 1024  # rows that are read at a time
 
@@ -41,17 +45,20 @@ class Teacher:
 class Split:
     """Examples that belong together: inputs and class indices int64 [N].
 
-    What there is to be learnt from them may come from a teacher besides the labels.
+    What there is to be learnt from them may come from a teacher besides the labels. Where it is
+    what recordings say, ``spoken`` has it, and the labels only tell who speaks.
     """
 
     inputs: Inputs
     labels: npt.NDArray[np.int64]
     teacher: Teacher | None = None
+    spoken: Spoken | None = None
 
     def __post_init__(self) -> None:
         assert (self.inputs.dtype.name, self.inputs.ndim) in (("uint8", 4), ("int16", 2))
         assert self.labels.dtype == np.int64
         assert self.labels.shape == self.inputs.shape[:1]
+        assert isinstance(self.inputs, Recordings) == (self.spoken is not None)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,8 +66,36 @@ class Split:
     def take(self, indices: npt.NDArray[np.int64]) -> Split:
         """The examples at ``indices``, in that order."""
         inputs = self.inputs
-        taken = inputs.take(indices) if isinstance(inputs, Rows) else inputs[indices]
-        return Split(taken, self.labels[indices], self.teacher)
+        taken = inputs.take(indices) if isinstance(inputs, Rows | Recordings) else inputs[indices]
+        spoken = self.spoken and self.spoken.take(indices)
+        return Split(taken, self.labels[indices], self.teacher, spoken)
+
+    def carried(self, count: int | None) -> Carried:
+        """The first ``count`` examples, or all, for a bundle."""
+        some = self.take(np.arange(len(self))[:count])
+        if some.spoken is None:
+            return Carried(some.inputs[:], some.labels, None)
+        assert isinstance(some.inputs, Recordings)
+        return Carried(some.inputs.waveforms(), some.spoken.texts, some.spoken.chunks)
+
+    def queries(self, count: int | None = None) -> npt.NDArray[Any]:
+        """What model files are asked about the first ``count`` examples, or all: the inputs;
+        recordings of any length cut into chunks."""
+        if not isinstance(self.inputs, Recordings):
+            return self.inputs[:count]
+        assert self.spoken is not None
+        assert self.spoken.chunks is not None  # `Dataset.heard_in` has set them
+        some = self.inputs.take(np.arange(len(self))[:count])
+        pieces = plan_pieces(some.lengths.tolist(), self.spoken.chunks)
+        return cut(some.waveforms(), pieces, self.spoken.chunks)
+
+
+class Carried(NamedTuple):
+    """Examples as `pipeline.bundle.write_bundle` takes them."""
+
+    inputs: npt.NDArray[Any] | list[npt.NDArray[np.int16]]
+    targets: npt.NDArray[np.int64] | tuple[str, ...]
+    chunks: Chunks | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +104,7 @@ class Collection:
 
     pool: Split
     test: Split | None
-    labels: tuple[str, ...]  # the name of each class
+    labels: tuple[str, ...]  # the name of each class; or the symbols that texts are written in
     preprocessing: tuple[Mapping[str, Any], ...]  # steps of device_runner.preprocess
     validation: Split | None = None  # None: from the pool
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
@@ -95,8 +130,28 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """(channels, height, width) of one input as networks take it, or (channels, length)."""
-        _, *space, channels = preprocess(self.test.inputs[:1], self.preprocessing).shape
+        _, *space, channels = preprocess(self.test.queries(1)[:1], self.preprocessing).shape
         return channels, *space
+
+    @property
+    def chunks(self) -> Chunks | None:
+        """How recordings that are transcribed become queries; None: nothing is."""
+        return None if self.test.spoken is None else self.test.spoken.chunks
+
+    def heard_in(self, chunks: Chunks) -> Dataset:
+        """The same, of recordings that are transcribed, with the chunks that a network takes."""
+
+        def heard(split: Split) -> Split:
+            assert split.spoken is not None
+            return replace(split, spoken=replace(split.spoken, chunks=chunks))
+
+        return replace(
+            self,
+            train=heard(self.train),
+            validation=heard(self.validation),
+            calibration=heard(self.calibration),
+            test=heard(self.test),
+        )
 
     def taught_by(self, teacher: Teacher) -> Dataset:
         """The same, with a teacher for the examples that are trained on."""
@@ -112,6 +167,8 @@ class Dataset:
             for start in range(0, len(split), DIGESTED):
                 digest.update(np.ascontiguousarray(split.inputs[start : start + DIGESTED]).data)
             digest.update(np.ascontiguousarray(split.labels).data)
+            if split.spoken is not None:
+                digest.update(json.dumps(to_json(split.spoken)).encode())
             if split.teacher is not None:
                 digest.update(split.teacher.digest.encode())
         return digest.hexdigest()

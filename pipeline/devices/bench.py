@@ -13,7 +13,7 @@ from device_runner.bundle import MANIFEST, open_bundle
 from device_runner.errors import InputError
 from device_runner.report import Report
 from pipeline.devices.connection import Patience
-from pipeline.devices.measure import Device
+from pipeline.devices.runner import Device
 from pipeline.devices.together import Outcome, measure_together
 from pipeline.devices.verdict import judge, print_verdicts, read_host_reports
 

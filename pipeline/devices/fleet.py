@@ -11,7 +11,7 @@ from pydantic import Field
 
 from device_runner.errors import InputError
 from pipeline.devices import FORMS, TARGETS
-from pipeline.devices.measure import Device
+from pipeline.devices.runner import Device
 from pipeline.devices.ssh import parse_address
 from pipeline.recipe import Config
 from pipeline.recipe.reading import check, read_document

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.bundle import Bundle
 from device_runner.errors import InputError
 from device_runner.report import Report, parse_report
-from pipeline.devices.connection import Connection, Patience, Tell
-from pipeline.devices.environment import set_up
-from pipeline.devices.errands import call
+from pipeline.devices.connection import Patience, Tell
 from pipeline.devices.link import open_link
-from pipeline.devices.runner_wheel import build_runner_wheel
-from pipeline.devices.transfer import Content, content_of, push
+from pipeline.devices.runner import Device, Parcel, collect, prepare, start
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
 BROKEN = 1  # the runner's exit code with --strict, when a report is INVALID
-
-
-@dataclass(frozen=True)
-class Device:
-    """One device to measure on.
-
-    ``python`` is one that lies there, with numpy and a runtime; None: set-up makes its own.
-    """
-
-    label: str
-    target: str
-    python: str | None = None
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What is measured: an open bundle and the bytes of all its files."""
-
-    bundle: Bundle
-    contents: Mapping[str, Content]
 
 
 @dataclass(frozen=True)
@@ -50,25 +25,6 @@ class Measured:
 
     reports: tuple[Report, ...]
     complaint: str | None
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """All is there: how to start the runner, and where the bundle lies."""
-
-    argv: tuple[str, ...]
-    variables: Mapping[str, str]
-    bundle: str
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The runner has ended: names and hashes of the reports in ``folder``, its last words."""
-
-    exit_code: int
-    folder: str
-    files: tuple[tuple[str, str], ...]
-    last: str
 
 
 async def measure_on(
@@ -98,22 +54,19 @@ async def measure_on(
     tell("connecting")
     async with open_link(device.target, patience=patience, tell=tell) as link:
         prepared = await link.do(
-            lambda c: _prepare(c, device, parcel, offline=offline, patience=patience, tell=tell),
+            lambda c: prepare(c, device, parcel, offline=offline, patience=patience, tell=tell),
             heal=True,
         )
+        bench = ["bench", "{bundle}", "-o", "{out}", *arguments]
         # Never begun again by itself: a link that breaks in mid-run may be a board that reboots.
         run = await link.do(
-            lambda c: _measure(c, prepared, arguments, patience=patience, tell=tell), heal=False
+            lambda c: start(c, prepared, bench, patience=patience, tell=tell), heal=False
         )
         if run.exit_code not in (0, BROKEN) or not run.files:
-            killed = " (killed by a signal: is its memory full?)" if run.exit_code < 0 else ""
-            raise InputError(
-                f"{device.target}: measuring ended with {run.exit_code}{killed}: {run.last}"
-            )
+            raise run.failure(device.target, doing="measuring")
         tell("bringing the reports back")
-        found = await link.do(
-            lambda c: _collect(c, run, parcel.bundle, patience=patience), heal=True
-        )
+        files = await link.do(lambda c: collect(c, run, patience=patience), heal=True)
+    found = _reports(files, device.target, parcel.bundle)
     make_folder(out / device.label)
     for name, (_, data) in found.items():
         write_atomic(out / device.label / name, data)
@@ -122,86 +75,16 @@ async def measure_on(
     return Measured(reports, complaint=strict if run.exit_code == BROKEN else None)
 
 
-async def _prepare(
-    connection: Connection,
-    device: Device,
-    parcel: Parcel,
-    *,
-    offline: bool,
-    patience: Patience,
-    tell: Tell,
-) -> _Prepared:
-    argv, variables = await _runner(
-        connection, device, offline=offline, patience=patience, tell=tell
-    )
-    name, contents = parcel.bundle.digest, parcel.contents
-    folder = await push(connection, name, contents, patience=patience, tell=tell)
-    return _Prepared(tuple(argv), variables, folder)
-
-
-async def _measure(
-    connection: Connection,
-    prepared: _Prepared,
-    arguments: Sequence[str],
-    *,
-    patience: Patience,
-    tell: Tell,
-) -> _Run:
-    heard = ["no message"]
-
-    def hear(line: str) -> None:
-        if not line.startswith("INFO:"):  # LiteRT's greeting
-            heard.append(line.removeprefix("device-runner: error: "))
-            tell(line)
-
-    found, _ = await call(
-        connection,
-        "measure",
-        id=uuid.uuid4().hex,
-        argv=[*prepared.argv, "bench", prepared.bundle, "-o", "{out}", *arguments],
-        variables=prepared.variables,
-        limit_s=patience.bench_s,
-        timeout_s=patience.bench_s + patience.step_s,
-        patience=patience,
-        hold=True,
-        tell=hear,
-    )
-    files = tuple((name, digest) for name, digest in found["files"])
-    return _Run(found["exit_code"], found["folder"], files, heard[-1])
-
-
-async def _collect(
-    connection: Connection, run: _Run, bundle: Bundle, *, patience: Patience
+def _reports(
+    files: Mapping[str, bytes], place: str, bundle: Bundle
 ) -> dict[str, tuple[Report, bytes]]:
-    """File name -> report and its bytes, verified, and about this bundle."""
-    paths = [f"{run.folder}/{name}" for name, _ in run.files]
-    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience)
+    """File name -> report and its bytes, about this bundle."""
     found = {}
-    for (name, digest), size in zip(run.files, sizes, strict=True):
-        data, rest = rest[:size], rest[size:]
-        if sha256(data).hexdigest() != digest:
-            raise InputError(f"{connection.address}: {name} arrived damaged; measure again")
+    for name, data in files.items():
         if not _FILE.fullmatch(name):
-            raise InputError(f"{connection.address}: {name!r} is no name for a report")
-        found[name] = _check(data, f"{connection.address}: {name}", bundle), data
+            raise InputError(f"{place}: {name!r} is no name for a report")
+        found[name] = _check(data, f"{place}: {name}", bundle), data
     return found
-
-
-async def _runner(
-    connection: Connection, device: Device, *, offline: bool, patience: Patience, tell: Tell
-) -> tuple[list[str], dict[str, str]]:
-    """How `device-runner` is started there, with its environment variables."""
-    if device.python is not None:
-        name, wheel = build_runner_wheel()
-        folder = await push(
-            connection, name, {name: content_of(wheel)}, patience=patience, tell=tell
-        )
-        # A wheel of pure Python is importable as it is, and wins over a runner installed there.
-        return [device.python, "-m", "device_runner"], {"PYTHONPATH": f"{folder}/{name}"}
-    if connection.environment is not None:
-        return [connection.environment, "-m", "device_runner"], {}
-    ready = await set_up(connection, offline=offline, patience=patience, tell=tell)
-    return [ready.python, "-m", "device_runner"], {}
 
 
 def _check(data: bytes, place: str, bundle: Bundle) -> Report:

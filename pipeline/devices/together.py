@@ -19,7 +19,8 @@ from device_runner.bundle import open_bundle
 from device_runner.errors import InputError
 from device_runner.report import Report
 from pipeline.devices.connection import Patience
-from pipeline.devices.measure import Device, Parcel, measure_on
+from pipeline.devices.measure import measure_on
+from pipeline.devices.runner import Device, Parcel
 from pipeline.devices.transfer import bundle_contents
 
 _NUMBERS = re.compile(r"\d+([.,]\d+)?")

@@ -32,8 +32,9 @@ class Verdict:
         count = self.report.accuracy.count
         if self.against.identical_outputs:
             return f"all outputs equal this machine's, bit for bit, over {count:,} samples"
+        what = "class" if self.report.accuracy.measure == "top-1" else "text"
         return (
-            f"outputs differ from this machine's; the same class for {self.against.agreement:.2%} "
+            f"outputs differ from this machine's; the same {what} for {self.against.agreement:.2%} "
             f"of {count:,} samples"
         )
 
@@ -88,7 +89,8 @@ def print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     times = ("p50 ms", "p90 ms", "load ms", "peak MB")
-    headings = ("artifact", "device", *times, "top-1", "faster", "outputs", "by", "")
+    measure = verdicts[0].report.accuracy.measure if verdicts else "score"
+    headings = ("artifact", "device", *times, measure, "faster", "outputs", "by", "")
     say(table([headings, *map(_row, verdicts)]))
     say("\nfaster, outputs: against this machine, where it has run the same file")
     for label in dict.fromkeys(verdict.label for verdict in verdicts):
@@ -111,7 +113,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         _scaled(report.latency.p90_ns, 3),
         _scaled(report.cold.load_ns, 1),
         _scaled(report.cold.peak_rss_bytes, 1),
-        f"{report.accuracy.top1:.2%}",
+        f"{report.accuracy.score:.2%}",
         *_against(verdict.against),
         f"{report.runtime.package} {words(report.runtime.version)}",
         "times emulated" if emulated else report.validity.verdict,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from device_runner.errors import InputError
 from pipeline.distil.answers import Answers, same_classes
 from pipeline.recipe import Decoupled, SoftTargets
 
@@ -39,6 +40,11 @@ class DecoupledLoss(nn.Module):
     def __init__(self, cfg: Decoupled, student: Answers, teacher: Answers) -> None:
         super().__init__()
         same_classes(student, teacher)
+        if student.outputs.ndim != 2:
+            raise InputError(
+                "distil.decoupled parts the right class from the others, and a text has none; use "
+                "distil.soft_targets, which compares every frame"
+            )
         self.cfg = cfg
 
     def forward(self, student: Answers, teacher: Answers, labels: Tensor) -> Tensor:

@@ -166,8 +166,10 @@ class TrainConfig(Config):
     milestones: tuple[Share, ...] = (0.5, 0.75)  # schedule: step; shares of all steps, lr × 0.1
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # shift and crop_flip are for images; speech is for recordings, speech_speed for those whose
-    # speaker does not matter.
-    augment: Literal["none", "shift", "crop_flip", "speech", "speech_speed"] = "none"
+    # speaker does not matter, speech_whole for those of which every word counts.
+    augment: Literal["none", "shift", "crop_flip", "speech", "speech_speed", "speech_whole"] = (
+        "none"
+    )
     # bf16: multiply in bfloat16 and keep weights in float32. Faster where the hardware has it:
     # GPUs, and x86 CPUs with AMX; slower elsewhere.
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -18,6 +18,7 @@ from models.network import Network
 from pipeline.channel_group import ChannelGroup
 from pipeline.channels import find_groups
 from pipeline.data import Dataset
+from pipeline.layers import Convolution
 from pipeline.mask import channel_mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import Budget, ChannelMagnitude
@@ -61,7 +62,7 @@ def channel_norms(module: nn.Module, group: ChannelGroup) -> Tensor:
     """The L2 norm of the weights that write each channel of ``group``: [width]."""
     squares = torch.zeros(group.width, device=next(module.parameters()).device)
     for layer, span in group.producers.items():
-        if not isinstance(module.get_submodule(layer), nn.Conv2d | nn.Linear):
+        if not isinstance(module.get_submodule(layer), Convolution | nn.Linear):
             continue
         weight = module.get_parameter(f"{layer}.weight")
         rows = weight.square().flatten(1).sum(1)[list(span.indices)]

@@ -16,6 +16,7 @@ from device_runner.errors import InputError
 from models.network import Network
 from pipeline.channel_group import ChannelGroup
 from pipeline.data import Dataset
+from pipeline.layers import BatchNorm, Convolution
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ChannelPenalty
 from pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
@@ -72,7 +73,7 @@ def channel_scales(module: nn.Module, group: ChannelGroup) -> Tensor:
     scales = torch.zeros(group.width, device=device)
     found = False
     for layer, span in group.producers.items():
-        if isinstance(module.get_submodule(layer), nn.BatchNorm2d):
+        if isinstance(module.get_submodule(layer), BatchNorm):
             found = True
             rows = module.get_parameter(f"{layer}.weight").abs()[list(span.indices)]
             scales = scales.index_add(0, torch.tensor(span.channels, device=device), rows)
@@ -89,7 +90,7 @@ def _root_of_size(module: nn.Module, group: ChannelGroup) -> float:
         module.get_parameter(f"{layer}.weight")[0].numel()
         * (len(span.channels) // len(set(span.channels)))
         for layer, span in group.producers.items()
-        if isinstance(module.get_submodule(layer), nn.Conv2d | nn.Linear)
+        if isinstance(module.get_submodule(layer), Convolution | nn.Linear)
     )
     return float(per_channel**0.5)
 

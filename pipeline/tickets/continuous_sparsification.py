@@ -46,6 +46,7 @@ def find_ticket(
         heat=cfg.temperature,
         gate_lr=cfg.gate_lr,
         half_open=0.0,
+        spread=0.01,
         rounded=False,
         frozen=cfg.frozen,
         span=Span.of(data.train, cfg.train),

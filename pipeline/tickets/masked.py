@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from models.network import Network
 from pipeline.data import Split
+from pipeline.layers import BatchNorm
 from pipeline.mask import Mask
 from pipeline.recipe import TrainConfig
 from pipeline.tickets.prunable import prunable
@@ -59,7 +60,7 @@ class Masked(nn.Module):
         if frozen:
             self.module.requires_grad_(False)
         for layer in self.module.modules():
-            if frozen and isinstance(layer, nn.BatchNorm2d):
+            if frozen and isinstance(layer, BatchNorm):
                 layer.reset_parameters()  # no scale and shift but 1 and 0; statistics are taken
 
     def gates(self) -> Tensor:

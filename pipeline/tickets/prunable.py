@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
+from pipeline.layers import Convolution
 from pipeline.mask import Mask
 
 
@@ -23,7 +24,7 @@ def prunable(module: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Par
     layers = {
         name: layer
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.weight.requires_grad
+        if isinstance(layer, Convolution | nn.Linear) and layer.weight.requires_grad
     }
     for name in exclude:
         if name not in layers:

@@ -25,6 +25,7 @@ from models.network import Network
 from pipeline.block_latency import BlockLatency, measure_blocks
 from pipeline.cost import count
 from pipeline.data import Dataset
+from pipeline.layers import BatchNorm
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import ResidualBlocks
@@ -133,7 +134,7 @@ def _with_statistics(network: Network, images: Tensor) -> Network:
     """The network with batch norm's statistics of ``images``."""
     module = network.module()
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, BatchNorm):
             layer.reset_running_stats()
             layer.momentum = None  # the plain mean of all batches
     _log_probabilities(module, images)

@@ -83,8 +83,8 @@ def find_ticket(
     while mask.density > wanted + 0.5 / sum(t.numel() for t in mask.tensors.values()):
         span = range(cfg.rewind_to, cfg.train.epochs)
         end = trained(start, span, f"level {len(levels)}", may_end=cfg.early_bird)
-        top1 = evaluate(end.module(), data.validation, preprocessing=data.preprocessing).top1
-        levels.append({"density": mask.density, "validation_top1": top1})
+        checked = evaluate(end.module(), data.validation, preprocessing=data.preprocessing)
+        levels.append({"density": mask.density, **checked.logged()})
         density = max(mask.density * (1 - cfg.share), wanted)
         mask = _pruned(end.weights, mask, sparsity=1 - density, scope=cfg.scope)
         start = early if cfg.rewind == "weights" else end

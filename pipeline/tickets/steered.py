@@ -44,6 +44,7 @@ class Steered(Scored):
         heat: tuple[float, float],
         gate_lr: float,
         half_open: float,
+        spread: float,
         rounded: bool,
         frozen: bool,
         span: Span,
@@ -51,7 +52,8 @@ class Steered(Scored):
     ) -> None:
         """``heat`` is what anneals, geometrically over the run.
 
-        Gates start at the score ``half_open``, which opens them half.
+        Gates start around the score ``half_open``, which opens them half, with the standard
+        deviation ``spread``.
         """
         super().__init__(network, exclude, span=span, frozen=frozen)
         self.count = kept_count(self.size, sparsity, layers=len(self.sizes))
@@ -59,7 +61,7 @@ class Steered(Scored):
         self.rounded = rounded
         self.adam_lr = {"scores": gate_lr}
         generator = torch.Generator().manual_seed(seed)
-        self.scores = nn.Parameter(half_open + 0.01 * torch.randn(self.size, generator=generator))
+        self.scores = nn.Parameter(half_open + spread * torch.randn(self.size, generator=generator))
         self.chosen: Tensor  # 1 for the gates that are open in the last part of the run
         self.register_buffer("chosen", torch.ones(self.size))
         self.first_density = self.density().item()

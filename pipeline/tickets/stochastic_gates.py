@@ -91,8 +91,8 @@ def find_ticket(
         "reached_share": cost(torch.cat(kept).double()).item() / gated.dense_cost,
         "gates": len(means),
         "fractional_gates": int(((means > 0) & (means < 1)).sum()),
-        "validation_top1_with_gates": before.top1,
-        "validation_top1_with_mask": after.top1,
+        **before.logged("_with_gates"),
+        **after.logged("_with_mask"),
         "widths": {g.name: [int(k.sum()), g.width] for g, k in zip(groups, kept, strict=True)},
     }
     return Ticket(mask, start, log)

@@ -126,10 +126,10 @@ def search(
         **facts_of(mask),
         "gates": scored.size,
         "fractional_gates": int(((unrounded > 0.01) & (unrounded < 0.99)).sum()),
-        "validation_top1_as_trained": evaluate(scored, validation, preprocessing=steps).top1,
-        "validation_top1_with_mask": evaluate(
-            mask.apply(start).module(), validation, preprocessing=steps
-        ).top1,
+        **evaluate(scored, validation, preprocessing=steps).logged("_as_trained"),
+        **evaluate(mask.apply(start).module(), validation, preprocessing=steps).logged(
+            "_with_mask"
+        ),
     }
     return Ticket(mask, start, log)
 

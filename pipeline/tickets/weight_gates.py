@@ -70,6 +70,7 @@ class Noisy(Steered):
             heat=cfg.noise,
             gate_lr=cfg.gate_lr,
             half_open=self.middle,
+            spread=cfg.spread,
             rounded=cfg.rounded,
             frozen=cfg.frozen,
             span=span,

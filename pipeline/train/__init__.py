@@ -2,14 +2,14 @@
 calls it."""
 
 from pipeline.train.evaluation import Evaluation, batch_of, evaluate, normalize, to_torch
-from pipeline.train.loop import Loss, cross_entropy, steps_per_epoch, train
+from pipeline.train.loop import steps_per_epoch, train
 from pipeline.train.optimizers import lr_share
+from pipeline.train.task import Loss
 
 __all__ = [
     "Evaluation",
     "Loss",
     "batch_of",
-    "cross_entropy",
     "evaluate",
     "lr_share",
     "normalize",

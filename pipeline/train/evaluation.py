@@ -16,6 +16,7 @@ from device_runner.errors import InputError
 from device_runner.log_mel import FULL_SCALE, mel_filters
 from device_runner.preprocess import preprocess
 from pipeline.data import Split
+from pipeline.train.task import task_of
 
 BATCH_PIXELS = 2**20  # 20 pictures of 224x224
 
@@ -47,11 +48,20 @@ def batch_of(shape: Sequence[int], *, most: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network says about labelled examples."""
+    """What a network says about examples, and how right it is."""
 
-    outputs: npt.NDArray[np.float32]  # [N, classes]
-    predictions: npt.NDArray[np.int64]  # [N]
-    top1: float  # share of right predictions, 0..1
+    outputs: npt.NDArray[np.float32]  # [N, classes], or of queries [M, symbols, frames]
+    predictions: npt.NDArray[Any]  # [N], classes or texts
+    scores: Mapping[str, float]  # by name, see `pipeline.train.task`
+
+    def logged(self, suffix: str = "") -> dict[str, float]:
+        """The scores as a log names those on the validation split."""
+        return {f"validation_{name}{suffix}": score for name, score in self.scores.items()}
+
+    @property
+    def top1(self) -> float:
+        """The share of right classes, 0..1."""
+        return self.scores["top1"]
 
 
 @torch.inference_mode()
@@ -63,14 +73,16 @@ def evaluate(
     was_training = module.training
     module.eval()
     outputs = []
-    at_a_time = batch_of(split.inputs.shape[1:], most=250)
-    for start in range(0, len(split), at_a_time):
-        values = preprocess(split.inputs[start : start + at_a_time], preprocessing)
+    queries = split.inputs if split.spoken is None else split.queries()
+    at_a_time = batch_of(queries.shape[1:], most=250)
+    for start in range(0, len(queries), at_a_time):
+        values = preprocess(queries[start : start + at_a_time], preprocessing)
         outputs.append(module(torch.from_numpy(values).movedim(-1, 1).to(device)).cpu())
     module.train(was_training)
     scores = torch.cat(outputs).numpy()
-    predictions = scores.argmax(1)
-    return Evaluation(scores, predictions, float((predictions == split.labels).mean()))
+    task = task_of(split)
+    predictions = task.predict(scores, split)
+    return Evaluation(scores, predictions, task.score(predictions, split))
 
 
 def _normalize(values: Tensor, step: Mapping[str, Any]) -> Tensor:

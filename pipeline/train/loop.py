@@ -7,18 +7,19 @@ import hashlib
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from device_runner.errors import InputError
-from pipeline.augment import Draw, check_augment, draw
-from pipeline.data import Rows, Split
+from pipeline.augment import check_augment, draw
+from pipeline.data import Split
 from pipeline.distil import Distillation
 from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
@@ -26,9 +27,7 @@ from pipeline.recipe import TrainConfig
 from pipeline.train.evaluation import normalize
 from pipeline.train.optimizers import lr_share, new_optimizers, zero
 from pipeline.train.state import TrainingState
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs of the module, class indices) -> one number to make small."""
+from pipeline.train.task import Loss, task_of
 
 
 def train(
@@ -60,7 +59,7 @@ def train(
         cfg: how long, how fast, in which order.
         preprocessing: the steps of the data set.
         seed: decides order and augmentation.
-        loss: None is cross-entropy with the label smoothing of ``cfg``.
+        loss: None is that of the split's task.
         penalty: what is added to the loss besides.
         adam_lr: parameters, by name, that are no weights of the network: Adam trains them at
             this rate, beside the optimizer of ``cfg``.
@@ -71,7 +70,7 @@ def train(
         after_epoch: called when an epoch is done and before its state is kept; True ends the run.
         resume: a state file, replaced after each epoch; a run that finds it goes on from there
             and ends in the same bits as an undisturbed one.
-        progress: shows loss and accuracy on the training examples.
+        progress: shows the loss, and what else the task tells, on the training examples.
         title: what the progress says.
 
     Raises:
@@ -86,7 +85,8 @@ def train(
     )
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    loss = loss or cross_entropy(cfg)
+    task = task_of(split)
+    loss = loss or task.loss(cfg)
     lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
     scheduled, apart = new_optimizers(
         module, cfg, adam_lr or {}, besides=lesson.parameters() if lesson else ()
@@ -99,11 +99,8 @@ def train(
         for name, kept in (mask.tensors if mask else {}).items()
     }
 
-    # Images stay uint8, recordings int16, and move to the device once, unless they are on disk.
-    stored = split.inputs
-    inputs = stored if isinstance(stored, Rows) else fabric.to_device(torch.from_numpy(stored))
-    check_augment(cfg.augment, stored.dtype)
-    labels = fabric.to_device(torch.from_numpy(split.labels))
+    check_augment(cfg.augment, split.inputs.dtype, whole=split.spoken is not None)
+    make_batch = task.batches(split, fabric.device)
     batch_size = min(cfg.batch_size, len(split))
     steps = steps_per_epoch(split, cfg)
     span = epochs or range(cfg.epochs)
@@ -123,7 +120,8 @@ def train(
             # All randomness comes from (seed, epoch), so that no generator needs to be saved.
             torch.manual_seed(_derived_seed(seed, epoch, fabric.global_rank))
             plan = draw(cfg.augment, len(split), seed=_derived_seed(seed, epoch, 0))
-            correct, total_loss = 0.0, 0.0
+            plan = replace(plan, order=task.arrange(plan.order, split, batch_size))
+            told, total_loss = Counter[str](), 0.0
             for step in range(steps):
                 rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
                 for group in scheduled.param_groups if scheduled else ():
@@ -132,7 +130,9 @@ def train(
                     group["lr"] = group["peak_lr"] * rate
                 # The batch size is that of all devices together; each takes its part.
                 chosen = slice(step * batch_size, (step + 1) * batch_size)
-                part, batch, targets = _batch(inputs, labels, plan, chosen, fabric)
+                mine = slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size)
+                part = plan.take(mine)
+                batch, targets = make_batch(part)
                 outputs = wrapped(part.mask(normalize(batch, preprocessing)))
                 if criterion is None:
                     value = loss(outputs, targets)
@@ -154,9 +154,10 @@ def train(
                     optimizer.step()
                 zero(gone, optimizers)
                 total_loss += number
-                correct += (outputs.argmax(1) == targets).float().mean().item()
+                told.update(task.tell(outputs, targets))
                 done = step + 1
-                advance(1, f"loss {total_loss / done:.3f}, accuracy {correct / done:.1%}")
+                shown = [f"{name} {share / done:.1%}" for name, share in told.items()]
+                advance(1, ", ".join([f"loss {total_loss / done:.3f}", *shown]))
             ended = after_epoch is not None and after_epoch()
             if fabric.is_global_zero:
                 state.save(span.stop if ended else epoch + 1)
@@ -166,11 +167,6 @@ def train(
     if lesson is not None:
         lesson.close()
     module.cpu().eval()
-
-
-def cross_entropy(cfg: TrainConfig) -> Loss:
-    """Cross-entropy with the label smoothing of ``cfg``."""
-    return functools.partial(F.cross_entropy, label_smoothing=cfg.label_smoothing)
 
 
 def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
@@ -214,19 +210,6 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
     if next(lesson.parameters(), None) is None:
         return lesson  # there is nothing to keep equal on several devices
     return fabric.setup_module(lesson)
-
-
-def _batch(
-    inputs: Tensor | Rows, labels: Tensor, plan: Draw, chosen: slice, fabric: Fabric
-) -> tuple[Draw, Tensor, Tensor]:
-    part = plan.take(slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size))
-    if isinstance(inputs, Rows):
-        examples = fabric.to_device(torch.from_numpy(inputs[part.order.numpy()]))
-        part = part.to(labels.device)
-    else:
-        part = part.to(labels.device)
-        examples = inputs[part.order]
-    return part, part.apply(examples), labels[part.order]
 
 
 def _derived_seed(*numbers: int) -> int:

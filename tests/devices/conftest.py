@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boards import fetch_wheels, user_space_of
+from boards import fetch_library, fetch_wheels, user_space_of
 from device_runner.errors import InputError
 from network import ROOT, Device, Host, device_on, host_side
 from pipeline.devices.emulated.needs import check_needs
@@ -66,6 +66,14 @@ def ready(device: Device, wheels: dict[str, str]) -> Device:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return device
+
+
+@pytest.fixture(scope="session")
+def faketime(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """libfaketime for the board: programs that load it see the wall clock that it is told."""
+    return fetch_library(
+        "libfaketime", "libfaketimeMT.so.1", tmp_path_factory.mktemp("faketime") / "tree"
+    )
 
 
 @pytest.fixture(scope="session")

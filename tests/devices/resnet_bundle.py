@@ -19,7 +19,7 @@ from pipeline.quantize import calibrate, fake_quantized
 from pipeline.recipe import Ptq
 
 CLASSES = 10
-SAMPLES = 48
+SAMPLES = 128
 STEPS = ({"op": "normalize", "mean": [127.5] * 3, "std": [64.0] * 3},)
 
 
@@ -65,7 +65,7 @@ def write_resnet_bundle(folder: Path) -> Path:
         dataset="patches",
         labels=[str(i) for i in range(CLASSES)],
         preprocessing=STEPS,
-        networks={"resnet20": Network(parameters=1, macs=1, top1=None)},
+        networks={"resnet20": Network(parameters=1, macs=1, scores={})},
         provenance={},
     )
     return folder

@@ -152,6 +152,41 @@ def test_a_host_that_is_killed_in_mid_run(ready: Device, bundle: Path, tmp_path:
     measure(ready, bundle, tmp_path / "again")
 
 
+# The environment's Python, with a wall clock that the test sets.
+CLOCK = """#!/bin/sh
+export LD_PRELOAD=/home/pi/clock/faketime.so FAKETIME_TIMESTAMP_FILE=/home/pi/clock/offset
+export FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1
+exec /home/pi/.edgeticket/environment/bin/python "$@"
+"""
+
+
+def test_a_clock_that_jumps_in_mid_run(
+    ready: Device, bundle: Path, faketime: bytes, tmp_path: Path
+) -> None:
+    """It costs the measurement its validity; latencies and answers are as ever."""
+    ready.put("/home/pi/clock/faketime.so", faketime)
+    ready.put("/home/pi/clock/offset", b"+0")
+    ready.put("/home/pi/clock/python", CLOCK.encode())
+    ready.shell("chmod +x clock/python")
+    options = (*QUICK, "--min-seconds", "15")
+    argv = bench(ready, bundle, tmp_path, "--python", "/home/pi/clock/python", *options)
+    with started(ready, *argv) as ours:
+        assert ours.stdout is not None
+        for line in ours.stdout:
+            if "timing queries" in line:
+                break
+        ready.put("/home/pi/clock/offset", b"-3600")
+        printed, _ = ours.communicate(timeout=600)
+    assert ours.returncode == 0, printed
+    (path,) = tmp_path.glob("*/*.json")
+    report = read_report(path)
+    assert report.during.clock_step_s == pytest.approx(-3600, abs=1)
+    found = {finding.rule: finding.found for finding in report.validity.reasons}
+    assert found["clock-step"].startswith("the wall clock was set by -3600")
+    assert 0 < min(report.latency.samples_ns) <= max(report.latency.samples_ns) < 60e9
+    assert report.accuracy.count == 4
+
+
 def test_two_hosts_at_one_device(ready: Device, bundle: Path, tmp_path: Path) -> None:
     with started(ready, *bench(ready, bundle, tmp_path / "first", *LONG)) as first:
         wait_until(lambda: measuring(ready), limit_s=600, what="the runner to start")

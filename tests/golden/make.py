@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from speech_fixtures import speech_manifest, speech_report
 from torch import nn
 
 from device_runner.manifest import write_manifest
@@ -33,6 +34,8 @@ def main() -> None:
     """Everything in this folder but this file."""
     (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
     write_report(example_report(), FOLDER / "report.json")
+    (FOLDER / "manifest-speech.json").write_bytes(write_manifest(speech_manifest()))
+    write_report(speech_report(), FOLDER / "report-speech.json")
     ticket = encode(*example(), init="uniform", init_kept=0.25, seed=7)
     (FOLDER / "strong.ticket").write_bytes(ticket)
     torch.manual_seed(0)

@@ -103,6 +103,7 @@ def _run(command: list[str], suite: str, *, say: Say = lambda line: None) -> Non
     until the orphan has ended.
     """
     quiet = {**os.environ, "LC_ALL": "C", "QEMU_CPU": "cortex-a53"}
+    errors: list[str] = []
     last = "it said nothing"
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -112,12 +113,15 @@ def _run(command: list[str], suite: str, *, say: Say = lambda line: None) -> Non
         for line in map(str.strip, step.stderr):
             if line.startswith("I: "):
                 say(line.removeprefix("I: "))
-            if line.startswith("E: ") or not line.startswith("I: "):
+            elif line.startswith("E: "):
+                errors.append(line.removeprefix("E: "))  # the first is the cause
+            else:
                 last = line or last
     if step.returncode != 0:
+        reason = errors[0] if errors else last
         raise InputError(
             f"cannot build an arm64 user space of Debian {suite}: {command[0]} failed "
-            f"({step.returncode}): {last}; see that this machine reaches Debian's packages, "
+            f"({step.returncode}): {reason}; see that this machine reaches Debian's packages, "
             "then run the same command again"
         )
 

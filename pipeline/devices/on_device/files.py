@@ -100,14 +100,21 @@ def lay_out(request: Request) -> str:
         shutil.rmtree(target, ignore_errors=True)
         os.rename(scratch, target)
         sync(trees)
-    os.utime(target)
-    keep_newest(trees)
+    keep_newest(target)
     for name in os.listdir(files):  # contents that no tree has; one that is needed is sent again
         path = os.path.join(files, name)
-        age_s = time.time() - os.path.getmtime(path)
-        if age_s > STALE_S if name.startswith(".") else os.stat(path).st_nlink == 1:
+        if name.startswith("."):
+            remove_stale(path)
+        elif os.stat(path).st_nlink == 1:
             os.unlink(path)
     return target
+
+
+def remove_stale(part: str) -> None:
+    """Remove what nobody will go on with; a clock that jumped makes anything look old."""
+    if time.time() - os.path.getmtime(part) > STALE_S:
+        with contextlib.suppress(Refusal), open_locked(part, lock_s=0, reason="it grows"):
+            os.unlink(part)
 
 
 def fetch(request: Request) -> Any:

@@ -57,10 +57,22 @@ def sync(folder: str) -> None:
         os.close(descriptor)
 
 
-def keep_newest(folder: str) -> None:
-    paths = [os.path.join(folder, name) for name in os.listdir(folder)]
-    for path in sorted(paths, key=os.path.getmtime, reverse=True)[KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
+def keep_newest(path: str) -> None:
+    """Make ``path`` the newest of its folder, and remove all but the newest there.
+
+    Boards without a battery start in the past, and then their clock jumps: what is used last has
+    the latest time stamp whatever the clock says.
+    """
+    folder = os.path.dirname(path)
+    times = {}
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # another host made room
+            times[os.path.join(folder, name)] = os.stat(os.path.join(folder, name)).st_mtime_ns
+    others = [stamp for other, stamp in times.items() if other != path]
+    times[path] = max([int(time.time() * 1e9)] + [stamp + 1000000 for stamp in others])
+    os.utime(path, ns=(times[path], times[path]))
+    for old in sorted(times, key=lambda other: times[other], reverse=True)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from pipeline.devices.on_device.ground import (
     plain,
 )
 
+FILES = (".json", ".npz")  # reports, taps
+
 
 def measure(request: Request) -> Any:
     """Run ``argv``, which fills the folder that stands for ``{out}`` -> exit code and files.
@@ -26,8 +28,8 @@ def measure(request: Request) -> Any:
     out = os.path.join(make(request["home"], "runs"), plain(request["id"]))
     threading.Thread(target=die_with_host, daemon=True).start()
     with alone(request) as lock:
-        keep_newest(os.path.dirname(out))
         os.mkdir(out)
+        keep_newest(out)
         clock = threading.Timer(request["limit_s"], give_up, [request["limit_s"]])
         clock.daemon = True
         clock.start()
@@ -40,7 +42,7 @@ def measure(request: Request) -> Any:
         )
         clock.cancel()
     names = sorted(os.listdir(out))
-    found = [[name, hash_of(os.path.join(out, name))] for name in names if name.endswith(".json")]
+    found = [[name, hash_of(os.path.join(out, name))] for name in names if name.endswith(FILES)]
     return {"exit_code": exit_code, "folder": out, "files": found}
 
 

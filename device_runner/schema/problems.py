@@ -1,111 +1,35 @@
-"""Checks documents against the published JSON Schemas in ``schemas/``.
-
-The schemas are JSON Schema draft 2020-12 restricted to the keywords in ``KEYWORDS``. A keyword
-outside of them is an error, so a schema cannot promise more than is enforced here. Two readings
-are on the strict side: ``integer`` is a number written without fraction (1.0 is not one), and
-``$`` ends a pattern at the very end of the text, as in ECMA-262 and unlike Python.
-"""
+"""The first thing in a value that a schema does not allow, and what it would have allowed."""
 
 from __future__ import annotations
 
 import functools
-import importlib.resources as resources
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from device_runner.errors import InputError
-from device_runner.strict_json import parse_json
-
-ANNOTATIONS = frozenset({"$schema", "title", "description", "$defs"})
-KEYWORDS = ANNOTATIONS | {
-    *("type", "const", "enum", "anyOf", "$ref"),
-    *("properties", "required", "additionalProperties"),
-    *("items", "minItems", "maxItems"),
-    *("minimum", "maximum", "pattern", "minLength", "maxLength"),
-}
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 Schema = Mapping[str, Any]
 Pointer = tuple[Union[str, int], ...]
 
 
-@functools.cache
-def load_schema(name: str) -> Schema:
-    """``"manifest"`` or ``"report"`` -> the published schema of that document."""
-    # Not by __file__: a device may run this package from inside its wheel.
-    path = resources.files("device_runner") / "schemas" / f"{name}.schema.json"
-    schema: Schema = parse_json(path.read_bytes(), place=path.name)
-    check_schema(schema)
-    return schema
-
-
-def check_schema(schema: Schema) -> None:
-    """Refuse a schema that says something ``validate`` would not enforce.
-
-    Raises:
-        ValueError: an unknown keyword or type, or a ``$ref`` that leads nowhere.
-    """
-    for part in _subschemas(schema):
-        unknown = sorted(set(part) - KEYWORDS)
-        if unknown:
-            raise ValueError(f"schema keyword {unknown[0]!r} is not one of {sorted(KEYWORDS)}")
-        types = part.get("type", [])
-        for name in [types] if isinstance(types, str) else types:
-            if name not in TYPES:
-                raise ValueError(f"schema type {name!r} is not one of {TYPES}")
-        if "$ref" in part:
-            if set(part) - ANNOTATIONS != {"$ref"}:
-                raise ValueError(f"$ref {part['$ref']!r} must stand alone")
-            _resolve(part["$ref"], schema)
-
-
-def validate(value: Any, schema: Schema, *, place: str) -> None:
-    """Parsed JSON x schema -> nothing.
-
-    Raises:
-        InputError: names the place, a JSON pointer (RFC 6901), what was found there and what
-            is allowed.
-    """
-    problem = _problem(value, schema, schema, ())
-    if problem is not None:
-        raise InputError(f"{place} at {_write(problem.pointer)}: {problem.sentence}")
-
-
-def check_version(document: Any, *, known: int, place: str) -> None:
-    """Tell a document of another time apart from a broken one, before anything else is read.
-
-    Raises:
-        InputError: ``schema_version`` is not ``known``.
-    """
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > known:
-        raise InputError(
-            f"{place} has schema_version {version}, this runner knows {known}: "
-            "made by a newer edgeticket: upgrade the runner"
-        )
-    if isinstance(version, int) and 0 < version < known:
-        raise InputError(
-            f"{place} has schema_version {version}, this runner knows {known}: "
-            "made by an older edgeticket: make it again with this one"
-        )
-
-
 @dataclass(frozen=True)
-class _Problem:
+class Problem:
+    """Where a value breaks a schema; ``sentence``: what was found there and what is allowed."""
+
     pointer: Pointer
     sentence: str  # "found ..., allowed: ..."
     allowed: str
 
 
-_Found = Optional[_Problem]
+Found = Optional[Problem]
 
 
-def _problem(value: Any, schema: Schema, root: Schema, at: Pointer) -> _Found:
+def find_problem(value: Any, schema: Schema, root: Schema, at: Pointer) -> Found:
     """The first thing in ``value`` that ``schema`` does not allow."""
     if "$ref" in schema:
-        return _problem(value, _resolve(schema["$ref"], root), root, at)
+        return find_problem(value, resolve(schema["$ref"], root), root, at)
     if "anyOf" in schema:
         found = _none_of(value, schema["anyOf"], root, at)
         if found is not None:
@@ -129,30 +53,30 @@ def _problem(value: Any, schema: Schema, root: Schema, at: Pointer) -> _Found:
     return None
 
 
-def _object_problem(value: dict[str, Any], schema: Schema, root: Schema, at: Pointer) -> _Found:
+def _object_problem(value: dict[str, Any], schema: Schema, root: Schema, at: Pointer) -> Found:
     named: Mapping[str, Schema] = schema.get("properties", {})
     others = schema.get("additionalProperties", True)
     for key, item in value.items():
         if key in named:
-            found = _problem(item, named[key], root, (*at, key))
+            found = find_problem(item, named[key], root, (*at, key))
         elif others is False:
             known = ", ".join(named)
-            return _Problem(at, f"unknown key {key!r} (known: {known})", f"an object of {known}")
+            return Problem(at, f"unknown key {key!r} (known: {known})", f"an object of {known}")
         else:
-            found = None if others is True else _problem(item, others, root, (*at, key))
+            found = None if others is True else find_problem(item, others, root, (*at, key))
         if found is not None:
             return found
     for key in schema.get("required", ()):
         if key not in value:
-            return _Problem(at, f"the key {key!r} is missing", f"an object with {key!r}")
+            return Problem(at, f"the key {key!r} is missing", f"an object with {key!r}")
     return None
 
 
-def _array_problem(value: list[Any], schema: Schema, root: Schema, at: Pointer) -> _Found:
+def _array_problem(value: list[Any], schema: Schema, root: Schema, at: Pointer) -> Found:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if len(value) < least or (most is not None and len(value) > most):
         bounds = f"at least {least}" + ("" if most is None else f" and at most {most}")
-        return _Problem(at, f"{len(value)} items, allowed: {bounds}", f"{bounds} items")
+        return Problem(at, f"{len(value)} items, allowed: {bounds}", f"{bounds} items")
     if "items" in schema:
         items: Schema = schema["items"]
         if set(items) == {"type", "minimum"} and items["type"] == "integer":
@@ -160,13 +84,13 @@ def _array_problem(value: list[Any], schema: Schema, root: Schema, at: Pointer) 
             if all(type(item) is int and item >= least for item in value):
                 return None
         for i, item in enumerate(value):
-            found = _problem(item, items, root, (*at, i))
+            found = find_problem(item, items, root, (*at, i))
             if found is not None:
                 return found
     return None
 
 
-def _text_problem(value: str, schema: Schema, at: Pointer) -> _Found:
+def _text_problem(value: str, schema: Schema, at: Pointer) -> Found:
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     if len(value) < least or (most is not None and len(value) > most):
         bounds = f"at least {least}" + ("" if most is None else f" and at most {most}")
@@ -176,7 +100,7 @@ def _text_problem(value: str, schema: Schema, at: Pointer) -> _Found:
     return None
 
 
-def _number_problem(value: float, schema: Schema, at: Pointer) -> _Found:
+def _number_problem(value: float, schema: Schema, at: Pointer) -> Found:
     if "minimum" in schema and value < schema["minimum"]:
         return _refuse(value, f"{schema['minimum']} or more", at)
     if "maximum" in schema and value > schema["maximum"]:
@@ -184,7 +108,7 @@ def _number_problem(value: float, schema: Schema, at: Pointer) -> _Found:
     return None
 
 
-def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _Found:
+def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> Found:
     """What is wrong when no choice fits: the choice that came furthest explains it best."""
     if isinstance(value, dict):
         tags = {id(choice): _tag(choice, root) for choice in choices}
@@ -195,9 +119,9 @@ def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _F
                 names = dict.fromkeys(_show(const) for _, const in tags.values())
                 return _refuse(value[key], ", ".join(names), (*at, key))
             choices = alike
-    problems: list[_Problem] = []
+    problems: list[Problem] = []
     for choice in choices:
-        found = _problem(value, choice, root, at)
+        found = find_problem(value, choice, root, at)
         if found is None:
             return None
         problems.append(found)
@@ -209,13 +133,13 @@ def _none_of(value: Any, choices: list[Schema], root: Schema, at: Pointer) -> _F
 
 def _tag(choice: Schema, root: Schema) -> tuple[str, Any]:
     """The key by which a choice is told from others, and what stands there; "": it has none."""
-    named = (_resolve(choice["$ref"], root) if "$ref" in choice else choice).get("properties", {})
+    named = (resolve(choice["$ref"], root) if "$ref" in choice else choice).get("properties", {})
     tags = ((key, part["const"]) for key, part in named.items() if "const" in part)
     return next(tags, ("", None))
 
 
-def _refuse(value: Any, allowed: str, at: Pointer) -> _Problem:
-    return _Problem(at, f"found {_show(value)}, allowed: {allowed}", allowed)
+def _refuse(value: Any, allowed: str, at: Pointer) -> Problem:
+    return Problem(at, f"found {_show(value)}, allowed: {allowed}", allowed)
 
 
 def _is_type(value: Any, name: str) -> bool:
@@ -246,7 +170,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _write(pointer: Pointer) -> str:
+def write_pointer(pointer: Pointer) -> str:
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
     return "/" + "/".join(parts)
 
@@ -256,18 +180,9 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\$$", r"\\Z", pattern))
 
 
-def _resolve(ref: str, root: Schema) -> Schema:
+def resolve(ref: str, root: Schema) -> Schema:
     name = ref[len("#/$defs/") :]
     if not ref.startswith("#/$defs/") or name not in root.get("$defs", {}):
         raise ValueError(f"$ref {ref!r} does not lead to one of $defs")
     found: Schema = root["$defs"][name]
     return found
-
-
-def _subschemas(schema: Schema) -> Iterator[Schema]:
-    yield schema
-    inner: list[Any] = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    inner += [*schema.get("anyOf", []), schema.get("items"), schema.get("additionalProperties")]
-    for part in inner:
-        if isinstance(part, Mapping):
-            yield from _subschemas(part)

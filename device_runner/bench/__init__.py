@@ -1,0 +1,119 @@
+"""The measurement: artifacts of a bundle on this machine -> one report each."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import uuid
+from pathlib import Path
+
+from device_runner.accuracy import Outputs, infer_all, judge
+from device_runner.amx import withhold_amx
+from device_runner.atomic import make_folder, write_atomic
+from device_runner.bench.session import Session, write_up
+from device_runner.bench.timed import Progress, time_preparation, time_subjects
+from device_runner.bundle import open_bundle
+from device_runner.cold import measure_cold
+from device_runner.cores import pinned
+from device_runner.ctc import Decoder
+from device_runner.instructions import warn_inexact
+from device_runner.machine import describe_machine
+from device_runner.npy import format_npy
+from device_runner.plan import Plan
+from device_runner.readings import Command, run_command
+from device_runner.report import Report, SessionIdentity
+from device_runner.samples import Asked, load_samples
+from device_runner.selection import select
+from device_runner.subjects import load_subject
+
+
+def bench(
+    path: Path,
+    *,
+    plan: Plan = Plan(),  # noqa: B008 (it is frozen)
+    runtime: str | None = None,
+    precision: str | None = None,
+    artifact: str | None = None,
+    samples: Asked = None,
+    outputs: Path | None = None,
+    progress: Progress = lambda what, share: None,
+    root: Path = Path("/"),
+    command: Command = run_command,
+) -> list[Report]:
+    """Measure cold start, latency, energy, preprocessing and accuracy, and judge the measurement.
+
+    Args:
+        path: a bundle, folder or .zip.
+        plan: how to measure.
+        runtime, precision, artifact: which artifacts; see `select`.
+        samples: what accuracy is taken over; see `load_samples`.
+        outputs: folder for every artifact's outputs, <id>.npy [N, classes]; None: not kept.
+        progress: told what is going on.
+        root, command: where the machine is looked at, and how programs on it are run.
+
+    Raises:
+        InputError: the bundle, the selection, a runtime or the plan cannot be used.
+    """
+    if not plan.amx:
+        withhold_amx()
+    withheld = () if plan.amx else ("amx",)
+    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = describe_machine(root)
+    with pinned(plan.cores) as cores, open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        selection = select(manifest, runtime=runtime, precision=precision, artifact=artifact)
+        for name, reason in selection.skipped:
+            progress(f"skipping {name}: {reason}", 1.0)
+        for entry in selection.chosen:
+            warning = warn_inexact(entry, manifest.artifacts, machine, withheld=withheld)
+            if warning is not None:
+                progress(f"warning: {warning}", 1.0)
+        inputs, labels = load_samples(bundle, samples)
+
+        tried = [(entry, threads) for entry in selection.chosen for threads in plan.threads]
+        cold = []
+        for i, (entry, threads) in enumerate(tried):  # first: a crash shall be elsewhere
+            progress("cold starts", i / len(tried))
+            cold.append(measure_cold(path, entry.id, threads=threads, cpu_only=plan.cpu_only))
+        batch, cpu_only = plan.batch or 1, plan.cpu_only
+        subjects = [
+            load_subject(bundle, entry, inputs, threads=threads, batch=batch, cpu_only=cpu_only)
+            for entry, threads in tried
+        ]
+        timed = time_subjects(
+            subjects, plan, cpus=cores, progress=progress, root=root, command=command
+        )
+
+        identity = SessionIdentity(
+            id=uuid.uuid4().hex,
+            started_utc=started,
+            artifacts=tuple(entry.id for entry in selection.chosen),
+            command=tuple(sys.argv),
+            cores=cores,
+            cooldown=timed.cooldown,
+        )
+        session = Session(identity, plan, bundle, machine, withheld, timed)
+        reports = []
+        for i, subject in enumerate(subjects):
+            progress("accuracy", i / len(subjects))
+            entry, steps = subject.entry, manifest.preprocessing
+            answers = infer_all(subject.session.run, inputs, steps=steps, artifact=entry)
+            if outputs is not None:
+                _keep(answers, outputs, entry.id)
+            decoder = Decoder(plan.beam, entry.output.scale)
+            report = write_up(
+                session,
+                i,
+                subject,
+                cold=cold[i],
+                preparation=time_preparation(inputs, steps, entry.input),
+                accuracy=judge(answers, inputs, labels, symbols=manifest.labels, decoder=decoder),
+            )
+            reports.append(report)
+        progress("accuracy", 1.0)
+        return reports
+
+
+def _keep(answers: Outputs, folder: Path, artifact: str) -> None:
+    make_folder(folder)
+    write_atomic(folder / f"{artifact}.npy", format_npy(answers))

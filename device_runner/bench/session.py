@@ -1,0 +1,111 @@
+"""What the reports of one session have in common, and how each is written up."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_runner import __version__
+from device_runner.bench.timed import Timed
+from device_runner.bundle import Bundle
+from device_runner.chunks import Chunks
+from device_runner.latency import Latency
+from device_runner.machine import Machine
+from device_runner.plan import Plan
+from device_runner.report import (
+    SCHEMA_VERSION,
+    Accuracy,
+    BundleIdentity,
+    ColdStart,
+    MeasuredArtifact,
+    PreprocessingTime,
+    RealTime,
+    Report,
+    SessionIdentity,
+    Transcription,
+)
+from device_runner.report.fields import tell_real_time
+from device_runner.scenarios import tell_deadlines, tell_throughput
+from device_runner.subjects import Subject
+from device_runner.unavailable import Unavailable
+from device_runner.validity import Evidence, judge
+from device_runner.windows import split_windows
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of the instrument."""
+
+    identity: SessionIdentity
+    plan: Plan
+    bundle: Bundle
+    machine: Machine
+    withheld: tuple[str, ...]  # instruction sets kept from the runtimes
+    timed: Timed
+
+
+def write_up(
+    session: Session,
+    index: int,
+    subject: Subject,
+    *,
+    cold: ColdStart,
+    preparation: PreprocessingTime,
+    accuracy: Accuracy | Transcription,
+) -> Report:
+    """The report of the session's subject number ``index``, judged."""
+    plan, timed, manifest = session.plan, session.timed, session.bundle.manifest
+    latency = timed.latencies[index]
+    windows = split_windows(latency.samples_ns, plan.windows)
+    evidence = Evidence(
+        machine=session.machine,
+        before=timed.before,
+        during=timed.during,
+        after=timed.after,
+        windows=windows,
+        threads=subject.threads,
+        cores=len(session.identity.cores),
+        paced=plan.rate_hz is not None,
+    )
+    file = next(file for file in manifest.files if file.path == subject.entry.file)
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        session=session.identity,
+        bundle=BundleIdentity(name=manifest.name, digest=session.bundle.digest),
+        artifact=MeasuredArtifact(
+            **vars(subject.entry), sha256=file.sha256, size_bytes=file.size_bytes
+        ),
+        runtime=subject.identify(withheld=session.withheld),
+        placement=subject.placement,
+        validity=judge(evidence),
+        latency=latency,
+        windows=windows,
+        throughput=tell_throughput(
+            latency, batch=subject.batch, how=subject.how, rate_hz=plan.rate_hz
+        ),
+        deadlines=tell_deadlines(latency, rate_hz=plan.rate_hz),
+        energy=timed.energies[index],
+        preprocessing_ns=preparation,
+        real_time=_real_time(manifest.chunks, latency, preparation),
+        cold=cold,
+        accuracy=accuracy,
+        machine=session.machine,
+        before=timed.before,
+        during=timed.during,
+        after=timed.after,
+        versions={
+            "device_runner": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+    )
+
+
+def _real_time(
+    chunks: Chunks | None, latency: Latency, preparation: PreprocessingTime
+) -> RealTime | Unavailable:
+    if chunks is None:
+        return Unavailable("its samples are no recordings that are transcribed")
+    return tell_real_time(latency, preparation, step_s=chunks.step_s)

@@ -1,0 +1,123 @@
+"""The part of a measurement in which time counts: queries, energy, and the machine around them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Callable
+
+from device_runner.cooldown import Cooldown, cool_down
+from device_runner.energy import SECONDS as ENERGY_SECONDS
+from device_runner.energy import Energy, add_meter, measure_energy
+from device_runner.energy.meter import read_meter
+from device_runner.latency import Latency, measure, percentile
+from device_runner.manifest import TensorSpec
+from device_runner.plan import Plan
+from device_runner.preprocess import preprocess, to_tensor
+from device_runner.readings import Command, Readings, take_readings
+from device_runner.report import PreprocessingTime
+from device_runner.samples import Inputs
+from device_runner.scenarios import measure_paced
+from device_runner.subjects import Subject
+from device_runner.unavailable import Unavailable
+from device_runner.watch import During, Watch
+
+PREPARATIONS = 128  # timed ones; p50 and p90 need 64
+
+Progress = Callable[[str, float], None]
+"""``progress(what, share)``: what is being done and how much of it, 0..1; never while timing."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """``latencies`` and ``energies`` are those of the subjects, in their order."""
+
+    cooldown: Cooldown | Unavailable
+    before: Readings
+    during: During
+    after: Readings
+    latencies: Sequence[Latency]
+    energies: Sequence[Energy | Unavailable]
+
+
+def time_subjects(
+    subjects: Sequence[Subject],
+    plan: Plan,
+    *,
+    cpus: Collection[int],
+    progress: Progress,
+    root: Path,
+    command: Command,
+) -> Timed:
+    """Cool down, time all subjects interleaved, and weigh each by itself.
+
+    ``cpus``: those that the measurement is kept on; the others as for `bench`.
+    """
+    cooldown: Cooldown | Unavailable = Unavailable("it was not asked for")
+    if plan.cooldown_c is not None:
+        cooldown = cool_down(
+            root, below_c=plan.cooldown_c, tell=lambda sentence: progress(sentence, 0.0)
+        )
+    before = take_readings(root, command=command)
+    watch = Watch(root, command=command, cpus=cpus)
+    latencies = _query(subjects, plan, watch, progress)
+    during = watch.finish()
+    after = take_readings(root, command=command)
+    energies = _weigh(subjects, plan, progress, root=root, command=command)
+    return Timed(cooldown, before, during, after, latencies, energies)
+
+
+def time_preparation(
+    inputs: Inputs, steps: Sequence[Mapping[str, Any]], spec: TensorSpec
+) -> PreprocessingTime:
+    """How long one sample takes to become what the model reads."""
+    times = []
+    for i in range(PREPARATIONS):
+        at = i % len(inputs)
+        before = perf_counter_ns()
+        to_tensor(preprocess(inputs[at : at + 1], steps), spec)
+        times.append(perf_counter_ns() - before)
+    times.sort()
+    return PreprocessingTime(
+        count=len(times), p50=percentile(times, 0.5), p90=percentile(times, 0.9)
+    )
+
+
+def _query(
+    subjects: Sequence[Subject], plan: Plan, watch: Watch, progress: Progress
+) -> list[Latency]:
+    """The timed queries of the plan's scenario."""
+    artifacts = [(subject.run, subject.queries) for subject in subjects]
+    asked: dict[str, Any] = {
+        "min_seconds": plan.min_seconds,
+        "min_queries": plan.min_queries,
+        "warmup_seconds": plan.warmup_seconds,
+        "progress": lambda share: progress("timing queries", share),
+        "watch": watch,
+    }
+    if plan.rate_hz is not None:
+        return measure_paced(artifacts, rate_hz=plan.rate_hz, **asked)
+    return measure(artifacts, scenario=plan.scenario, **asked)
+
+
+def _weigh(
+    subjects: Sequence[Subject], plan: Plan, progress: Progress, *, root: Path, command: Command
+) -> list[Energy | Unavailable]:
+    """Energy per inference, by sensors and by the plan's meter."""
+    seconds = plan.energy_seconds
+    if plan.meter is not None and seconds is None:
+        seconds = ENERGY_SECONDS
+    singles = [(subject.session.run, subject.singles) for subject in subjects]
+    energies = measure_energy(
+        singles,
+        seconds=seconds,
+        root=root,
+        command=command,
+        progress=lambda share: progress("measuring energy", share),
+    )
+    if plan.meter is None:
+        return energies
+    log = read_meter(plan.meter, offset_s=plan.meter_offset_s)
+    return [e if isinstance(e, Unavailable) else add_meter(e, log) for e in energies]

@@ -1,0 +1,89 @@
+"""The passes of a recipe: ways of finding a ticket, training on, and quantisation.
+
+docs/tickets.md explains the ways of finding a ticket; `pipeline.tickets` has them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from pipeline.recipe.config import Config
+from pipeline.recipe.methods.channels import (
+    BlockBudget,
+    Budget,
+    ChannelMagnitude,
+    ChannelPenalty,
+    ChannelTicket,
+    ResidualBlocks,
+    StochasticGates,
+)
+from pipeline.recipe.methods.training import Finetune, Ptq, Qat
+from pipeline.recipe.methods.weights import (
+    ContinuousSparsification,
+    Control,
+    EdgePopup,
+    Levels,
+    Magnitude,
+    RandomMask,
+    Reinit,
+    Rewinding,
+    ScoreMiner,
+    WeightGates,
+    WeightPenalty,
+    WeightTicket,
+)
+
+Pass = Annotated[
+    StochasticGates
+    | ChannelMagnitude
+    | ChannelPenalty
+    | ResidualBlocks
+    | Magnitude
+    | WeightPenalty
+    | Rewinding
+    | RandomMask
+    | Reinit
+    | EdgePopup
+    | ScoreMiner
+    | ContinuousSparsification
+    | WeightGates
+    | Finetune
+    | Ptq
+    | Qat,
+    Field(discriminator="method"),
+]
+
+PASSES: tuple[type[Config], ...] = get_args(get_args(Pass)[0])
+TICKET_METHODS = tuple(
+    p for p in PASSES if issubclass(p, ChannelTicket | ResidualBlocks | WeightTicket)
+)
+
+__all__ = [
+    "PASSES",
+    "TICKET_METHODS",
+    "BlockBudget",
+    "Budget",
+    "ChannelMagnitude",
+    "ChannelPenalty",
+    "ChannelTicket",
+    "ContinuousSparsification",
+    "Control",
+    "EdgePopup",
+    "Finetune",
+    "Levels",
+    "Magnitude",
+    "Pass",
+    "Ptq",
+    "Qat",
+    "RandomMask",
+    "Reinit",
+    "ResidualBlocks",
+    "Rewinding",
+    "ScoreMiner",
+    "StochasticGates",
+    "WeightGates",
+    "WeightPenalty",
+    "WeightTicket",
+]

@@ -1,0 +1,114 @@
+"""The task of writing down what is said, with a CTC network (Graves et al. 2006); see
+`pipeline.train.task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from device_runner.chunks import plan_pieces
+from device_runner.ctc import BLANK, Decoder
+from device_runner.recordings import Transcripts, transcribe
+from device_runner.transcripts import character_error_rate, word_error_rate
+from pipeline.augment import Draw
+from pipeline.data import Recordings, Split
+from pipeline.recipe import TrainConfig
+
+GROUP = 8  # batches whose recordings are put in order of length
+
+
+class Targets(NamedTuple):
+    """What is to be written for a batch."""
+
+    symbols: Tensor  # int64 [all symbols], end to end
+    counts: Tensor  # int64 [N], how many of them belong to each recording
+    shares: Tensor  # float32 [N], how much of the padded recording is not padding, 0..1
+
+
+def loss(cfg: TrainConfig) -> Callable[[Tensor, Targets], Tensor]:
+    """CTC: −log of the probability of all ways to write the text, per symbol of it."""
+    return _loss
+
+
+def _loss(outputs: Tensor, targets: Targets) -> Tensor:
+    """Logits [N, symbols, frames]. A text that does not fit into its frames counts nothing."""
+    frames = (targets.shares * outputs.shape[2]).ceil().long()
+    return F.ctc_loss(
+        outputs.float().log_softmax(1).permute(2, 0, 1),
+        targets.symbols,
+        frames.clamp(1, outputs.shape[2]),
+        targets.counts,
+        blank=BLANK,
+        zero_infinity=True,
+    )
+
+
+def arrange(order: Tensor, split: Split, batch_size: int) -> Tensor:
+    """Recordings of like length come into one batch, so that little of it is padding.
+
+    What falls into one group of ``GROUP`` batches, and the order of the batches in it, is as random
+    as ``order``.
+    """
+    assert isinstance(split.inputs, Recordings)
+    lengths = torch.from_numpy(split.inputs.lengths)
+    arranged = []
+    for group in torch.split(order, GROUP * batch_size):
+        parts = torch.split(group[lengths[group].argsort(stable=True)], batch_size)
+        # The lowest index decides, which is as random as the members are.
+        ranks = torch.stack([part.min() for part in parts])
+        full = [part for part in parts if len(part) == batch_size]
+        rest = [part for part in parts if len(part) < batch_size]
+        arranged += [full[i] for i in ranks[: len(full)].argsort().tolist()] + rest
+    return torch.cat(arranged)
+
+
+def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Tensor, Targets]]:
+    """Recordings are padded to the longest of their batch."""
+    recordings, spoken = split.inputs, split.spoken
+    assert isinstance(recordings, Recordings)
+    assert spoken is not None
+    number = {symbol: i for i, symbol in enumerate(spoken.symbols)}
+    texts = [torch.tensor([number[symbol] for symbol in text]) for text in spoken.texts]
+
+    def batch(part: Draw) -> tuple[Tensor, Targets]:
+        some = recordings.take(part.order.numpy())
+        lengths = torch.from_numpy(some.lengths).to(device)
+        stored, lengths = part.to(device).stretch(torch.from_numpy(some[:]).to(device), lengths)
+        written = [texts[i] for i in part.order.tolist()]
+        counts = torch.tensor([len(text) for text in written])
+        shares = lengths / stored.shape[1]
+        return stored, Targets(torch.cat(written).to(device), counts.to(device), shares)
+
+    return batch
+
+
+def tell(outputs: Tensor, targets: Targets) -> dict[str, float]:
+    """Nothing: decoding every batch would take longer than it is worth."""
+    return {}
+
+
+def predict(outputs: npt.NDArray[Any], split: Split) -> npt.NDArray[Any]:
+    """Logits of all queries [queries, symbols, frames] -> texts [N], greedily decoded."""
+    assert isinstance(split.inputs, Recordings)
+    assert split.spoken is not None
+    assert split.spoken.chunks is not None
+    lengths, chunks = split.inputs.lengths.tolist(), split.spoken.chunks
+    said = Transcripts(
+        split.spoken.texts, sum(lengths) / chunks.rate_hz, plan_pieces(lengths, chunks)
+    )
+    answers = outputs.swapaxes(1, 2)
+    texts = transcribe(answers, said, symbols=split.spoken.symbols, decoder=Decoder())
+    return np.array(texts, dtype=np.object_)
+
+
+def score(predictions: npt.NDArray[Any], split: Split) -> dict[str, float]:
+    """Word and character error rates."""
+    assert split.spoken is not None
+    said, heard = split.spoken.texts, predictions.tolist()
+    return {"wer": word_error_rate(said, heard), "cer": character_error_rate(said, heard)}
