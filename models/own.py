@@ -97,6 +97,7 @@ def _of_torchvision(name: str) -> Callable[..., Any]:
 def _of_timm(name: str) -> Callable[..., Any]:
     if importlib.util.find_spec("timm") is None:
         raise ValueError("models of timm need the package: pip install 'edgeticket[timm]'")
+    import_torchvision()  # timm imports it, and it may need the cure
     timm = importlib.import_module("timm")
     if name not in timm.list_models():
         near = difflib.get_close_matches(name, timm.list_models(), n=3)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +17,7 @@ from device_runner.errors import InputError
 from device_runner.manifest import CODE_RANGES, TensorSpec
 from device_runner.runtimes import get_runtime
 from device_runner.runtimes.session import Port
+from pipeline.foreign_cost import MAKES, READS, onnx_layers, tflite_layers
 
 LAYOUTS = ("NCHW", "NHWC", "NCW", "NWC", "NC")
 DTYPES = {
@@ -30,14 +30,6 @@ DTYPES = {
 }
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
-
-# ONNX operators: which input is the weight of what is multiplied and added up.
-WEIGHTS = {"Conv": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
-WEIGHTS |= {"ConvInteger": 1, "MatMulInteger": 1}
-# Where a node has scale and zero point of what it reads, or of what it makes.
-READS = {"DequantizeLinear": 1, "QLinearConv": 1, "QLinearMatMul": 1, "QGemm": 1}
-MAKES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6}
-MAKES |= {"QLinearGlobalAveragePool": 3, "QLinearSoftmax": 3, "QLinearSigmoid": 3}
 
 
 @dataclass(frozen=True)
@@ -104,14 +96,15 @@ def _read_onnx(data: bytes, sample: Sequence[int], layout: str | None, place: st
     reader = next((n for n in graph.node if inputs[0].name in n.input), None)
     maker = next((n for n in graph.node if graph.output[0].name in n.output), None)
     source = _spec(
-        *(inputs[0].name, session.input, _onnx_scale(reader, READS, constants), layout, sample),
+        *(inputs[0].name, session.input, onnx_scale(reader, READS, constants), layout, sample),
         place=f"{place}: the input",
     )
     target = _spec(
-        *(graph.output[0].name, session.output, _onnx_scale(maker, MAKES, constants), "NC", None),
+        *(graph.output[0].name, session.output, onnx_scale(maker, MAKES, constants), "NC", None),
         place=f"{place}: the output",
     )
-    parameters, macs = _onnx_cost(model, constants)
+    layers = onnx_layers(model, constants)
+    parameters, macs = sum(n.parameters for n in layers), sum(n.macs for n in layers)
     quantised = any(node.op_type.startswith(QUANTISED) for node in graph.node)
     return Foreign(data, "ort", "int8" if quantised else "fp32", source, target, parameters, macs)
 
@@ -134,7 +127,7 @@ def _fix_batch(values: Sequence[onnx.ValueInfoProto], place: str) -> bool:
     return changed
 
 
-def _onnx_scale(
+def onnx_scale(
     node: onnx.NodeProto | None,
     where: Mapping[str, int],
     constants: Mapping[str, onnx.TensorProto],
@@ -150,38 +143,6 @@ def _onnx_scale(
     return (float(scale[0]), int(zero[0])) if len(scale) == 1 else None
 
 
-def _onnx_cost(
-    model: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
-) -> tuple[int, int]:
-    """Stored weights, and multiply-accumulates as far as shapes are known."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {t.name: tuple(t.dims) for t in constants.values()}
-    for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
-        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-    scales: set[str] = set()
-    macs = 0
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            scales |= set(node.input[1:])
-        elif node.op_type in MAKES:
-            scales |= {n for i, n in enumerate(node.input) if n in constants and i in (1, 2, 4, 5)}
-        at = WEIGHTS.get(node.op_type)
-        if at is None or node.input[at] not in shapes:
-            continue
-        weight, output = shapes[node.input[at]], shapes.get(node.output[0], ())
-        if node.op_type.endswith(("Conv", "ConvInteger")):
-            macs += math.prod(output) * math.prod(weight[1:])
-        else:  # of a vector where shapes are unknown, as behind operators that are no standard
-            macs += math.prod(output[:-1]) * math.prod(weight)
-    # Whole numbers of 64 bits are shapes and axes.
-    weights = [
-        math.prod(tensor.dims)
-        for name, tensor in constants.items()
-        if tensor.dims and name not in scales and tensor.data_type != onnx.TensorProto.INT64
-    ]
-    return sum(weights), macs
-
-
 def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
     if data[4:8] != b"TFL3":
         raise InputError(f"{place} is no whole TFLite file: convert it again")
@@ -191,9 +152,8 @@ def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: 
         graph = model.subgraphs[0]
         tensors = graph.tensors
         names = [tensors[i].name.decode() for i in (graph.inputs[0], graph.outputs[0])]
-        stored = [t for t in tensors if model.buffers[t.buffer].data is not None]
-        parameters = sum(math.prod(_shape(t)) for t in stored)
-        macs = sum(_tflite_macs(model, op, tensors) for op in graph.operators)
+        layers = tflite_layers(model)
+        parameters, macs = sum(n.parameters for n in layers), sum(n.macs for n in layers)
     except Exception as error:  # flatbuffers checks nothing
         raise InputError(f"{place} is no whole TFLite file ({error!r}): convert it again") from None
     codes = (schema.TensorType.INT8, schema.TensorType.UINT8)
@@ -209,22 +169,6 @@ def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: 
     source = spec(names[0], session.input, layout, sample)
     target = spec(names[1], session.output, "NC", None)
     return Foreign(data, "tflite", precision, source, target, parameters, macs)
-
-
-def _tflite_macs(model: Any, op: Any, tensors: Sequence[Any]) -> int:
-    code = model.operatorCodes[op.opcodeIndex]
-    kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-    builtin = schema.BuiltinOperator
-    output = math.prod(_shape(tensors[op.outputs[0]]))
-    if kind in (builtin.CONV_2D, builtin.FULLY_CONNECTED):
-        return output * math.prod(_shape(tensors[op.inputs[1]])[1:])
-    if kind == builtin.DEPTHWISE_CONV_2D:
-        return output * math.prod(_shape(tensors[op.inputs[1]])[1:3])
-    return 0
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def _spec(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_librispeech import CHUNKS, STEPS, tiny_module
+from spoken_fixtures import CHUNKS, STEPS, tiny_module
 
 from device_runner.chunks import Chunks, check_chunks, cut, join, plan_pieces
 from device_runner.errors import InputError

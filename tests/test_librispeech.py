@@ -1,5 +1,5 @@
-"""What is said in recordings: LibriSpeech's layout, batches, the CTC loss, and a whole run from
-recordings to comparable reports."""
+"""What is said in recordings: LibriSpeech's layout, and a whole run from recordings to reports that
+compare."""
 
 from __future__ import annotations
 
@@ -9,49 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
-import torch.nn.functional as F
-from torch import nn
-from training_fixtures import StopAfter
+from spoken_fixtures import CHUNKS, RATE, WORDS, sound
 
 from device_runner.bench import bench
 from device_runner.bundle import open_bundle
-from device_runner.chunks import Chunks
 from device_runner.errors import InputError
 from device_runner.plan import Plan
 from device_runner.report import Transcription, read_report
-from models.network import Network
-from pipeline.augment import check_augment, draw
-from pipeline.augment_speech import SPEECH, hide, stretch
 from pipeline.compare import Limits, compare
-from pipeline.data import Dataset, Recordings, Split, Spoken, fetch, load_dataset
-from pipeline.data.librispeech_texts import PREPROCESSING, SYMBOLS
+from pipeline.data import Dataset, Recordings, fetch, load_dataset
+from pipeline.data.librispeech_texts import SYMBOLS
 from pipeline.progress import QUIET
 from pipeline.recipe import DataConfig, read_recipe
 from pipeline.run import run
-from pipeline.train import evaluate, train
-from pipeline.train.task import task_of
-from pipeline.train.transcription import Targets
-
-RATE = 16000
-WORDS = ["AH", "BEE", "DO", "EM", "GO"]
-ARGS = {"mels": 40, "frames": 100, "width": 8, "blocks": 1, "kernel": 5}
-STEPS = list(PREPROCESSING)
-CHUNKS = Chunks(RATE, 512 + 99 * 320, 22 * 320, 640)
-
-
-def tiny_module() -> nn.Module:
-    """A network whose reach is 22 frames."""
-    return Network.fresh("separable_ctc", ARGS, seed=0).module()
-
-
-def sound(text: str, seed: int) -> Any:
-    """A tone of 60 ms for each letter, as a reader with ``seed`` hums it."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(960) / RATE
-    tones = [np.sin(2 * np.pi * 200 * 1.1 ** SYMBOLS.index(letter) * t) for letter in text]
-    samples = 6000 * np.concatenate(tones) + rng.normal(0, 50, 960 * len(text))
-    return samples.astype(np.int16)
 
 
 def librispeech(folder: Path, *, readers: int = 8, subset: str = "train-clean-100") -> Path:
@@ -170,92 +140,6 @@ def test_too_few_readers(tmp_path: Path) -> None:
         load(librispeech(tmp_path, readers=6))
 
 
-def spoken(*texts: str, chunks: Chunks | None = CHUNKS) -> Split:
-    recordings = Recordings.of([sound(text, i) for i, text in enumerate(texts)])
-    labels = np.arange(len(texts), dtype=np.int64)
-    return Split(recordings, labels, spoken=Spoken(texts, SYMBOLS, chunks))
-
-
-def test_padding_changes_no_loss() -> None:
-    split = spoken("AH", "GO DO GO", "BEE")
-    task = task_of(split)
-    torch.manual_seed(0)
-    stored, targets = task.batches(split, torch.device("cpu"))(draw("none", 3, seed=0))
-    order = draw("none", 3, seed=0).order.tolist()
-    assert stored.shape == (3, 960 * 8)
-    logits = torch.randn(3, 29, 48)
-    total = task.loss(None)(logits, targets)  # type: ignore[arg-type]
-    losses = []
-    for row, i in enumerate(order):
-        assert split.spoken is not None
-        text = split.spoken.texts[i]
-        frames = 6 * len(text)
-        written = torch.tensor([SYMBOLS.index(letter) for letter in text])
-        alone = logits[row, :, :frames].log_softmax(0).T
-        losses.append(F.ctc_loss(alone, written, (frames,), (len(text),)))
-    torch.testing.assert_close(total, torch.stack(losses).mean())
-
-
-def test_batches_are_of_like_length_and_hold_everything() -> None:
-    rng = np.random.default_rng(0)
-    split = spoken(*("A" * n for n in rng.integers(1, 60, 70)))
-    order = draw("none", 70, seed=1).order
-    found = task_of(split).arrange(order, split, 4)
-    assert sorted(found.tolist()) == list(range(70))
-    assert isinstance(split.inputs, Recordings)
-    lengths = split.inputs.lengths
-
-    def padding(order: torch.Tensor) -> float:
-        parts = [lengths[part] for part in torch.split(order[:68], 4)]
-        return float(sum(4 * part.max() - part.sum() for part in parts))
-
-    assert padding(found) < padding(order) / 3
-    assert torch.equal(found, task_of(split).arrange(order, split, 4))
-
-
-def test_stretched_recordings_keep_every_word() -> None:
-    torch.manual_seed(0)
-    waveforms = torch.zeros(32, 4000, dtype=torch.int16)
-    waveforms[:, 2990:3000] = 20000  # the last sound
-    speech = SPEECH["speech_whole"]
-    found, lengths = stretch(waveforms, torch.full((32,), 3000), speech)
-    for row, length in zip(found, lengths.tolist(), strict=True):
-        loud = int(row.argmax())
-        assert length - 20 < loud < length < found.shape[1]
-    assert 2700 < lengths.min() < 2800
-    assert 3200 < lengths.max() < 3400
-    hidden = hide(torch.ones(16, 40, 600), speech) == 0
-    frames = hidden.all(1)
-    assert frames.sum(1).max() <= 6 * 25
-    assert frames.any(1).all()
-    with pytest.raises(InputError, match="not for recordings that are transcribed; give one of"):
-        check_augment("speech", np.dtype(np.int16), whole=True)
-    with pytest.raises(InputError, match="speech_whole is not for recordings; give one of none"):
-        check_augment("speech_whole", np.dtype(np.int16))
-
-
-def test_it_learns_and_goes_on_in_the_same_bits(tmp_path: Path) -> None:
-    split = spoken(*(f"{a} {b}" for a in WORDS for b in WORDS))
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    cfg = read_recipe(tmp_path / "recipe.yaml").train
-    assert cfg is not None
-    cfg = cfg.model_copy(update={"epochs": 10, "batch_size": 5, "augment": "none"})
-
-    def trained(resume: Path | None = None, progress: Any = QUIET) -> Network:
-        network = Network.fresh("separable_ctc", {**ARGS, "width": 48}, seed=0)
-        module = network.module()
-        train(module, split, cfg, preprocessing=STEPS, seed=7, resume=resume, progress=progress)
-        return network.with_weights(module)
-
-    before = evaluate(tiny_module(), split, preprocessing=STEPS).scores
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "state.pt", StopAfter(12))
-    network = trained(tmp_path / "state.pt")
-    assert network.digest == trained().digest
-    after = evaluate(network.module(), split, preprocessing=STEPS).scores
-    assert after["cer"] < 0.7 < before["cer"]
-
-
 RECIPE = """
 name: letters
 data: {name: librispeech, validation: 9, calibration: 3}
@@ -343,13 +227,3 @@ def test_recipes_that_do_not_fit(tmp_path: Path, old: str, new: str, says: str) 
     recipe = RECIPE.replace("mels: 40, ", "") if "mels" in new else RECIPE
     with pytest.raises(InputError, match=says):
         carry_out(librispeech(tmp_path), recipe.replace(old, new))
-
-
-def test_targets_are_a_tuple_of_tensors() -> None:
-    stored, targets = task_of(spoken("AH")).batches(spoken("AH"), torch.device("cpu"))(
-        draw("none", 1, seed=0)
-    )
-    assert isinstance(targets, Targets)
-    assert targets.symbols.tolist() == [SYMBOLS.index("A"), SYMBOLS.index("H")]
-    assert (targets.counts.tolist(), targets.shares.tolist()) == ([2], [1.0])
-    assert stored.dtype == torch.int16

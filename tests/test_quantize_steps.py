@@ -33,6 +33,46 @@ class Shuffled(nn.Module):
         return self.swish(gate * x)
 
 
+class NormAndClamp(nn.BatchNorm2d):
+    """As timm has it: a norm that checks its input, calls the function, and clamps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._assert(x.ndim == 4, f"expected 4D input (got {x.ndim}D input)")
+        mean, variance = self.running_mean, self.running_var
+        norm = (mean, variance, self.weight, self.bias, self.training, 0.1, self.eps)
+        return F.relu(F.batch_norm(x, *norm))
+
+
+class Spelled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class LikeTimm(nn.Module):
+    """Arguments that nobody gives, and query, key and value of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 12, 1, bias=False)
+        self.kernel = nn.Parameter(torch.randn(12, 1, 3, 3))
+        self.norm = NormAndClamp(12)
+        self.norm.running_mean = torch.randn(12)
+        self.norm.running_var = 0.5 + torch.rand(12)
+        self.qkv = Spelled(12, 36)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        x = F.conv2d(self.conv(x), self.kernel, padding=1, groups=12)
+        x = self.norm(x).flatten(2).transpose(1, 2)
+        if mask is not None:
+            x = x + mask
+        qkv = self.qkv(x).reshape(x.shape[0], x.shape[1], 3, 2, 6).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=0.0, is_causal=is_causal
+        )
+        return mixed.transpose(1, 2).flatten(2).mean(1)
+
+
 def images() -> Tensor:
     return torch.randn(6, 8, 5, 7, generator=torch.Generator().manual_seed(1))
 
@@ -86,3 +126,22 @@ def test_a_step_with_an_unknown_function_is_named() -> None:
 
     with pytest.raises(InputError, match=r"^cumsum \(.*cumsum.*\) cannot be quantised; known are"):
         calibrate(Cumulative(), [images()], PTQ)
+
+
+def test_layers_as_timm_writes_them() -> None:
+    module = LikeTimm().eval()
+    folded = fold_bn(module)
+    assert not any(isinstance(step, nn.BatchNorm2d) for step in folded.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images()), module(images()), atol=1e-5, rtol=1e-5)
+        int8 = fake_quantized(module, calibrate(module, [images()], PTQ))
+        assert (int8(images()) - module(images())).abs().max() < 0.1
+
+
+def test_a_norm_of_its_batch_is_refused() -> None:
+    class OfItsBatch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(x, None, None, training=True)
+
+    with pytest.raises(InputError, match=r"batch_norm.* cannot be folded: it must have running"):
+        fold_bn(OfItsBatch())

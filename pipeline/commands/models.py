@@ -27,9 +27,9 @@ def inspect(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL|RECIPE",
+            metavar="MODEL|RECIPE|FILE",
             help="A recipe; or `torchvision:NAME`, `timm:NAME`, `import:package.module:function`, "
-            "or one of this project's, such as `resnet20`.",
+            "or one of this project's, such as `resnet20`; or a .onnx or .tflite file.",
         ),
     ],
     size: Annotated[
@@ -47,11 +47,19 @@ def inspect(
     """What would happen to a network, before any work.
 
     Its layers with parameters and multiply-accumulates; which passes can act on it, and where;
-    how each of its operators is written for each runtime; and what is in the way. Exit code 1:
-    no int8 file can be made of it.
+    how each of its operators is written for each runtime; and what is in the way. Of a model file
+    also its inputs and outputs with their scales. Exit code 1: no int8 file can be made of it; of
+    one that is int8 already, or TFLite: its runtime refuses it.
     """
+    from pipeline.file_inspection import RUNTIMES, inspect_file
     from pipeline.inspection import inspect_network
 
+    if Path(subject).suffix in RUNTIMES:
+        seen = inspect_file(Path(subject))
+        seen.print(Console())
+        if json_file is not None:
+            write_atomic(json_file, format_json(to_json(seen)))
+        raise typer.Exit(0 if seen.usable else 1)
     network = _network(subject, size=size, args=args or [], data=data)
     found = inspect_network(network)
     found.print(Console())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import re
 from typing import Any
@@ -12,10 +13,13 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from device_runner.errors import InputError
+from pipeline.quantize.spelled import is_spelled, spelled_layer
 from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, PLAIN, Role, Slot, Step, kind, role
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)
+# What a graph says of its own inputs.
+CHECKS: tuple[Any, ...] = (torch._assert, fx._symbolic_trace._assert_is_none)
 NoOperation = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 
 
@@ -33,23 +37,30 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
     tracer = _Tracer()
     source = copy.deepcopy(module).eval()
     try:
-        traced = tracer.trace(source)
+        traced = tracer.trace(source, _defaults(source))
     except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
         raise InputError(
             f"{type(module).__name__} cannot be traced ({error}); "
             "write its forward without control flow that depends on tensors"
         ) from None
 
+    _drop_unused(traced)
     graph = fx.Graph()
     steps: dict[str, Any] = {}  # modules, and tensors of the network, by name of the new node
     place: dict[fx.Node, fx.Node] = {}  # traced node -> new node
 
     for node in traced.nodes:
-        step = source.get_submodule(str(node.target)) if node.op == "call_module" else None
+        step, path = None, str(node.target)
+        if node.op == "call_module":
+            step = source.get_submodule(path)
+        elif is_spelled(node):
+            step, path = spelled_layer(node, source), _module_of(node)
         if node.op == "output":
             graph.output(fx.map_arg(node.args[0], lambda n: place[n]))
         elif node.op == "placeholder":
             place[node] = graph.placeholder(node.name)
+        elif node.op == "get_attr" and all(map(is_spelled, node.users)):
+            continue
         elif node.op == "get_attr":
             # A tensor of the network's own, such as the positions of a transformer.
             steps[node.name] = operator.attrgetter(str(node.target))(source)
@@ -58,11 +69,9 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
             before = node.args[0]
             assert isinstance(before, fx.Node)
             alone = len(before.users) == 1 and step.running_mean is not None
-            steps[before.name] = _fuse(
-                steps.get(before.name) if alone else None, step, name=str(node.target)
-            )
+            steps[before.name] = _fuse(steps.get(before.name) if alone else None, step, name=path)
             place[node] = place[before]
-            place[node].meta["norm"] = str(node.target)
+            place[node].meta["norm"] = path
         elif isinstance(step, NoOperation):
             assert isinstance(node.args[0], fx.Node)
             place[node] = place[node.args[0]]
@@ -74,7 +83,7 @@ def fold_bn(module: nn.Module) -> fx.GraphModule:
                 sources, made = (*sources, gate), Step(operator.mul, (Slot(0), Slot(1)), {})
             made_node = place[node] = _append(graph, steps, made, sources, _name(node))
             if step is not None:
-                made_node.meta["module"] = str(node.target)
+                made_node.meta["module"] = path
             if role(made) is Role.CLAMP and _is_chain([*tensors[0].all_input_nodes, *tensors]):
                 place[node] = _clamp_before_maximum(made_node, steps)
 
@@ -100,6 +109,26 @@ class _Tracer(fx.Tracer):
         return isinstance(m, Step) or super().is_leaf_module(m, module_qualified_name)
 
 
+def _defaults(source: nn.Module) -> dict[str, Any]:
+    """The arguments of a network, besides its input, that it is called without."""
+    _first, *others = inspect.signature(source.forward).parameters.values()
+    return {p.name: p.default for p in others if p.default is not inspect.Parameter.empty}
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    """Without the checks that timm's layers and the tracer make, and what they alone read."""
+    others = [node for node in graph.nodes if node.op == "placeholder"][1:]
+    waiting = [n for n in graph.nodes if n.target in CHECKS] + others
+    waiting += [n for n in graph.nodes if n.target is getattr and not n.users]
+    gone = set()
+    for node in waiting:  # which grows
+        if not node.users and node not in gone:
+            before = node.all_input_nodes
+            graph.erase_node(node)
+            gone.add(node)
+            waiting += [n for n in before if n.op == "call_function" or n in others]
+
+
 def _name(node: fx.Node) -> str:
     """``layer1.0`` + ``add`` -> ``layer1_0_add``; a module keeps its own path."""
     if node.op == "call_module":
@@ -111,7 +140,7 @@ def _name(node: fx.Node) -> str:
 
 def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn.Module]:
     """The values that flow into ``node``, and the module to call with them."""
-    values = node.all_input_nodes
+    values = [n for n in node.all_input_nodes if not (is_spelled(node) and n.op == "get_attr")]
     if step is not None:
         return values, copy.deepcopy(step)  # a module that is called twice becomes two steps
     slots: dict[fx.Node, Any] = {value: Slot(i) for i, value in enumerate(values)}
@@ -120,6 +149,11 @@ def _as_module(node: fx.Node, step: nn.Module | None) -> tuple[list[fx.Node], nn
     target = node.target
     function = getattr(torch.Tensor, target) if isinstance(target, str) else target
     return values, Step(PLAIN.get(function, function), args, kwargs)
+
+
+def _module_of(node: fx.Node) -> str:
+    """The path of the module that calls the function of ``node``."""
+    return str((list(node.meta.get("nn_module_stack", {})) or [node.name])[-1])
 
 
 def _is_chain(nodes: list[fx.Node]) -> bool:

@@ -122,6 +122,7 @@ ROLES: dict[Any, Role] = {
     **_all([torch.transpose, Tensor.transpose, torch.permute, Tensor.permute], Role.SAME),
     **_all([nn.Unflatten, torch.unflatten, Tensor.unflatten, Tensor.expand], Role.SAME),
     **_all([torch.chunk, Tensor.chunk, torch.split, Tensor.split, operator.getitem], Role.SAME),
+    **_all([torch.unbind, Tensor.unbind], Role.SAME),
     **_all([Tensor.contiguous, F.pad, nn.ZeroPad2d], Role.SAME),
     **_all([torch.cat, torch.concat], Role.JOIN),
     **_all([nn.LayerNorm, F.layer_norm, nn.GELU, F.gelu, attention], Role.REAL),
