@@ -54,7 +54,7 @@ def load_recipe_data(
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
     if data.test.spoken is not None:
         data = data.heard_in(_chunks(recipe, data))
-    elif not is_own(model.architecture) and models.transcribes(model.architecture):
+    elif _transcribes(model.architecture):
         raise InputError(
             f"model: {model.architecture} writes down speech, and {data.name} has classes; choose "
             "another arch, or data: {name: librispeech}"
@@ -77,10 +77,15 @@ def load_recipe_data(
     return replace(data, preprocessing=steps)
 
 
+def _transcribes(arch: str) -> bool:
+    """False too for what is no architecture of ours, whether it is the user's or a typing error."""
+    return arch in models.ARCHITECTURES and models.transcribes(arch)
+
+
 def _chunks(recipe: Recipe, data: Dataset) -> Chunks:
     """How the network of ``recipe`` hears recordings that are longer than it takes at a time."""
     arch, args = recipe.model.architecture, recipe.model.args
-    if is_own(arch) or not models.transcribes(arch):
+    if not _transcribes(arch):
         known = ", ".join(filter(models.transcribes, models.ARCHITECTURES))
         raise InputError(
             f"model: {data.name} has what is said in recordings, and {arch} cannot write that "

@@ -95,7 +95,7 @@ def built(arch: str) -> Built:
 
 # In test_convert_networks.py; transformers and 1-D networks are in test_convert_sequences.py.
 ELSEWHERE = {
-    *("resnet56", "efficientnet_lite0", "cifar_vit", "digits_vit"),
+    *("resnet56", "efficientnet_lite0", "cifar_vit", "cifar_conv_vit", "digits_vit"),
     *("separable_ctc", "separable_classifier"),
 }
 ARCHITECTURES = [*(a for a in models.ARCHITECTURES if a not in ELSEWHERE), "mobilenet_v2"]

@@ -91,6 +91,11 @@ def test_vision_transformer() -> None:
     assert not {"positions", "add", "blocks_0_add", "norm"} & set(scales.activations)
 
 
+def test_vision_transformer_behind_convolutions() -> None:
+    module = Network.fresh("cifar_conv_vit", {"width": 32, "depth": 2}, seed=0).module()
+    assert_files_are_right(module, random(24, 3, 32, 32))
+
+
 def test_a_mean_over_time() -> None:
     args = {"mels": 6, "frames": 33, "width": 8, "blocks": 1, "kernel": 5, "num_classes": 7}
     module = Network.fresh("separable_classifier", args, seed=0).module()

@@ -1,5 +1,7 @@
 """Evidence and bound in, finding out: one function for each rule of `rules.py`."""
 
+from __future__ import annotations
+
 from device_runner.validity.findings.clocks import (
     find_cap,
     find_changed_cap,
