@@ -85,8 +85,8 @@ def test_equals_torchaudio(samples: int, seed: int, window: int, hop: int, **of_
     found = log_mel(waveforms.astype(np.float32), step)
     assert found.dtype == np.float32
     assert found.shape == (2, count_frames(samples, step), step["mels"])
-    # torchaudio makes its filters in float32 even so: where a tone meets the foot of one, its weight
-    # is wrong in the fourth digit.
+    # torchaudio makes its filters in float32 even so: where a tone meets the foot of one, its
+    # weight is wrong in the fourth digit.
     np.testing.assert_allclose(found, by_torchaudio(waveforms, step, torch.float64), atol=1e-3)
 
 
