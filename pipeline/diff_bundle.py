@@ -99,17 +99,19 @@ def diff_bundle(
 def _tap_there(
     bundle: Bundle, path: Path, artifacts: Sequence[str], target: str, samples: int, folder: Path
 ) -> list[Path]:
-    asked = [select(bundle.manifest, artifact=name).chosen[0].id for name in artifacts]
     return tap_device(
         path,
         make_device(target),
-        asked or [entry.id for entry in _int8_or_all(bundle)],
+        _asked(bundle, artifacts) or [entry.id for entry in _int8_or_all(bundle)],
         samples=samples,
         out=folder / "there",
-        offline=False,
         patience=Patience(),
         console=Console(),
     )
+
+
+def _asked(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    return [select(bundle.manifest, artifact=name).chosen[0].id for name in names]
 
 
 def _int8_or_all(bundle: Bundle) -> list[Artifact]:
@@ -117,9 +119,9 @@ def _int8_or_all(bundle: Bundle) -> list[Artifact]:
     return [entry for entry in entries if entry.precision == "int8"] or list(entries)
 
 
-def _chosen(bundle: Bundle, asked: Sequence[str]) -> list[str]:
-    if asked:
-        return [select(bundle.manifest, artifact=name).chosen[0].id for name in asked]
+def _chosen(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    if names:
+        return _asked(bundle, names)
     wanted = _int8_or_all(bundle)
     runnable = [entry.id for entry in wanted if _has_runtime(entry)]
     if not runnable:

@@ -25,7 +25,6 @@ def tap_device(
     *,
     samples: int,
     out: Path,
-    offline: bool,
     patience: Patience,
     console: Console,
 ) -> list[Path]:
@@ -46,7 +45,7 @@ def tap_device(
             async with open_link(device.target, patience=patience, tell=tell) as link:
                 prepared = await link.do(
                     lambda c: prepare(
-                        c, device, parcel, offline=offline, patience=patience, tell=tell
+                        c, device, parcel, offline=False, patience=patience, tell=tell
                     ),
                     heal=True,
                 )
