@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speech_fixtures import speech_manifest, speech_report
 
 from device_runner.manifest import read_manifest, write_manifest
 from device_runner.report import read_report
@@ -17,6 +16,7 @@ from device_runner.runtimes import get_runtime
 from device_runner.strict_json import format_json, to_json
 from pipeline.convert import CONVERTERS
 from runner_fixtures import example_report, tiny_files, tiny_manifest
+from speech_fixtures import speech_manifest, speech_report
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech_fixtures import CHUNKS, SYMBOLS, speech_manifest, speech_report
 
 from device_runner.chunks import Chunks
 from device_runner.ctc import Decoder
@@ -19,6 +18,7 @@ from device_runner.recordings import parse_recordings, to_queries, transcribe
 from device_runner.report import Report, parse_report
 from device_runner.strict_json import format_json, to_json
 from device_runner.unavailable import Unavailable
+from speech_fixtures import CHUNKS, SYMBOLS, speech_manifest, speech_report
 
 PLACES = ("a.npy", "b.json")
 

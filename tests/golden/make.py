@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from speech_fixtures import speech_manifest, speech_report
 from torch import nn
 
 from device_runner.manifest import write_manifest
@@ -19,6 +18,7 @@ from pipeline.quantize import calibrate, fake_quantized, fold_bn
 from pipeline.recipe import Ptq
 from pipeline.ticket_file import encode
 from runner_fixtures import example_report, tiny_files, tiny_manifest
+from speech_fixtures import speech_manifest, speech_report
 from ticket_fixtures import example
 
 FOLDER = Path(__file__).parent

@@ -1,56 +1,21 @@
-"""The table at the end of a run: every artifact against the dense fp32 network."""
+"""The table at the end of a run, for people and as data."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from device_runner.bundle import open_bundle
-from device_runner.manifest import Manifest
-from device_runner.report import Report, Transcription
 from device_runner.strict_json import format_json, to_json
-from device_runner.terminal import validity_lines
 from device_runner.unavailable import Unavailable
-from pipeline.compare import Interval, Limits, compare
-from pipeline.compare.answers import tell_factor
+from pipeline.summary.row import LINES, SCORE, ZIPPED, Row
 from pipeline.ticket_file.facts import TicketFacts
 
-_NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
-
 SHOWN = 5  # warnings of one pass
-
-
-@dataclass(frozen=True)
-class Row:
-    """One artifact. The last five compare it with a dense fp32 artifact."""
-
-    artifact: str
-    runtime: str
-    precision: str
-    size_bytes: int
-    zipped_bytes: int  # by zlib at its best
-    parameters: int
-    macs: int
-    p50_ms: float | Unavailable
-    p90_ms: float | Unavailable
-    score: float  # by the summary's measure
-    cer: float | None  # character error rate, where texts are heard
-    real_time: float | Unavailable  # time for speech per time of speech
-    # Against dense fp32 on the same runtime:
-    agreement: float | Unavailable
-    drop_points: float | Unavailable
-    times_smaller: float | Unavailable
-    times_faster: float | Unavailable  # by p50
-    # Against dense fp32 on whichever runtime runs that fastest:
-    times_faster_than_best: float | Unavailable
-    validity: str  # VALID, INVALID
 
 
 @dataclass(frozen=True)
@@ -172,109 +137,3 @@ class Summary:
             if not isinstance(row.times_faster, Unavailable)
         ]
         return f": fp32 with zeros runs at {', '.join(gains)}" * bool(gains and len(macs) == 1)
-
-
-def summarize(
-    bundle_folder: Path,
-    reports: Sequence[Report],
-    steps: Sequence[Mapping[str, Any]],
-    pruned: Pruned | None,
-) -> Summary:
-    """Reports of one bundle, measured in one session on one machine -> summary."""
-    with open_bundle(bundle_folder) as bundle:
-        manifest = bundle.manifest
-        zipped = {a.id: len(zlib.compress(bundle.read(a.file), 9)) for a in manifest.artifacts}
-    order = [artifact.id for artifact in manifest.artifacts]
-    ordered = sorted(reports, key=lambda report: order.index(report.artifact.id))
-    dense = [
-        report
-        for report in ordered
-        if report.artifact.network == "dense" and report.artifact.precision == "fp32"
-    ]
-    first = ordered[0]
-    machine = first.machine.cpu if isinstance(first.machine.cpu, str) else "this machine"
-    return Summary(
-        name=manifest.name,
-        samples=manifest.samples.count,
-        dataset=manifest.samples.dataset,
-        machine=machine,
-        threads=first.runtime.threads,
-        withheld=first.runtime.withheld,
-        measure=first.accuracy.measure,
-        torch_scores={
-            name: next(iter(network.scores.values()), None)
-            for name, network in manifest.networks.items()
-        },
-        rows=tuple(
-            _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
-            for report in ordered
-        ),
-        invalid=tuple(line for line in validity_lines(ordered) if "INVALID" in line),
-        steps=tuple(steps),
-        pruned=pruned,
-    )
-
-
-def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
-    network = manifest.networks[report.artifact.network]
-    comparisons = [compare(base, report, limits=Limits()) for base in dense]
-    own = next(
-        (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
-    )
-    ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
-    return Row(
-        artifact=report.artifact.id,
-        runtime=report.artifact.runtime,
-        precision=report.artifact.precision,
-        size_bytes=report.artifact.size_bytes,
-        zipped_bytes=zipped_bytes,
-        parameters=network.parameters,
-        macs=network.macs,
-        p50_ms=_in_ms(report.latency.p50_ns),
-        p90_ms=_in_ms(report.latency.p90_ns),
-        score=report.accuracy.score,
-        cer=report.accuracy.cer if isinstance(report.accuracy, Transcription) else None,
-        real_time=tell_factor(report),
-        agreement=own.agreement if own else _NO_BASELINE,
-        drop_points=own.drop_points.value if own else _NO_BASELINE,
-        times_smaller=own.size_ratio if own else _NO_BASELINE,
-        times_faster=_value(own.speedup_p50) if own else _NO_BASELINE,
-        times_faster_than_best=min(ratios, default=_NO_BASELINE),
-        validity=report.validity.verdict,
-    )
-
-
-def _value(ratio: Interval | Unavailable) -> float | Unavailable:
-    return ratio.value if isinstance(ratio, Interval) else ratio
-
-
-def _same_runtime(a: Report, b: Report) -> bool:
-    return a.artifact.runtime == b.artifact.runtime
-
-
-def _in_ms(value_ns: int | Unavailable) -> float | Unavailable:
-    return value_ns if isinstance(value_ns, Unavailable) else value_ns / 1e6
-
-
-def _format(value: float | Unavailable, pattern: str) -> str:
-    return "–" if isinstance(value, Unavailable) else pattern.format(value)
-
-
-SCORE = "score"
-ZIPPED = "kB zipped"  # told where zeros make a difference
-LINES: dict[str, Callable[[Row], str]] = {
-    "kB": lambda row: f"{row.size_bytes / 1000:,.0f}",
-    ZIPPED: lambda row: f"{row.zipped_bytes / 1000:,.0f}",
-    "parameters": lambda row: f"{row.parameters:,}",
-    "MACs": lambda row: f"{row.macs / 1e6:,.1f} M",
-    "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
-    "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
-    SCORE: lambda row: f"{row.score:.2%}",
-    "CER": lambda row: "" if row.cer is None else f"{row.cer:.2%}",
-    "real time": lambda row: "" if row.cer is None else _format(row.real_time, "{:.4f}"),
-    "agree": lambda row: _format(row.agreement, "{:.2%}"),
-    "smaller": lambda row: _format(row.times_smaller, "{:.1f}x"),
-    "faster": lambda row: _format(row.times_faster, "{:.2f}x"),
-    "vs best fp32": lambda row: _format(row.times_faster_than_best, "{:.2f}x"),
-    "validity": lambda row: row.validity,
-}
