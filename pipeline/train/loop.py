@@ -25,8 +25,9 @@ from pipeline.mask import Mask
 from pipeline.progress import QUIET, Progress
 from pipeline.recipe import TrainConfig
 from pipeline.train.evaluation import normalize
-from pipeline.train.optimizers import lr_share, new_optimizers, zero
+from pipeline.train.optimizers import new_optimizers, zero
 from pipeline.train.state import TrainingState
+from pipeline.train.step import Step
 from pipeline.train.task import Loss, task_of
 
 
@@ -88,12 +89,22 @@ def train(
     task = task_of(split)
     loss = loss or task.loss(cfg)
     lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
-    scheduled, apart = new_optimizers(
-        module, cfg, adam_lr or {}, besides=lesson.parameters() if lesson else ()
+    optimizers = new_optimizers(
+        module,
+        cfg,
+        adam_lr or {},
+        adam_scheduled=adam_scheduled,
+        besides=lesson.parameters() if lesson else (),
     )
-    optimizers = [optimizer for optimizer in (scheduled, apart) if optimizer is not None]
-    wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers)
-    criterion = lesson and _on_device(fabric, lesson)
+    wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers.all)
+    learn = Step(
+        fabric,
+        wrapped,
+        wrapped_optimizers,
+        loss,
+        lesson=lesson and _on_device(fabric, lesson),
+        penalty=penalty,
+    )
     gone = {
         module.get_parameter(name): fabric.to_device(~kept)
         for name, kept in (mask.tensors if mask else {}).items()
@@ -106,9 +117,9 @@ def train(
     span = epochs or range(cfg.epochs)
     run = _run_name(cfg, seed, split, span, mask)
     kept = {"module": module} | ({"lesson": lesson} if lesson else {})
-    state = TrainingState(resume, run, kept, optimizers)
+    state = TrainingState(resume, run, kept, optimizers.all)
     first_epoch = state.load() or span.start
-    zero(gone, optimizers)
+    zero(gone, optimizers.all)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -123,37 +134,19 @@ def train(
             plan = replace(plan, order=task.arrange(plan.order, split, batch_size))
             told, total_loss = Counter[str](), 0.0
             for step in range(steps):
-                rate = lr_share(cfg, (epoch * steps + step) / (cfg.epochs * steps))
-                for group in scheduled.param_groups if scheduled else ():
-                    group["lr"] = cfg.lr * rate
-                for group in apart.param_groups if apart and adam_scheduled else ():
-                    group["lr"] = group["peak_lr"] * rate
+                optimizers.set_rates((epoch * steps + step) / (cfg.epochs * steps))
                 # The batch size is that of all devices together; each takes its part.
-                chosen = slice(step * batch_size, (step + 1) * batch_size)
-                mine = slice(chosen.start + fabric.global_rank, chosen.stop, fabric.world_size)
-                part = plan.take(mine)
+                first, end = step * batch_size, (step + 1) * batch_size
+                part = plan.take(slice(first + fabric.global_rank, end, fabric.world_size))
                 batch, targets = make_batch(part)
-                outputs = wrapped(part.mask(normalize(batch, preprocessing)))
-                if criterion is None:
-                    value = loss(outputs, targets)
-                else:
-                    with fabric.autocast():
-                        value = criterion(batch, outputs, targets)
-                if penalty is not None:
-                    value = value + penalty()
-                number = value.item()
-                if not math.isfinite(number):
+                outputs, value = learn(batch, part.mask(normalize(batch, preprocessing)), targets)
+                if not math.isfinite(value):
                     raise InputError(
-                        f"{title}: the loss is {number} in epoch {epoch + 1}, step {step + 1}: "
+                        f"{title}: the loss is {value} in epoch {epoch + 1}, step {step + 1}: "
                         f"lower train.lr ({cfg.lr:g}), or lengthen train.warmup ({cfg.warmup:g})"
                     )
-                for optimizer in wrapped_optimizers:
-                    optimizer.zero_grad()
-                fabric.backward(value)
-                for optimizer in wrapped_optimizers:
-                    optimizer.step()
-                zero(gone, optimizers)
-                total_loss += number
+                zero(gone, optimizers.all)
+                total_loss += value
                 told.update(task.tell(outputs, targets))
                 done = step + 1
                 shown = [f"{name} {share / done:.1%}" for name, share in told.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,42 +14,71 @@ from torch import Tensor, nn
 from pipeline.recipe import TrainConfig
 
 
+@dataclass(frozen=True)
+class Optimizers:
+    """Those of one training, each None where there is nothing for it to train."""
+
+    cfg: TrainConfig
+    scheduled: torch.optim.Optimizer | None  # the one that ``cfg`` names
+    apart: torch.optim.Optimizer | None  # Adam for what is no weight, at rates of its own
+    apart_scheduled: bool  # whether these rates follow the schedule of ``cfg``, too
+
+    @property
+    def all(self) -> list[torch.optim.Optimizer]:
+        """Those that there are."""
+        return [optimizer for optimizer in (self.scheduled, self.apart) if optimizer is not None]
+
+    def set_rates(self, done: float) -> None:
+        """Learning rates as the schedule wants them after ``done`` of all steps, 0..1."""
+        share = lr_share(self.cfg, done)
+        for group in self.scheduled.param_groups if self.scheduled else ():
+            group["lr"] = self.cfg.lr * share
+        for group in self.apart.param_groups if self.apart and self.apart_scheduled else ():
+            group["lr"] = group["peak_lr"] * share
+
+
 def new_optimizers(
     module: nn.Module,
     cfg: TrainConfig,
     adam_lr: Mapping[str, float],
     *,
+    adam_scheduled: bool = False,
     besides: Iterable[nn.Parameter] = (),
-) -> tuple[torch.optim.Optimizer | None, torch.optim.Optimizer | None]:
-    """That of ``cfg``, and Adam for ``adam_lr``; None where there is nothing to train.
+) -> Optimizers:
+    """That of ``cfg``, and Adam for ``adam_lr``.
 
     ``besides`` are no parameters of the module; that of ``cfg`` trains them, too.
     """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     apart = {name: parameters.pop(name) for name in adam_lr}
-    trained = [*parameters.values(), *besides]
+    peaks = [(p, adam_lr[name]) for name, p in apart.items()]
+    own = [{"params": [p], "lr": peak, "peak_lr": peak} for p, peak in peaks]
+    return Optimizers(
+        cfg,
+        scheduled=_of_config([*parameters.values(), *besides], cfg),
+        apart=torch.optim.Adam(own, fused=True) if own else None,  # one pass over memory
+        apart_scheduled=adam_scheduled,
+    )
+
+
+def _of_config(trained: Sequence[nn.Parameter], cfg: TrainConfig) -> torch.optim.Optimizer | None:
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1]},
         # Decaying biases and normalisation shrinks the output for nothing in return.
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    peaks = [(p, adam_lr[name]) for name, p in apart.items()]
-    own = [{"params": [p], "lr": peak, "peak_lr": peak} for p, peak in peaks]
-    adam = torch.optim.Adam(own, fused=True) if own else None  # one pass over memory
     if not groups:
-        return None, adam
-    if cfg.optimizer == "sgd":
-        main: torch.optim.Optimizer = torch.optim.SGD(
-            groups,
-            lr=cfg.lr,
-            momentum=cfg.momentum,
-            weight_decay=cfg.weight_decay,
-            nesterov=cfg.momentum > 0,
-        )
-    else:
-        main = torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    return main, adam
+        return None
+    if cfg.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    return torch.optim.SGD(
+        groups,
+        lr=cfg.lr,
+        momentum=cfg.momentum,
+        weight_decay=cfg.weight_decay,
+        nesterov=cfg.momentum > 0,
+    )
 
 
 def lr_share(cfg: TrainConfig, share: float) -> float:
