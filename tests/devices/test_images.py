@@ -116,13 +116,15 @@ def make_stand_in(store: Store, architecture: str, folder: Path, *tags: str) -> 
     shutil.rmtree(tree)
 
 
+def fetch_public(folder: Path, *wanted: str) -> None:
+    """Wheels for a machine like this one."""
+    words = ("--quiet", "--dest", str(folder), "-c", "constraints.txt", *wanted)
+    subprocess.run([sys.executable, "-m", "pip", "download", *words], check=True, cwd=ROOT)
+
+
 def fetch_build_wheels(folder: Path) -> None:
     """What pip needs to build our own package, and is the same on every machine."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder),
-         "--only-binary=:all:", "setuptools", "wheel", "packaging"],
-        check=True,
-    )  # fmt: skip
+    fetch_public(folder, "--no-deps", "--only-binary=:all:", "setuptools", "wheel", "packaging")
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "amd64"])
@@ -134,12 +136,7 @@ def test_device_image(
     if architecture == "arm64":
         fetch_wheels("bookworm", wheels)
     else:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels),
-             "--only-binary=:all:", "--python-version", "3.11", "-c", "constraints.txt",
-             "ai-edge-litert", "onnxruntime", "numpy"],
-            check=True, cwd=ROOT,
-        )  # fmt: skip
+        fetch_public(wheels, "--only-binary=:all:", "ai-edge-litert", "onnxruntime", "numpy")
     tags = (PYTHON, JETPACK) if architecture == "arm64" else (PYTHON,)
     make_stand_in(store, architecture, tmp_path, *tags)
     image = store.build("device", architecture, wheels)
@@ -153,6 +150,27 @@ def test_device_image(
         ort = next(path.name for path in wheels.glob("onnxruntime-*")).split("-")[1]
         jetson = store.build("jetson", "arm64", wheels, "--build-arg", f"ORT=onnxruntime=={ort}")
         measures_as_a_plain_user(store, jetson, tmp_path / "jetson")
+
+
+def test_host_image(store: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    wheels = tmp_path_factory.mktemp("wheels")
+    fetch_build_wheels(wheels)
+    fetch_public(wheels, ".[host]")
+    make_stand_in(store, "amd64", tmp_path, PYTHON)
+    image = store.build("host", "amd64", wheels)
+    work = tmp_path / "work"
+    work.mkdir()
+    work.chmod(0o777)
+    assert store.run(image, "id", "-u", work=work) == "1000"
+    assert "Usage" in store.run(image, "edgeticket", "--help", work=work)  # the health check
+    settings = ("train.epochs=1", "compress.0.train.epochs=1", "compress.1.train.epochs=1")
+    words = [word for setting in settings for word in ("--set", setting)]
+    store.run(image, "edgeticket", "run", "demo", *words, work=work)
+    rows = json.loads((work / "runs/demo/summary.json").read_bytes())["rows"]
+    assert {(row["runtime"], row["precision"]) for row in rows} == {
+        *(("ort", "fp32"), ("ort", "int8"), ("tflite", "fp32"), ("tflite", "int8")),
+    }
+    assert (work / "runs/demo/bundle.zip").is_file()
 
 
 def measures_as_a_plain_user(store: Store, image: str, work: Path) -> None:
