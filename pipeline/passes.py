@@ -37,68 +37,73 @@ from pipeline.weights_file import find_weights
 
 
 def dense_network(job: Job) -> Candidate:
-    """Train the dense network, import its weights from a file, or leave it at random for a pass
-    that wants it so."""
-    model, training, seed = job.recipe.model, job.recipe.train, job.recipe.seed
-    arch, args = model.architecture, model.args
-    own: dict[str, Any] = {}
-    takes: tuple[int, ...] = ()
-    if is_own(arch):
-        takes = job.data.input_shape
-        own = {"takes": takes, "version": own_version(arch)}
-    job = with_teacher(job, training, before=None)
+    """Train the dense network, import it from files, or leave it at random for a pass that wants
+    it so."""
+    model = job.recipe.model
+    job = with_teacher(job, job.recipe.train, before=None)
     if model.onnx is not None:
-        file = find_weights(model.onnx, folders=job.folders)
-
-        def read(resume: Path) -> Made:
-            return Made(read_onnx_network(file), facts={"onnx": file.name})
-
-        return stage(
-            job,
-            "import",
-            read,
-            config={"onnx": hashlib.sha256(file.read_bytes()).hexdigest(), "name": file.name},
-            code=["pipeline.onnx_import", "models"],
-            glue=__name__,
-            before=None,
-        )
+        return _read_onnx(job, find_weights(model.onnx, folders=job.folders))
     if model.weights is not None:
-        file = find_weights(model.weights, folders=job.folders)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return _import_weights(job, find_weights(model.weights, folders=job.folders))
+    return _train_dense(job)
 
-        def import_(resume: Path) -> Made:
-            network = import_weights(file, arch, args, rename=model.rename, takes=takes)
-            return Made(network, facts={"weights": file.name})
 
-        config: dict[str, Any] = {"model": model.model_dump(exclude={"weights"}), "sha256": digest}
-        return stage(
-            job,
-            "import",
-            import_,
-            config=config | own,
-            code=["models"],
-            glue=__name__,
-            before=None,
-        )
+def _read_onnx(job: Job, file: Path) -> Candidate:
+    def make(resume: Path) -> Made:
+        return Made(read_onnx_network(file), facts={"onnx": file.name})
+
+    config = {"onnx": _sha256(file), "name": file.name}
+    code = ["pipeline.onnx_import", "models"]
+    return stage(job, "import", make, config=config, code=code, glue=__name__, before=None)
+
+
+def _import_weights(job: Job, file: Path) -> Candidate:
+    model, (takes, own) = job.recipe.model, _of_own_code(job)
 
     def make(resume: Path) -> Made:
-        start = new_network(arch, args, seed=seed, takes=takes)
+        network = import_weights(
+            file, model.architecture, model.args, rename=model.rename, takes=takes
+        )
+        return Made(network, facts={"weights": file.name})
+
+    config = {"model": model.model_dump(exclude={"weights"}), "sha256": _sha256(file)} | own
+    return stage(job, "import", make, config=config, code=["models"], glue=__name__, before=None)
+
+
+def _train_dense(job: Job) -> Candidate:
+    model, training, seed = job.recipe.model, job.recipe.train, job.recipe.seed
+    takes, own = _of_own_code(job)
+
+    def make(resume: Path) -> Made:
+        start = new_network(model.architecture, model.args, seed=seed, takes=takes)
         if model.init != "default":
             start = initialise(start, model.init, seed=seed, kept=model.init_kept)
         if training is None:
             return Made(start)
         title = "train the dense network"
-        trained = _trained(job, Made(start), training, seed=seed, resume=resume, title=title)
-        return Made(trained)
+        return Made(_trained(job, Made(start), training, seed=seed, resume=resume, title=title))
 
     config = {"model": model.model_dump(), "seed": seed} | own
     code = ["pipeline.initialise", "models"]
-    if training is None:
-        name = "import" if model.trained else "random"
-        return stage(job, name, make, config=config, code=code, glue=__name__, before=None)
-    config |= {"train": training.model_dump()}
-    code += ["pipeline.train"]
-    return stage(job, "train", make, config=config, code=code, glue=__name__, before=None)
+    name = "import" if model.trained else "random"
+    if training is not None:
+        name = "train"
+        config |= {"train": training.model_dump()}
+        code += ["pipeline.train"]
+    return stage(job, name, make, config=config, code=code, glue=__name__, before=None)
+
+
+def _of_own_code(job: Job) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """What a function of the user's must be told, and what its network depends on besides."""
+    arch = job.recipe.model.architecture
+    if not is_own(arch):
+        return (), {}
+    takes = job.data.input_shape
+    return takes, {"takes": takes, "version": own_version(arch)}
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
