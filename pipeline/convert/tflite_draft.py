@@ -170,7 +170,7 @@ class TfliteDraft:
         model.subgraphs, model.buffers = [self._subgraph], self._buffers
         model.operatorCodes = [_operator_code(*key) for key in self._codes]
         size = sum(len(b.content) for b in self._buffers[1:])
-        builder = flatbuffers.Builder(size + size // 8 + 2**16)
+        builder = _SharingBuilder(size + size // 8 + 2**16)
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(builder.Output())
 
@@ -180,6 +180,21 @@ class TfliteDraft:
         tensor.type, tensor.quantization, tensor.buffer = TENSOR_TYPES[dtype], quantization, 0
         self._subgraph.tensors.append(tensor)
         return len(self._subgraph.tensors) - 1
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors once, as the format allows: the zero points of an output channel, for
+    one, take as many bytes as eight of its weights."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], Any] = {}
+
+    def CreateNumpyVector(self, x: Array) -> Any:  # noqa: N802
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
