@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,29 +11,49 @@ import numpy as np
 import numpy.typing as npt
 
 BLANK = 0
+SEPARATOR = " "  # between words
 
 Symbols = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """How outputs become symbols: greedily, or with a beam that keeps ``beam`` beginnings."""
+    """How outputs become symbols: greedily, or with a beam that keeps ``beam`` beginnings.
+
+    A network that is unsure of where words end sees too many of them, and every word too many is an
+    error. So ``separator_bias`` is added to the logit of ``separator`` in every frame; below 0 it
+    gives fewer and longer words.
+    """
 
     beam: int | None = None
     scale: float | None = None  # real value of one step of integer outputs
+    separator: int | None = None  # the symbol between words; None: there is none
+    separator_bias: float = 0.0  # in nats
 
     @property
     def name(self) -> str:
         """For people."""
-        return "greedy" if self.beam is None else f"beam {self.beam}"
+        name = "greedy" if self.beam is None else f"beam {self.beam}"
+        return f"{name}, separator {self.separator_bias:+g}" if self._biased else name
 
     def decode(self, outputs: npt.NDArray[Any]) -> Symbols:
         """[frames, symbols] -> symbols, as `decode_greedily` or `decode_by_beam`."""
-        if self.beam is None:
+        if self.beam is None and not self._biased:
             return decode_greedily(outputs)
-        # The zero point shifts all logits of a frame alike, and softmax does not see that.
-        real = outputs if self.scale is None else outputs * np.float64(self.scale)
-        return decode_by_beam(real, width=self.beam)
+        # The zero point shifts all logits of a frame alike; neither softmax nor argmax sees that.
+        real = outputs * np.float64(1 if self.scale is None else self.scale)
+        if self._biased:
+            real[:, self.separator] += self.separator_bias
+        return decode_greedily(real) if self.beam is None else decode_by_beam(real, width=self.beam)
+
+    @property
+    def _biased(self) -> bool:
+        return self.separator is not None and self.separator_bias != 0
+
+
+def find_separator(symbols: Sequence[str]) -> int | None:
+    """Which of a network's symbols is between words, if one is."""
+    return symbols.index(SEPARATOR) if SEPARATOR in symbols else None
 
 
 def decode_greedily(outputs: npt.NDArray[Any]) -> Symbols:

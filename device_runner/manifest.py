@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_runner.chunks import Chunks, check_chunks
+from device_runner.ctc import SEPARATOR
 from device_runner.errors import InputError
 from device_runner.schema import check_version, load_schema, validate
 from device_runner.strict_json import format_json, parse_json, to_json
@@ -82,6 +83,7 @@ class Manifest:
     ``capture`` leads from a decoded picture to a stored sample, ``preprocessing`` on from there.
     With ``chunks``, samples are recordings that are transcribed, and ``labels`` are the symbols of
     a CTC network, of which the first is the blank; without, every sample has one of ``labels``.
+    ``separator_bias`` is that of `device_runner.ctc.Decoder`.
     """
 
     schema_version: int
@@ -95,6 +97,7 @@ class Manifest:
     provenance: Mapping[str, Any]
     capture: tuple[Mapping[str, Any], ...] = ()
     chunks: Chunks | None = None  # see above
+    separator_bias: float = 0.0
 
 
 def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
@@ -119,6 +122,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         provenance=document["provenance"],
         capture=tuple(document["capture"]),
         chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),
+        separator_bias=float(document.get("separator_bias", 0.0)),
     )
     _check(manifest, place)
     return manifest
@@ -205,6 +209,11 @@ def _check(manifest: Manifest, place: str) -> None:
         check_tensor(artifact.input, place=f"{at}: input")
         check_tensor(artifact.output, place=f"{at}: output")
         _check_output(artifact.output, manifest, at)
+    if manifest.separator_bias and (manifest.chunks is None or SEPARATOR not in manifest.labels):
+        raise InputError(
+            f"{place}: separator_bias is {manifest.separator_bias:g}, but nothing is transcribed "
+            f"into words: set it to 0, or give chunks and the label {SEPARATOR!r}"
+        )
     _listed(manifest.samples.inputs, paths, f"{place}: samples")
     _listed(manifest.samples.labels, paths, f"{place}: samples")
 

@@ -21,6 +21,7 @@ from pipeline.export import check_onnx, export_onnx
 from pipeline.quantize import fake_quantized, fold_bn
 from pipeline.recipe import Ptq
 from pipeline.train import evaluate, to_torch
+from pipeline.train.transcription import choose_separator_bias
 
 EXPORT_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert")
 
@@ -57,6 +58,7 @@ class Artifacts:
 
     files: tuple[tuple[Artifact, bytes], ...]
     networks: Mapping[str, NetworkFacts]
+    separator_bias: float  # of `device_runner.ctc.Decoder`, where speech is transcribed
 
 
 def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
@@ -69,6 +71,10 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     def write(folder: Path, resume: Path) -> None:
         inputs = to_torch(job.data.calibration.queries(16)[:16], job.data.preprocessing)
         carried = job.data.test.take(np.arange(len(job.data.test))[: job.recipe.bundle.samples])
+        bias = 0.0
+        if job.data.chunks is not None:
+            bias = _separator_bias(job, ticket)
+            carried = carried.with_separator_bias(bias)
         artifacts: list[Artifact] = []
         facts: dict[str, NetworkFacts] = {}
 
@@ -114,6 +120,7 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
         description = {
             "artifacts": to_json(artifacts),
             "networks": to_json(facts),
+            "separator_bias": bias,
         }
         (folder / "description.json").write_bytes(format_json(description))
 
@@ -128,6 +135,7 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
             "pipeline.export",
             "pipeline.quantize",
             "pipeline.train.evaluation",
+            "pipeline.train.transcription",
         ],
         glue=(__name__,),
         tools=EXPORT_TOOLS,
@@ -137,4 +145,12 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     return Artifacts(
         tuple((a, (result.folder / Path(a.file).name).read_bytes()) for a in artifacts),
         {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
+        described["separator_bias"],
     )
+
+
+def _separator_bias(job: Job, ticket: Candidate) -> float:
+    """A choice like any other, so it is made on validation."""
+    split = job.data.validation
+    heard = evaluate(ticket.network.module(), split, preprocessing=job.data.preprocessing)
+    return choose_separator_bias(heard.outputs, split)

@@ -47,6 +47,7 @@ def write_bundle(
     provenance: Mapping[str, Any],
     capture: Sequence[Mapping[str, Any]] = (),
     chunks: Chunks | None = None,
+    separator_bias: float = 0.0,
 ) -> None:
     """Fill the empty ``folder``. The same arguments give the same bytes.
 
@@ -64,6 +65,7 @@ def write_bundle(
         provenance: recipe, ticket, training and tool versions; any JSON.
         capture: what made the samples of decoded pictures; steps likewise.
         chunks: how recordings that are transcribed become queries.
+        separator_bias: how their texts are decoded; see `device_runner.ctc.Decoder`.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
     labels_file = "samples/labels.npy" if chunks is None else "samples/transcripts.json"
@@ -95,6 +97,7 @@ def write_bundle(
         provenance=dict(provenance),
         capture=tuple(dict(step) for step in capture),
         chunks=chunks,
+        separator_bias=separator_bias,
     )
     for path, data in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)

@@ -146,6 +146,7 @@ def _write_bundle(
         capture=job.data.capture,
         networks=artifacts.networks,
         provenance=provenance,
+        separator_bias=artifacts.separator_bias,
     )
 
 

@@ -29,6 +29,7 @@ def speech_manifest() -> Manifest:
         samples=Samples("samples/inputs.npy", "samples/labels.npy", 2, "speech", "test"),
         networks={"tiny": Network(parameters=1, macs=2, scores={"wer": 0.2, "cer": 0.1})},
         chunks=CHUNKS,
+        separator_bias=-0.5,
     )
 
 

@@ -13,6 +13,7 @@ from spoken_fixtures import CHUNKS, RATE, WORDS, sound
 
 from device_runner.bench import bench
 from device_runner.bundle import open_bundle
+from device_runner.ctc import Decoder
 from device_runner.errors import InputError
 from device_runner.plan import Plan
 from device_runner.report import Transcription, read_report
@@ -22,6 +23,7 @@ from pipeline.data.librispeech_texts import SYMBOLS
 from pipeline.progress import QUIET
 from pipeline.recipe import DataConfig, read_recipe
 from pipeline.run import run
+from pipeline.train.transcription import BIASES
 
 
 def librispeech(folder: Path, *, readers: int = 8, subset: str = "train-clean-100") -> Path:
@@ -171,6 +173,10 @@ def test_from_recordings_to_reports_that_compare(tmp_path: Path) -> None:
     with open_bundle(bundle) as opened:
         inputs, texts = opened.samples()
         chunks, network = opened.manifest.chunks, opened.manifest.networks["dense"]
+        bias = opened.manifest.separator_bias
+    assert bias in BIASES
+    decoder = Decoder(separator=1, separator_bias=bias).name
+    assert f" Decoder: {decoder}." in text
     assert chunks == CHUNKS
     assert inputs.shape[1:] == (CHUNKS.window_samples,)
     assert len(inputs) > len(texts) == 9  # some are longer than a query
@@ -179,14 +185,17 @@ def test_from_recordings_to_reports_that_compare(tmp_path: Path) -> None:
     for report in reports:
         found = report.accuracy
         assert isinstance(found, Transcription)
-        assert found.decoder == "greedy"
+        assert found.decoder == decoder
         if report.artifact.precision == "fp32":
             assert found.wer == pytest.approx(network.scores["wer"])
             assert found.cer == pytest.approx(network.scores["cer"], abs=0.01)
     plan = Plan(min_seconds=0, min_queries=11, warmup_seconds=0, beam=4)
     (by_beam,) = bench(bundle, plan=plan, artifact="dense-onnx-fp32", samples=3)
     assert isinstance(by_beam.accuracy, Transcription)
-    assert (by_beam.accuracy.decoder, by_beam.accuracy.count) == ("beam 4", 3)
+    assert (by_beam.accuracy.decoder, by_beam.accuracy.count) == (
+        decoder.replace("greedy", "beam 4"),
+        3,
+    )
     before, after = (r for r in reports if r.artifact.runtime == "ort")
     assert before.artifact.precision == "fp32"
     found = compare(before, after, limits=Limits(max_drop_points=-1000))

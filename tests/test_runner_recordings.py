@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -74,10 +75,10 @@ def test_texts_of_codes_and_of_numbers_are_the_same() -> None:
     codes = rng.integers(-128, 128, (3, 20, len(SYMBOLS))).astype(np.int8)
     _, said = to_queries(np.zeros(30_000, np.int16), (21_000, 9_000), ("A", "B"), CHUNKS)
     real = (codes.astype(np.float32) + 3) * np.float32(0.05)
-    for beam in (None, 4):
+    for beam, bias in itertools.product((None, 4), (0.0, -1.5, 3.0)):
         heard = [
-            transcribe(outputs, said, symbols=SYMBOLS, decoder=decoder)
-            for outputs, decoder in ((codes, Decoder(beam, 0.05)), (real, Decoder(beam)))
+            transcribe(outputs, said, symbols=SYMBOLS, decoder=Decoder(beam, scale, 1, bias))
+            for outputs, scale in ((codes, 0.05), (real, None))
         ]
         assert heard[0] == heard[1]
         assert len(heard[0]) == 2
@@ -95,6 +96,11 @@ def without_frames(manifest: Manifest) -> Manifest:
         (without_frames, r"must be NCW or NWC .* 4 symbols, and an answer for each of the 20"),
         (lambda m: replace(m, labels=("", "A")), r"one value for each of 2 symbols"),
         (lambda m: replace(m, chunks=None), r"must be NC \[1, 4\]"),
+        (
+            lambda m: replace(m, labels=("", "_", "A", "B"), separator_bias=-1.0),
+            "separator_bias is -1, but nothing is transcribed into words",
+        ),
+        (lambda m: replace(m, separator_bias=-101.0), "separator_bias"),
         (lambda m: replace(m, chunks=replace(CHUNKS, context_samples=6400)), "whole strides"),
         (lambda m: replace(m, chunks=replace(CHUNKS, stride_samples=0)), "stride_samples"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_runner.ctc import decode_by_beam, decode_greedily
+from device_runner.ctc import Decoder, decode_by_beam, decode_greedily
 from device_runner.errors import InputError
 from device_runner.transcripts import character_error_rate, edit_distance, word_error_rate
 
@@ -55,6 +55,22 @@ def test_a_beam_counts_alignments_together() -> None:
     logits = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))
     assert decode_greedily(logits) == ()
     assert decode_by_beam(logits, width=4) == (1,)
+
+
+@pytest.mark.parametrize("beam", [None, 8])
+def test_a_separator_that_is_held_back_joins_words(beam: int | None) -> None:
+    # Symbols: blank, space, A. Where the space leads, it leads by one nat.
+    logits = np.array([[0.0, -9, 9], [0.0, 2, 1], [0.0, -9, 9]])
+    apart, together = (2, 1, 2), (2,)
+    decoders = [Decoder(beam, None, 1, bias) for bias in (0.0, -0.5, -2.0)]
+    assert [decoder.decode(logits) for decoder in decoders] == [apart, apart, together]
+    assert Decoder(beam, None, None, -2.0).decode(logits) == apart
+    assert [decoder.name.partition(", ")[2] for decoder in decoders] == [
+        "", "separator -0.5", "separator -2",
+    ]  # fmt: skip
+    codes = (logits * 10).astype(np.int8)
+    assert Decoder(beam, 0.1, 1, -2.0).decode(codes) == together
+    assert codes[1, 1] == 20  # what the runtime gave is not changed
 
 
 WORDS = st.lists(st.sampled_from(["a", "bb", "cat", "it's", "dog"]), max_size=7)

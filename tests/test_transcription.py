@@ -22,7 +22,7 @@ from pipeline.progress import QUIET
 from pipeline.recipe import TrainConfig
 from pipeline.train import evaluate, train
 from pipeline.train.task import task_of
-from pipeline.train.transcription import Targets
+from pipeline.train.transcription import Targets, choose_separator_bias, predict
 
 
 def test_padding_changes_no_loss() -> None:
@@ -100,6 +100,17 @@ def test_it_learns_and_goes_on_in_the_same_bits(tmp_path: Path) -> None:
     assert network.digest == trained().digest
     after = evaluate(network.module(), split, preprocessing=STEPS).scores
     assert after["cer"] < 0.7 < before["cer"]
+
+
+@pytest.mark.parametrize(("lead", "chosen"), [(0.8, -1.0), (-0.2, 0.0)])
+def test_the_separator_is_held_back_as_far_as_it_takes(lead: float, chosen: float) -> None:
+    split = spoken("AH")
+    outputs = np.zeros_like(evaluate(tiny_module(), split, preprocessing=STEPS).outputs)
+    for frame, letter in enumerate("A H"):
+        outputs[0, SYMBOLS.index(letter), frame] = lead if letter == " " else 9
+    assert choose_separator_bias(outputs, split) == chosen
+    heard = predict(outputs, split.with_separator_bias(chosen))
+    assert heard.tolist() == ["AH"]
 
 
 def test_targets_are_a_tuple_of_tensors() -> None:

@@ -15,7 +15,7 @@ from device_runner.bench.timed import Progress, time_preparation, time_subjects
 from device_runner.bundle import open_bundle
 from device_runner.cold import measure_cold
 from device_runner.cores import pinned
-from device_runner.ctc import Decoder
+from device_runner.ctc import Decoder, find_separator
 from device_runner.instructions import warn_inexact
 from device_runner.machine import describe_machine
 from device_runner.npy import format_npy
@@ -100,7 +100,12 @@ def bench(
             answers = infer_all(subject.session.run, inputs, steps=steps, artifact=entry)
             if outputs is not None:
                 _keep(answers, outputs, entry.id)
-            decoder = Decoder(plan.beam, entry.output.scale)
+            decoder = Decoder(
+                plan.beam,
+                entry.output.scale,
+                separator=find_separator(manifest.labels),
+                separator_bias=manifest.separator_bias,
+            )
             report = write_up(
                 session,
                 i,

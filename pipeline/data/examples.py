@@ -70,6 +70,11 @@ class Split:
         spoken = self.spoken and self.spoken.take(indices)
         return Split(taken, self.labels[indices], self.teacher, spoken)
 
+    def with_separator_bias(self, bias: float) -> Split:
+        """The same recordings, written down with it."""
+        assert self.spoken is not None
+        return replace(self, spoken=replace(self.spoken, separator_bias=bias))
+
     def carried(self, count: int | None) -> Carried:
         """The first ``count`` examples, or all, for a bundle."""
         some = self.take(np.arange(len(self))[:count])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,18 @@ class Spoken:
         texts: of each recording.
         symbols: a CTC network's: the blank, which is no text, then the characters.
         chunks: how a network of fixed length hears long recordings; None until it is known.
+        separator_bias: of `device_runner.ctc.Decoder`; 0 until it is chosen.
     """
 
     texts: tuple[str, ...]
     symbols: tuple[str, ...]
     chunks: Chunks | None = None
+    separator_bias: float = 0.0
 
     def take(self, which: npt.NDArray[np.int64]) -> Spoken:
         """That of the recordings at ``which``."""
         texts = tuple(self.texts[i] for i in which.tolist())
-        return Spoken(texts, self.symbols, self.chunks)
+        return replace(self, texts=texts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,7 @@ def summarize(
             name: next(iter(network.scores.values()), None)
             for name, network in manifest.networks.items()
         },
+        decoder=first.accuracy.decoder if isinstance(first.accuracy, Transcription) else None,
         rows=tuple(
             _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
             for report in ordered

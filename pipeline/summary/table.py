@@ -40,6 +40,7 @@ class Summary:
     withheld: tuple[str, ...]  # instruction sets kept from the runtimes
     measure: str  # of the scores: top-1, WER
     torch_scores: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
+    decoder: str | None  # of the texts, where texts are heard
     rows: tuple[Row, ...]
     invalid: tuple[str, ...]  # why measurements are, one sentence each
     steps: tuple[Mapping[str, Any], ...]  # what each step of the recipe left
@@ -88,10 +89,11 @@ class Summary:
         )
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         without = f" without {', '.join(self.withheld).upper()}" * bool(self.withheld)
+        decoder = "" if self.decoder is None else f" Decoder: {self.decoder}."
         return (
             f"{self.samples} test samples of {self.dataset}; {self.machine}{without}, {threads}, "
             "batch 1, interleaved. smaller, faster (p50) and agree: against dense fp32 on the "
-            f"same runtime. torch fp32: {torch_scores}."
+            f"same runtime. torch fp32: {torch_scores}.{decoder}"
         )
 
     def _warnings(self) -> list[str]:

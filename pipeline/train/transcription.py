@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from device_runner.chunks import plan_pieces
-from device_runner.ctc import BLANK, Decoder
+from device_runner.ctc import BLANK, Decoder, find_separator
 from device_runner.recordings import Transcripts, transcribe
 from device_runner.transcripts import character_error_rate, word_error_rate
 from pipeline.augment import Draw
 from pipeline.data import Recordings, Split
 from pipeline.recipe import TrainConfig
 
+BIASES = tuple(step / 2 for step in range(-6, 5))  # of the separator, that are tried, in nats
 GROUP = 8  # batches whose recordings are put in order of length
 
 
@@ -103,7 +104,9 @@ def predict(outputs: npt.NDArray[Any], split: Split) -> npt.NDArray[Any]:
         split.spoken.texts, sum(lengths) / chunks.rate_hz, plan_pieces(lengths, chunks)
     )
     answers = outputs.swapaxes(1, 2)
-    texts = transcribe(answers, said, symbols=split.spoken.symbols, decoder=Decoder())
+    symbols = split.spoken.symbols
+    decoder = Decoder(separator=find_separator(symbols), separator_bias=split.spoken.separator_bias)
+    texts = transcribe(answers, said, symbols=symbols, decoder=decoder)
     return np.array(texts, dtype=np.object_)
 
 
@@ -112,3 +115,13 @@ def score(predictions: npt.NDArray[Any], split: Split) -> dict[str, float]:
     assert split.spoken is not None
     said, heard = split.spoken.texts, predictions.tolist()
     return {"wer": word_error_rate(said, heard), "cer": character_error_rate(said, heard)}
+
+
+def choose_separator_bias(outputs: npt.NDArray[Any], split: Split) -> float:
+    """Outputs for ``split``, as `predict` takes them -> the bias with the fewest word errors there,
+    of equal ones the smallest."""
+    errors = {
+        bias: score(predict(outputs, split.with_separator_bias(bias)), split)["wer"]
+        for bias in sorted(BIASES, key=abs)
+    }
+    return min(errors, key=lambda bias: errors[bias])
