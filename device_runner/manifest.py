@@ -13,7 +13,7 @@ from device_runner.errors import InputError
 from device_runner.schema import check_version, load_schema, validate
 from device_runner.strict_json import format_json, parse_json, to_json
 
-SCHEMA_VERSION = 2  # 2: chunks of recordings, transcripts, scores by name
+SCHEMA_VERSION = 3  # 2: chunks of recordings, transcripts, scores by name; 3: separator_bias
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -122,7 +122,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         provenance=document["provenance"],
         capture=tuple(document["capture"]),
         chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),
-        separator_bias=float(document.get("separator_bias", 0.0)),
+        separator_bias=float(document["separator_bias"]),
     )
     _check(manifest, place)
     return manifest

@@ -217,7 +217,7 @@ def tiny_manifest(files: Mapping[str, bytes], count: int = 40) -> Manifest:
         for precision in ("fp32", "int8")
     )
     return Manifest(
-        schema_version=2,
+        schema_version=3,
         name="tiny",
         files=tuple(
             FileEntry(path, len(data), hashlib.sha256(data).hexdigest())

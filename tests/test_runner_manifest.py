@@ -16,7 +16,7 @@ import mutations
 import runner_fixtures as tiny
 from device_runner.atomic import make_folder, write_atomic
 from device_runner.errors import InputError
-from device_runner.manifest import Artifact, Manifest, read_manifest, write_manifest
+from device_runner.manifest import SCHEMA_VERSION, Artifact, Manifest, read_manifest, write_manifest
 from device_runner.report import Report, parse_report, read_report, write_report
 from device_runner.strict_json import format_json
 from device_runner.unavailable import Unavailable
@@ -73,7 +73,10 @@ def tensor(name: str, **changes: Any) -> Manifest:
             replace(MANIFEST, samples=replace(MANIFEST.samples, labels="labels.npy")),
             "samples: file 'labels.npy' is not listed",
         ),
-        (replace(MANIFEST, schema_version=3), "made by a newer edgeticket: upgrade the runner"),
+        (
+            replace(MANIFEST, schema_version=SCHEMA_VERSION + 1),
+            "made by a newer edgeticket: upgrade the runner",
+        ),
     ],
 )
 def test_contradictions_in_a_manifest_are_refused(manifest: Manifest, sentence: str) -> None:
