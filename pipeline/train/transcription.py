@@ -120,8 +120,11 @@ def score(predictions: npt.NDArray[Any], split: Split) -> dict[str, float]:
 def choose_separator_bias(outputs: npt.NDArray[Any], split: Split) -> float:
     """Outputs for ``split``, as `predict` takes them -> the bias with the fewest word errors there,
     of equal ones the smallest."""
-    errors = {
-        bias: score(predict(outputs, split.with_separator_bias(bias)), split)["wer"]
-        for bias in sorted(BIASES, key=abs)
-    }
-    return min(errors, key=lambda bias: errors[bias])
+    assert split.spoken is not None
+    said = split.spoken.texts
+
+    def errors(bias: float) -> float:
+        heard = predict(outputs, split.with_separator_bias(bias)).tolist()
+        return word_error_rate(said, heard)
+
+    return min(sorted(BIASES, key=abs), key=errors)
