@@ -13,6 +13,7 @@ import pytest
 from device_runner.errors import InputError
 from pipeline.devices import connect
 from pipeline.devices.connection import Finished, LinkError, Patience, SlowError
+from pipeline.devices.spawned import Spawned
 
 
 def run(argv: Sequence[str], *, target: str = "local", **options: Any) -> Finished:
@@ -46,6 +47,33 @@ def test_held_input_ends_with_the_link() -> None:
     with pytest.raises(SlowError, match=r"cat took longer than 0\.2 s and was stopped"):
         run(["cat"], hold_stdin=True, timeout_s=0.2)
     assert time.monotonic() - start < 5
+
+
+def test_a_program_that_prints_without_end_is_stopped() -> None:
+    async def go() -> None:
+        async with connect("local", patience=Patience()) as connection, asyncio.timeout(20):
+            with pytest.raises(SlowError):
+                await connection.run(["yes"], timeout_s=0.2)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_cancelled_while_it_starts_a_program(steps: int) -> None:
+    """Its children are killed, too: they hold the pipes, so nobody would ever see these end."""
+    entering = ("sh", "-c", '"$@" & wait', "sh")  # as nsenter does: a process between us and it
+    board = Spawned("board", home="/", python="", environment=None, prefix=entering)
+
+    async def go() -> None:
+        running = asyncio.create_task(board.run(["sleep", "4711"], timeout_s=60))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        time.sleep(0.2)  # the programs start, and the loop connects no more pipes meanwhile
+        running.cancel()
+        await asyncio.wait([running], timeout=20)
+        assert running.cancelled()
+
+    asyncio.run(go())
 
 
 def test_what_is_no_target() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,13 +50,8 @@ class Spawned:
         tell: Tell | None = None,
     ) -> Finished:
         """As `Connection.run`. The program gets a process group, which is killed as a whole."""
-        pipe = asyncio.subprocess.PIPE
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self.prefix, *argv,
-                stdin=pipe, stdout=pipe, stderr=pipe,
-                env={**os.environ, **self.variables}, start_new_session=True,
-            )  # fmt: skip
+            process = await _start([*self.prefix, *argv], {**os.environ, **self.variables})
         except OSError as error:
             raise LinkError(f"{self.address}: cannot start {argv[0]}: {error.strerror}") from None
         assert process.stdin
@@ -76,9 +72,36 @@ class Spawned:
         finally:
             process.stdin.close()
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await _kill(process)
+
+
+async def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Start a program in a process group of its own.
+
+    Who is cancelled meanwhile waits until it has started, and kills it. Cancelled itself, asyncio
+    would kill the first process alone, and wait for ever on pipes that its children hold open.
+    """
+    pipe = asyncio.subprocess.PIPE
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _kill(await starting)
+        raise
+
+
+async def _kill(process: Process) -> None:
+    """Kill it with all that it has started, and wait for its end.
+
+    What it has printed is read: asyncio's wait ends only with the pipes, and full ones never end.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()
 
 
 @contextlib.asynccontextmanager
