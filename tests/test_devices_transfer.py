@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from pipeline.devices import connect
 from pipeline.devices.connection import Connection, LinkError
 from pipeline.devices.errands import call
 from pipeline.devices.link import open_link
+from pipeline.devices.on_device.files import place
 from pipeline.devices.transfer import Content, bundle_contents, content_of, push
 from runner_fixtures import write_tiny_bundle
 
@@ -111,6 +113,23 @@ def test_two_hosts_send_the_same_at_once(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "files").iterdir()) == sorted(
         content.sha256 for content in contents.values()
     )
+
+
+def test_many_hosts_lay_out_the_same_at_once(tmp_path: Path) -> None:
+    """Contents are there; folders of them come, and go to make room, under each other's hands."""
+    (tmp_path / "files").mkdir()
+    content = content_of(b"content")
+    common = {"home": str(tmp_path), "lock_s": 60, "files": {"deep/a": [content.sha256, 7]}}
+
+    def lay_out(i: int) -> None:
+        name = f"tree{i // 3 % 9}"
+        (tmp_path / f"given{i}").write_bytes(b"content")
+        while "folder" not in (found := place({**common, "name": name})):
+            os.replace(tmp_path / f"given{i}", tmp_path / "files" / content.sha256)
+        assert found["folder"] == str(tmp_path / "trees" / name)
+
+    with ThreadPoolExecutor(8) as hosts:
+        list(hosts.map(lay_out, range(300)))
 
 
 def test_old_bundles_make_room(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from pipeline.devices.on_device.ground import (
     make,
     open_locked,
     plain,
+    settling,
     sync,
 )
 
-MARKS = ("files", "trees", "environments", "runs", "environment", "lock")
+MARKS = ("files", "trees", "environments", "runs", "environment", "settling.lock", "lock")
 PIECE = 2**16
 STALE_S = 7 * 86400  # nobody will go on with what was begun so long ago
 
@@ -37,16 +38,16 @@ def place(request: Request) -> Any:
         {"folder": its path}, or {"lacks": [[sha256, size, bytes that lie there]]}.
     """
     folder = make(request["home"], "files")
-    lacks = []
-    for digest, size in dict(request["files"].values()).items():
-        path = os.path.join(folder, plain(digest))
-        if os.path.exists(path) and (os.path.getsize(path) != size or hash_of(path) != digest):
-            os.unlink(path)
-        if not os.path.exists(path):
-            part = part_of(folder, digest)
-            lacks.append([digest, size, os.path.getsize(part) if os.path.exists(part) else 0])
-    if not lacks:
-        return {"folder": lay_out(request)}
+    with settling(request):
+        lacks = []
+        for digest, size in dict(request["files"].values()).items():
+            path = os.path.join(folder, plain(digest))
+            if os.path.exists(path) and (os.path.getsize(path) != size or hash_of(path) != digest):
+                os.unlink(path)
+            if not os.path.exists(path):
+                lacks.append([digest, size, size_of(part_of(folder, digest))])
+        if not lacks:
+            return {"folder": lay_out(request)}
     free, needed = shutil.disk_usage(folder).free, sum(size - have for _, size, have in lacks)
     if needed > free:
         sizes = f"{needed / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free"
@@ -112,9 +113,10 @@ def lay_out(request: Request) -> str:
 
 def remove_stale(part: str) -> None:
     """Remove what nobody will go on with; a clock that jumped makes anything look old."""
-    if time.time() - os.path.getmtime(part) > STALE_S:
-        with contextlib.suppress(Refusal), open_locked(part, lock_s=0, reason="it grows"):
-            os.unlink(part)
+    with contextlib.suppress(FileNotFoundError):  # it has arrived
+        if time.time() - os.path.getmtime(part) > STALE_S:
+            with contextlib.suppress(Refusal), open_locked(part, lock_s=0, reason="it grows"):
+                os.unlink(part)
 
 
 def fetch(request: Request) -> Any:
@@ -143,6 +145,14 @@ def remove(request: Request) -> Any:
     if not left:
         os.rmdir(home)
     return left
+
+
+def size_of(part: str) -> int:
+    """Bytes that have arrived; 0 once all have, and the part has become a content."""
+    try:
+        return os.path.getsize(part)
+    except FileNotFoundError:
+        return 0
 
 
 def part_of(folder: str, digest: str) -> str:

@@ -87,6 +87,14 @@ def alone(request: Request) -> Iterator[IO[bytes]]:
         yield lock
 
 
+@contextlib.contextmanager
+def settling(request: Request) -> Iterator[None]:
+    """The only one who makes or removes folders of contents here; others may measure meanwhile."""
+    path = os.path.join(request["home"], "settling.lock")
+    with open_locked(path, lock_s=request["lock_s"], reason="another host settles its files"):
+        yield
+
+
 def open_locked(path: str, *, lock_s: float, reason: str) -> IO[bytes]:
     """Open a file to append, alone; say who has it, wait, and give up after ``lock_s``."""
     end = time.monotonic() + lock_s
