@@ -108,5 +108,8 @@ def test_whatever_ends_us_ends_the_board(how: signal.Signals, cache: Path) -> No
         assert ours.stdout.readline() == b"on\n"
         wait_until(lambda: bool(sleepers()), limit_s=60, what="the program to run")
         ours.send_signal(how)
-        ours.wait(60)
+        try:
+            ours.wait(60)
+        finally:
+            ours.kill()
     wait_until(lambda: not sleepers(), limit_s=20, what="the board to be off")
