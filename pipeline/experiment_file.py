@@ -1,8 +1,9 @@
 """What an experiment file may say.
 
 An experiment is a grid, variant × sparsity × seed. A variant is what it changes about a common
-recipe; `$sparsity`, `$kept` (1 − sparsity) and `$root_kept` (its root) stand for the sparsity of a
-point. A variant that names none of them, such as the dense network, is run once a seed.
+recipe; `$sparsity`, `$kept` (1 − sparsity), `$root_kept` (its root) and `$root_kept_10` (the root of
+ten times as much, at most 1) stand for the sparsity of a point. A variant that names none of them,
+such as the dense network, is run once a seed.
 """
 
 from __future__ import annotations
@@ -168,4 +169,5 @@ PLACEHOLDERS = {
     "$sparsity": lambda sparsity: sparsity,
     "$kept": lambda sparsity: round(1 - sparsity, 12),  # 0.1, not 0.09999999999999998
     "$root_kept": lambda sparsity: round((1 - sparsity) ** 0.5, 4),
+    "$root_kept_10": lambda sparsity: round(min(1.0, 10 * (1 - sparsity)) ** 0.5, 4),
 }

@@ -227,6 +227,7 @@ def test_every_scale_is_the_same_number_in_every_file(arch: str) -> None:
         graph = onnx.load_from_string(network.files[kind].data).graph
         stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         nodes = {node.output[0]: node for node in graph.node}
+        scale_of = {node.input[0]: stored.get(node.input[1]) for node in graph.node[1:]}
         for name, expected in network.scales.activations.items():
             value = {final: "output"}.get(name, name)
             if value in nodes:  # not the input
@@ -237,12 +238,10 @@ def test_every_scale_is_the_same_number_in_every_file(arch: str) -> None:
                 assert tflite[value].zeroPoint.tolist() == [expected.zero_point]
         for name, scales in network.scales.weights.items():
             expected_scales = np.array(scales, np.float32)
-            np.testing.assert_array_equal(stored[f"{name}.weight.scale"], expected_scales)
+            np.testing.assert_array_equal(scale_of[f"{name}.weight"], expected_scales)
             np.testing.assert_array_equal(tflite[f"{name}.weight"].scale, expected_scales)
             codes = stored[f"{name}.bias"].tobytes()
-            np.testing.assert_array_equal(
-                stored[f"{name}.bias.scale"], tflite[f"{name}.bias"].scale
-            )
+            np.testing.assert_array_equal(scale_of[f"{name}.bias"], tflite[f"{name}.bias"].scale)
             assert codes in network.files["tflite-int8"].data
 
 

@@ -130,11 +130,11 @@ def test_scales_are_aligned_where_tensors_are_added(store: Path) -> None:
 
 def int8_layers(data: bytes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Weight codes and scales of an ONNX file, by layer."""
-    tensors = {
-        t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(data).graph.initializer
-    }
+    graph = onnx.load_from_string(data).graph
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    scales = {node.input[0]: node.input[1] for node in graph.node if len(node.input) == 3}
     names = [n.removesuffix(".weight") for n in tensors if n.endswith(".weight")]
-    return {n: (tensors[f"{n}.weight"], tensors[f"{n}.weight.scale"]) for n in names}
+    return {n: (tensors[f"{n}.weight"], tensors[scales[f"{n}.weight"]]) for n in names}
 
 
 def test_what_is_exported_is_what_was_trained_last(store: Path) -> None:

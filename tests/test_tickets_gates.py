@@ -59,10 +59,13 @@ def test_gradients_are_those_that_autograd_finds(gate: str, rounded: bool, froze
     scores = module.scores.detach().requires_grad_()
     module.step = 1
     if gate == "stg":
-        soft = (scores + module.heat_now() * noise).clamp(0, 1)
+        drawn = scores + module.heat_now() * noise
+        # Probability of being open at σ = ½, over its slope in the middle.
+        smooth = torch.special.ndtr((drawn - 0.5) / 0.5) * math.sqrt(math.pi / 2)
     else:
-        soft = (1.2 * torch.sigmoid((scores + noise) / module.heat_now()) - 0.1).clamp(0, 1)
-    gates = soft + ((soft > 0.5).float() - soft).detach() if rounded else soft
+        drawn = 1.2 * torch.sigmoid((scores + noise) / module.heat_now()) - 0.1
+        smooth = drawn.clamp(0, 1)
+    gates = smooth + ((drawn > 0.5).float() - smooth).detach() if rounded else drawn.clamp(0, 1)
     plain = NETWORK.module().train()
     if frozen:
         plain.requires_grad_(False)

@@ -31,8 +31,8 @@ class Node(NamedTuple):
 def tap_onnx(model: bytes, *, place: str) -> bytes:
     """An ONNX file -> the same with every layer's output among its outputs, behind its own.
 
-    A name with a dot is a piece of a layer (``conv1.real``, a sum before it is rounded); asking
-    for it would take the layer's kernel apart, so it is left alone.
+    A name with a dot is a piece of a layer, such as a sum before it is rounded; asking for it would
+    take the layer's kernel apart, so it is left alone.
 
     Raises:
         InputError: not an ONNX file.

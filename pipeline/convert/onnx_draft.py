@@ -22,6 +22,7 @@ class OnnxDraft:
         self.shift = 128 if unsigned else 0
         self.code_dtype = np.dtype(np.uint8 if unsigned else np.int8)
         self.code_type = TensorProto.UINT8 if unsigned else TensorProto.INT8
+        self.step = ""  # whose first node is still to be written
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
 
@@ -32,8 +33,14 @@ class OnnxDraft:
         output: str,
         attributes: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
-        """Append a node of one output, and return the name of that."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        """Append a node of one output, and return the name of that.
+
+        The first that computes for a step has its name, the others have none.
+        """
+        name = None
+        if kind not in ("QuantizeLinear", "DequantizeLinear"):
+            name, self.step = self.step or None, ""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
         return output
 
     def tensor(self, name: str, data: Array) -> str:
@@ -96,6 +103,25 @@ class OnnxDraft:
         """Store a code, given as −128..127."""
         code += self.shift
         return self.tensor(f"code.{code}", np.array(code, self.code_dtype))
+
+    def shorten(self) -> None:
+        """Number the names of pieces: in a small network's file they would be half of the bytes.
+
+        Pieces have a dot in their names. Those of values that layers hand on have none and stay, as
+        do ``conv1.weight`` and ``conv1.bias``.
+        """
+        short: dict[str, str] = {}
+
+        def shortened(name: str) -> str:
+            if "." not in name or name.endswith((".weight", ".bias")):
+                return name
+            return short.setdefault(name, f".{len(short):x}")
+
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [shortened(name) for name in names]
+        for tensor in self.tensors.values():
+            tensor.name = shortened(tensor.name)
 
     def _dequantized_constant(self, name: str, codes: Array, scale: Array) -> str:
         """Constant codes with a scale for each index of axis 0 as real numbers."""

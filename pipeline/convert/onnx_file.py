@@ -27,6 +27,7 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
     graph = as_rows(graph)
     draft = OnnxDraft(graph, unsigned=unsigned)
     for operator in graph.operators:
+        draft.step = operator.name
         kind = KINDS.get(operator.kind)
         rounded = graph.values[operator.output].quantization is not None
         if kind and (kind.crosses or (kind.keeps_codes and rounded)):
@@ -35,6 +36,7 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
             _write_rounded(draft, operator)
         else:
             _write(draft, operator)
+    draft.shorten()
     ends = [
         helper.make_tensor_value_info(
             value.name, draft.code_type if value.quantization else TensorProto.FLOAT, value.shape

@@ -142,10 +142,11 @@ class OnnxReference:
 
 
 def _layers(model: onnx.ModelProto) -> dict[str, str]:
-    """Value -> the step whose pieces (``conv1.weight``, ``conv1.in0``) lead to it."""
+    """Value -> the step whose node makes it, or the sum that it is the rounding of."""
     layers: dict[str, str] = {}
     for node in model.graph.node:
-        steps = [layers.get(n, n.rpartition(".")[0]) for n in node.input if "." in n]
-        if steps and steps[0] and node.op_type != "DequantizeLinear":
-            layers |= dict.fromkeys(node.output, steps[0])
+        if node.op_type != "DequantizeLinear":
+            step = node.name or layers.get(node.input[0], "")
+            if step:
+                layers |= dict.fromkeys(node.output, step)
     return layers

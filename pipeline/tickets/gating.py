@@ -29,7 +29,10 @@ class Gates(Protocol):
         """The gates of this step, before they are clipped to 0..1 or rounded: [size]."""
 
     def pull(self, gradient: Tensor) -> None:
-        """Turn the gradient to what `draw` gave into the one to the scores, in place: [size]."""
+        """Turn the gradient to the gates into the one to the scores, in place: [size].
+
+        What `draw` gave is not needed any more.
+        """
 
     def memory(self, name: str) -> Tensor:
         """Memory [size] on the device of the scores, for each name the same in every step."""
@@ -38,8 +41,8 @@ class Gates(Protocol):
 def multiply(gates: Gates, scores: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Scores [size] and the weights of each layer -> the weights of each layer, gated.
 
-    Gates are clip(draw, 0, 1), or that rounded; the gradient is the one of the clipped gates in
-    both cases (straight through the rounding). What comes out is valid until the next call.
+    Gates are clip(draw, 0, 1), or that rounded; how the gradient gets through either is up to
+    `Gates.pull`. What comes out is valid until the next call.
     """
     gated: tuple[Tensor, ...] = _Gating.apply(gates, scores, *weights)  # type: ignore[no-untyped-call]
     return gated

@@ -27,7 +27,7 @@ class Scored(Masked):
     scores: torch.nn.Parameter  # [size]
     scope = "global"  # where the largest are kept at the end: see `keep_largest`
     adam_lr: Mapping[str, float] = {}  # scores that Adam trains; the others the run's optimizer
-    rounded = True  # to 0 and 1, with the gradient as if they were not
+    rounded = True  # to 0 and 1
 
     def __init__(
         self, network: Network, exclude: Sequence[str], *, span: Span, frozen: bool
@@ -40,7 +40,7 @@ class Scored(Masked):
         raise NotImplementedError
 
     def pull(self, gradient: Tensor) -> None:
-        """Turn the gradient to what `draw` gave into the one to the scores, in place: [size]."""
+        """Turn the gradient to the gates into the one to the scores, in place: [size]."""
 
     def before_step(self) -> None:
         """What is to be decided before the gates of a training step are drawn."""

@@ -6,9 +6,11 @@ stg (Yamada et al., "Feature Selection using Stochastic Gates", 2020): z = clip(
 hard_concrete (Louizos et al., "Learning Sparse Neural Networks through L0 Regularization", 2018):
 z = clip(s·(ζ − γ) + γ, 0, 1), s = sigmoid((logit u + log α) / β), u ~ U(0, 1), γ = −0.1, ζ = 1.1.
 
-Gates are rounded, with the gradient as if they were not, so the network learns which gates suit
-each other when they are 0 and 1, and binarising it costs nothing. A gate is then open with
-probability Φ((μ − ½)/σ), or sigmoid(log α). With ``rounded`` off gates are the authors' own, open
+Gates are rounded, so the network learns which gates suit each other when they are 0 and 1, and
+binarising it costs nothing. A gate is then open with probability Φ((μ − ½)/σ), or sigmoid(log α).
+The gradient goes through the rounding: for stg with the slope of that probability at the authors' σ
+of 0.5, so that gates far from ½ learn little and never nothing; for hard_concrete as if it were not
+there. With ``rounded`` off gates are the authors' own, open
 (not 0) with probability Φ(μ/σ), or sigmoid(log α − β·log(−γ/ζ)), and binarised at the end.
 
 The expected density is steered down a cubic schedule (`pipeline.tickets.steered`), and the noise
@@ -35,6 +37,7 @@ from pipeline.tickets.strong import search
 from pipeline.tickets.ticket import Ticket
 
 GAMMA, ZETA = -0.1, 1.1  # hard concrete's stretch
+SLOPE_SIGMA = 0.5  # of the probability whose slope a rounded gate has
 
 
 def find_ticket(
@@ -103,9 +106,14 @@ class Stg(Noisy):
         return torch.add(means, noise, alpha=self.heat_now(), out=self.memory("drawn"))
 
     def pull_free(self, gradient: Tensor) -> None:
-        torch.ops.aten.hardtanh_backward.grad_input(
-            gradient, self.memory("drawn"), 0.0, 1.0, grad_input=gradient
-        )
+        drawn = self.memory("drawn")
+        if self.rounded:
+            # Up to a factor, which Adam takes out again. The gates are not needed any more.
+            gradient.mul_(drawn.sub_(0.5).square_().mul_(-0.5 / SLOPE_SIGMA**2).exp_())
+        else:
+            torch.ops.aten.hardtanh_backward.grad_input(
+                gradient, drawn, 0.0, 1.0, grad_input=gradient
+            )
 
     def open_probability(self, scores: Tensor) -> Tensor:
         level = OPEN_ABOVE if self.rounded else 0.0

@@ -135,7 +135,7 @@ class WeightGates(WeightTicket):
 
     method: Literal["weight_gates"]
     gate: Literal["stg", "hard_concrete"] = "stg"
-    # Gates are 0 and 1 from the first step, with the gradient of the authors' own, which are not.
+    # Gates are 0 and 1 from the first step, unlike the authors' own.
     rounded: bool = True
     noise: tuple[Rate, Rate] = (0.5, 0.01)  # stg: σ, first step to last; hard_concrete: β
     # Standard deviation of the first scores. Where it is far above the noise, nearly the same gates
