@@ -1,9 +1,9 @@
 """What an experiment file may say.
 
 An experiment is a grid, variant × sparsity × seed. A variant is what it changes about a common
-recipe; `$sparsity`, `$kept` (1 − sparsity), `$root_kept` (its root) and `$root_kept_10` (the root of
-ten times as much, at most 1) stand for the sparsity of a point. A variant that names none of them,
-such as the dense network, is run once a seed.
+recipe; `$sparsity`, `$kept` (1 − sparsity), `$root_kept` (its root) and `$root_kept_10` (the root
+of ten times as much, at most 1) stand for the sparsity of a point. A variant that names none of
+them, such as the dense network, is run once a seed.
 """
 
 from __future__ import annotations
