@@ -227,7 +227,8 @@ def test_every_scale_is_the_same_number_in_every_file(arch: str) -> None:
         graph = onnx.load_from_string(network.files[kind].data).graph
         stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         nodes = {node.output[0]: node for node in graph.node}
-        scale_of = {node.input[0]: stored.get(node.input[1]) for node in graph.node[1:]}
+        dequantized = [node.input for node in graph.node if node.op_type == "DequantizeLinear"]
+        scale_of = {codes: stored[scale] for codes, scale, _ in dequantized}
         for name, expected in network.scales.activations.items():
             value = {final: "output"}.get(name, name)
             if value in nodes:  # not the input

@@ -276,7 +276,7 @@ def test_a_killed_experiment_has_whole_lines_and_ends_like_an_undisturbed_one(
 ) -> None:
     written(tmp_path)
     process = subprocess.Popen(command(tmp_path, jobs=2), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not _has_lines(tmp_path, 2) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)

@@ -69,6 +69,7 @@ def read_graph(data: bytes) -> Graph:
 def _parse(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
+        _check_names(model)
         onnx.checker.check_model(model)
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except DecodeError:
@@ -82,6 +83,14 @@ def _parse(data: bytes) -> onnx.ModelProto:
         raise InputError(f"the ONNX file is not valid ({reason}); export it again") from None
     assert isinstance(inferred, onnx.ModelProto)
     return inferred
+
+
+def _check_names(model: onnx.ModelProto) -> None:
+    """Protobuf hands out damaged text as bytes, and fails only where somebody writes it."""
+    for node in model.graph.node:
+        for name in (node.name, *node.input, *node.output):
+            if not isinstance(name, str):
+                raise ValueError(f"{name!r} is no text")
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
