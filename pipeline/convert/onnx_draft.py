@@ -105,7 +105,7 @@ class OnnxDraft:
         return self.tensor(f"code.{code}", np.array(code, self.code_dtype))
 
     def shorten(self) -> None:
-        """Number the names of pieces: in a small network's file they would be half of the bytes.
+        """Number the names of pieces: in a small network's file they would be a third.
 
         Pieces have a dot in their names. Those of values that layers hand on have none and stay, as
         do ``conv1.weight`` and ``conv1.bias``.
