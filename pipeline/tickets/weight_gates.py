@@ -10,8 +10,8 @@ Gates are rounded, so the network learns which gates suit each other when they a
 binarising it costs nothing. A gate is then open with probability Φ((μ − ½)/σ), or sigmoid(log α).
 The gradient goes through the rounding: for stg with the slope of that probability at the authors' σ
 of 0.5, so that gates far from ½ learn little and never nothing; for hard_concrete as if it were not
-there. With ``rounded`` off gates are the authors' own, open
-(not 0) with probability Φ(μ/σ), or sigmoid(log α − β·log(−γ/ζ)), and binarised at the end.
+there. With ``rounded`` off gates are the authors' own, open (not 0) with probability Φ(μ/σ), or
+sigmoid(log α − β·log(−γ/ζ)), and binarised at the end.
 
 The expected density is steered down a cubic schedule (`pipeline.tickets.steered`), and the noise
 anneals.
