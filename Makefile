@@ -32,10 +32,10 @@ slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
 test-devices: .venv/dev
-	$(BIN)/python -m pytest -m devices tests/devices
+	$(BIN)/python -m pytest -m devices tests/devices/emulated
 
 test-images: .venv/dev
-	$(BIN)/python -m pytest -m images tests/devices
+	$(BIN)/python -m pytest -m images tests/devices/emulated
 
 benchmark: .venv/dev
 	$(BIN)/edgeticket run demo

@@ -22,10 +22,10 @@ def export(folder: Path) -> None:
     """Write fp32.onnx and int8.onnx; say how long each step took."""
     import torch
 
-    from models.torchvision_cure import import_torchvision
-    from pipeline.export import export_onnx
-    from pipeline.quantize import calibrate, fake_quantized, fold_bn
-    from pipeline.recipe import Ptq
+    from edgeticket.models.torchvision_cure import import_torchvision
+    from edgeticket.pipeline.export import export_onnx
+    from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+    from edgeticket.pipeline.recipe import Ptq
 
     torch.manual_seed(0)
     module = import_torchvision().models.mobilenet_v2(weights=None).eval()
@@ -42,7 +42,7 @@ def export(folder: Path) -> None:
 
 def convert(folder: Path) -> None:
     """Convert what `export` wrote; prints seconds and bytes of each file as JSON."""
-    from pipeline.convert import CONVERTERS
+    from edgeticket.pipeline.convert import CONVERTERS
 
     measured = {}
     for name, converter in CONVERTERS.items():

@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.network import Network
-from pipeline.channels import find_groups
-from pipeline.recipe import Budget, StochasticGates, WeightGates
-from pipeline.tickets.expected_cost import expected_macs
-from pipeline.tickets.gated import Gated
-from pipeline.tickets.masked import Span
-from pipeline.tickets.weight_gates import Stg
+from edgeticket.models.network import Network
+from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.recipe import Budget, StochasticGates, WeightGates
+from edgeticket.pipeline.tickets.expected_cost import expected_macs
+from edgeticket.pipeline.tickets.gated import Gated
+from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.weight_gates import Stg
 
 BATCH = 128
 NETWORKS: Mapping[str, Mapping[str, Any]] = {

@@ -22,10 +22,10 @@ from typing import Any
 
 import mlperf_loadgen as loadgen
 
-from device_runner.bundle import open_bundle
-from device_runner.latency import Run, measure, quiet
-from device_runner.selection import select
-from device_runner.subjects import load_subject
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.latency import Run, measure, quiet
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.subjects import load_subject
 
 RANKS = (50, 90)
 LEAST_QUERIES = 64  # p90 needs them

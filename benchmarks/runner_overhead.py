@@ -18,13 +18,13 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_runner.bundle import open_bundle
-from device_runner.latency import REWARM_NS, WINDOW_NS, measure
-from device_runner.manifest import Artifact
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.runtimes import get_runtime
-from device_runner.selection import select
-from device_runner.subjects import CYCLED_INPUTS
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.latency import REWARM_NS, WINDOW_NS, measure
+from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.subjects import CYCLED_INPUTS
 
 Run = Callable[[Any], Any]
 

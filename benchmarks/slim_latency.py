@@ -16,20 +16,20 @@ from typing import Any
 
 import torch
 
-from device_runner.amx import withhold_amx
-from device_runner.latency import measure
-from device_runner.preprocess import to_tensor
-from device_runner.runtimes import get_runtime
-from models import input_shape
-from models.network import Network
-from pipeline.artifacts import FP32, INT8
-from pipeline.convert import CONVERTERS
-from pipeline.cost import count
-from pipeline.export import export_onnx
-from pipeline.quantize import calibrate, fake_quantized, fold_bn
-from pipeline.recipe import Budget, Ptq
-from pipeline.slim import slim
-from pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.latency import measure
+from edgeticket.device_runner.preprocess import to_tensor
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.models import input_shape
+from edgeticket.models.network import Network
+from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.prune.cost import count
+from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+from edgeticket.pipeline.recipe import Budget, Ptq
+from edgeticket.pipeline.run.artifacts import FP32, INT8
+from edgeticket.pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
 
 KINDS = ("onnx-fp32", "onnx-int8-u8", "tflite-fp32", "tflite-int8")
 

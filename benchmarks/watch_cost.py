@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from device_runner.bundle import open_bundle
-from device_runner.latency import Latency, Run, measure
-from device_runner.readings import run_command
-from device_runner.selection import select
-from device_runner.subjects import load_subject
-from device_runner.watch import Watch
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.latency import Latency, Run, measure
+from edgeticket.device_runner.readings import run_command
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.subjects import load_subject
+from edgeticket.device_runner.watch import Watch
 
 RANKS = ("p50_ns", "p90_ns")
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from device_runner.cli import main
+from edgeticket.device_runner.cli import main
 
 sys.exit(main())

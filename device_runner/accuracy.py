@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.ctc import Decoder
-from device_runner.errors import InputError
-from device_runner.latency import Run
-from device_runner.manifest import Artifact
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.recordings import Transcripts, transcribe
-from device_runner.report import Accuracy, Transcription
-from device_runner.samples import Inputs, Labels
-from device_runner.transcripts import character_error_rate, word_error_rate
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.ctc import Decoder
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import Run
+from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.recordings import Transcripts, transcribe
+from edgeticket.device_runner.report import Accuracy, Transcription
+from edgeticket.device_runner.samples import Inputs, Labels
+from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
+from edgeticket.device_runner.unavailable import Unavailable
 
 Outputs = npt.NDArray[Any]
 """[N, classes] or [N, frames, symbols]: int8 codes, or float32."""

@@ -13,7 +13,7 @@ import platform
 import struct
 import sys
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 # Linux UAPI: asm/unistd_64.h, asm/prctl.h, linux/prctl.h, linux/seccomp.h, linux/bpf_common.h
 _ARCH_PRCTL = 158

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.chunks import Chunks
-from device_runner.errors import InputError
-from device_runner.manifest import Manifest, check_path, read_manifest
-from device_runner.npy import parse_npy
-from device_runner.recordings import Transcripts, parse_recordings, to_queries
+from edgeticket.device_runner.chunks import Chunks
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Manifest, check_path, read_manifest
+from edgeticket.device_runner.npy import parse_npy
+from edgeticket.device_runner.recordings import Transcripts, parse_recordings, to_queries
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT_BYTES = 8 * 2**20

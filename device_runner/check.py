@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device_runner.bundle import open_bundle
-from device_runner.manifest import Manifest
-from device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.manifest import Manifest
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
 
 
 def check_bundle(path: Path) -> Manifest:

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from device_runner import __version__
-from device_runner.commands import bench, check, energy, info, tap
-from device_runner.commands.arguments import STYLE
-from device_runner.errors import InputError
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.commands import bench, check, energy, info, tap
+from edgeticket.device_runner.commands.arguments import STYLE
+from edgeticket.device_runner.errors import InputError
 
 DESCRIPTION = """\
 Measures the models of a bundle on this machine: latency, accuracy, cold start, memory, energy.

@@ -15,12 +15,12 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
-from device_runner.report import ColdStart
-from device_runner.runtimes import get_runtime
-from device_runner.strict_json import flat_fields, format_json, parse_json, to_json
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import ColdStart
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
 
 TIMEOUT_S = 600  # an emulated board with a large model stays far below
 
@@ -34,7 +34,14 @@ def measure_cold(bundle: Path, artifact: str, *, threads: int, cpu_only: bool = 
         InputError: the process was killed by a signal: the runtime crashed on this model, and
             would take the whole measurement along.
     """
-    command = [sys.executable, "-m", "device_runner.cold", str(bundle), artifact, str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "edgeticket.device_runner.cold",
+        str(bundle),
+        artifact,
+        str(threads),
+    ]
     command += ["cpu"] if cpu_only else []
     here = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # the same packages
     try:

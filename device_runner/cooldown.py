@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings.heat import CPU_ZONES, read_temperature
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.heat import CPU_ZONES, read_temperature
+from edgeticket.device_runner.unavailable import Unavailable
 
 STEP_S = 5.0
 SETTLE_S = 60.0  # without a new low for so long, it has stopped falling...

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 def parse_cores(text: str) -> tuple[int, ...]:

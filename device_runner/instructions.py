@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from device_runner.machine import Machine
-from device_runner.manifest import Artifact
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.unavailable import Unavailable
 
 # Flags of /proc/cpuinfo, one of which makes U8S8 products exact on x86-64.
 DOT_PRODUCTS = ("avx_vnni", "avx512_vnni", "amx_int8")

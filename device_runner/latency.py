@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Callable
 
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.unavailable import Unavailable
 
 MIN_SECONDS = 2.0  # per artifact, what `bench` takes unless told otherwise
 MIN_QUERIES = 700  # likewise; p99 needs 662

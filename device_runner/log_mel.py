@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings.clocks import read_hertz, read_policies, read_rated_hertz
-from device_runner.readings.heat import read_temperature_limits
-from device_runner.readings.source import read_text
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.clocks import read_hertz, read_policies, read_rated_hertz
+from edgeticket.device_runner.readings.heat import read_temperature_limits
+from edgeticket.device_runner.readings.source import read_text
+from edgeticket.device_runner.unavailable import Unavailable
 
 # CPU flags that decide which int8 kernels a runtime takes.
 INT8_INSTRUCTIONS = (

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device_runner.chunks import Chunks, check_chunks
-from device_runner.ctc import SEPARATOR
-from device_runner.errors import InputError
-from device_runner.schema import check_version, load_schema, validate
-from device_runner.strict_json import format_json, parse_json, to_json
+from edgeticket.device_runner.chunks import Chunks, check_chunks
+from edgeticket.device_runner.ctc import SEPARATOR
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.schema import check_version, load_schema, validate
+from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
 
 SCHEMA_VERSION = 3  # 2: chunks of recordings, transcripts, scores by name; 3: separator_bias
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}

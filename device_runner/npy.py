@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(

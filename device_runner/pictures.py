@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 Pictures = npt.NDArray[np.uint8]
 

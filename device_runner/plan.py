@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.latency import MIN_QUERIES, MIN_SECONDS, SINGLE_STREAM, WARMUP_SECONDS
-from device_runner.scenarios import OFFLINE, PACED
-from device_runner.windows import WINDOWS
+from edgeticket.device_runner.latency import MIN_QUERIES, MIN_SECONDS, SINGLE_STREAM, WARMUP_SECONDS
+from edgeticket.device_runner.scenarios import OFFLINE, PACED
+from edgeticket.device_runner.windows import WINDOWS
 
 
 @dataclass(frozen=True)

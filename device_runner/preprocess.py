@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from device_runner.log_mel import log_mel
-from device_runner.manifest import CODE_RANGES, TensorSpec
-from device_runner.pictures import STEPS, Pictures
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.log_mel import log_mel
+from edgeticket.device_runner.manifest import CODE_RANGES, TensorSpec
+from edgeticket.device_runner.pictures import STEPS, Pictures
 
 Values = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.chunks import Chunks, Piece, cut, join, plan_pieces
-from device_runner.ctc import Decoder
-from device_runner.errors import InputError
-from device_runner.npy import parse_npy
-from device_runner.strict_json import parse_json
+from edgeticket.device_runner.chunks import Chunks, Piece, cut, join, plan_pieces
+from edgeticket.device_runner.ctc import Decoder
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.npy import parse_npy
+from edgeticket.device_runner.strict_json import parse_json
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.bundle import Bundle
-from device_runner.errors import InputError
-from device_runner.npy import parse_npy
-from device_runner.png import parse_png
-from device_runner.preprocess import capture
-from device_runner.recordings import Transcripts
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.npy import parse_npy
+from edgeticket.device_runner.png import parse_png
+from edgeticket.device_runner.preprocess import capture
+from edgeticket.device_runner.recordings import Transcripts
 
 Inputs = npt.NDArray[np.uint8]
 Labels = Union[npt.NDArray[np.int64], Transcripts]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
-from device_runner.latency import Latency, Run, quiet, summarise
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.latency import Latency, Run, quiet, summarise
+from edgeticket.device_runner.unavailable import Unavailable
 
 OFFLINE, PACED = "Offline", "Paced"
 

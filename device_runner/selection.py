@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
-from device_runner.errors import InputError
-from device_runner.manifest import Artifact, Manifest
-from device_runner.runtimes import get_runtime
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Artifact, Manifest
+from edgeticket.device_runner.runtimes import get_runtime
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from device_runner.errors import InputError
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.unavailable import Unavailable
 
 MAX_DEPTH = 64  # far more than any of our documents; far less than Python's own stack
 MAX_INTEGER = 2**63 - 1  # every reader in every language can hold these

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.bundle import Bundle
-from device_runner.errors import InputError
-from device_runner.latency import Run
-from device_runner.manifest import Artifact
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.report import RuntimeIdentity
-from device_runner.runtimes import get_runtime
-from device_runner.runtimes.session import Session, check_port
-from device_runner.samples import Inputs
-from device_runner.scenarios import ONE_BY_ONE
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import Run
+from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.report import RuntimeIdentity
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.runtimes.session import Session, check_port
+from edgeticket.device_runner.samples import Inputs
+from edgeticket.device_runner.scenarios import ONE_BY_ONE
+from edgeticket.device_runner.unavailable import Unavailable
 
 CYCLED_INPUTS = 32  # prepared inputs that the timed queries go through in turn
 TOLERANCE = 1e-4  # between a batch and single queries in float32, relative to the largest output

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Callable
 
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.unavailable import Unavailable
 
 if TYPE_CHECKING:  # they import numpy, which --help does without
-    from device_runner.report import Report
-    from device_runner.validity import Validity
+    from edgeticket.device_runner.report import Report
+    from edgeticket.device_runner.validity import Validity
 
 
 class ProgressLine:

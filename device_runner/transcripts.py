@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 def word_error_rate(said: Sequence[str], heard: Sequence[str]) -> float:

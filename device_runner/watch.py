@@ -8,12 +8,12 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TypeVar
 
-from device_runner.readings.clocks import find_policy, read_hertz
-from device_runner.readings.counters import Counters, read_counters
-from device_runner.readings.heat import read_cooling, read_temperature
-from device_runner.readings.source import Command
-from device_runner.readings.throttling import read_throttling
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.clocks import find_policy, read_hertz
+from edgeticket.device_runner.readings.counters import Counters, read_counters
+from edgeticket.device_runner.readings.heat import read_cooling, read_temperature
+from edgeticket.device_runner.readings.source import Command
+from edgeticket.device_runner.readings.throttling import read_throttling
+from edgeticket.device_runner.unavailable import Unavailable
 
 T = TypeVar("T")
 U = TypeVar("U")

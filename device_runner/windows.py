@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_runner.latency import percentile
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.latency import percentile
+from edgeticket.device_runner.unavailable import Unavailable
 
 WINDOWS = 5  # MLPerf Tiny's number
 

@@ -9,6 +9,7 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY edgeticket edgeticket
 COPY device_runner device_runner
 # pip stays outside of the environment, so the image does not carry it.
 RUN python -m venv --without-pip /opt/edgeticket \

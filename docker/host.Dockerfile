@@ -10,6 +10,7 @@ FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY edgeticket edgeticket
 COPY device_runner device_runner
 COPY models models
 COPY pipeline pipeline

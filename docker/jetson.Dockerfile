@@ -16,6 +16,7 @@ FROM ${BASE} AS build
 ARG ORT=onnxruntime==1.23.0
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
+COPY edgeticket edgeticket
 COPY device_runner device_runner
 COPY docker/wheels /wheels
 # One environment over the system's packages: TensorRT's Python module is one of them. No

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from models.bc_resnet import BcResNet
-from models.cifar_resnet import resnet20, resnet56
-from models.conv_net import conv2, conv4, conv6
-from models.conv_stack import DigitsCnn, VggSmall
-from models.ds_cnn import DsCnn
-from models.efficientnet_lite import EfficientNetLite0
-from models.fast_cifar import FastCifar
-from models.lenet import LeNet5, LeNet300
-from models.own import build_own, is_own
-from models.separable_classifier import SeparableClassifier
-from models.separable_ctc import SeparableCtc
-from models.vit import cifar_conv_vit, cifar_vit, digits_vit
+from edgeticket.models.bc_resnet import BcResNet
+from edgeticket.models.cifar_resnet import resnet20, resnet56
+from edgeticket.models.conv_net import conv2, conv4, conv6
+from edgeticket.models.conv_stack import DigitsCnn, VggSmall
+from edgeticket.models.ds_cnn import DsCnn
+from edgeticket.models.efficientnet_lite import EfficientNetLite0
+from edgeticket.models.fast_cifar import FastCifar
+from edgeticket.models.lenet import LeNet5, LeNet300
+from edgeticket.models.own import build_own, is_own
+from edgeticket.models.separable_classifier import SeparableClassifier
+from edgeticket.models.separable_ctc import SeparableCtc
+from edgeticket.models.vit import cifar_conv_vit, cifar_vit, digits_vit
 
 Args = Mapping[str, bool | int | float | str]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-import models
-from models.own import is_own, prototype
+from edgeticket import models
+from edgeticket.models.own import is_own, prototype
 
 Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
 """Tensor name -> axis -> indices, in the unpruned architecture, that are no longer there."""

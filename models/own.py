@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.imported import find_function, source_digest
-from models.program import build_program
-from models.torchvision_cure import import_torchvision
+from edgeticket.models.imported import find_function, source_digest
+from edgeticket.models.program import build_program
+from edgeticket.models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
 

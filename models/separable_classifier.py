@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.separable_ctc import Block
+from edgeticket.models.separable_ctc import Block
 
 
 class SeparableClassifier(nn.Module):

@@ -1,5 +1,5 @@
 """`python -m pipeline` is `edgeticket`."""
 
-from pipeline.cli import main
+from edgeticket.pipeline.cli import main
 
 main()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runner.bundle import MANIFEST
-from device_runner.chunks import Chunks
-from device_runner.manifest import (
+from edgeticket.device_runner.bundle import MANIFEST
+from edgeticket.device_runner.chunks import Chunks
+from edgeticket.device_runner.manifest import (
     SCHEMA_VERSION,
     Artifact,
     FileEntry,
@@ -27,7 +27,7 @@ from device_runner.manifest import (
     Samples,
     write_manifest,
 )
-from device_runner.strict_json import format_json
+from edgeticket.device_runner.strict_json import format_json
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)

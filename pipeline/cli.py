@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
-import device_runner
-from device_runner.errors import InputError
-from pipeline.commands.compare import compare
-from pipeline.commands.data import fetch
-from pipeline.commands.devices import bench, device_app
-from pipeline.commands.diff import diff
-from pipeline.commands.experiments import experiment, results
-from pipeline.commands.models import bundle, init, inspect
-from pipeline.commands.recipes import run, sensitivity
-from pipeline.commands.tickets import pack, unpack
+from edgeticket import device_runner
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.commands.compare import compare
+from edgeticket.pipeline.commands.data import fetch
+from edgeticket.pipeline.commands.devices import bench, device_app
+from edgeticket.pipeline.commands.diff import diff
+from edgeticket.pipeline.commands.experiments import experiment, results
+from edgeticket.pipeline.commands.models import bundle, init, inspect
+from edgeticket.pipeline.commands.recipes import run, sensitivity
+from edgeticket.pipeline.commands.tickets import pack, unpack
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"

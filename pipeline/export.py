@@ -21,8 +21,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import IR_VERSION, OPSET
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET
 
 
 def export_onnx(module: nn.Module, example: Tensor) -> bytes:

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROJECT = ("pipeline", "models", "device_runner")
+PROJECT = "edgeticket"
 
 # What these two hold reaches a stage through its key (configuration) or not at all (progress),
 # so a new comment on a field must not throw away an hour of training.
-NOT_WORK = frozenset({"pipeline.recipe", "pipeline.progress", "pipeline.store"})
+NOT_WORK = frozenset(
+    {"edgeticket.pipeline.recipe", "edgeticket.pipeline.progress", "edgeticket.pipeline.store"}
+)
 
 RECORD = "stage.json"
 
@@ -138,9 +140,9 @@ def code_digest(modules: tuple[str, ...], glue: tuple[str, ...]) -> str:
 def _project_imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.partition(".")[0] in PROJECT)
+            yield from (a.name for a in node.names if a.name.partition(".")[0] == PROJECT)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            if node.module.partition(".")[0] not in PROJECT:
+            if node.module.partition(".")[0] != PROJECT:
                 continue
             yield node.module
             for alias in node.names:  # `from package import module` names a module too

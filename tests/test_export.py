@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from pipeline.convert import CONVERTERS
-from pipeline.export import check_onnx, export_onnx
-from pipeline.quantize import calibrate, fake_quantized, fold_bn
-from pipeline.recipe import Ptq
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.export import check_onnx, export_onnx
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+from edgeticket.pipeline.recipe import Ptq
 
 
 def network() -> nn.Module:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from device_runner.manifest import read_manifest, write_manifest
-from device_runner.report import read_report
-from device_runner.runtimes import get_runtime
-from device_runner.strict_json import format_json, to_json
-from pipeline.convert import CONVERTERS
 from runner_fixtures import example_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
+
+from edgeticket.device_runner.manifest import read_manifest, write_manifest
+from edgeticket.device_runner.report import read_report
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.pipeline.convert import CONVERTERS
 
 GOLDEN = Path(__file__).parent / "golden"
 

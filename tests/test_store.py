@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import store as store_module
-from pipeline.store import Result, Store, canonical_json, code_digest
+from edgeticket.pipeline import store as store_module
+from edgeticket.pipeline.store import Result, Store, canonical_json, code_digest
 
 DEFAULTS: dict[str, Any] = {
     "config": {"a": 1},
     "inputs": {"x": "1"},
-    "code": ["device_runner.errors"],
-    "glue": ("pipeline.progress",),
+    "code": ["edgeticket.device_runner.errors"],
+    "glue": ("edgeticket.pipeline.progress",),
     "tools": ["numpy"],
 }
 
@@ -54,8 +54,8 @@ def test_a_second_run_reuses_the_first(tmp_path: Path) -> None:
         {"config": {"a": 2}},
         {"inputs": {"x": "2"}},
         {"tools": ["torch"]},
-        {"code": ["models"]},
-        {"glue": ("pipeline.bundle",)},
+        {"code": ["edgeticket.models"]},
+        {"glue": ("edgeticket.pipeline.bundle",)},
     ],
     ids=lambda c: next(iter(c)),
 )
@@ -112,7 +112,7 @@ def test_a_failing_stage_leaves_no_result_but_its_resume_state(tmp_path: Path) -
 SLOW_STAGE = """
 import sys, time
 from pathlib import Path
-from pipeline.store import Store
+from edgeticket.pipeline.store import Store
 
 def make(folder, resume):
     for i in range(20):
@@ -120,8 +120,8 @@ def make(folder, resume):
         time.sleep(0.01)
 
 store = Store(Path(sys.argv[1]))
-keyed = {"config": {}, "inputs": {}, "tools": [], "glue": ("device_runner",)}
-result = store.stage("work", make, code=["device_runner.errors"], **keyed)
+keyed = {"config": {}, "inputs": {}, "tools": [], "glue": ("edgeticket.device_runner",)}
+result = store.stage("work", make, code=["edgeticket.device_runner.errors"], **keyed)
 print(result.digest, result.reused)
 """
 
@@ -154,10 +154,10 @@ def test_code_digest_follows_the_imports_of_code_but_not_of_glue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = {
-        "models": "from models import inner",
-        "models.inner": "VALUE = 1",
-        "pipeline.glue": "import pipeline.other",
-        "pipeline.other": "VALUE = 1",
+        "edgeticket.models": "from edgeticket.models import inner",
+        "edgeticket.models.inner": "VALUE = 1",
+        "edgeticket.pipeline.glue": "import edgeticket.pipeline.other",
+        "edgeticket.pipeline.other": "VALUE = 1",
     }
 
     class Spec:
@@ -171,13 +171,15 @@ def test_code_digest_follows_the_imports_of_code_but_not_of_glue(
         for name, text in (texts | changes).items():
             (tmp_path / name).write_text(text)
         code_digest.cache_clear()
-        return code_digest(("models",), ("pipeline.glue",))
+        return code_digest(("edgeticket.models",), ("edgeticket.pipeline.glue",))
 
     monkeypatch.setattr(store_module.importlib.util, "find_spec", find_spec)
     original = digest()
-    assert digest(**{"models.inner": "VALUE = 2"}) != original
-    assert digest(**{"pipeline.glue": "import pipeline.other as o"}) != original
-    assert digest(**{"pipeline.other": "VALUE = 2"}) == original
+    assert digest(**{"edgeticket.models.inner": "VALUE = 2"}) != original
+    assert (
+        digest(**{"edgeticket.pipeline.glue": "import edgeticket.pipeline.other as o"}) != original
+    )
+    assert digest(**{"edgeticket.pipeline.other": "VALUE = 2"}) == original
     code_digest.cache_clear()
 
 

@@ -25,18 +25,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from device_runner.accuracy import infer_all, judge
-from device_runner.amx import withhold_amx
-from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
-from device_runner.latency import measure
-from device_runner.manifest import Artifact, Manifest, TensorSpec
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.runtimes import get_runtime
-from device_runner.runtimes.session import Port, Session
-from pipeline.data import data_folder
-from pipeline.recipe import Recipe, check
-from pipeline.recipe_data import load_recipe_data
+from edgeticket.device_runner.accuracy import infer_all, judge
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import measure
+from edgeticket.device_runner.manifest import Artifact, Manifest, TensorSpec
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.runtimes.session import Port, Session
+from edgeticket.pipeline.data import data_folder
+from edgeticket.pipeline.recipe import Recipe, check
+from edgeticket.pipeline.run.dataset import load_recipe_data
 
 HERE = Path(__file__).parent
 CYCLED = 32

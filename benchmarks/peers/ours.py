@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from work import images, timed, torch_network
 
-from pipeline.convert import CONVERTERS
-from pipeline.export import export_onnx
-from pipeline.quantize import fake_quantized, quantize
-from pipeline.recipe import Ptq, check
+from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.quantize import fake_quantized, quantize
+from edgeticket.pipeline.recipe import Ptq, check
 
 
 def write(folder: Path, file: Path, *, kind: str) -> None:

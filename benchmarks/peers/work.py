@@ -30,7 +30,7 @@ def one_by_one(folder: Path) -> Iterator[Any]:
 def torch_network(folder: Path) -> Any:
     """The same network as a torch module that is ready for inference."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from pipeline.network_file import load_network
+    from edgeticket.pipeline.network.file import load_network
 
     return load_network(folder / "network").module().eval()
 

@@ -7,24 +7,24 @@ import sys
 import uuid
 from pathlib import Path
 
-from device_runner.accuracy import Outputs, infer_all, judge
-from device_runner.amx import withhold_amx
-from device_runner.atomic import make_folder, write_atomic
-from device_runner.bench.session import Session, write_up
-from device_runner.bench.timed import Progress, time_preparation, time_subjects
-from device_runner.bundle import open_bundle
-from device_runner.cold import measure_cold
-from device_runner.cores import pinned
-from device_runner.ctc import Decoder, find_separator
-from device_runner.instructions import warn_inexact
-from device_runner.machine import describe_machine
-from device_runner.npy import format_npy
-from device_runner.plan import Plan
-from device_runner.readings import Command, run_command
-from device_runner.report import Report, SessionIdentity
-from device_runner.samples import Asked, load_samples
-from device_runner.selection import select
-from device_runner.subjects import load_subject
+from edgeticket.device_runner.accuracy import Outputs, infer_all, judge
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.bench.session import Session, write_up
+from edgeticket.device_runner.bench.timed import Progress, time_preparation, time_subjects
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.cold import measure_cold
+from edgeticket.device_runner.cores import pinned
+from edgeticket.device_runner.ctc import Decoder, find_separator
+from edgeticket.device_runner.instructions import warn_inexact
+from edgeticket.device_runner.machine import describe_machine
+from edgeticket.device_runner.npy import format_npy
+from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.readings import Command, run_command
+from edgeticket.device_runner.report import Report, SessionIdentity
+from edgeticket.device_runner.samples import Asked, load_samples
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.subjects import load_subject
 
 
 def bench(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_runner import __version__
-from device_runner.bench.timed import Timed
-from device_runner.bundle import Bundle
-from device_runner.chunks import Chunks
-from device_runner.latency import Latency
-from device_runner.machine import Machine
-from device_runner.plan import Plan
-from device_runner.report import (
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.bench.timed import Timed
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.chunks import Chunks
+from edgeticket.device_runner.latency import Latency
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.report import (
     SCHEMA_VERSION,
     Accuracy,
     BundleIdentity,
@@ -26,12 +26,12 @@ from device_runner.report import (
     SessionIdentity,
     Transcription,
 )
-from device_runner.report.fields import tell_real_time
-from device_runner.scenarios import tell_deadlines, tell_throughput
-from device_runner.subjects import Subject
-from device_runner.unavailable import Unavailable
-from device_runner.validity import Evidence, judge
-from device_runner.windows import split_windows
+from edgeticket.device_runner.report.fields import tell_real_time
+from edgeticket.device_runner.scenarios import tell_deadlines, tell_throughput
+from edgeticket.device_runner.subjects import Subject
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import Evidence, judge
+from edgeticket.device_runner.windows import split_windows
 
 
 @dataclass(frozen=True)

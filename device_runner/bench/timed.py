@@ -8,21 +8,21 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
 
-from device_runner.cooldown import Cooldown, cool_down
-from device_runner.energy import SECONDS as ENERGY_SECONDS
-from device_runner.energy import Energy, add_meter, measure_energy
-from device_runner.energy.meter import read_meter
-from device_runner.latency import Latency, measure, percentile
-from device_runner.manifest import TensorSpec
-from device_runner.plan import Plan
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.readings import Command, Readings, take_readings
-from device_runner.report import PreprocessingTime
-from device_runner.samples import Inputs
-from device_runner.scenarios import measure_paced
-from device_runner.subjects import Subject
-from device_runner.unavailable import Unavailable
-from device_runner.watch import During, Watch
+from edgeticket.device_runner.cooldown import Cooldown, cool_down
+from edgeticket.device_runner.energy import SECONDS as ENERGY_SECONDS
+from edgeticket.device_runner.energy import Energy, add_meter, measure_energy
+from edgeticket.device_runner.energy.meter import read_meter
+from edgeticket.device_runner.latency import Latency, measure, percentile
+from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.readings import Command, Readings, take_readings
+from edgeticket.device_runner.report import PreprocessingTime
+from edgeticket.device_runner.samples import Inputs
+from edgeticket.device_runner.scenarios import measure_paced
+from edgeticket.device_runner.subjects import Subject
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.watch import During, Watch
 
 PREPARATIONS = 128  # timed ones; p50 and p90 need 64
 

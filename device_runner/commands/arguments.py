@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 STYLE = argparse.RawDescriptionHelpFormatter
 
@@ -44,7 +44,7 @@ def celsius(text: str) -> float:
 
 def cores(text: str) -> tuple[int, ...]:
     """``"2-3"`` -> (2, 3)."""
-    from device_runner.cores import parse_cores
+    from edgeticket.device_runner.cores import parse_cores
 
     try:
         return parse_cores(text)

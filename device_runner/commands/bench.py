@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_runner.commands import arguments as a
-from device_runner.errors import InputError
-from device_runner.latency import MIN_QUERIES, MIN_SECONDS, WARMUP_SECONDS
-from device_runner.plan import Plan
-from device_runner.scenarios import BATCH
-from device_runner.terminal import ProgressLine, report_table, validity_lines
-from device_runner.windows import WINDOWS
+from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import MIN_QUERIES, MIN_SECONDS, WARMUP_SECONDS
+from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.scenarios import BATCH
+from edgeticket.device_runner.terminal import ProgressLine, report_table, validity_lines
+from edgeticket.device_runner.windows import WINDOWS
 
 if TYPE_CHECKING:
-    from device_runner.report import Report
+    from edgeticket.device_runner.report import Report
 
 METHOD = """\
 All selected artifacts are measured side by side, in turns of 0.1 s, so that their ratios
@@ -140,12 +140,12 @@ def _add_machine(group: a.Group) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write, print -> exit status."""
-    from device_runner.atomic import make_folder
-    from device_runner.bench import bench
-    from device_runner.bundle import open_bundle
-    from device_runner.report import write_report
-    from device_runner.selection import select
-    from device_runner.validity import INVALID
+    from edgeticket.device_runner.atomic import make_folder
+    from edgeticket.device_runner.bench import bench
+    from edgeticket.device_runner.bundle import open_bundle
+    from edgeticket.device_runner.report import write_report
+    from edgeticket.device_runner.selection import select
+    from edgeticket.device_runner.validity import INVALID
 
     asked = {name: getattr(options, name) for name in ("runtime", "precision", "artifact")}
     output: Path = options.output

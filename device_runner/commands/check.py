@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from device_runner.commands import arguments as a
-from device_runner.terminal import table
+from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.terminal import table
 
 
 def add(commands: a.Commands) -> None:
@@ -20,9 +20,9 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and list -> exit status."""
-    from device_runner.check import check_bundle
-    from device_runner.instructions import warn_inexact
-    from device_runner.machine import describe_machine
+    from edgeticket.device_runner.check import check_bundle
+    from edgeticket.device_runner.instructions import warn_inexact
+    from edgeticket.device_runner.machine import describe_machine
 
     manifest = check_bundle(options.bundle)
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]

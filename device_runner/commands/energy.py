@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from device_runner.commands import arguments as a
-from device_runner.errors import InputError
-from device_runner.terminal import table
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.terminal import table
+from edgeticket.device_runner.unavailable import Unavailable
 
 METHOD = """\
 Adds energy per inference to reports, from the CSV log of a power meter that ran while they
@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     """Read everything, then write every report -> exit status."""
     from dataclasses import replace
 
-    from device_runner.energy import add_meter
-    from device_runner.energy.meter import read_meter
-    from device_runner.report import read_report, write_report
+    from edgeticket.device_runner.energy import add_meter
+    from edgeticket.device_runner.energy.meter import read_meter
+    from edgeticket.device_runner.report import read_report, write_report
 
     log = read_meter(options.meter, offset_s=options.offset)
     source = f"meter {log.name}"

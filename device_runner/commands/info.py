@@ -6,13 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from device_runner.commands import arguments as a
-from device_runner.errors import InputError
-from device_runner.terminal import finding_lines, table, words
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.terminal import finding_lines, table, words
+from edgeticket.device_runner.unavailable import Unavailable
 
 if TYPE_CHECKING:
-    from device_runner.runtimes import Runtime
+    from edgeticket.device_runner.runtimes import Runtime
 
 
 def add(commands: a.Commands) -> None:
@@ -26,11 +26,11 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look and print -> exit status."""
-    from device_runner.machine import describe_machine
-    from device_runner.readings import take_readings
-    from device_runner.runtimes import RUNTIMES
-    from device_runner.strict_json import format_json, to_json
-    from device_runner.validity import judge_now
+    from edgeticket.device_runner.machine import describe_machine
+    from edgeticket.device_runner.readings import take_readings
+    from edgeticket.device_runner.runtimes import RUNTIMES
+    from edgeticket.device_runner.strict_json import format_json, to_json
+    from edgeticket.device_runner.validity import judge_now
 
     machine, now = describe_machine(), take_readings()
     validity = judge_now(machine, now)
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _describe_runtime(runtime: Runtime) -> object:
     """Installed package and version, or why there is none."""
-    from device_runner.runtimes.session import installed_version
-    from device_runner.strict_json import to_json
+    from edgeticket.device_runner.runtimes.session import installed_version
+    from edgeticket.device_runner.strict_json import to_json
 
     try:
         package, _ = runtime.find()

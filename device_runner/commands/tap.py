@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from device_runner.commands import arguments as a
-from device_runner.terminal import ProgressLine
+from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.terminal import ProgressLine
 
 TAPS = """\
 Runs samples through one artifact and keeps the output of every layer in a .npz file. On the
@@ -39,7 +39,7 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tap and say what was kept -> exit status."""
-    from device_runner.taps.tap import tap
+    from edgeticket.device_runner.taps.tap import tap
 
     progress = ProgressLine()
     facts = tap(

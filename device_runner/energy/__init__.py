@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from device_runner.energy.meter import MeterLog
-from device_runner.energy.sensors import Sensor, find_sensors
-from device_runner.readings.source import Command
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.energy.meter import MeterLog
+from edgeticket.device_runner.energy.sensors import Sensor, find_sensors
+from edgeticket.device_runner.readings.source import Command
+from edgeticket.device_runner.unavailable import Unavailable
 
 SECONDS = 2.0  # per artifact, unless told otherwise; as long before all of them for idle power
 INTERVAL_S = 0.05

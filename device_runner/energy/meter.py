@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from device_runner.errors import InputError
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.unavailable import Unavailable
 
 LEAST_ROWS = 3
 SIZE_LIMIT_BYTES = 2**28

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Union
 
-from device_runner.readings.source import Command, ask, read_integer, read_text
-from device_runner.readings.throttling import find_hwmon
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.source import Command, ask, read_integer, read_text
+from edgeticket.device_runner.readings.throttling import find_hwmon
+from edgeticket.device_runner.unavailable import Unavailable
 
 POWERCAP = "sys/class/powercap"
 CHANNELS = (1, 2, 3)

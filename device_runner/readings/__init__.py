@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings.clocks import read_hertz, read_policies
-from device_runner.readings.counters import read_load
-from device_runner.readings.heat import read_cooling, read_temperature
-from device_runner.readings.source import Command, run_command
-from device_runner.readings.throttling import (
+from edgeticket.device_runner.readings.clocks import read_hertz, read_policies
+from edgeticket.device_runner.readings.counters import read_load
+from edgeticket.device_runner.readings.heat import read_cooling, read_temperature
+from edgeticket.device_runner.readings.source import Command, run_command
+from edgeticket.device_runner.readings.throttling import (
     Throttling,
     read_power_mode,
     read_throttling,
     read_under_voltage,
 )
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.unavailable import Unavailable
 
 __all__ = ["Command", "Readings", "Throttling", "run_command", "take_readings"]
 

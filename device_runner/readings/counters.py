@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings.source import read_text
-from device_runner.readings.throttling import read_throttle_events
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.source import read_text
+from edgeticket.device_runner.readings.throttling import read_throttle_events
+from edgeticket.device_runner.unavailable import Unavailable
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from device_runner.readings.source import read_integer, read_text
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.source import read_integer, read_text
+from edgeticket.device_runner.unavailable import Unavailable
 
 THERMAL = "sys/class/thermal"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.unavailable import Unavailable
 
 Command = Callable[[Sequence[str]], str]
 """Runs a program -> its standard output; raises OSError or SubprocessError."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.readings.source import Command, ask, read_integer, read_text
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.readings.source import Command, ask, read_integer, read_text
+from edgeticket.device_runner.unavailable import Unavailable
 
 CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 HWMON = "sys/class/hwmon"

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
-from device_runner.atomic import write_atomic
-from device_runner.cooldown import Cooldown
-from device_runner.energy import Energy, Interval, SourceEnergy
-from device_runner.errors import InputError
-from device_runner.latency import Latency
-from device_runner.machine import Machine
-from device_runner.manifest import artifact_fields
-from device_runner.readings import Readings, Throttling
-from device_runner.report.checks import check_report
-from device_runner.report.fields import (
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.cooldown import Cooldown
+from edgeticket.device_runner.energy import Energy, Interval, SourceEnergy
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import Latency
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.manifest import artifact_fields
+from edgeticket.device_runner.readings import Readings, Throttling
+from edgeticket.device_runner.report.checks import check_report
+from edgeticket.device_runner.report.fields import (
     Accuracy,
     BundleIdentity,
     ColdStart,
@@ -27,13 +27,13 @@ from device_runner.report.fields import (
     SessionIdentity,
     Transcription,
 )
-from device_runner.scenarios import Deadlines, Throughput
-from device_runner.schema import check_version, load_schema, validate
-from device_runner.strict_json import flat_fields, format_json, parse_json, to_json
-from device_runner.unavailable import Unavailable
-from device_runner.validity import Finding, Validity
-from device_runner.watch import During, Span
-from device_runner.windows import Windows
+from edgeticket.device_runner.scenarios import Deadlines, Throughput
+from edgeticket.device_runner.schema import check_version, load_schema, validate
+from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import Finding, Validity
+from edgeticket.device_runner.watch import During, Span
+from edgeticket.device_runner.windows import Windows
 
 __all__ = [
     "Accuracy",

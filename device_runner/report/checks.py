@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from device_runner.errors import InputError
-from device_runner.latency import summarise
-from device_runner.manifest import check_tensor
-from device_runner.report.fields import Accuracy, Report, Transcription, tell_real_time
-from device_runner.scenarios import PACED, tell_deadlines, tell_throughput
-from device_runner.transcripts import character_error_rate, word_error_rate
-from device_runner.unavailable import Unavailable
-from device_runner.validity import INVALID
-from device_runner.windows import split_windows
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.latency import summarise
+from edgeticket.device_runner.manifest import check_tensor
+from edgeticket.device_runner.report.fields import Accuracy, Report, Transcription, tell_real_time
+from edgeticket.device_runner.scenarios import PACED, tell_deadlines, tell_throughput
+from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import INVALID
+from edgeticket.device_runner.windows import split_windows
 
 
 def check_report(report: Report, place: str) -> None:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from device_runner.cooldown import Cooldown
-from device_runner.energy import Energy
-from device_runner.latency import Latency
-from device_runner.machine import Machine
-from device_runner.manifest import Artifact
-from device_runner.readings import Readings
-from device_runner.scenarios import Deadlines, Throughput
-from device_runner.unavailable import Unavailable
-from device_runner.validity import Validity
-from device_runner.watch import During
-from device_runner.windows import Windows
+from edgeticket.device_runner.cooldown import Cooldown
+from edgeticket.device_runner.energy import Energy
+from edgeticket.device_runner.latency import Latency
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.readings import Readings
+from edgeticket.device_runner.scenarios import Deadlines, Throughput
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import Validity
+from edgeticket.device_runner.watch import During
+from edgeticket.device_runner.windows import Windows
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from device_runner.errors import InputError
-from device_runner.runtimes import ort, tflite
-from device_runner.runtimes.session import Session, TappedSession
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.runtimes import ort, tflite
+from edgeticket.device_runner.runtimes.session import Session, TappedSession
 
 
 @dataclass(frozen=True)

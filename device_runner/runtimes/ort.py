@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from device_runner.errors import InputError
-from device_runner.runtimes.session import (
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.runtimes.session import (
     Array,
     Port,
     Session,
     TappedSession,
     installed_version,
 )
-from device_runner.taps.onnx_bytes import read_nodes, tap_onnx
+from edgeticket.device_runner.taps.onnx_bytes import read_nodes, tap_onnx
 
 PACKAGE = "onnxruntime"
 # Most wanted first. Which of them there are depends on the build that is installed; nodes that one

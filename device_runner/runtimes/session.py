@@ -9,9 +9,9 @@ from typing import Any, Callable
 
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from device_runner.manifest import TensorSpec
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.device_runner.unavailable import Unavailable
 
 Array = npt.NDArray[Any]
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from device_runner.errors import InputError
-from device_runner.runtimes.session import (
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.runtimes.session import (
     Array,
     Port,
     Session,
     TappedSession,
     installed_version,
 )
-from device_runner.taps.tflite_bytes import tap_tflite
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.taps.tflite_bytes import tap_tflite
+from edgeticket.device_runner.unavailable import Unavailable
 
 # Package and module, in order of preference.
 PROVIDERS = (

@@ -13,9 +13,15 @@ import importlib.resources as resources
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from device_runner.errors import InputError
-from device_runner.schema.problems import TYPES, Schema, find_problem, resolve, write_pointer
-from device_runner.strict_json import parse_json
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.schema.problems import (
+    TYPES,
+    Schema,
+    find_problem,
+    resolve,
+    write_pointer,
+)
+from edgeticket.device_runner.strict_json import parse_json
 
 ANNOTATIONS = frozenset({"$schema", "title", "description", "$defs"})
 KEYWORDS = ANNOTATIONS | {
@@ -30,7 +36,7 @@ KEYWORDS = ANNOTATIONS | {
 def load_schema(name: str) -> Schema:
     """``"manifest"`` or ``"report"`` -> the published schema of that document."""
     # Not by __file__: a device may run this package from inside its wheel.
-    path = resources.files("device_runner") / "schemas" / f"{name}.schema.json"
+    path = resources.files("edgeticket.device_runner") / "schemas" / f"{name}.schema.json"
     schema: Schema = parse_json(path.read_bytes(), place=path.name)
     check_schema(schema)
     return schema

@@ -18,14 +18,14 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.atomic import open_atomic
-from device_runner.errors import InputError
-from device_runner.machine import Machine
-from device_runner.npy import npy_header
-from device_runner.report import BundleIdentity, RuntimeIdentity
-from device_runner.schema import check_version, load_schema, validate
-from device_runner.strict_json import flat_fields, format_json, parse_json, to_json
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.atomic import open_atomic
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.npy import npy_header
+from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity
+from edgeticket.device_runner.schema import check_version, load_schema, validate
+from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
 
 SCHEMA_VERSION = 1
 FACTS = "taps.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH = 7

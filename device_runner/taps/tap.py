@@ -8,17 +8,17 @@ from typing import Callable
 
 import numpy as np
 
-from device_runner import __version__
-from device_runner.amx import withhold_amx
-from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
-from device_runner.machine import describe_machine
-from device_runner.preprocess import preprocess, to_tensor
-from device_runner.report import BundleIdentity, RuntimeIdentity
-from device_runner.runtimes import Runtime, get_runtime
-from device_runner.runtimes.session import TappedSession, check_port
-from device_runner.selection import select
-from device_runner.taps.file import (
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.machine import describe_machine
+from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity
+from edgeticket.device_runner.runtimes import Runtime, get_runtime
+from edgeticket.device_runner.runtimes.session import TappedSession, check_port
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.taps.file import (
     DTYPES,
     SCHEMA_VERSION,
     Kernels,
@@ -27,7 +27,7 @@ from device_runner.taps.file import (
     TappedValue,
     taps_writer,
 )
-from device_runner.unavailable import Unavailable
+from edgeticket.device_runner.unavailable import Unavailable
 
 SAMPLES = 16
 LIMIT_BYTES = 2**30

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 # Positions of fields in the tables of schema.fbs.
 MODEL_SUBGRAPHS = 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from device_runner.machine import Machine
-from device_runner.readings import Readings
-from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence
-from device_runner.validity.rules import RULES
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.readings import Readings
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity.evidence import Evidence
+from edgeticket.device_runner.validity.rules import RULES
 
 __all__ = ["INVALID", "VALID", "Evidence", "Finding", "Validity", "judge", "judge_now"]
 

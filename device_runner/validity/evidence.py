@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 from typing import Callable, Union
 
-from device_runner.machine import Machine
-from device_runner.readings import Readings
-from device_runner.unavailable import Unavailable
-from device_runner.watch import During
-from device_runner.windows import Windows
+from edgeticket.device_runner.machine import Machine
+from edgeticket.device_runner.readings import Readings
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.watch import During
+from edgeticket.device_runner.windows import Windows
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from device_runner.validity import findings as f
-from device_runner.validity.evidence import Find
+from edgeticket.device_runner.validity import findings as f
+from edgeticket.device_runner.validity.evidence import Find
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 def compare(
@@ -64,9 +64,9 @@ def compare(
     --junit compare.xml --markdown compare.md`. Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
-    from device_runner.atomic import write_atomic
-    from pipeline.compare import Limits, run_gate
-    from pipeline.compare.formats import to_junit, to_markdown
+    from edgeticket.device_runner.atomic import write_atomic
+    from edgeticket.pipeline.compare import Limits, run_gate
+    from edgeticket.pipeline.compare.formats import to_junit, to_markdown
 
     limits = Limits(
         max_drop_points=max_drop,

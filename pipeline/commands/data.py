@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.commands.options import DataFolder
-from pipeline.progress import Bars
+from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.progress import Bars
 
 
 def fetch(
@@ -32,8 +32,8 @@ def fetch(
     `speech_commands`, `librispeech_speakers`: read where they were unpacked in the data folder;
     this looks whether they are there and whole.
     """
-    from pipeline.data import data_folder
-    from pipeline.data import fetch as fetch_dataset
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.data import fetch as fetch_dataset
 
     console = Console()
     path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 TARGET_HELP = (
     "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
@@ -90,9 +90,9 @@ def bench(
 
     Exit codes: 0 all devices measured, 1 some did not (or `-- --strict` and INVALID), 2 none did.
     """
-    from pipeline.devices.bench import bench_devices
-    from pipeline.devices.connection import Patience
-    from pipeline.devices.fleet import gather
+    from edgeticket.pipeline.devices.bench import bench_devices
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.fleet import gather
 
     found = gather(on or [], devices or [], python=python)
     patience = Patience(
@@ -126,8 +126,8 @@ def setup(
     needs no root, and a second time takes a second. Runtimes: LiteRT, else tflite-runtime; ONNX
     Runtime, on a Jetson the installed GPU build if there is one.
     """
-    from pipeline.devices.connection import Patience
-    from pipeline.devices.visit import set_up_device
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.visit import set_up_device
 
     console = Console()
     patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
@@ -140,8 +140,8 @@ def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
 
     Exit codes: 0 they can, 1 they cannot, 2 the device cannot be asked.
     """
-    from pipeline.devices.connection import Patience
-    from pipeline.devices.visit import check_device
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.visit import check_device
 
     patience = Patience(connect_s=connect_timeout)
     trusted = asyncio.run(check_device(target, patience=patience, console=Console()))
@@ -153,8 +153,8 @@ def remove(
     target: Target, connect_timeout: ConnectTimeout = 20.0, lock_timeout: LockTimeout = 60.0
 ) -> None:
     """Remove everything that edgeticket left on a device."""
-    from pipeline.devices.connection import Patience
-    from pipeline.devices.visit import clean_device
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.visit import clean_device
 
     patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
     asyncio.run(clean_device(target, patience=patience, console=Console()))

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from device_runner.errors import InputError
-from pipeline.commands.devices import TARGET_HELP
-from pipeline.progress import Bars
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.commands.devices import TARGET_HELP
+from edgeticket.pipeline.progress import Bars
 
 
 def diff(
@@ -84,11 +84,11 @@ def diff(
 
         edgeticket diff runs/demo --on ssh://pi@raspberrypi.local
     """
-    from device_runner.atomic import write_atomic
-    from device_runner.strict_json import format_json
-    from pipeline.diff import Bounds
-    from pipeline.diff.table import print_diff
-    from pipeline.diff_bundle import diff_bundle
+    from edgeticket.device_runner.atomic import write_atomic
+    from edgeticket.device_runner.strict_json import format_json
+    from edgeticket.pipeline.diff import Bounds
+    from edgeticket.pipeline.diff.table import print_diff
+    from edgeticket.pipeline.reference.diff import diff_bundle
 
     console = Console()
     if on is not None and taps:

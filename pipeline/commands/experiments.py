@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.commands.options import DataFolder
-from pipeline.progress import Bars
-from pipeline.ready import ready_file
+from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.recipe.ready import ready_file
 
 
 def experiment(
@@ -38,9 +38,9 @@ def experiment(
     test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
     runs failed, the others are done.
     """
-    from pipeline.data import data_folder
-    from pipeline.experiment import run_experiment
-    from pipeline.experiment_file import read_experiment
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.experiment.file import read_experiment
+    from edgeticket.pipeline.experiment.grid import run_experiment
 
     path = ready_file(file, kind="experiment")
     failed = run_experiment(
@@ -65,7 +65,7 @@ def results(
     Reads DIR/*.jsonl; DIR/published.yaml for numbers from papers, and DIR/runs/NAME.md, copies of
     the `summary.md` of single runs, if there are any. The same lines give the same bytes.
     """
-    from pipeline.results import write_results
+    from edgeticket.pipeline.experiment.results import write_results
 
     plots = write_results(folder, out)
     for path in (out, *plots):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from device_runner.atomic import write_atomic
-from device_runner.errors import InputError
-from device_runner.strict_json import format_json, to_json
-from pipeline.progress import Bars
-from pipeline.ready import ready_file
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.recipe.ready import ready_file
 
 if TYPE_CHECKING:
-    from models.network import Network
+    from edgeticket.models.network import Network
 
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="The data folder, as in `run`.")
@@ -51,8 +51,8 @@ def inspect(
     also its inputs and outputs with their scales. Exit code 1: no int8 file can be made of it; of
     one that is int8 already, or TFLite: its runtime refuses it.
     """
-    from pipeline.file_inspection import RUNTIMES, inspect_file
-    from pipeline.inspection import inspect_network
+    from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
+    from edgeticket.pipeline.inspect.network import inspect_network
 
     if Path(subject).suffix in RUNTIMES:
         seen = inspect_file(Path(subject))
@@ -96,8 +96,8 @@ def init(
 
     Numbers in it are chosen from what is in the folder, and comments say what they are for.
     """
-    from models.imported import look_in
-    from pipeline.first_recipe import Wishes, write_first_recipe
+    from edgeticket.models.imported import look_in
+    from edgeticket.pipeline.inspect.first_recipe import Wishes, write_first_recipe
 
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
@@ -147,7 +147,7 @@ def bundle(
     For models that were trained and converted elsewhere. Quantised inputs and outputs are
     handled by their scale and zero point, which are read from the files; an open batch becomes 1.
     """
-    from pipeline.foreign_bundle import bundle_foreign
+    from edgeticket.pipeline.external.bundle import bundle_foreign
 
     artifacts = bundle_foreign(
         models,
@@ -176,15 +176,15 @@ def _numbers(text: str, flag: str) -> list[float]:
 
 def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> Network:
     """The network of a recipe, or a random one of the architecture that is named."""
-    from models import ARCHITECTURES
-    from models.imported import look_in
-    from models.own import is_own
-    from pipeline.candidate import Job
-    from pipeline.data import data_folder
-    from pipeline.network_file import new_network
-    from pipeline.onnx_import import model_args
-    from pipeline.recipe import read_recipe
-    from pipeline.recipe.reading import parse_value
+    from edgeticket.models import ARCHITECTURES
+    from edgeticket.models.imported import look_in
+    from edgeticket.models.own import is_own
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.network.file import new_network
+    from edgeticket.pipeline.onnx_import import model_args
+    from edgeticket.pipeline.recipe import read_recipe
+    from edgeticket.pipeline.recipe.reading import parse_value
+    from edgeticket.pipeline.run.candidate import Job
 
     if subject not in ARCHITECTURES and not is_own(subject):
         path = ready_file(Path(subject), kind="recipe")

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.commands.options import DataFolder, Overrides, RecipeFile
-from pipeline.progress import Bars
-from pipeline.ready import ready_file
+from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
+from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.recipe.ready import ready_file
 
 
 def run(
@@ -31,9 +31,9 @@ def run(
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
     seconds.
     """
-    from pipeline.data import data_folder
-    from pipeline.recipe import read_recipe
-    from pipeline.run import run as run_recipe
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.recipe import read_recipe
+    from edgeticket.pipeline.run.pipeline import run as run_recipe
 
     console = Console()
     path = ready_file(recipe, kind="recipe")
@@ -62,9 +62,9 @@ def sensitivity(
     costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
     `qat`. Stop it at any time; the same command goes on where it was.
     """
-    from pipeline.data import data_folder
-    from pipeline.recipe import read_recipe
-    from pipeline.sensitivity import measure_sensitivity
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.recipe import read_recipe
+    from edgeticket.pipeline.run.sensitivity import measure_sensitivity
 
     console = Console()
     path = ready_file(recipe, kind="recipe")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from device_runner.atomic import write_atomic
-from device_runner.errors import InputError
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.errors import InputError
 
 Folder = Annotated[
     Path,
@@ -31,10 +31,10 @@ def pack(
     .ticket file by itself. docs/ticket-format.md describes the file.
     """
 
-    from pipeline.mask import Mask
-    from pipeline.network_file import load_network
-    from pipeline.ticket_file import decode, encode, weigh
-    from pipeline.tickets.prunable import prunable
+    from edgeticket.pipeline.network.file import load_network
+    from edgeticket.pipeline.prune.mask import Mask
+    from edgeticket.pipeline.tickets.file import decode, encode, weigh
+    from edgeticket.pipeline.tickets.prunable import prunable
 
     if not 0 < init_kept <= 1:
         raise InputError(f"--init-kept is a share, above 0 and up to 1, not {init_kept:g}")
@@ -61,9 +61,9 @@ def unpack(
     Leaves network.json, weights.safetensors (PyTorch's names, dense with zeros) and
     mask.safetensors in DIR. A recipe takes the weights as `model.weights`.
     """
-    from pipeline.mask_file import save_mask
-    from pipeline.network_file import save_network
-    from pipeline.ticket_file import read
+    from edgeticket.pipeline.network.file import save_network
+    from edgeticket.pipeline.prune.mask_file import save_mask
+    from edgeticket.pipeline.tickets.file import read
 
     ticket = read(file)
     save_network(ticket.network, out)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.compare.bootstrap import Interval
-from pipeline.compare.gate import Case, Gate, run_gate
-from pipeline.compare.limits import Limits
-from pipeline.compare.pair import compare
-from pipeline.compare.result import ChangedSample, Comparison, tell_times
+from edgeticket.pipeline.compare.bootstrap import Interval
+from edgeticket.pipeline.compare.gate import Case, Gate, run_gate
+from edgeticket.pipeline.compare.limits import Limits
+from edgeticket.pipeline.compare.pair import compare
+from edgeticket.pipeline.compare.result import ChangedSample, Comparison, tell_times
 
 __all__ = [
     "Case",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runner.errors import InputError
-from device_runner.report import Accuracy, Report, Transcription
-from device_runner.transcripts import count_word_errors
-from device_runner.unavailable import Unavailable
-from pipeline.compare.bootstrap import Interval, errors_gained, points_lost
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Accuracy, Report, Transcription
+from edgeticket.device_runner.transcripts import count_word_errors
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare.bootstrap import Interval, errors_gained, points_lost
 
 
 def tell_factor(report: Report) -> float | Unavailable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runner.report import Report
+from edgeticket.device_runner.report import Report
 
 RESAMPLES = 500
 SEED = 20  # intervals are part of the output, so they must not change from call to call

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from pipeline.compare.gate import HEADINGS, TEXTS, Gate, tell_case, tell_wrongs
+from edgeticket.pipeline.compare.gate import HEADINGS, TEXTS, Gate, tell_case, tell_wrongs
 
 # What XML 1.0 cannot hold in any notation (W3C XML 1.0, production 2).
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

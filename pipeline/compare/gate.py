@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from device_runner.errors import InputError
-from device_runner.report import Report, read_report
-from pipeline.compare.limits import Limits
-from pipeline.compare.pair import compare
-from pipeline.compare.result import Comparison, tell_ms, tell_times
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Report, read_report
+from edgeticket.pipeline.compare.limits import Limits
+from edgeticket.pipeline.compare.pair import compare
+from edgeticket.pipeline.compare.result import Comparison, tell_ms, tell_times
 
 
 @dataclass(frozen=True)

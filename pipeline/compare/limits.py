@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from device_runner.report import Report
-from device_runner.unavailable import Unavailable
-from device_runner.validity import VALID
-from pipeline.compare.bootstrap import Interval
+from edgeticket.device_runner.report import Report
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import VALID
+from edgeticket.pipeline.compare.bootstrap import Interval
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from device_runner.errors import InputError
-from device_runner.report import Report
-from device_runner.scenarios import PACED
-from device_runner.unavailable import Unavailable
-from pipeline.compare.answers import compare_answers
-from pipeline.compare.bootstrap import latency_ratio, nearest_rank
-from pipeline.compare.limits import Limits, break_limits
-from pipeline.compare.result import ChangedSample, Comparison
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Report
+from edgeticket.device_runner.scenarios import PACED
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare.answers import compare_answers
+from edgeticket.pipeline.compare.bootstrap import latency_ratio, nearest_rank
+from edgeticket.pipeline.compare.limits import Limits, break_limits
+from edgeticket.pipeline.compare.result import ChangedSample, Comparison
 
 
 def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:

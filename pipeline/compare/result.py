@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from device_runner.strict_json import to_json
-from device_runner.unavailable import Unavailable
-from device_runner.validity import VALID
-from pipeline.compare.bootstrap import Interval
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import VALID
+from edgeticket.pipeline.compare.bootstrap import Interval
 
 _SHOWN = 5  # samples that changed their class
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device_runner.errors import InputError
-from device_runner.manifest import TensorSpec
-from pipeline.convert.graph import Graph
-from pipeline.convert.onnx_file import write_onnx
-from pipeline.convert.read import read_graph
-from pipeline.convert.tflite_draft import end_order
-from pipeline.convert.tflite_file import write_tflite
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.pipeline.convert.graph import Graph
+from edgeticket.pipeline.convert.onnx_file import write_onnx
+from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.convert.tflite_draft import end_order
+from edgeticket.pipeline.convert.tflite_file import write_tflite
 
 __all__ = ["CONVERTERS", "Converted"]
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.convert.graph import Operator
-from pipeline.convert.operators import KINDS
+from edgeticket.pipeline.convert.graph import Operator
+from edgeticket.pipeline.convert.operators import KINDS
 
 Shapes = Mapping[str, tuple[int, ...]]
 CLIPS = {name for name, kind in KINDS.items() if kind.clips}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 Array = npt.NDArray[Any]
 

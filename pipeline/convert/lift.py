@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline.convert.graph import Constant, Graph, Operator
+from edgeticket.pipeline.convert.graph import Constant, Graph, Operator
 
 ELEMENTWISE = frozenset({"Add", "Clip", "Mul"})
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pipeline.convert.graph import Operator
-from pipeline.convert.operators import Draft
+from edgeticket.pipeline.convert.graph import Operator
+from edgeticket.pipeline.convert.operators import Draft
 
 
 def fuse_biases(draft: Draft, also_read: Iterable[str]) -> list[Operator]:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from pipeline.convert.graph import IR_VERSION, OPSET, Graph, Operator
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators import KINDS, Kind, plain
-from pipeline.convert.rows import as_rows
+from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET, Graph, Operator
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.operators import KINDS, Kind, plain
+from edgeticket.pipeline.convert.rows import as_rows
 
 
 def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:

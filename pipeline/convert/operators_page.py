@@ -1,18 +1,18 @@
 """docs/operators.md, from the registries of operators:
 
-python -m pipeline.convert.operators_page > docs/operators.md
+python -m edgeticket.pipeline.convert.operators_page > docs/operators.md
 """
 
 from __future__ import annotations
 
-from pipeline.convert.graph import OPSET
-from pipeline.convert.operators import KINDS, READERS, Kind
+from edgeticket.pipeline.convert.graph import OPSET
+from edgeticket.pipeline.convert.operators import KINDS, READERS, Kind
 
 HEAD = f"""# Operators
 
 What the converter reads from an ONNX file (operator set {OPSET}, batch of one, fixed shapes) and
-writes for both runtimes. This page is made by `python -m pipeline.convert.operators_page`; a test
-fails when it is stale.
+writes for both runtimes. This page is made by
+`python -m edgeticket.pipeline.convert.operators_page`; a test fails when it is stale.
 
 An operator that is not here stays as it is in `onnx-fp32`. The TFLite files refuse it in one
 sentence that names the node, the operator and what to use instead.

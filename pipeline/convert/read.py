@@ -9,10 +9,9 @@ from dataclasses import replace
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from device_runner.errors import InputError
-from pipeline.convert.domains import is_integer, separate_domains
-from pipeline.convert.fuse import fuse
-from pipeline.convert.graph import (
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.fuse import fuse
+from edgeticket.pipeline.convert.graph import (
     FUSIBLE,
     OPSET,
     Constant,
@@ -22,9 +21,17 @@ from pipeline.convert.graph import (
     Value,
     is_redundant,
 )
-from pipeline.convert.lift import lift_1d
-from pipeline.convert.linear_bias import fuse_biases
-from pipeline.convert.operators import KINDS, READERS, Draft, Substitution, read_array, read_other
+from edgeticket.pipeline.convert.lift import lift_1d
+from edgeticket.pipeline.convert.linear_bias import fuse_biases
+from edgeticket.pipeline.convert.operators import (
+    KINDS,
+    READERS,
+    Draft,
+    Substitution,
+    read_array,
+    read_other,
+)
+from edgeticket.pipeline.convert.qdq_insertion import is_integer, separate_domains
 
 MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from pipeline.convert.graph import Graph, Operator
+from edgeticket.pipeline.convert.graph import Graph, Operator
 
 
 def as_rows(graph: Graph) -> Graph:

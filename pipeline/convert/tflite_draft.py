@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.convert.graph import Array, Graph, Operator
+from edgeticket.pipeline.convert.graph import Array, Graph, Operator
 
 B = schema.BuiltinOperator
 

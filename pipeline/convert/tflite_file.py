@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Graph
-from pipeline.convert.operators import KINDS
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Graph
+from edgeticket.pipeline.convert.operators import KINDS
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 
 def write_tflite(graph: Graph) -> bytes:

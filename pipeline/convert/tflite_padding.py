@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import LOWEST, Operator
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import LOWEST, Operator
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 Padding = schema.Padding

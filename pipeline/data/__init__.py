@@ -11,20 +11,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.data.cifar10 import fetch_cifar10, load_cifar10
-from pipeline.data.digits import load_digits
-from pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
-from pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
-from pipeline.data.librispeech import fetch_librispeech_speakers, load_librispeech_speakers
-from pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from pipeline.data.own import find_file, load_own
-from pipeline.data.recordings import Recordings, Spoken
-from pipeline.data.rows import Rows
-from pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import DataConfig
-from pipeline.store import Store
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.cifar10 import fetch_cifar10, load_cifar10
+from edgeticket.pipeline.data.digits import load_digits
+from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
+from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from edgeticket.pipeline.data.librispeech import (
+    fetch_librispeech_speakers,
+    load_librispeech_speakers,
+)
+from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
+from edgeticket.pipeline.data.own import find_file, load_own
+from edgeticket.pipeline.data.recordings import Recordings, Spoken
+from edgeticket.pipeline.data.rows import Rows
+from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import DataConfig
+from edgeticket.pipeline.store import Store
 
 __all__ = [
     "DATASETS",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.data.examples import Collection
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.examples import Collection
+from edgeticket.pipeline.progress import Progress
 
 SUFFIXES = (".wav", ".flac")
 _STREAMED = (0, 2**32 - 1)  # the size in the head of a WAV file that was written into a pipe

@@ -22,10 +22,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from device_runner.errors import InputError
-from pipeline.data.examples import Collection, Split
-from pipeline.data.stored import Arrays, check_arrays, download, read_stored, write_stored
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.examples import Collection, Split
+from edgeticket.pipeline.data.stored import (
+    Arrays,
+    check_arrays,
+    download,
+    read_stored,
+    write_stored,
+)
+from edgeticket.pipeline.progress import Progress
 
 FILE = "cifar10.npz"
 # fmt: off
@@ -111,7 +117,7 @@ def _download(scratch: Path, progress: Progress) -> Path:
 def _download_official(scratch: Path, progress: Progress) -> Path:
     """Raises OSError or HTTPException if there is no way to it."""
     # torchvision knows where the archive is, and its checksum.
-    from models.torchvision_cure import import_torchvision
+    from edgeticket.models.torchvision_cure import import_torchvision
 
     official = import_torchvision().datasets.CIFAR10
     archive = scratch / str(official.filename)

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.atomic import write_atomic
-from device_runner.errors import InputError
-from device_runner.preprocess import capture
-from pipeline.data.decode import decode
-from pipeline.data.examples import Inputs
-from pipeline.data.folder import SHOWN, Listing
-from pipeline.data.rows import Rows
-from pipeline.progress import Progress
-from pipeline.store import Store
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.preprocess import capture
+from edgeticket.pipeline.data.decode import decode
+from edgeticket.pipeline.data.examples import Inputs
+from edgeticket.pipeline.data.folder import SHOWN, Listing
+from edgeticket.pipeline.data.rows import Rows
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.store import Store
 
 IN_MEMORY_BYTES = 2**30  # smaller sets are read whole: an epoch then needs no disk
 BLOCK = 256  # pictures between two notes of how far it is
@@ -51,7 +51,7 @@ def decoded(
         write,
         config={"files": files, "steps": [dict(step) for step in steps]},
         inputs={},
-        code=["pipeline.data.decode", "device_runner.preprocess"],
+        code=["edgeticket.pipeline.data.decode", "edgeticket.device_runner.preprocess"],
         glue=(__name__,),
         tools=["numpy", "pillow"],
     )

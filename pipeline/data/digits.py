@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from device_runner.errors import InputError
-from pipeline.data.examples import Collection, Split
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.examples import Collection, Split
 
 # Mean and standard deviation of MNIST's training pixels, in 0..255.
 PREPROCESSING = ({"op": "normalize", "mean": [33.3184], "std": [78.5675]},)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.chunks import Chunks, cut, plan_pieces
-from device_runner.preprocess import preprocess
-from device_runner.strict_json import to_json
-from models.network import Network
-from pipeline.data.recordings import Recordings, Spoken
-from pipeline.data.rows import Rows
+from edgeticket.device_runner.chunks import Chunks, cut, plan_pieces
+from edgeticket.device_runner.preprocess import preprocess
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data.recordings import Recordings, Spoken
+from edgeticket.pipeline.data.rows import Rows
 
 Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows | Recordings
 """Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk; or recordings

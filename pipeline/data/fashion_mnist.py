@@ -17,10 +17,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.data.examples import Collection, Split
-from pipeline.data.stored import Arrays, check_arrays, download, read_stored, write_stored
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.examples import Collection, Split
+from edgeticket.pipeline.data.stored import (
+    Arrays,
+    check_arrays,
+    download,
+    read_stored,
+    write_stored,
+)
+from edgeticket.pipeline.progress import Progress
 
 FILE = "fashion_mnist.npz"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -101,7 +107,7 @@ def fetch_fashion_mnist(folder: Path, source: Path | None, progress: Progress) -
 def _download(scratch: Path, progress: Progress) -> None:
     """The four official files, into ``scratch``."""
     # torchvision knows where the files are, and their checksums.
-    from models.torchvision_cure import import_torchvision
+    from edgeticket.models.torchvision_cure import import_torchvision
 
     official = import_torchvision().datasets.FashionMNIST
     try:

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from device_runner.errors import InputError
-from pipeline.data.decode import SUFFIXES
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.decode import SUFFIXES
 
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation")

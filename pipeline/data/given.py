@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.data.examples import Split
-from pipeline.data.folder import MOST_CLASSES
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.examples import Split
+from edgeticket.pipeline.data.folder import MOST_CLASSES
 
 PREFIXES = ("train_", "")  # of the pool's arrays
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from device_runner.errors import InputError
-from pipeline.data.audio import find_in_place, log_mel, read_waveform
-from pipeline.data.examples import Collection, Split
-from pipeline.data.librispeech import FOLDER, MEAN, RATE_HZ, STD
-from pipeline.data.librispeech import SUBSET as TRAIN
-from pipeline.data.recordings import Recordings, Spoken
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.audio import find_in_place, log_mel, read_waveform
+from edgeticket.pipeline.data.examples import Collection, Split
+from edgeticket.pipeline.data.librispeech import FOLDER, MEAN, RATE_HZ, STD
+from edgeticket.pipeline.data.librispeech import SUBSET as TRAIN
+from edgeticket.pipeline.data.recordings import Recordings, Spoken
+from edgeticket.pipeline.progress import Progress
 
 VALIDATION, TEST = "dev-clean", "test-clean"
 FEWEST_READERS = 3

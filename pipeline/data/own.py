@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from device_runner.errors import InputError
-from device_runner.preprocess import capture
-from models.imported import find_function
-from pipeline.data.decoded import decoded
-from pipeline.data.examples import Collection, Inputs, Split
-from pipeline.data.folder import Listing, list_folder, read_classes
-from pipeline.data.given import call_factory, read_npz
-from pipeline.progress import Progress
-from pipeline.recipe import DataConfig
-from pipeline.store import Store
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.preprocess import capture
+from edgeticket.models.imported import find_function
+from edgeticket.pipeline.data.decoded import decoded
+from edgeticket.pipeline.data.examples import Collection, Inputs, Split
+from edgeticket.pipeline.data.folder import Listing, list_folder, read_classes
+from edgeticket.pipeline.data.given import call_factory, read_npz
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.recipe import DataConfig
+from edgeticket.pipeline.store import Store
 
 # Of ImageNet's training pixels, what published weights were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

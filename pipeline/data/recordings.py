@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.chunks import Chunks
+from edgeticket.device_runner.chunks import Chunks
 
 Array = npt.NDArray[np.int16]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.data.audio import SUFFIXES, find_in_place, log_mel, read_waveform
-from pipeline.data.examples import Collection, Split
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data.audio import SUFFIXES, find_in_place, log_mel, read_waveform
+from edgeticket.pipeline.data.examples import Collection, Split
+from edgeticket.pipeline.progress import Progress
 
 FOLDER = "speech_commands"
 VALIDATION, TEST = "validation_list.txt", "testing_list.txt"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.errors import InputError
-from pipeline.progress import Progress
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.progress import Progress
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """train_inputs, test_inputs: uint8 [N, H, W, C]; train_labels, test_labels: int64 [N]."""

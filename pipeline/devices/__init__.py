@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import Connection, Patience, Tell
-from pipeline.devices.emulated import connect_emulated
-from pipeline.devices.spawned import connect_local
-from pipeline.devices.ssh import connect_ssh
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
+from edgeticket.pipeline.devices.emulated import connect_emulated
+from edgeticket.pipeline.devices.spawned import connect_local
+from edgeticket.pipeline.devices.ssh import connect_ssh
 
 Connect = Callable[..., AbstractAsyncContextManager[Connection]]
 """``connect(address, patience=, tell=)``: open a link for the time of an ``async with`` block."""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from device_runner.bundle import MANIFEST, open_bundle
-from device_runner.errors import InputError
-from device_runner.report import Report
-from pipeline.devices.connection import Patience
-from pipeline.devices.runner import Device
-from pipeline.devices.together import Outcome, measure_together
-from pipeline.devices.verdict import judge, print_verdicts, read_host_reports
+from edgeticket.device_runner.bundle import MANIFEST, open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Report
+from edgeticket.pipeline.devices.connection import Patience
+from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
+from edgeticket.pipeline.devices.runner import Device
+from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
 
 OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")

@@ -1,8 +1,8 @@
 """A link to a device: what every way of reaching one can do, and how it fails.
 
 A target needs no more than `Connection.run`. Set-up, transfer and measurement are written once,
-over that (`pipeline.devices.errands`), so they are the same on this machine, over SSH and on an
-emulated board.
+over that (`pipeline.devices.remote_calls`), so they are the same on this machine, over SSH and on
+an emulated board.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 OUTPUT_LIMIT_BYTES = 512 * 2**20  # more than any report; a device must not fill our memory
 _PIECE_BYTES = 2**16

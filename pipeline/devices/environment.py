@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import Connection, Patience, Tell
-from pipeline.devices.errands import call
-from pipeline.devices.plan import Facts, Step, plan
-from pipeline.devices.runner_wheel import build_runner_wheel
-from pipeline.devices.transfer import content_of, push
-from pipeline.devices.wheels import download, fetch_pip
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
+from edgeticket.pipeline.devices.plan import Facts, Step, plan
+from edgeticket.pipeline.devices.remote_calls import call
+from edgeticket.pipeline.devices.runner_wheel import build_runner_wheel
+from edgeticket.pipeline.devices.transfer import content_of, push
+from edgeticket.pipeline.devices.wheels import download, fetch_pip
 
 PIP_OPTIONS = (
     *("--no-input", "--disable-pip-version-check", "--no-warn-script-location"),

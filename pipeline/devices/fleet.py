@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from device_runner.errors import InputError
-from pipeline.devices import FORMS, TARGETS
-from pipeline.devices.runner import Device
-from pipeline.devices.ssh import parse_address
-from pipeline.recipe import Config
-from pipeline.recipe.reading import check, read_document
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices import FORMS, TARGETS
+from edgeticket.pipeline.devices.runner import Device
+from edgeticket.pipeline.devices.ssh import parse_address
+from edgeticket.pipeline.recipe import Config
+from edgeticket.pipeline.recipe.reading import check, read_document
 
 _LABEL = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names a folder, on every system
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from pipeline.devices import connect
-from pipeline.devices.connection import Connection, LinkError, Patience, Tell
+from edgeticket.pipeline.devices import connect
+from edgeticket.pipeline.devices.connection import Connection, LinkError, Patience, Tell
 
 Result = TypeVar("Result")
 LONGEST_PAUSE_S = 8.0

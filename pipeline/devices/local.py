@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from device_runner.errors import InputError
-from pipeline.recipe import BenchConfig
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.recipe import BenchConfig
 
 
 def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
@@ -18,7 +18,15 @@ def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
     this process be killed, a new run waits for the orphan instead of measuring beside it.
     """
     command = [
-        *(sys.executable, "-m", "device_runner", "bench", str(bundle), "-o", str(reports)),
+        *(
+            sys.executable,
+            "-m",
+            "edgeticket.device_runner",
+            "bench",
+            str(bundle),
+            "-o",
+            str(reports),
+        ),
         *("--threads", str(bench.threads)),
         *("--min-seconds", str(bench.min_seconds)),
         *("--min-queries", str(bench.min_queries)),

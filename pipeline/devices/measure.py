@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.atomic import make_folder, write_atomic
-from device_runner.bundle import Bundle
-from device_runner.errors import InputError
-from device_runner.report import Report, parse_report
-from pipeline.devices.connection import Patience, Tell
-from pipeline.devices.link import open_link
-from pipeline.devices.runner import Device, Parcel, collect, prepare, start
+from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Report, parse_report
+from edgeticket.pipeline.devices.connection import Patience, Tell
+from edgeticket.pipeline.devices.link import open_link
+from edgeticket.pipeline.devices.runner import Device, Parcel, collect, prepare, start
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
 BROKEN = 1  # the runner's exit code with --strict, when a report is INVALID

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 OLDEST = (3, 9)
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from device_runner.bundle import Bundle
-from device_runner.errors import InputError
-from pipeline.devices.connection import Connection, Patience, Tell
-from pipeline.devices.environment import set_up
-from pipeline.devices.errands import call
-from pipeline.devices.runner_wheel import build_runner_wheel
-from pipeline.devices.transfer import Content, content_of, push
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
+from edgeticket.pipeline.devices.environment import set_up
+from edgeticket.pipeline.devices.remote_calls import call
+from edgeticket.pipeline.devices.runner_wheel import build_runner_wheel
+from edgeticket.pipeline.devices.transfer import Content, content_of, push
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ async def _runner(
             connection, name, {name: content_of(wheel)}, patience=patience, tell=tell
         )
         # A wheel of pure Python is importable as it is, and wins over a runner installed there.
-        return [device.python, "-m", "device_runner"], {"PYTHONPATH": f"{folder}/{name}"}
+        return [device.python, "-m", "edgeticket.device_runner"], {"PYTHONPATH": f"{folder}/{name}"}
     if connection.environment is not None:
-        return [connection.environment, "-m", "device_runner"], {}
+        return [connection.environment, "-m", "edgeticket.device_runner"], {}
     ready = await set_up(connection, offline=offline, patience=patience, tell=tell)
-    return [ready.python, "-m", "device_runner"], {}
+    return [ready.python, "-m", "edgeticket.device_runner"], {}

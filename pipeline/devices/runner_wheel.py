@@ -14,15 +14,18 @@ from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-import device_runner
-from pipeline.bundle import ZIP_DATE
+from edgeticket import device_runner
+from edgeticket.pipeline.bundle import ZIP_DATE
 
 REQUIRES = "numpy>=1.23"
 
 
 def build_runner_wheel() -> tuple[str, bytes]:
     """File name and bytes of the wheel; the version names the sources by their hash."""
-    sources = dict(sorted(_walk(files("device_runner"), "device_runner")))
+    package = "edgeticket/__init__.py"
+    sources = {package: (files("edgeticket") / "__init__.py").read_bytes()} | dict(
+        sorted(_walk(files("edgeticket.device_runner"), "edgeticket/device_runner"))
+    )
     digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sources.items()))
     version = f"{device_runner.__version__}+runner.{digest.hexdigest()[:12]}"
     about = f"edgeticket-{version}.dist-info"
@@ -31,7 +34,8 @@ def build_runner_wheel() -> tuple[str, bytes]:
         f"Requires-Python: >=3.9\nRequires-Dist: {REQUIRES}\n",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: edgeticket\nRoot-Is-Purelib: true\n"
         "Tag: py3-none-any\n",
-        "entry_points.txt": "[console_scripts]\ndevice-runner = device_runner.cli:main\n",
+        "entry_points.txt": "[console_scripts]\n"
+        "device-runner = edgeticket.device_runner.cli:main\n",
     }
     contents = {**sources, **{f"{about}/{name}": text.encode() for name, text in metadata.items()}}
     record = [f"{name},{_record_hash(data)},{len(data)}" for name, data in contents.items()]

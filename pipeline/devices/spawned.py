@@ -11,8 +11,8 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import (
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import (
     Finished,
     LinkError,
     Patience,

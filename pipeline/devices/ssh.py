@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import (
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import (
     Finished,
     LinkError,
     Patience,
@@ -27,7 +27,7 @@ from pipeline.devices.connection import (
     Tell,
     converse,
 )
-from pipeline.devices.spawned import HOME
+from edgeticket.pipeline.devices.spawned import HOME
 
 if TYPE_CHECKING:
     import asyncssh

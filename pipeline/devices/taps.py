@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from device_runner.atomic import make_folder, write_atomic
-from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
-from pipeline.devices.connection import Patience, Tell
-from pipeline.devices.link import Link, open_link
-from pipeline.devices.runner import Device, Parcel, Prepared, collect, prepare, start
-from pipeline.devices.together import DeviceLines
-from pipeline.devices.transfer import bundle_contents
+from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Patience, Tell
+from edgeticket.pipeline.devices.fleet_run import DeviceLines
+from edgeticket.pipeline.devices.link import Link, open_link
+from edgeticket.pipeline.devices.runner import Device, Parcel, Prepared, collect, prepare, start
+from edgeticket.pipeline.devices.transfer import bundle_contents
 
 
 def tap_device(

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.bundle import MANIFEST, Bundle
-from device_runner.errors import InputError
-from pipeline.devices.connection import Connection, Patience, Tell
-from pipeline.devices.errands import call
+from edgeticket.device_runner.bundle import MANIFEST, Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
+from edgeticket.pipeline.devices.remote_calls import call
 
 ROUNDS = 3  # a file that arrives damaged so often has another reason than chance
 SLOWEST_BYTES_PER_S = 20_000  # what a poor radio link still does

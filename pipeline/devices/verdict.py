@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from device_runner.errors import InputError
-from device_runner.report import Report, read_report
-from device_runner.terminal import table, validity_lines, words
-from device_runner.unavailable import Unavailable
-from pipeline.compare import Comparison, Limits, compare, tell_times
-from pipeline.devices.together import Outcome
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import Report, read_report
+from edgeticket.device_runner.terminal import table, validity_lines, words
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare import Comparison, Limits, compare, tell_times
+from edgeticket.pipeline.devices.fleet_run import Outcome
 
 
 @dataclass(frozen=True)

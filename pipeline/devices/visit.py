@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from device_runner.errors import InputError
-from device_runner.terminal import table, words
-from pipeline.devices import connect
-from pipeline.devices.connection import Connection, Patience
-from pipeline.devices.environment import Ready, look, set_up
-from pipeline.devices.errands import call
-from pipeline.devices.link import open_link
-from pipeline.devices.plan import Facts
-from pipeline.devices.together import DeviceLines
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.terminal import table, words
+from edgeticket.pipeline.devices import connect
+from edgeticket.pipeline.devices.connection import Connection, Patience
+from edgeticket.pipeline.devices.environment import Ready, look, set_up
+from edgeticket.pipeline.devices.fleet_run import DeviceLines
+from edgeticket.pipeline.devices.link import open_link
+from edgeticket.pipeline.devices.plan import Facts
+from edgeticket.pipeline.devices.remote_calls import call
 
 TIGHT_BYTES = 300 * 2**20  # free disk that set-up and a bundle may want
 
@@ -88,7 +88,7 @@ async def _ask_runner(
         raise InputError(
             f"{connection.address} is not set up: `edgeticket device setup {connection.address}`"
         )
-    argv = [python, "-m", "device_runner", "info", "--json"]
+    argv = [python, "-m", "edgeticket.device_runner", "info", "--json"]
     done = await connection.run(argv, timeout_s=patience.step_s)
     if done.exit_code != 0:
         last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import Patience
-from pipeline.devices.plan import Facts, Step
-from pipeline.devices.spawned import Spawned
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Patience
+from edgeticket.pipeline.devices.plan import Facts, Step
+from edgeticket.pipeline.devices.spawned import Spawned
 
 OLDEST_GLIBC = 17  # manylinux_2_17, also called manylinux2014
 HERE = Spawned(address="this machine", home="", python=sys.executable, environment=None)

@@ -7,7 +7,7 @@ that earlier layers brought along. *Own*: against what the reference's layer giv
 that the runtime itself had; the layer that errs shows here, and those behind it do not.
 """
 
-from pipeline.diff.compare_taps import compare_taps
-from pipeline.diff.result import ArtifactDiff, Bounds, Diff, Layer, Pair
+from edgeticket.pipeline.diff.compare_taps import compare_taps
+from edgeticket.pipeline.diff.result import ArtifactDiff, Bounds, Diff, Layer, Pair
 
 __all__ = ["ArtifactDiff", "Bounds", "Diff", "Layer", "Pair", "compare_taps"]

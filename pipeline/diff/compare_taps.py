@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from device_runner.bundle import open_bundle
-from device_runner.errors import InputError
-from device_runner.preprocess import preprocess
-from device_runner.taps.file import Taps
-from pipeline.diff.measures import Tally
-from pipeline.diff.reference import Reference
-from pipeline.diff.result import Bounds, Diff, Pair
-from pipeline.diff.subject import Row, Subject
-from pipeline.progress import Progress
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.preprocess import preprocess
+from edgeticket.device_runner.taps.file import Taps
+from edgeticket.pipeline.diff.measures import Tally
+from edgeticket.pipeline.diff.reference import Reference
+from edgeticket.pipeline.diff.result import Bounds, Diff, Pair
+from edgeticket.pipeline.diff.subject import Row, Subject
+from edgeticket.pipeline.progress import Progress
 
 
 def compare_taps(

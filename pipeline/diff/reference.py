@@ -11,8 +11,14 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from pipeline.convert.graph import Quantization
-from pipeline.diff.values import parse_onnx, read_quantizations, signed, to_codes, to_reals
+from edgeticket.pipeline.convert.graph import Quantization
+from edgeticket.pipeline.diff.values import (
+    parse_onnx,
+    read_quantizations,
+    signed,
+    to_codes,
+    to_reals,
+)
 
 Array = npt.NDArray[Any]
 Reals = Mapping[str, Array]

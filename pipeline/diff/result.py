@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from device_runner.strict_json import to_json
-from pipeline.diff.measures import Difference
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.pipeline.diff.measures import Difference
 
 
 @dataclass(frozen=True)

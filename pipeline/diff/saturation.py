@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from pipeline.diff.values import parse_onnx
+from edgeticket.pipeline.diff.values import parse_onnx
 
 Array = npt.NDArray[Any]
 

@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_runner.bundle import Bundle
-from device_runner.errors import InputError
-from device_runner.manifest import TensorSpec
-from device_runner.preprocess import to_tensor
-from device_runner.taps.file import Kernels, TapFacts, Taps
-from device_runner.unavailable import Unavailable
-from pipeline.convert.graph import Quantization
-from pipeline.diff.layout import Order, find_order
-from pipeline.diff.measures import Saturation, Tally
-from pipeline.diff.reference import Reference
-from pipeline.diff.result import ArtifactDiff, Bounds, Layer
-from pipeline.diff.saturation import Product, can_saturate, read_products, saturated_share
-from pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
+from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.device_runner.preprocess import to_tensor
+from edgeticket.device_runner.taps.file import Kernels, TapFacts, Taps
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.convert.graph import Quantization
+from edgeticket.pipeline.diff.layout import Order, find_order
+from edgeticket.pipeline.diff.measures import Saturation, Tally
+from edgeticket.pipeline.diff.reference import Reference
+from edgeticket.pipeline.diff.result import ArtifactDiff, Bounds, Layer
+from edgeticket.pipeline.diff.saturation import (
+    Product,
+    can_saturate,
+    read_products,
+    saturated_share,
+)
+from edgeticket.pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
 
 Array = npt.NDArray[Any]
 Row = Mapping[str, Array]

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.diff.result import ArtifactDiff, Diff, Layer, Pair
+from edgeticket.pipeline.diff.result import ArtifactDiff, Diff, Layer, Pair
 
 _SHOWN = 5
 

@@ -10,8 +10,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import HIGHEST, LOWEST, Quantization
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import HIGHEST, LOWEST, Quantization
 
 Array = npt.NDArray[Any]
 

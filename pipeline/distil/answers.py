@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 Pairs = Sequence[tuple[str, str]]
 """Names of layers: the student's, the teacher's."""

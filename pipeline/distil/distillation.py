@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pipeline.distil.answers import Answers
-from pipeline.distil.attention import AttentionLoss
-from pipeline.distil.hints import HintLoss
-from pipeline.distil.logits import DecoupledLoss, SoftTargetLoss
-from pipeline.distil.review import ReviewLoss
-from pipeline.distil.taps import Taps
-from pipeline.recipe import Distil
+from edgeticket.pipeline.distil.answers import Answers
+from edgeticket.pipeline.distil.attention import AttentionLoss
+from edgeticket.pipeline.distil.hints import HintLoss
+from edgeticket.pipeline.distil.logits import DecoupledLoss, SoftTargetLoss
+from edgeticket.pipeline.distil.review import ReviewLoss
+from edgeticket.pipeline.distil.taps import Taps
+from edgeticket.pipeline.recipe import Distil
 
 
 class Distillation(nn.Module):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from pipeline.distil.answers import Answers, same_classes
-from pipeline.recipe import Decoupled, SoftTargets
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.distil.answers import Answers, same_classes
+from edgeticket.pipeline.recipe import Decoupled, SoftTargets
 
 
 class SoftTargetLoss(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils.hooks import RemovableHandle
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 class Taps:

@@ -5,6 +5,6 @@
 its modules. So everything behind works on it as on any network.
 """
 
-from pipeline.onnx_import.network import model_args, read_onnx_network
+from edgeticket.pipeline.onnx_import.network import model_args, read_onnx_network
 
 __all__ = ["model_args", "read_onnx_network"]

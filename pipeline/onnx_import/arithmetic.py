@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import onnx
 
-from pipeline.onnx_import.draft import Draft
-from pipeline.onnx_import.source import Array
+from edgeticket.pipeline.onnx_import.draft import Draft
+from edgeticket.pipeline.onnx_import.source import Array
 
 
 def _add(draft: Draft, node: onnx.NodeProto) -> None:

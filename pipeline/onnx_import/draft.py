@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 from torch import nn
 
-from device_runner.errors import InputError
-from models.program import INPUT
-from pipeline.onnx_import.source import Array, Source
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.program import INPUT
+from edgeticket.pipeline.onnx_import.source import Array, Source
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from pipeline.onnx_import.source import Source
+from edgeticket.pipeline.onnx_import.source import Source
 
 
 def fuse_gelu(source: Source) -> tuple[onnx.NodeProto, ...]:

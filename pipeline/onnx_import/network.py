@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import models
-from device_runner.errors import InputError
-from models.network import Network
-from pipeline.export import check_onnx
-from pipeline.network_file import known_tensors
-from pipeline.onnx_import.draft import Draft
-from pipeline.onnx_import.gelu import fuse_gelu
-from pipeline.onnx_import.operators import OPERATORS
-from pipeline.onnx_import.source import read_source
-from pipeline.recipe import ModelConfig
-from pipeline.weights_file import find_weights
+from edgeticket import models
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.pipeline.export import check_onnx
+from edgeticket.pipeline.network.file import known_tensors
+from edgeticket.pipeline.network.weights import find_weights
+from edgeticket.pipeline.onnx_import.draft import Draft
+from edgeticket.pipeline.onnx_import.gelu import fuse_gelu
+from edgeticket.pipeline.onnx_import.operators import OPERATORS
+from edgeticket.pipeline.onnx_import.source import read_source
+from edgeticket.pipeline.recipe import ModelConfig
 
 TOLERANCE = 1e-3  # of the largest output: sums in another order
 

@@ -13,8 +13,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, version_converter
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import OPSET
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import OPSET
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})

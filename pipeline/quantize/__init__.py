@@ -12,14 +12,14 @@ The scheme: activations per tensor, asymmetric, codes −128..127; weights per o
 symmetric, codes −127..127 (the TFLite 8-bit quantisation specification).
 """
 
-from pipeline.quantize.calibration import calibrate
-from pipeline.quantize.doubts import find_doubts
-from pipeline.quantize.exactness import exact_share
-from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
-from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.ptq import Quantized, quantize
-from pipeline.quantize.scales import Scales
-from pipeline.quantize.unfold import unfold
+from edgeticket.pipeline.quantize.calibration import calibrate
+from edgeticket.pipeline.quantize.diagnostics import find_doubts
+from edgeticket.pipeline.quantize.exactness import exact_share
+from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
+from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.ptq import Quantized, quantize
+from edgeticket.pipeline.quantize.scales import Scales
+from edgeticket.pipeline.quantize.write_back import unfold
 
 __all__ = [
     "FakeQuantize",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.quantize.scales import WEIGHT_HIGHEST
+from edgeticket.pipeline.quantize.scales import WEIGHT_HIGHEST
 
 # Share of the mean square input that is added to all of them: where few examples say nothing,
 # the nearest code stays the best.

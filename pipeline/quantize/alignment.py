@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.quantize.ranges import Range
-from pipeline.quantize.scales import ActivationScale, activation_scale
+from edgeticket.pipeline.quantize.ranges import Range
+from edgeticket.pipeline.quantize.scales import ActivationScale, activation_scale
 
 # Integer kernels cannot multiply by more than 2^8 while they add.
 SMALLEST_MULTIPLE, LARGEST_MULTIPLE = 3, 511

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.alignment import align
-from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
-from pipeline.quantize.placement import (
+from edgeticket.pipeline.quantize.alignment import align
+from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
+from edgeticket.pipeline.quantize.placement import (
     Placement,
     connected,
     place,
@@ -19,10 +19,15 @@ from pipeline.quantize.placement import (
     unit_names,
     unit_sources,
 )
-from pipeline.quantize.ranges import RANGES, Range
-from pipeline.quantize.scales import Scales, WeightRanges, activation_scale, weight_scales
-from pipeline.quantize.steps import Layer
-from pipeline.recipe import Ptq
+from edgeticket.pipeline.quantize.ranges import RANGES, Range
+from edgeticket.pipeline.quantize.scales import (
+    Scales,
+    WeightRanges,
+    activation_scale,
+    weight_scales,
+)
+from edgeticket.pipeline.quantize.steps import Layer
+from edgeticket.pipeline.recipe import Ptq
 
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
 # that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.steps import MAXIMA, RECTIFIERS, Layer, kind
+from edgeticket.pipeline.quantize.steps import MAXIMA, RECTIFIERS, Layer, kind
 
 SWEEPS = 20  # along chains of layers; few change anything after three
 CLOSE = 1e-3  # relative change of all factors at which the sweeps end

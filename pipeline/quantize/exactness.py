@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.scales import WEIGHT_HIGHEST, Scales
+from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.scales import WEIGHT_HIGHEST, Scales
 
 
 def exact_share(module: nn.Module, scales: Scales) -> float:

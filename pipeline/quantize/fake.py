@@ -6,11 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from device_runner.errors import InputError
-from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.placement import place
-from pipeline.quantize.scales import HIGHEST, LOWEST, WEIGHT_HIGHEST, ActivationScale, Scales
-from pipeline.quantize.steps import Layer
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.placement import place
+from edgeticket.pipeline.quantize.scales import (
+    HIGHEST,
+    LOWEST,
+    WEIGHT_HIGHEST,
+    ActivationScale,
+    Scales,
+)
+from edgeticket.pipeline.quantize.steps import Layer
 
 
 class FakeQuantize(nn.Module):

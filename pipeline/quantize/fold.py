@@ -12,9 +12,18 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from device_runner.errors import InputError
-from pipeline.quantize.spelled import is_spelled, spelled_layer
-from pipeline.quantize.steps import HARD_SWISHES, MAXIMA, PLAIN, Role, Slot, Step, kind, role
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.quantize.functional_layers import is_spelled, spelled_layer
+from edgeticket.pipeline.quantize.steps import (
+    HARD_SWISHES,
+    MAXIMA,
+    PLAIN,
+    Role,
+    Slot,
+    Step,
+    kind,
+    role,
+)
 
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 Convolution = (nn.Conv1d, nn.Conv2d)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.quantize.fake import QuantizedLayer
-from pipeline.quantize.ranges import Range
-from pipeline.quantize.scales import HIGHEST, LOWEST, ActivationScale, weight_scales
+from edgeticket.pipeline.quantize.fake import QuantizedLayer
+from edgeticket.pipeline.quantize.ranges import Range
+from edgeticket.pipeline.quantize.scales import HIGHEST, LOWEST, ActivationScale, weight_scales
 
 
 class LearnedQuantize(nn.Module):

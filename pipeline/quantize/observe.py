@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from device_runner.errors import InputError
-from pipeline.quantize.ranges import BINS, Histogram, Range
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.quantize.ranges import BINS, Histogram, Range
 
 Ranges = dict[str, Range]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from device_runner.errors import InputError
-from pipeline.quantize.steps import ROLES, Role, kind, role
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.quantize.steps import ROLES, Role, kind, role
 
 PAIRS = frozenset({Role.SUM, Role.PRODUCT})
 KEEPING = frozenset({Role.CLAMP, Role.SAME, Role.JOIN})

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.calibration import calibrate
-from pipeline.quantize.equalise import equalise
-from pipeline.quantize.fold import fold_bn
-from pipeline.quantize.reconstruct import reconstruct
-from pipeline.quantize.scales import Scales
-from pipeline.recipe import Ptq
+from edgeticket.pipeline.quantize.calibration import calibrate
+from edgeticket.pipeline.quantize.equalise import equalise
+from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.reconstruct import reconstruct
+from edgeticket.pipeline.quantize.scales import Scales
+from edgeticket.pipeline.recipe import Ptq
 
 
 @dataclass(frozen=True)

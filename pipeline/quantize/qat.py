@@ -15,12 +15,17 @@ import copy
 import torch
 from torch import fx, nn
 
-from pipeline.quantize.calibration import scales_of
-from pipeline.quantize.fake import QuantizedLayer, fake_quantized
-from pipeline.quantize.learned import AveragedQuantize, FixedLayer, FollowingLayer, LearnedQuantize
-from pipeline.quantize.placement import place
-from pipeline.quantize.ptq import Quantized
-from pipeline.recipe import Qat
+from edgeticket.pipeline.quantize.calibration import scales_of
+from edgeticket.pipeline.quantize.fake import QuantizedLayer, fake_quantized
+from edgeticket.pipeline.quantize.learned import (
+    AveragedQuantize,
+    FixedLayer,
+    FollowingLayer,
+    LearnedQuantize,
+)
+from edgeticket.pipeline.quantize.placement import place
+from edgeticket.pipeline.quantize.ptq import Quantized
+from edgeticket.pipeline.recipe import Qat
 
 MOVING = {"learned": LearnedQuantize, "averaged": AveragedQuantize}
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.quantize.scales import HIGHEST, LOWEST
-from pipeline.recipe import Ptq
+from edgeticket.pipeline.quantize.scales import HIGHEST, LOWEST
+from edgeticket.pipeline.recipe import Ptq
 
 BINS = 2048  # eight for each code; memory does not grow with the number of examples
 

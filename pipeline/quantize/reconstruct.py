@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from pipeline.quantize.adaround import round_rows
-from pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
-from pipeline.quantize.scales import Scales
-from pipeline.quantize.steps import Layer
-from pipeline.recipe import Ptq
+from edgeticket.pipeline.quantize.adaround import round_rows
+from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
+from edgeticket.pipeline.quantize.scales import Scales
+from edgeticket.pipeline.quantize.steps import Layer
+from edgeticket.pipeline.recipe import Ptq
 
 # What the tensors of both networks that are alive at a time may take; large images mean fewer
 # examples, whose many positions are as good.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 WeightRanges = Literal["minmax", "mse"]
 

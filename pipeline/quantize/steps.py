@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 
 class Step(nn.Module):

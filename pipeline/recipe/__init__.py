@@ -4,8 +4,8 @@ A recipe is a YAML file; `read_recipe` turns it into a frozen, complete `Recipe`
 `InputError` with the place, the value and what is allowed there. Nothing here computes anything.
 """
 
-from pipeline.recipe.config import Config, Count, Share
-from pipeline.recipe.distil import (
+from edgeticket.pipeline.recipe.config import Config, Count, Share
+from edgeticket.pipeline.recipe.distil import (
     Attention,
     Decoupled,
     Distil,
@@ -14,7 +14,7 @@ from pipeline.recipe.distil import (
     SoftTargets,
     TeacherConfig,
 )
-from pipeline.recipe.methods import (
+from edgeticket.pipeline.recipe.methods import (
     PASSES,
     TICKET_METHODS,
     BlockBudget,
@@ -41,20 +41,20 @@ from pipeline.recipe.methods import (
     WeightPenalty,
     WeightTicket,
 )
-from pipeline.recipe.parts import (
+from edgeticket.pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
     DataConfig,
     ModelConfig,
     TrainConfig,
 )
-from pipeline.recipe.reading import (
+from edgeticket.pipeline.recipe.reading import (
     AnyConfig,
     check,
     read_document,
     read_recipe,
 )
-from pipeline.recipe.recipe import (
+from edgeticket.pipeline.recipe.recipe import (
     Recipe,
 )
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pipeline.recipe.config import Config, Count
+from edgeticket.pipeline.recipe.config import Config, Count
 
 DENSE = "dense"  # the name of what a recipe's passes start from
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.config import Config, Count, Share
-from pipeline.recipe.distil import Distil
+from edgeticket.pipeline.recipe.config import Config, Count, Share
+from edgeticket.pipeline.recipe.distil import Distil
 
 Sides = tuple[Count, Count]
 SOURCES = ("name", "folder", "npz", "factory")
@@ -102,7 +102,7 @@ class ModelConfig(Config):
     # Regular expressions -> what stands for them in names of tensors, where a file has others.
     rename: Mapping[str, str] = {}
     trained: bool = False  # whether the imported function returns trained weights
-    # How random weights are drawn, see pipeline.initialise; default is PyTorch's own.
+    # How random weights are drawn, see pipeline.network.initialise; default is PyTorch's own.
     init: Literal["default", "kaiming_normal", "uniform", "signed_constant"] = "default"
     # The share of the weights that a ticket will keep: those are made larger by 1/√share, so that
     # what is left has the variance that the whole would have had.

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from device_runner.errors import InputError
-from pipeline.recipe.config import Config
-from pipeline.recipe.methods import PASSES
-from pipeline.recipe.recipe import Recipe
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.recipe.config import Config
+from edgeticket.pipeline.recipe.methods import PASSES
+from edgeticket.pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 

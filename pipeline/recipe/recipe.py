@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.config import Config
-from pipeline.recipe.distil import DENSE
-from pipeline.recipe.methods import ChannelTicket, Pass, Ptq, Qat, WeightTicket
-from pipeline.recipe.parts import (
+from edgeticket.pipeline.recipe.config import Config
+from edgeticket.pipeline.recipe.distil import DENSE
+from edgeticket.pipeline.recipe.methods import ChannelTicket, Pass, Ptq, Qat, WeightTicket
+from edgeticket.pipeline.recipe.parts import (
     BenchConfig,
     BundleConfig,
     DataConfig,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.mask import Mask
-from pipeline.tickets import (
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.tickets import (
     channel_magnitude,
     channel_penalty,
     continuous_sparsification,
@@ -20,7 +20,7 @@ from pipeline.tickets import (
     weight_gates,
     weight_penalty,
 )
-from pipeline.tickets.ticket import Ticket
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 __all__ = ["TICKETS", "Mask", "Ticket"]
 

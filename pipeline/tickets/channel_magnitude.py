@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from models.network import Network
-from pipeline.channel_group import ChannelGroup
-from pipeline.channels import find_groups
-from pipeline.data import Dataset
-from pipeline.layers import Convolution
-from pipeline.mask import channel_mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Budget, ChannelMagnitude
-from pipeline.tickets.expected_cost import EXPECTED
-from pipeline.tickets.selection import select_channels
-from pipeline.tickets.ticket import Ticket
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.layers import Convolution
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
+from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.mask import channel_mask
+from edgeticket.pipeline.recipe import Budget, ChannelMagnitude
+from edgeticket.pipeline.tickets.expected_cost import EXPECTED
+from edgeticket.pipeline.tickets.selection import select_channels
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 
 def find_ticket(

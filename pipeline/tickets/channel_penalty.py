@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from models.network import Network
-from pipeline.channel_group import ChannelGroup
-from pipeline.data import Dataset
-from pipeline.layers import BatchNorm, Convolution
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import ChannelPenalty
-from pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
-from pipeline.tickets.ticket import Ticket
-from pipeline.train import train
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.layers import BatchNorm, Convolution
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
+from edgeticket.pipeline.recipe import ChannelPenalty
+from edgeticket.pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
+from edgeticket.pipeline.tickets.ticket import Ticket
+from edgeticket.pipeline.train import train
 
 
 def find_ticket(

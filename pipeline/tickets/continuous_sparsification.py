@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import ContinuousSparsification
-from pipeline.tickets.masked import Span
-from pipeline.tickets.steered import Steered
-from pipeline.tickets.strong import search
-from pipeline.tickets.ticket import Ticket
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import ContinuousSparsification
+from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.steered import Steered
+from edgeticket.pipeline.tickets.strong import search
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 
 def find_ticket(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.channel_group import ChannelGroup, Span
-from pipeline.cost import layer_macs, product_macs
+from edgeticket.pipeline.prune.channel_group import ChannelGroup, Span
+from edgeticket.pipeline.prune.cost import layer_macs, product_macs
 
 
 @dataclass(frozen=True, eq=False)

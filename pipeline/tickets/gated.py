@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pipeline.channel_group import ChannelGroup, row_tensors
-from pipeline.recipe import StochasticGates
-from pipeline.tickets.expected_cost import ExpectedCost
-from pipeline.tickets.steering import pull_down
+from edgeticket.pipeline.prune.channel_group import ChannelGroup, row_tensors
+from edgeticket.pipeline.recipe import StochasticGates
+from edgeticket.pipeline.tickets.expected_cost import ExpectedCost
+from edgeticket.pipeline.tickets.steering import pull_down
 
 FIRST_MEAN = 0.5  # μ at the start, as in the paper
 STIFFNESS = 20.0  # of the augmented Lagrangian, for costs in shares of the dense cost

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.tickets.masked import flatten, unflatten
+from edgeticket.pipeline.tickets.masked import flatten, unflatten
 
 _threshold = torch.ops.aten.threshold_backward  # values where others are above a level, else 0
 OPEN_ABOVE = 0.5  # a rounded gate is 1 above this

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Magnitude
-from pipeline.tickets.masked import Masked, Span, flatten
-from pipeline.tickets.prunable import cubic, keep_largest, prunable
-from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import train
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import Magnitude
+from edgeticket.pipeline.tickets.masked import Masked, Span, flatten
+from edgeticket.pipeline.tickets.prunable import cubic, keep_largest, prunable
+from edgeticket.pipeline.tickets.ticket import Ticket, facts_of
+from edgeticket.pipeline.train import train
 
 
 def find_ticket(

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.network import Network
-from pipeline.data import Split
-from pipeline.layers import BatchNorm
-from pipeline.mask import Mask
-from pipeline.recipe import TrainConfig
-from pipeline.tickets.prunable import prunable
-from pipeline.train import steps_per_epoch
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.network.layers import BatchNorm
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.tickets.prunable import prunable
+from edgeticket.pipeline.train import steps_per_epoch
 
 
 @dataclass(frozen=True)

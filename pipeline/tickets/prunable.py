@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from pipeline.layers import Convolution
-from pipeline.mask import Mask
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.network.layers import Convolution
+from edgeticket.pipeline.prune.mask import Mask
 
 
 def prunable(module: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.mask import Mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Control, Magnitude
-from pipeline.tickets import magnitude, rewinding
-from pipeline.tickets.ticket import Ticket
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.recipe import Control, Magnitude
+from edgeticket.pipeline.tickets import magnitude, rewinding
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 
 def find_ticket(

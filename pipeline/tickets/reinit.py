@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.initialise import initialise
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Control
-from pipeline.tickets.random_mask import find_original
-from pipeline.tickets.ticket import Ticket
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.initialise import initialise
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import Control
+from edgeticket.pipeline.tickets.random_mask import find_original
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 
 def find_ticket(

@@ -18,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import models
-from device_runner.errors import InputError
-from device_runner.strict_json import to_json
-from models.network import Network
-from pipeline.block_latency import BlockLatency, measure_blocks
-from pipeline.cost import count
-from pipeline.data import Dataset
-from pipeline.layers import BatchNorm
-from pipeline.mask import Mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import ResidualBlocks
-from pipeline.tickets.ticket import Ticket
-from pipeline.train import normalize
+from edgeticket import models
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.layers import BatchNorm
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.cost import count
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.recipe import ResidualBlocks
+from edgeticket.pipeline.tickets.block_latency import BlockLatency, measure_blocks
+from edgeticket.pipeline.tickets.ticket import Ticket
+from edgeticket.pipeline.train import normalize
 
 BATCH = 250
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.mask import Mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import Levels
-from pipeline.tickets.prunable import keep_largest, prunable
-from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import evaluate, train
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.recipe import Levels
+from edgeticket.pipeline.tickets.prunable import keep_largest, prunable
+from edgeticket.pipeline.tickets.ticket import Ticket, facts_of
+from edgeticket.pipeline.train import evaluate, train
 
 SETTLED = 0.1  # share of weights in which two masks may differ
 SETTLED_EPOCHS = 5  # that a mask is compared with

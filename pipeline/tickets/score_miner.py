@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import ScoreMiner
-from pipeline.tickets.masked import Span
-from pipeline.tickets.prunable import cubic, keep_best, kept_count
-from pipeline.tickets.strong import Scored, search
-from pipeline.tickets.ticket import Ticket
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import ScoreMiner
+from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.prunable import cubic, keep_best, kept_count
+from edgeticket.pipeline.tickets.strong import Scored, search
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 EVERY = 10  # steps from one choice of the kept weights to the next
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from device_runner.errors import InputError
-from pipeline.channel_group import ChannelGroup
-from pipeline.tickets.expected_cost import ExpectedCost
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
+from edgeticket.pipeline.tickets.expected_cost import ExpectedCost
 
 
 def select_channels(

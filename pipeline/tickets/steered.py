@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.network import Network
-from pipeline.tickets.masked import Span
-from pipeline.tickets.prunable import cubic, keep_best, kept_count
-from pipeline.tickets.strong import Scored
+from edgeticket.models.network import Network
+from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.prunable import cubic, keep_best, kept_count
+from edgeticket.pipeline.tickets.strong import Scored
 
 EVERY = 10  # steps from one correction, or choice, to the next
 CHOOSE_AT = 0.9  # share of the run from which exactly the wanted number of gates is open

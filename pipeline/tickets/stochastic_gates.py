@@ -14,18 +14,18 @@ from pathlib import Path
 
 import torch
 
-from device_runner.errors import InputError
-from models.network import Network
-from pipeline.channels import find_groups
-from pipeline.data import Dataset
-from pipeline.mask import channel_mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import StochasticGates
-from pipeline.tickets.expected_cost import EXPECTED
-from pipeline.tickets.gated import Gated
-from pipeline.tickets.selection import select_channels
-from pipeline.tickets.ticket import Ticket
-from pipeline.train import evaluate, steps_per_epoch, train
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.mask import channel_mask
+from edgeticket.pipeline.recipe import StochasticGates
+from edgeticket.pipeline.tickets.expected_cost import EXPECTED
+from edgeticket.pipeline.tickets.gated import Gated
+from edgeticket.pipeline.tickets.selection import select_channels
+from edgeticket.pipeline.tickets.ticket import Ticket
+from edgeticket.pipeline.train import evaluate, steps_per_epoch, train
 
 
 def find_ticket(

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import Progress
-from pipeline.recipe import TrainConfig
-from pipeline.tickets.gating import OPEN_ABOVE, multiply
-from pipeline.tickets.masked import Masked, Span
-from pipeline.tickets.prunable import keep_largest
-from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import evaluate, train
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.tickets.gating import OPEN_ABOVE, multiply
+from edgeticket.pipeline.tickets.masked import Masked, Span
+from edgeticket.pipeline.tickets.prunable import keep_largest
+from edgeticket.pipeline.tickets.ticket import Ticket, facts_of
+from edgeticket.pipeline.train import evaluate, train
 
 
 class Scored(Masked):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.network import Network
-from pipeline.mask import Mask
+from edgeticket.models.network import Network
+from edgeticket.pipeline.prune.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)

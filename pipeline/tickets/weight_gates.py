@@ -25,16 +25,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import WeightGates
-from pipeline.tickets.gating import OPEN_ABOVE
-from pipeline.tickets.masked import Span
-from pipeline.tickets.noise import NoisePool
-from pipeline.tickets.steered import Steered
-from pipeline.tickets.strong import search
-from pipeline.tickets.ticket import Ticket
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import WeightGates
+from edgeticket.pipeline.tickets.gating import OPEN_ABOVE
+from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.noise import NoisePool
+from edgeticket.pipeline.tickets.steered import Steered
+from edgeticket.pipeline.tickets.strong import search
+from edgeticket.pipeline.tickets.ticket import Ticket
 
 GAMMA, ZETA = -0.1, 1.1  # hard concrete's stretch
 SLOPE_SIGMA = 0.5  # of the probability whose slope a rounded gate has

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.network import Network
-from pipeline.data import Dataset
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import WeightPenalty
-from pipeline.tickets.prunable import keep_largest, prunable
-from pipeline.tickets.ticket import Ticket, facts_of
-from pipeline.train import train
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import WeightPenalty
+from edgeticket.pipeline.tickets.prunable import keep_largest, prunable
+from edgeticket.pipeline.tickets.ticket import Ticket, facts_of
+from edgeticket.pipeline.train import train
 
 
 def find_ticket(

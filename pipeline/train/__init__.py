@@ -1,10 +1,10 @@
 """Training and evaluation of torch modules. There is one training loop; everything that trains
 calls it."""
 
-from pipeline.train.evaluation import Evaluation, batch_of, evaluate, normalize, to_torch
-from pipeline.train.loop import steps_per_epoch, train
-from pipeline.train.optimizers import lr_share
-from pipeline.train.task import Loss
+from edgeticket.pipeline.train.evaluation import Evaluation, batch_of, evaluate, normalize, to_torch
+from edgeticket.pipeline.train.loop import steps_per_epoch, train
+from edgeticket.pipeline.train.optimizers import lr_share
+from edgeticket.pipeline.train.task import Loss
 
 __all__ = [
     "Evaluation",

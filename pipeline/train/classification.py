@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.augment import Draw
-from pipeline.data import Recordings, Rows, Split
-from pipeline.recipe import TrainConfig
+from edgeticket.pipeline.data import Recordings, Rows, Split
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train.augment import Draw
 
 
 def loss(cfg: TrainConfig) -> Callable[[Tensor, Tensor], Tensor]:

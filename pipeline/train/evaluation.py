@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from device_runner.log_mel import FULL_SCALE, mel_filters
-from device_runner.preprocess import preprocess
-from pipeline.data import Split
-from pipeline.train.task import task_of
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.log_mel import FULL_SCALE, mel_filters
+from edgeticket.device_runner.preprocess import preprocess
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.train.task import task_of
 
 BATCH_PIXELS = 2**20  # 20 pictures of 224x224
 

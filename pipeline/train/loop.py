@@ -17,18 +17,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from device_runner.errors import InputError
-from pipeline.augment import check_augment, draw
-from pipeline.data import Split
-from pipeline.distil import Distillation
-from pipeline.mask import Mask
-from pipeline.progress import QUIET, Progress
-from pipeline.recipe import TrainConfig
-from pipeline.train.evaluation import normalize
-from pipeline.train.optimizers import new_optimizers, zero
-from pipeline.train.state import TrainingState
-from pipeline.train.step import Step
-from pipeline.train.task import Loss, task_of
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.distil import Distillation
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train.augment import check_augment, draw
+from edgeticket.pipeline.train.evaluation import normalize
+from edgeticket.pipeline.train.optimizers import new_optimizers, zero
+from edgeticket.pipeline.train.state import TrainingState
+from edgeticket.pipeline.train.step import Step
+from edgeticket.pipeline.train.task import Loss, task_of
 
 
 def train(

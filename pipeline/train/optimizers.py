@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.recipe import TrainConfig
+from edgeticket.pipeline.recipe import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from device_runner.atomic import write_atomic
-from device_runner.errors import InputError
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from pipeline.train.task import Loss
+from edgeticket.pipeline.train.task import Loss
 
 
 @dataclass(frozen=True)

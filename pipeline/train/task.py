@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.augment import Draw
-from pipeline.data import Split
-from pipeline.recipe import TrainConfig
-from pipeline.train import classification, transcription
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train import classification, transcription
+from edgeticket.pipeline.train.augment import Draw
 
 Loss = Callable[[Tensor, Any], Tensor]
 """(outputs of the module, targets of the batch) -> one number to make small."""

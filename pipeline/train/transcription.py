@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from device_runner.chunks import plan_pieces
-from device_runner.ctc import BLANK, Decoder, find_separator
-from device_runner.recordings import Transcripts, transcribe
-from device_runner.transcripts import character_error_rate, word_error_rate
-from pipeline.augment import Draw
-from pipeline.data import Recordings, Split
-from pipeline.recipe import TrainConfig
+from edgeticket.device_runner.chunks import plan_pieces
+from edgeticket.device_runner.ctc import BLANK, Decoder, find_separator
+from edgeticket.device_runner.recordings import Transcripts, transcribe
+from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
+from edgeticket.pipeline.data import Recordings, Split
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train.augment import Draw
 
 BIASES = tuple(step / 2 for step in range(-6, 5))  # of the separator, that are tried, in nats
 GROUP = 8  # batches whose recordings are put in order of length

@@ -1,5 +1,5 @@
-"""The TensorFlow models that tests/test_foreign.py reads, made once in an environment of their own,
-because TensorFlow does not live beside this project's pins:
+"""The TensorFlow models that tests/external/test_external.py reads, made once in an environment of
+their own, because TensorFlow does not live beside this project's pins:
 
 pip install tensorflow==2.21.0 && python tests/foreign/make.py
 """

@@ -1,6 +1,6 @@
 """Write the golden files anew, after a deliberate change of a format:
 
-PYTHONPATH=.:tests python tests/golden/make.py
+PYTHONPATH=tests/fixtures python tests/golden/make.py
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
-
-from device_runner.manifest import write_manifest
-from device_runner.report import write_report
-from pipeline.convert import CONVERTERS
-from pipeline.export import export_onnx
-from pipeline.quantize import calibrate, fake_quantized, fold_bn
-from pipeline.recipe import Ptq
-from pipeline.ticket_file import encode
 from runner_fixtures import example_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
 from ticket_fixtures import example
+from torch import nn
+
+from edgeticket.device_runner.manifest import write_manifest
+from edgeticket.device_runner.report import write_report
+from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+from edgeticket.pipeline.recipe import Ptq
+from edgeticket.pipeline.tickets.file import encode
 
 FOLDER = Path(__file__).parent
 SOURCES = {"fp32": "network.onnx", "int8": "network-qdq.onnx"}  # what the converters are given

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from device_runner.validity.findings.clocks import (
+from edgeticket.device_runner.validity.findings.clocks import (
     find_cap,
     find_changed_cap,
     find_low_clock,
     find_power_mode,
     find_powersave,
 )
-from device_runner.validity.findings.meanwhile import (
+from edgeticket.device_runner.validity.findings.meanwhile import (
     find_clock_step,
     find_looking,
     find_other_load,
@@ -18,7 +18,7 @@ from device_runner.validity.findings.meanwhile import (
     find_swapping,
     find_waiting,
 )
-from device_runner.validity.findings.throttling import (
+from edgeticket.device_runner.validity.findings.throttling import (
     find_cooling,
     find_earlier_trouble,
     find_hot,
@@ -26,7 +26,7 @@ from device_runner.validity.findings.throttling import (
     find_throttle_events,
     find_under_voltage,
 )
-from device_runner.validity.findings.times import (
+from edgeticket.device_runner.validity.findings.times import (
     find_drift,
     find_emulated,
     find_spread,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence, Found
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity.evidence import Evidence, Found
 
 DYNAMIC_POWERSAVE = ("intel_pstate", "amd-pstate-epp")  # where it means "as fast as is needed"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence, Found, over, watched
-from device_runner.watch import During
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity.evidence import Evidence, Found, over, watched
+from edgeticket.device_runner.watch import During
 
 
 def find_other_load(seen: Evidence, bound: float) -> Found:

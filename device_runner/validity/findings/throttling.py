@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from device_runner.readings import Throttling
-from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence, Found
+from edgeticket.device_runner.readings import Throttling
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity.evidence import Evidence, Found
 
 SLOWED = ("frequency capped", "throttled", "soft temperature limit")
 

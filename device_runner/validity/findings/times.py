@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from device_runner.unavailable import Unavailable
-from device_runner.validity.evidence import Evidence, Found, over
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity.evidence import Evidence, Found, over
 
 
 def find_emulated(seen: Evidence, bound: float) -> Found:

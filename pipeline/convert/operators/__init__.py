@@ -5,7 +5,7 @@ A family is a module with two dictionaries; a new one is a module and a line in 
 
 from __future__ import annotations
 
-from pipeline.convert.operators import (
+from edgeticket.pipeline.convert.operators import (
     attention,
     axes,
     channels,
@@ -16,8 +16,8 @@ from pipeline.convert.operators import (
     rounding,
     shapes,
 )
-from pipeline.convert.operators.kind import Kind, Substitution, plain
-from pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
+from edgeticket.pipeline.convert.operators.kind import Kind, Substitution, plain
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, read_array, read_other
 
 __all__ = ["KINDS", "READERS", "Draft", "Kind", "Substitution", "plain", "read_array", "read_other"]
 

@@ -8,12 +8,18 @@ import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators.kind import Kind
-from pipeline.convert.operators.reading import Draft, Reader, append, attributes, read_other
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Constant, Operator
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.operators.kind import Kind
+from edgeticket.pipeline.convert.operators.reading import (
+    Draft,
+    Reader,
+    append,
+    attributes,
+    read_other,
+)
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 

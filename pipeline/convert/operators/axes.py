@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import onnx
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Operator
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators.kind import Kind
-from pipeline.convert.operators.reading import Draft, Reader, append, attributes
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Operator
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.operators.kind import Kind
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, append, attributes
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 
 def _read_transpose(draft: Draft, node: onnx.NodeProto, label: str) -> None:

@@ -1,4 +1,4 @@
-"""From codes to real numbers and back, inside a graph (`pipeline.convert.domains`)."""
+"""From codes to real numbers and back, inside a graph (`pipeline.convert.qdq_insertion`)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline.convert.graph import Operator
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators.kind import Kind
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.convert.graph import Operator
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.operators.kind import Kind
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 

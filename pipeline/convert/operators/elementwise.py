@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Operator, Value
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.operators import rounding
-from pipeline.convert.operators.kind import Kind, Substitution
-from pipeline.convert.operators.layers import constant_depthwise
-from pipeline.convert.operators.reading import Draft, Reader, append, attributes
-from pipeline.convert.tflite_clamp import activation, append_clamp
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Operator, Value
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.operators import rounding
+from edgeticket.pipeline.convert.operators.kind import Kind, Substitution
+from edgeticket.pipeline.convert.operators.layers import constant_depthwise
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, append, attributes
+from edgeticket.pipeline.convert.tflite_clamp import activation, append_clamp
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 B = schema.BuiltinOperator
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.convert.graph import Constant, Operator, Value
-from pipeline.convert.onnx_draft import OnnxDraft
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.convert.graph import Constant, Operator, Value
+from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 TfliteWriter = Callable[[TfliteDraft, Operator], None]
 OnnxWriter = Callable[[OnnxDraft, Operator, Sequence[str], str], None]
@@ -41,7 +41,7 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     keeps_codes: its output holds numbers of its inputs, so all of them share one scale and
         int8 codes pass unchanged.
-    real: it is computed in float32, also between rounded values (`pipeline.convert.domains`).
+    real: it is computed in float32, also between rounded values (`pipeline.convert.qdq_insertion`).
     crosses: it turns codes into real numbers or back.
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.

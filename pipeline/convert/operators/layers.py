@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Constant, Operator, Value, integer_bias
-from pipeline.convert.operators.kind import Kind, Substitution
-from pipeline.convert.operators.reading import Draft, Reader, append, attributes
-from pipeline.convert.operators.windows import spelled_window
-from pipeline.convert.tflite_clamp import activation
-from pipeline.convert.tflite_draft import TfliteDraft
-from pipeline.convert.tflite_padding import pad_input
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Constant, Operator, Value, integer_bias
+from edgeticket.pipeline.convert.operators.kind import Kind, Substitution
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, append, attributes
+from edgeticket.pipeline.convert.operators.windows import spelled_window
+from edgeticket.pipeline.convert.tflite_clamp import activation
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.convert.tflite_padding import pad_input
 
 B = schema.BuiltinOperator
 

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Array, Constant, Operator, Quantization
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Array, Constant, Operator, Quantization
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from device_runner.errors import InputError
-from pipeline.convert.graph import Array, Constant, Quantization
-from pipeline.convert.operators.reading import Draft, Reader, read_array
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.graph import Array, Constant, Quantization
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, read_array
 
 
 def _read_constant(draft: Draft, node: onnx.NodeProto, label: str) -> None:

@@ -6,10 +6,10 @@ import math
 
 import onnx
 
-from pipeline.convert.graph import Operator
-from pipeline.convert.operators.kind import Kind
-from pipeline.convert.operators.reading import Draft, Reader, append
-from pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.convert.graph import Operator
+from edgeticket.pipeline.convert.operators.kind import Kind
+from edgeticket.pipeline.convert.operators.reading import Draft, Reader, append
+from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
 
 
 def _read_reshape(draft: Draft, node: onnx.NodeProto, label: str) -> None:

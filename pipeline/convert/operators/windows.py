@@ -7,8 +7,8 @@ from typing import Any
 
 import onnx
 
-from device_runner.errors import InputError
-from pipeline.convert.operators.reading import Draft, attributes
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.operators.reading import Draft, attributes
 
 LARGEST = 2**15
 LIMITS = (("kernel_shape", 1, 1), ("strides", 1, 1), ("dilations", 1, 1), ("pads", 0, 2))

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from device_runner.errors import InputError
-from pipeline.devices.connection import Patience, Tell
-from pipeline.devices.emulated.board import switch_on
-from pipeline.devices.emulated.cpus import CPUS, Cpu
-from pipeline.devices.emulated.needs import check_needs
-from pipeline.devices.emulated.user_space import SUITES, cache_folder, ensure_user_space
-from pipeline.devices.spawned import HOME, Spawned
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.connection import Patience, Tell
+from edgeticket.pipeline.devices.emulated.board import switch_on
+from edgeticket.pipeline.devices.emulated.cpus import CPUS, Cpu
+from edgeticket.pipeline.devices.emulated.needs import check_needs
+from edgeticket.pipeline.devices.emulated.user_space import SUITES, cache_folder, ensure_user_space
+from edgeticket.pipeline.devices.spawned import HOME, Spawned
 
 
 @contextlib.asynccontextmanager

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_runner.atomic import write_atomic
-from device_runner.errors import InputError
-from pipeline.devices.emulated.cpus import Cpu, format_cpuinfo
-from pipeline.devices.emulated.user_space import MARK, USER, USER_ID
+from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.devices.emulated.cpus import Cpu, format_cpuinfo
+from edgeticket.pipeline.devices.emulated.user_space import MARK, USER, USER_ID
 
 MOST_CORES = 4  # as many as the boards have
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"

@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from device_runner.errors import InputError
+from edgeticket.device_runner.errors import InputError
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 PACKAGES = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap"}

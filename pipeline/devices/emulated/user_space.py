@@ -14,8 +14,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from device_runner.errors import InputError
-from pipeline.store import canonical_json, locked
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.store import canonical_json, locked
 
 SUITES = ("bookworm", "trixie", "bullseye")  # the first is the default; Python 3.11, 3.13, 3.9
 USER, USER_ID = "pi", 1000

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List
 
-from pipeline.devices.on_device.ground import (
+from edgeticket.pipeline.devices.on_device.ground import (
     Refusal,
     Request,
     alone,

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import IO, Any
 
-from pipeline.devices.on_device.ground import (
+from edgeticket.pipeline.devices.on_device.ground import (
     Refusal,
     Request,
     alone,

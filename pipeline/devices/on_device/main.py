@@ -6,8 +6,8 @@ import os
 import sys
 from typing import Any, Callable, Dict
 
-from pipeline.devices.on_device import environment, files, measure
-from pipeline.devices.on_device.ground import Refusal, Request, answer
+from edgeticket.pipeline.devices.on_device import environment, files, measure
+from edgeticket.pipeline.devices.on_device.ground import Refusal, Request, answer
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import subprocess
 import threading
 from typing import Any
 
-from pipeline.devices.on_device.ground import (
+from edgeticket.pipeline.devices.on_device.ground import (
     Request,
     alone,
     answer,

@@ -9,8 +9,8 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from pipeline.recipe.config import Config
-from pipeline.recipe.methods.channels import (
+from edgeticket.pipeline.recipe.config import Config
+from edgeticket.pipeline.recipe.methods.channels import (
     BlockBudget,
     Budget,
     ChannelMagnitude,
@@ -19,8 +19,8 @@ from pipeline.recipe.methods.channels import (
     ResidualBlocks,
     StochasticGates,
 )
-from pipeline.recipe.methods.training import Finetune, Ptq, Qat
-from pipeline.recipe.methods.weights import (
+from edgeticket.pipeline.recipe.methods.training import Finetune, Ptq, Qat
+from edgeticket.pipeline.recipe.methods.weights import (
     ContinuousSparsification,
     Control,
     EdgePopup,

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.recipe.config import Config, Rate
-from pipeline.recipe.parts import TrainConfig
+from edgeticket.pipeline.recipe.config import Config, Rate
+from edgeticket.pipeline.recipe.parts import TrainConfig
 
 
 class Finetune(Config):

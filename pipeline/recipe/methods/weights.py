@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.config import Config, Count, Rate, Share
-from pipeline.recipe.parts import TrainConfig
+from edgeticket.pipeline.recipe.config import Config, Count, Rate, Share
+from edgeticket.pipeline.recipe.parts import TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 

@@ -1,0 +1,1 @@
+"""Find the smallest network that still does the job, prove it on the device, hand it over."""

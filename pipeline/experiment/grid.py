@@ -1,0 +1,221 @@
+"""Run an experiment: every point of its grid in a process of its own, one result line each.
+
+The stages of a run are in the stage store, so what was done before a crash, and what points have
+in common (the dense network of a seed), is done once. A point whose line is there is skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.atomic import make_folder
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.machine import describe_machine
+from edgeticket.pipeline.experiment.file import Experiment, Point
+from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line, read_lines
+from edgeticket.pipeline.experiment.processes import Failed, outcomes
+from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.recipe import Levels
+from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
+from edgeticket.pipeline.run.levels import remove_levels
+from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.store import code_digest, locked
+from edgeticket.pipeline.train import evaluate
+
+THREADS = 1  # of one run: results depend on it, and two runs use two cores better than one does
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run finds what it needs."""
+
+    experiment: Path  # where relative paths of the experiment start
+    data: Path
+    store: Path
+    code: str  # digest of the program when the experiment began
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    folder: Path,
+    out: Path,
+    data_folder: Path,
+    jobs: int,
+    progress: Progress,
+) -> int:
+    """Run the points that have no line yet, and append their lines to ``out / <name>.jsonl``.
+
+    Args:
+        experiment: what to run.
+        folder: where its file is.
+        out: the folder for results; stages are stored in its ``.stages``.
+        data_folder: where data sets and weights lie.
+        jobs: how many points at a time, each single-threaded.
+        progress: shows how far it is.
+
+    Returns:
+        How many points failed. Why was said; the others were run all the same.
+
+    Raises:
+        InputError: ``out`` cannot be written to, or holds something else than results.
+    """
+    file = out / f"{experiment.name}.jsonl"
+    places = Places(folder, data_folder, out / ".stages", _code())
+    make_folder(places.store)
+    with locked(places.store / f"{experiment.name}.lock"):
+        done = {_key(line) for line in read_lines(file)} if file.exists() else set()
+        points = [point for point in experiment.points if _key(point) not in done]
+        progress.say(
+            f"{experiment.name}: {len(points)} runs of {len(experiment.points)} to do, "
+            f"lines go to {file}"
+        )
+        work = functools.partial(_alone, experiment=experiment.name, places=places)
+        failed = 0
+        start = time.monotonic()
+        with (
+            progress.task(experiment.name, len(points)) as advance,
+            contextlib.closing(outcomes(work, points, jobs=jobs, preload=__name__)) as ended,
+        ):
+            for number, (point, outcome) in enumerate(ended, start=1):
+                if isinstance(outcome, Failed):
+                    failed += 1
+                    told = f"FAILED: {outcome.reason}"
+                else:
+                    append_line(file, outcome)
+                    told = f"{outcome.test_top1:.2%} on test, {outcome.run.seconds:.0f} s"
+                left = (time.monotonic() - start) / number * (len(points) - number)
+                progress.say(
+                    f"[{number}/{len(points)}] {point}: {told}; about {_minutes(left)} left"
+                )
+                advance(1, "")
+        if not failed and (removed := remove_levels(places.store, user=experiment.name)):
+            progress.say(f"removed the states of {removed} pruning(s) with rewinding: all is done")
+    return failed
+
+
+def run_point(point: Point, *, experiment: str, places: Places) -> Line:
+    """Carry out one point, in this process; its test split is read once, at the end.
+
+    Raises:
+        InputError: the data are absent or do not fit, a training diverged, the disk is full.
+    """
+    start = time.monotonic()
+    recipe = point.recipe
+    job = Job.open(
+        recipe,
+        recipe_folder=places.experiment,
+        store=places.store,
+        data_folder=places.data,
+        progress=QUIET,
+    )
+    if job.data.chunks is not None:
+        raise InputError(
+            f"experiments compare top-1, and {job.data.name} has texts; use `edgeticket run`, "
+            "which tells error rates"
+        )
+    candidate = dense_network(job)
+    parameters = int(candidate.log[0]["parameters"])
+    for position in range(len(recipe.compress)):
+        candidate = apply_pass(job, candidate, position)
+    kept, reached = _kept(candidate, parameters)
+    tested = evaluate(
+        candidate.network.module(), job.data.test, preprocessing=job.data.preprocessing
+    )
+    return Line(
+        experiment=experiment,
+        variant=point.variant,
+        sparsity=point.sparsity,
+        seed=point.seed,
+        digest=point.digest,
+        dataset=recipe.data.title,
+        arch=recipe.model.architecture,
+        sparsity_reached=reached,
+        parameters=parameters,
+        parameters_kept=kept,
+        epochs=_epochs(point, candidate.log),
+        validation_top1=candidate.log[-1]["validation_top1"],
+        test_top1=tested.top1,
+        test_examples=len(job.data.test),
+        steps=candidate.log,
+        run=_circumstances(time.monotonic() - start),
+    )
+
+
+def _key(of: Point | Line) -> tuple[str, float | None, int, str]:
+    return of.variant, of.sparsity, of.seed, of.digest
+
+
+def _kept(candidate: Candidate, parameters: int) -> tuple[int, float]:
+    """(parameters that stay, sparsity that was reached)"""
+    left = int(candidate.log[-1]["parameters"])
+    if candidate.mask is None:
+        return left, 1 - left / parameters
+    zeroed = sum(int((~kept).sum()) for kept in candidate.mask.tensors.values())
+    return left - zeroed, 1 - candidate.mask.density
+
+
+def _epochs(point: Point, log: Sequence[Mapping[str, Any]]) -> int:
+    """Passes over the training split, in all steps of a run."""
+    total = point.recipe.train.epochs if point.recipe.train else 0
+    for step, entry in zip(point.recipe.compress, log[1:], strict=True):
+        if isinstance(step, Levels):  # an early-bird level counts as a whole one
+            levels = len(entry["levels"]) if "levels" in entry else 0
+            per_level = step.train.epochs - step.rewind_to
+            total += levels * per_level + (step.rewind_to if levels else 0)
+        elif (training := getattr(step, "train", None)) is not None:
+            total += training.epochs
+    return total
+
+
+def _circumstances(seconds: float) -> Circumstances:
+    machine = describe_machine()
+    cuda = torch.cuda.is_available()
+    return Circumstances(
+        seconds=round(seconds, 1),
+        versions={
+            "edgeticket": __version__,
+            "python": platform.python_version(),
+            **{tool: importlib.metadata.version(tool) for tool in TRAINING_TOOLS},
+        },
+        cpu=machine.cpu if isinstance(machine.cpu, str) else machine.cpu.reason,
+        architecture=machine.architecture,
+        device=torch.cuda.get_device_name() if cuda else machine.architecture,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _alone(point: Point, *, experiment: str, places: Places) -> Line:
+    """`run_point` in a process of its own.
+
+    Raises:
+        InputError: as `run_point`; or the program is no longer what it was.
+    """
+    # What was loaded when the experiment began would be stored under the key of what is on the
+    # disk now.
+    if _code() != places.code:
+        raise InputError(
+            "the program was changed while the experiment ran: start it again, from a copy of the "
+            "program if you go on working on it"
+        )
+    torch.set_num_threads(THREADS)
+    return run_point(point, experiment=experiment, places=places)
+
+
+def _code() -> str:
+    return code_digest((__name__,), ())

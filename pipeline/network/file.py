@@ -1,0 +1,175 @@
+"""Networks on disk: ``network.json`` (what it is) beside ``weights.safetensors`` (its values)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from edgeticket import models
+from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network, skeleton
+from edgeticket.models.own import is_own
+from edgeticket.pipeline.network.weights import read_tensors, read_weights
+
+FORMAT_VERSION = 1
+_SHOWN = 4  # problems that one message lists
+
+
+def new_network(arch: str, args: models.Args, *, seed: int, takes: tuple[int, ...] = ()) -> Network:
+    """A dense network with random initial weights that ``seed`` alone determines.
+
+    Raises:
+        InputError: unknown architecture or argument.
+    """
+    known_tensors(arch, args, {}, ())
+    return Network.fresh(arch, args, seed=seed, takes=takes)
+
+
+def save_network(network: Network, folder: Path) -> None:
+    """Write ``network`` into ``folder``, made if need be; equal networks give equal bytes.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    description = {
+        "version": FORMAT_VERSION,
+        "arch": network.arch,
+        "args": dict(network.args),
+        "removed": {
+            name: {str(axis): list(indices) for axis, indices in sorted(axes.items())}
+            for name, axes in sorted(network.removed.items())
+        },
+        "bypassed": sorted(network.bypassed),
+        **({"takes": list(network.takes)} if network.takes else {}),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in network.weights.items()}
+    make_folder(folder)
+    # The description is written last: where it is, the weights are whole.
+    write_atomic(folder / "weights.safetensors", save(weights))
+    write_atomic(folder / "network.json", json.dumps(description, indent=1).encode())
+
+
+def load_network(folder: Path, *, trusted: str = "") -> Network:
+    """Read what `save_network` wrote.
+
+    Args:
+        folder: with the two files.
+        trusted: the architecture that may be a function of the user's own: to build such a
+            network runs code, so no file alone may ask for it. "*": any.
+
+    Raises:
+        InputError: a file is missing, damaged, from a newer version, or asks for code to be run.
+    """
+    path = folder / "network.json"
+    try:
+        description = json.loads(path.read_bytes())
+        version = description["version"]
+        if version != FORMAT_VERSION:
+            raise InputError(f"{path}: version {version}, but only {FORMAT_VERSION} is known")
+        arch, args = description["arch"], description["args"]
+        removed = {
+            name: {int(axis): tuple(indices) for axis, indices in axes.items()}
+            for name, axes in description["removed"].items()
+        }
+        bypassed = frozenset(description["bypassed"])
+        takes = tuple(description["takes"]) if "takes" in description else ()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} describes no network: {error!r}; write it again") from None
+    if str(arch).startswith("import:") and trusted not in ("*", arch):
+        raise InputError(
+            f"{path} is a network of {arch}: building it runs that code, so say where it is "
+            "(--code DIR), if you trust it"
+        )
+    weights = read_tensors(folder / "weights.safetensors")
+    known = known_tensors(arch, args, removed, bypassed)
+    _check(folder / "weights.safetensors", arch, weights, known, optional=())
+    return Network(arch, args, weights, removed, bypassed, takes)
+
+
+def import_weights(
+    file: Path,
+    arch: str,
+    args: models.Args,
+    *,
+    rename: Mapping[str, str] = MappingProxyType({}),
+    takes: tuple[int, ...] = (),
+) -> Network:
+    """A file of weights with PyTorch's names of ``arch`` -> the dense network.
+
+    The file may leave out what the architecture fixes (parameters that require no gradient) and
+    batch norm's counters.
+
+    Args:
+        file: safetensors, or what torch.save made of a state_dict (`read_weights`).
+        arch, args, takes: as `Network`.
+        rename: regular expressions, and what stands for them in names of tensors.
+
+    Raises:
+        InputError: unknown architecture or argument; the file is missing or of another kind;
+            tensors are missing, unexpected, of another shape or type, or not finite.
+    """
+    known = known_tensors(arch, args, {}, ())
+    module = models.build(arch, args)
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    optional = {
+        name
+        for name, tensor in module.state_dict().items()
+        if not tensor.is_floating_point()
+        or (name not in trained and name in dict(module.named_parameters()))
+    }
+    weights = read_weights(file, rename=rename)
+    _check(file, arch, weights, known, optional=optional)
+    fixed = {n: t for n, t in module.state_dict().items() if n in optional and n not in weights}
+    return Network(arch, args, {name: (weights | fixed)[name] for name in known}, takes=takes)
+
+
+def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> dict[str, Tensor]:
+    """The tensors that an architecture has, by name, without values.
+
+    Raises:
+        InputError: unknown architecture or argument, or one too large to build.
+    """
+    if arch not in models.ARCHITECTURES and not is_own(arch):
+        near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        known = ", ".join(models.ARCHITECTURES)
+        raise InputError(f"unknown architecture {arch!r} ({hint}known: {known})")
+    try:
+        return skeleton(arch, args, removed, bypassed).state_dict()
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise InputError(str(error).partition("\n")[0]) from None
+
+
+def _check(
+    file: Path,
+    arch: str,
+    weights: Mapping[str, Tensor],
+    known: Mapping[str, Tensor],
+    *,
+    optional: Iterable[str],
+) -> None:
+    problems = [f"{n} is missing" for n in known if n not in weights and n not in optional]
+    for name, tensor in weights.items():
+        if name not in known:
+            problems.append(f"{name} is unexpected")
+        elif tensor.shape != known[name].shape:
+            found, wanted = list(tensor.shape), list(known[name].shape)
+            problems.append(f"{name} has shape {found}, not {wanted}")
+        elif tensor.dtype != known[name].dtype:
+            problems.append(f"{name} is {tensor.dtype}, not {known[name].dtype}")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} contains NaN or infinity")
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" * (len(problems) > _SHOWN)
+        raise InputError(f"{file} does not fit {arch}: {'; '.join(problems[:_SHOWN])}{more}")

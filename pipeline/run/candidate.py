@@ -1,0 +1,179 @@
+"""What passes between the steps of a run, and the stage that keeps it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeticket.device_runner.strict_json import format_json
+from edgeticket.models.imported import look_in
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.file import load_network, save_network
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.prune.cost import count
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.prune.mask_file import load_mask, save_mask
+from edgeticket.pipeline.quantize import Scales
+from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.run.dataset import load_recipe_data
+from edgeticket.pipeline.store import Store
+from edgeticket.pipeline.train import evaluate
+
+TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "torch-pruning", "mlxtend")
+# What writes every candidate's files and log entry.
+STORED_BY = (
+    "edgeticket.pipeline.prune.cost",
+    "edgeticket.pipeline.prune.mask_file",
+    "edgeticket.pipeline.network.file",
+    "edgeticket.pipeline.train.evaluation",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step of a run needs."""
+
+    recipe: Recipe
+    data: Dataset
+    store: Store
+    progress: Progress
+    folders: Sequence[Path] = ()  # where files that the recipe names are looked up, in order
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        *,
+        recipe_folder: Path,
+        store: Path,
+        data_folder: Path,
+        progress: Progress,
+    ) -> Job:
+        """The job of carrying out ``recipe``, with its data loaded.
+
+        Raises:
+            InputError: the data are absent, or do not fit.
+        """
+        beside = (recipe_folder, Path())
+        look_in(beside)
+        data = load_recipe_data(
+            recipe, folder=data_folder, beside=beside, store=store, progress=progress
+        )
+        return cls(recipe, data, Store(store), progress, (*beside, data_folder))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one pass hands to the next: a network, its mask if single weights of it were pruned,
+    and its scales once they are decided."""
+
+    network: Network  # what the mask zeroes is zero
+    mask: Mask | None
+    scales: Scales | None
+    log: tuple[Mapping[str, Any], ...]  # one entry for each step so far
+    digest: str
+    before: Candidate | None = None  # what this was made of
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a pass makes, and what the log should say of it; see `Candidate`."""
+
+    network: Network
+    mask: Mask | None = None
+    scales: Scales | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stage(
+    job: Job,
+    name: str,
+    make: Callable[[Path], Made],
+    *,
+    config: Mapping[str, Any],
+    code: Sequence[str],
+    glue: str,
+    before: Candidate | None,
+) -> Candidate:
+    """A stage whose result is a candidate: make it or find it, and read it back.
+
+    Args:
+        job: the run that needs it.
+        name: what people read.
+        make: makes it; a long training keeps its state in the folder that it is given.
+        config: what decides the result, besides ``before`` and the data.
+        code: the modules that do the work.
+        glue: the module that defines ``make``.
+        before: the candidate that it is made of; None for the first.
+    """
+
+    def write(folder: Path, resume: Path) -> None:
+        made = make(resume)
+        module = made.network.module()
+        parameters, macs = count(module, made.network.input_shape)
+        checked = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
+        entry = {
+            "step": name,
+            **made.facts,
+            **_teacher_facts(job.data),
+            "parameters": parameters,
+            "macs": macs,
+            **checked.logged(),
+        }
+        save_network(made.network, folder)
+        if made.mask is not None:
+            save_mask(made.mask, folder / "mask.safetensors")
+        if made.scales is not None:
+            (folder / "scales.json").write_bytes(format_json(made.scales.to_json()))
+        (folder / "log.json").write_bytes(format_json(entry))
+
+    # The last bits of a training run depend on these too.
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    result = job.store.stage(
+        name,
+        write,
+        config={**config, "device": device, "threads": torch.get_num_threads()},
+        inputs={"data": job.data.digest, "before": before.digest if before else ""},
+        code=[*code, *STORED_BY],
+        glue=(glue, __name__),
+        tools=TRAINING_TOOLS,
+    )
+    entry = json.loads((result.folder / "log.json").read_bytes())
+    job.progress.say(
+        f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
+        f"{_told(entry)} on validation{'  (done before)' * result.reused}"
+    )
+    network = load_network(result.folder, trusted="*")  # the recipe asked for its code
+    mask_file, scales_file = result.folder / "mask.safetensors", result.folder / "scales.json"
+    return Candidate(
+        network,
+        load_mask(mask_file, network) if mask_file.exists() else None,
+        Scales.from_json(json.loads(scales_file.read_bytes())) if scales_file.exists() else None,
+        (*(before.log if before else ()), entry),
+        result.digest,
+        before,
+    )
+
+
+def _teacher_facts(data: Dataset) -> dict[str, Any]:
+    """What the log says of whoever taught: one that is no good should be noticed."""
+    teacher = data.train.teacher
+    if teacher is None:
+        return {}
+    module = teacher.network.module()
+    judged = evaluate(module, data.validation, preprocessing=teacher.preprocessing)
+    return {"teacher": {"arch": teacher.network.arch, **judged.logged()}}
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """The score that counts, in words."""
+    if "validation_top1" in entry:
+        return f"{entry['validation_top1']:7.2%}"
+    return f"WER {entry['validation_wer']:.2%}"

@@ -1,0 +1,206 @@
+"""The pipeline: recipe in, measured bundle out. Read `run` from top to bottom.
+
+Up to the ONNX files values are torch's; after them they are bytes. Every long step is a stage
+of the store (`pipeline.store`): found if it was done before, made whole otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.report import Report, read_report
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.pipeline.devices.local import measure
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.quantize import exact_share
+from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.reference.networks import save_references
+from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts
+from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
+from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.preflight import check_recipe
+from edgeticket.pipeline.run.summary import Pruned, Summary, summarize
+from edgeticket.pipeline.store import RECORD, locked
+from edgeticket.pipeline.tickets.file import decode, encode, is_strong, weigh
+
+
+def run(
+    recipe: Recipe,
+    *,
+    recipe_folder: Path,
+    out: Path,
+    data_folder: Path,
+    remeasure: bool,
+    progress: Progress,
+) -> Summary:
+    """Carry out a recipe; the results are in ``out / recipe.name``.
+
+    Args:
+        recipe: what to do.
+        recipe_folder: where relative paths of the recipe start.
+        out: the folder for results and for the stage store.
+        data_folder: where data sets and weights lie.
+        remeasure: measure even when the same bundle has been measured here.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    job = Job.open(
+        recipe,
+        recipe_folder=recipe_folder,
+        store=out / ".stages",
+        data_folder=data_folder,
+        progress=progress,
+    )
+
+    make_folder(out)
+    with locked(out / f".{recipe.name}.lock"):
+        check_recipe(job)
+        dense = dense_network(job)
+        ticket = dense
+        for position in range(len(recipe.compress)):
+            ticket = apply_pass(job, ticket, position)
+
+        artifacts = build_artifacts(job, dense, ticket)
+        progress.say(f"artifacts          {len(artifacts.files)} files")
+
+        scratch = out / f".{recipe.name}.partial"
+        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / "bundle").mkdir(parents=True)
+        pruned = describe_zeros(job, ticket, scratch / f"{recipe.name}.ticket")
+        _write_bundle(job, scratch / "bundle", artifacts, ticket, pruned)
+        _write_references(scratch, dense, ticket, networks=artifacts.networks)
+        zip_bundle(scratch / "bundle", scratch / "bundle.zip")
+        reports = _measure(job, scratch, remeasure=remeasure)
+
+        summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
+        write_atomic(scratch / "summary.json", summary.to_json().encode())
+        write_atomic(scratch / "summary.md", summary.to_markdown().encode())
+        _swap(scratch, out / recipe.name)
+    return summary
+
+
+def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
+    """What single weights that were pruned bring; a strong ticket is also written to ``file``."""
+    if ticket.mask is None:
+        return None
+    sizes = None
+    model = job.recipe.model
+    drawn: dict[str, Any] = {
+        "init": model.init,
+        "init_kept": model.init_kept,
+        "seed": job.recipe.seed,
+    }
+    if is_strong(ticket.network, ticket.mask, **drawn):
+        data = encode(ticket.network, ticket.mask, **drawn)
+        again = decode(data, place=str(file))
+        assert again.network.digest == ticket.network.digest
+        write_atomic(file, data)
+        sizes = weigh(data, again)
+    assert ticket.scales is not None  # a recipe ends with the pass that decides them
+    masked = ticket.mask.tensors.values()
+    return Pruned(
+        weights=sum(kept.numel() for kept in masked),
+        kept=sum(int(kept.sum()) for kept in masked),
+        exact_in_int8=exact_share(ticket.network.module(), ticket.scales),
+        ticket_file=sizes,
+    )
+
+
+def _write_bundle(
+    job: Job, folder: Path, artifacts: Artifacts, ticket: Candidate, pruned: Pruned | None
+) -> None:
+    baseline = job.recipe.bundle.baseline
+    samples = job.data.test.carried(job.recipe.bundle.samples)
+    provenance: dict[str, Any] = {
+        "recipe": job.recipe.model_dump(mode="json", by_alias=True),
+        "steps": list(ticket.log),
+        "pruned": to_json(pruned),
+        "tools": {
+            "edgeticket": __version__,
+            **{
+                tool: importlib.metadata.version(tool)
+                for tool in sorted({*TRAINING_TOOLS, *EXPORT_TOOLS})
+            },
+        },
+    }
+    write_bundle(
+        folder,
+        name=job.recipe.name,
+        artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
+        **samples._asdict(),
+        dataset=job.data.name,
+        labels=job.data.labels,
+        preprocessing=job.data.preprocessing,
+        capture=job.data.capture,
+        networks=artifacts.networks,
+        provenance=provenance,
+        separator_bias=artifacts.separator_bias,
+    )
+
+
+def _write_references(
+    scratch: Path, dense: Candidate, ticket: Candidate, *, networks: Iterable[str]
+) -> None:
+    """The torch networks that `edgeticket diff` holds the artifacts against."""
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    assert ticket.scales is not None
+    by_name = {"dense": dense.network, "ticket": ticket.network}
+    save_references(
+        scratch / "reference",
+        bundle_digest=digest,
+        fp32={name: by_name[name] for name in networks},
+        int8=ticket.network,
+        scales=ticket.scales,
+    )
+
+
+def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
+    """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
+
+    def write(folder: Path, resume: Path) -> None:
+        measure(scratch / "bundle", folder, job.recipe.bench)
+
+    with open_bundle(scratch / "bundle") as bundle:
+        digest = bundle.digest
+    result = job.store.stage(
+        "measure",
+        write,
+        config={
+            "bench": job.recipe.bench.model_dump(),
+            "machine": [platform.node(), platform.machine(), os.cpu_count()],
+        },
+        inputs={"bundle": digest},
+        code=["edgeticket.pipeline.devices.local", "edgeticket.device_runner.cli"],
+        glue=(__name__,),
+        tools=EXPORT_TOOLS,
+        fresh=remeasure,
+    )
+    reports = scratch / "reports"
+    reports.mkdir()
+    for file in result.folder.glob("*.json"):
+        if file.name != RECORD:
+            shutil.copyfile(file, reports / file.name)
+    return [read_report(file) for file in sorted(reports.iterdir())]
+
+
+def _swap(scratch: Path, final: Path) -> None:
+    """Put the finished folder in the place of an older one."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    scratch.rename(final)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,110 @@
+"""Reports of one run become its summary: every artifact against the dense fp32 network."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.manifest import Manifest
+from edgeticket.device_runner.report import Report, Transcription
+from edgeticket.device_runner.terminal import validity_lines
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare import Interval, Limits, compare
+from edgeticket.pipeline.compare.answers import tell_factor
+from edgeticket.pipeline.run.summary.row import Row
+from edgeticket.pipeline.run.summary.table import Pruned, Summary
+
+_NO_BASELINE = Unavailable("the bundle carries no dense fp32 artifact to compare with")
+TOP5_CLASSES = 20  # with fewer, five guesses are a quarter of all classes and more
+
+
+def summarize(
+    bundle_folder: Path,
+    reports: Sequence[Report],
+    steps: Sequence[Mapping[str, Any]],
+    pruned: Pruned | None,
+) -> Summary:
+    """Reports of one bundle, measured in one session on one machine -> summary."""
+    with open_bundle(bundle_folder) as bundle:
+        manifest = bundle.manifest
+        zipped = {a.id: len(zlib.compress(bundle.read(a.file), 9)) for a in manifest.artifacts}
+    order = [artifact.id for artifact in manifest.artifacts]
+    ordered = sorted(reports, key=lambda report: order.index(report.artifact.id))
+    dense = [
+        report
+        for report in ordered
+        if report.artifact.network == "dense" and report.artifact.precision == "fp32"
+    ]
+    first = ordered[0]
+    machine = first.machine.cpu if isinstance(first.machine.cpu, str) else "this machine"
+    return Summary(
+        name=manifest.name,
+        samples=manifest.samples.count,
+        dataset=manifest.samples.dataset,
+        machine=machine,
+        threads=first.runtime.threads,
+        withheld=first.runtime.withheld,
+        measure=first.accuracy.measure,
+        torch_scores={
+            name: next(iter(network.scores.values()), None)
+            for name, network in manifest.networks.items()
+        },
+        decoder=first.accuracy.decoder if isinstance(first.accuracy, Transcription) else None,
+        rows=tuple(
+            _row(report, dense, manifest, zipped_bytes=zipped[report.artifact.id])
+            for report in ordered
+        ),
+        invalid=tuple(line for line in validity_lines(ordered) if "INVALID" in line),
+        steps=tuple(steps),
+        pruned=pruned,
+    )
+
+
+def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
+    network = manifest.networks[report.artifact.network]
+    comparisons = [compare(base, report, limits=Limits()) for base in dense]
+    own = next(
+        (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
+    )
+    ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
+    return Row(
+        artifact=report.artifact.id,
+        runtime=report.artifact.runtime,
+        precision=report.artifact.precision,
+        size_bytes=report.artifact.size_bytes,
+        zipped_bytes=zipped_bytes,
+        parameters=network.parameters,
+        macs=network.macs,
+        p50_ms=_in_ms(report.latency.p50_ns),
+        p90_ms=_in_ms(report.latency.p90_ns),
+        score=report.accuracy.score,
+        top5=_top5(report, classes=len(manifest.labels)),
+        cer=report.accuracy.cer if isinstance(report.accuracy, Transcription) else None,
+        real_time=tell_factor(report),
+        agreement=own.agreement if own else _NO_BASELINE,
+        drop_points=own.drop_points.value if own else _NO_BASELINE,
+        times_smaller=own.size_ratio if own else _NO_BASELINE,
+        times_faster=_value(own.speedup_p50) if own else _NO_BASELINE,
+        times_faster_than_best=min(ratios, default=_NO_BASELINE),
+        validity=report.validity.verdict,
+    )
+
+
+def _top5(report: Report, *, classes: int) -> float | None:
+    found = None if isinstance(report.accuracy, Transcription) else report.accuracy.top5
+    return found if isinstance(found, float) and classes >= TOP5_CLASSES else None
+
+
+def _value(ratio: Interval | Unavailable) -> float | Unavailable:
+    return ratio.value if isinstance(ratio, Interval) else ratio
+
+
+def _same_runtime(a: Report, b: Report) -> bool:
+    return a.artifact.runtime == b.artifact.runtime
+
+
+def _in_ms(value_ns: int | Unavailable) -> float | Unavailable:
+    return value_ns if isinstance(value_ns, Unavailable) else value_ns / 1e6

@@ -1,0 +1,212 @@
+"""Power sensors of laid-out boards, a meter's log, and what both make of an inference."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import runner_fixtures as tiny
+from board_fixtures import ORIN, PI4, PI5, PMIC_W, XAVIER, Board, lay_out
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeticket.device_runner.bench import bench
+from edgeticket.device_runner.cli import main
+from edgeticket.device_runner.energy import Energy, Interval, add_meter, measure_energy
+from edgeticket.device_runner.energy.meter import MeterLog, read_meter
+from edgeticket.device_runner.energy.sensors import Sensor, find_sensors
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.report import read_report, write_report
+from edgeticket.device_runner.unavailable import Unavailable
+
+NONE = Board("", "", "", 1, {}, {})
+
+
+def sensor(root: Path, board: Board) -> Sensor:
+    (found,), _ = find_sensors(board.lay_out(root), command=board.command)
+    return found
+
+
+def test_a_jetson_module_has_one_rail_for_all(tmp_path: Path) -> None:
+    found = sensor(tmp_path, ORIN)
+    assert found.source == "INA3221 VDD_IN"
+    assert found.scope == "the whole module"
+    assert found.read_w() == pytest.approx(5.008 * 0.9)
+
+
+def test_a_xavier_adds_its_rails(tmp_path: Path) -> None:
+    found = sensor(tmp_path, XAVIER)
+    assert found.source == "INA3221 GPU + CPU + SOC + CV + VDDRQ + SYS5V"
+    assert "sum of the module's rails" in found.scope
+    assert found.read_w() == pytest.approx(19 * (0.01 + 0.04 + 0.05 + 0 + 0.01) + 5 * 0.4)
+
+
+def test_a_pi_5_adds_what_is_behind_its_pmic(tmp_path: Path) -> None:
+    found = sensor(tmp_path, PI5)
+    assert found.source == "PMIC rails"
+    assert "less than wall power" in found.scope
+    assert found.read_w() == pytest.approx(PMIC_W)  # EXT5V and BATT tell no current
+
+
+def test_boards_without_a_sensor_say_why(tmp_path: Path) -> None:
+    board = PI4.but(answers={"vcgencmd pmic_read_adc": "error=1 error_msg='unknown'"})
+    found, missing = find_sensors(board.lay_out(tmp_path), command=board.command)
+    assert found == []
+    assert set(missing) == {"INA3221", "PMIC", "RAPL"}
+    assert missing["INA3221"] == "no ina3221 with labelled rails (a Jetson has one)"
+    assert "a Pi 5 has rails" in missing["PMIC"]
+    _, missing = find_sensors(tmp_path / "none", command=NONE.command)
+    assert missing["PMIC"] == "no vcgencmd (a Raspberry Pi 5 has one)"
+
+
+def rapl(root: Path, *energies_uj: int) -> None:
+    for i, energy in enumerate(energies_uj):
+        zone = f"sys/class/powercap/intel-rapl:{i}"
+        files = {"name": f"package-{i}", "energy_uj": energy, "max_energy_range_uj": 1_000_000_000}
+        lay_out(root, {f"{zone}/{name}": f"{value}\n" for name, value in files.items()})
+    lay_out(root, {"sys/class/powercap/intel-rapl:0:0/name": "core\n"})
+
+
+def test_rapl_counts_and_begins_anew(tmp_path: Path) -> None:
+    rapl(tmp_path, 990_000_000, 5_000_000)
+    now = [0.0]
+    (found,), _ = find_sensors(tmp_path, command=NONE.command, clock=lambda: now[0])
+    rapl(tmp_path, 10_000_000, 25_000_000)  # 20 J over the end, and 20 J
+    now[0] = 4.0
+    assert found.read_w() == pytest.approx(40 / 4)
+    assert "memory, disks and supply losses are not in it" in found.scope
+
+
+def test_rapl_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+    rapl(tmp_path, 1)
+    (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").unlink()
+    _, missing = find_sensors(tmp_path, command=NONE.command)
+    assert "reading it may need root" in missing["RAPL"]
+
+
+def test_energy_of_an_inference(tmp_path: Path) -> None:
+    root = ORIN.lay_out(tmp_path)
+    (found,) = measure_energy(
+        [(lambda x: time.sleep(0.01), [0])], seconds=0.4, root=root, command=ORIN.command
+    )
+    assert isinstance(found, Energy)
+    (told,) = found.sources
+    seconds = (found.load.ended_ns - found.load.started_ns) / 1e9
+    assert seconds >= 0.4
+    assert told.mean_w == pytest.approx(5.008 * 0.9)
+    assert told.per_inference_j == pytest.approx(told.mean_w * seconds / found.inferences)
+    assert told.above_idle_j == pytest.approx(0.0)  # this board draws the same at rest
+    assert found.idle.ended_ns <= found.load.started_ns
+    assert set(found.missing) == {"PMIC", "RAPL"}
+
+
+def test_no_sensor_no_part_unless_asked(tmp_path: Path) -> None:
+    artifact = [(lambda x: None, [0])]
+    (found,) = measure_energy(artifact, seconds=None, root=tmp_path, command=NONE.command)
+    assert isinstance(found, Unavailable)
+    assert found.reason.startswith("there is no power sensor (INA3221: no ina3221")
+    (found,) = measure_energy(artifact, seconds=0, root=tmp_path, command=NONE.command)
+    assert found == Unavailable("it was not asked for")
+    (asked,) = measure_energy(artifact, seconds=0.01, root=tmp_path, command=NONE.command)
+    assert isinstance(asked, Energy)
+    assert asked.sources == ()
+
+
+def log(text: str, folder: Path, **options: float) -> MeterLog:
+    (folder / "m.csv").write_text(text)
+    return read_meter(folder / "m.csv", **options)
+
+
+@given(
+    st.lists(st.floats(0.01, 1.0), min_size=20, max_size=60),
+    st.floats(0.5, 50.0), st.floats(-2.0, 2.0),
+)  # fmt: skip
+def test_the_mean_of_a_straight_line_is_its_middle(
+    steps: list[float], level: float, slope: float
+) -> None:
+    """The trapezoidal rule is exact for it, however rows are spaced."""
+    times = [100 + sum(steps[:i]) for i in range(len(steps) + 1)]
+    power = tuple(level + slope * (t - 100) for t in times)
+    found = MeterLog("m", tuple(times), power)
+    start, end = times[1] + 0.003, times[-2] - 0.003
+    middle = level + slope * ((start + end) / 2 - 100)
+    assert found.mean_w(round(start * 1e9), round(end * 1e9)) == pytest.approx(middle, abs=1e-5)
+
+
+def test_time_stamps_and_columns(tmp_path: Path) -> None:
+    iso = "time,note,voltage_v,current_a\n" + "".join(
+        f"2026-01-31T12:00:0{i}+02:00,x,5.0,0.{i}\n" for i in range(5)
+    )
+    found = log(iso, tmp_path, offset_s=1.5)
+    assert found.times_s[0] == 1769853600 + 1.5
+    assert found.power_w == pytest.approx((0.0, 0.5, 1.0, 1.5, 2.0))
+    plain = log("time,power_w\n1.0,3\n2.0,4\n3.5,5\n", tmp_path)
+    assert (plain.times_s, plain.power_w) == ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "has 0 rows of readings"),
+        ("time,power_w\n1,2\n", "has 1 rows"),
+        ("t,power_w\n1,2\n", r"line 2: no column time \(there are: t, power_w\)"),
+        ("time,p\n1,2\n", "no column power_w, nor voltage_v and current_a"),
+        ("time,power_w\n1,nan\n", "line 2: power_w is 'nan', not a number"),
+        ("time,power_w\n1\n", "line 2: power_w is '', not a number"),
+        ("time,power_w\nyesterday,2\n", "line 2: time is 'yesterday', not a number"),
+        ("time,power_w\n2026-01-31T12:00:00,2\n", "has no zone"),
+        ("time,power_w\n2,2\n1,2\n3,3\n", "line 3: its time is not after"),
+    ],
+)
+def test_logs_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        log(text, tmp_path)
+
+
+def test_a_log_that_does_not_cover_the_run() -> None:
+    found = MeterLog("m.csv", (10.0, 11.0, 12.0, 13.0, 14.0), (1.0,) * 5)
+    outside = found.mean_w(9_000_000_000, 12_000_000_000)
+    assert isinstance(outside, Unavailable)
+    assert "check both clocks" in outside.reason
+    few = found.mean_w(10_500_000_000, 11_500_000_000)
+    assert isinstance(few, Unavailable)
+    assert "has 1 rows within" in few.reason
+
+
+def test_a_meter_joins_the_sensors() -> None:
+    energy = Energy(Interval(0, 10**10), Interval(10**10, 2 * 10**10), 1000, (), {"RAPL": "no"})
+    times = tuple(i / 2 for i in range(60))
+    power = tuple(2.0 if t < 10 else 5.0 for t in times)
+    found = add_meter(energy, MeterLog("m.csv", times, power))
+    (told,) = found.sources
+    assert told.source == "meter m.csv"
+    assert told.per_inference_j == pytest.approx(5.0 * 10 / 1000, rel=0.01)
+    assert told.above_idle_j == pytest.approx(3.0 * 10 / 1000, rel=0.03)
+    assert add_meter(found, MeterLog("m.csv", times, power)) == found  # not twice
+    short = add_meter(found, MeterLog("m.csv", times[:3], power[:3]))
+    assert short.sources == ()
+    assert "check both clocks" in short.missing["meter m.csv"]
+
+
+def test_a_log_is_added_to_reports_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny.write_tiny_bundle(tmp_path / "b")
+    plan = replace(tiny.QUICK, energy_seconds=0.3)
+    (report,) = bench(path, plan=plan, artifact="tiny-tflite-int8", root=tmp_path / "none")
+    write_report(report, tmp_path / "r.json")
+    start = time.time() - 30
+    rows = "".join(f"{start + i / 20},4.0\n" for i in range(1200))
+    (tmp_path / "m.csv").write_text("time,power_w\n" + rows)
+    assert main(["energy", str(tmp_path / "r.json"), "--meter", str(tmp_path / "m.csv")]) == 0
+    found = read_report(tmp_path / "r.json").energy
+    assert isinstance(found, Energy)
+    assert [source.source for source in found.sources] == ["meter m.csv"]
+    assert found.sources[0].mean_w == pytest.approx(4.0)
+    assert "4.000" in capsys.readouterr().out
+    far = ["--offset", "9999"]
+    before = (tmp_path / "r.json").read_bytes()
+    assert main(["energy", str(tmp_path / "r.json"), "--meter", str(tmp_path / "m.csv"), *far]) == 2
+    assert (tmp_path / "r.json").read_bytes() == before

@@ -1,0 +1,342 @@
+"""An ONNX file as the network that a recipe starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.models.program import build_program
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.data.examples import Dataset
+from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.network.file import load_network, save_network
+from edgeticket.pipeline.onnx_import import read_onnx_network
+from edgeticket.pipeline.progress import QUIET
+from edgeticket.pipeline.quantize import fold_bn
+from edgeticket.pipeline.recipe import Recipe, check
+from edgeticket.pipeline.run.candidate import Job
+from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.preflight import check_recipe
+from edgeticket.pipeline.store import Store
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape: int) -> np.ndarray[Any, Any]:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def write(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray[Any, Any]],
+    *,
+    takes: tuple[int | str, ...] = ("N", 3, 8, 8),
+    opset: int = 17,
+    dtype: int = TensorProto.FLOAT,
+    outputs: tuple[str, ...] = ("y",),
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", dtype, takes)],
+        [helper.make_tensor_value_info(name, dtype, ("N", "M")) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    file = folder / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+def node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs.split(), output.split(), name=output, **attributes)
+
+
+HEAD = [node("ReduceMean", "f", "p", axes=[2, 3], keepdims=0), node("Gemm", "p m b", "y", transB=0)]
+
+
+def classifier(folder: Path, body: list[onnx.NodeProto], width: int, **keys: Any) -> Path:
+    """``body`` makes f of x, with ``width`` channels; a linear layer of 4 classes follows."""
+    constants = {"m": numbers(width, 4), "b": numbers(4), "w": numbers(6, 3, 3, 3)}
+    extra = {"w1": numbers(6, 1, 3, 3), "s": numbers(6, 1, 1), "half": np.float32(0.5)}
+    constants |= extra | {"shape": np.array([0, 2, 3, -1]), "flat": np.array([1, 6, 6, 6])}
+    constants |= {n: np.array(v) for n, v in {"one": 1, "ends": [7], "starts": [1]}.items()}
+    constants |= {"sizes": np.array([2, 4]), "axes": np.array([1]), "shift": numbers(1, 6, 8, 8)}
+    used = {name for n in (*body, *HEAD) for name in n.input}
+    return write(folder, [*body, *HEAD], {n: constants[n] for n in constants if n in used}, **keys)
+
+
+BODIES: dict[str, tuple[list[onnx.NodeProto], int]] = {
+    "padded one side": (
+        [node("Conv", "x w", "c", strides=[2, 2], pads=[0, 0, 1, 1]), node("Relu", "c", "f")],
+        6,
+    ),
+    "padding by name": ([node("Conv", "x w", "f", strides=[2, 2], auto_pad="SAME_UPPER")], 6),
+    "padding below": ([node("Conv", "x w", "f", strides=[3, 3], auto_pad="SAME_LOWER")], 6),
+    "bias as an addition": ([node("Conv", "x w", "c"), node("Add", "s c", "f")], 6),
+    "stored numbers": (
+        [
+            node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+            node("Relu", "c", "r"),
+            node("Mul", "r s", "a"),
+            node("Add", "a shift", "d"),
+            node("Sub", "d half", "e"),
+            node("Sub", "half e", "g"),
+            node("Div", "g half", "f"),
+        ],
+        6,
+    ),
+    "differences": (
+        [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Sub", "r c", "f")],
+        6,
+    ),
+    "pieces": (
+        [
+            node("Conv", "x w", "c"),
+            node("Split", "c sizes", "a d", axis=1),
+            node("Slice", "a starts ends axes", "e"),
+            node("Concat", "e d", "g", axis=1),
+            node("Concat", "g one6", "f", axis=1),
+        ],
+        6,
+    ),
+    "shuffled": (
+        [
+            node("Conv", "x w", "c"),
+            node("Reshape", "c shape", "r"),
+            node("Transpose", "r", "t", perm=[0, 2, 1, 3]),
+            node("Reshape", "t flat", "f"),
+        ],
+        6,
+    ),
+    "pools": (
+        [
+            node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+            node("MaxPool", "c", "a", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+            node(
+                *("AveragePool", "a", "f"),
+                kernel_shape=[2, 2],
+                pads=[0, 0, 1, 1],
+                count_include_pad=1,
+            ),
+        ],
+        6,
+    ),
+}
+BODIES["pieces"][0].pop()  # a constant is not as large as the batch is: see the class token below
+BODIES["pieces"][0].append(node("Identity", "g", "f"))
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_files_answer_as_they_do_in_onnx_runtime(body: str, tmp_path: Path) -> None:
+    """`read_onnx_network` compares by itself; here the batch is larger, too."""
+    nodes, width = BODIES[body]
+    opset = 13
+    if body == "pieces":
+        width = 5  # one channel was cut away
+    network = read_onnx_network(classifier(tmp_path, nodes, width, opset=opset))
+    x = torch.randn(3, 3, 8, 8)
+    with torch.no_grad():
+        together = network.module()(x)
+        single = torch.cat([network.module()(one) for one in x.split(1)])
+    assert together.shape == (3, 4)
+    torch.testing.assert_close(together, single)
+
+
+@pytest.mark.parametrize(
+    ("arch", "args"),
+    [
+        ("lenet5", {}),
+        ("cifar_conv_vit", {"width": 16, "heads": 2, "depth": 1}),
+        ("separable_classifier", {"mels": 6, "frames": 21, "width": 8, "blocks": 1, "kernel": 5}),
+    ],
+)
+def test_exported_networks_come_back(arch: str, args: dict[str, int], tmp_path: Path) -> None:
+    network = Network.fresh(arch, args, seed=0)
+    module = fold_bn(network.module())
+    x = torch.randn(2, *network.input_shape)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(export_onnx(module, x[:1]))
+    again = read_onnx_network(file)
+    assert again.takes == network.input_shape
+    with torch.no_grad():
+        torch.testing.assert_close(again.module()(x), module(x), atol=1e-4, rtol=1e-4)
+    save_network(again, tmp_path / "saved")  # and need the file no more
+    assert load_network(tmp_path / "saved").digest == again.digest
+
+
+def test_gelu_of_five_operators_and_a_class_token(tmp_path: Path) -> None:
+    for halved_first in (False, True):
+        last = [node("Mul", "e2 x1", "e3"), node("Mul", "e3 half", "g")]
+        if halved_first:
+            last = [node("Mul", "x1 half", "e3"), node("Mul", "e2 e3", "g")]
+        nodes = [
+            node("Reshape", "x tokens", "t"),
+            node("MatMul", "t m1", "x0"),
+            node("Add", "x0 b1", "x1"),
+            node("Div", "x1 root", "e0"),
+            node("Erf", "e0", "e1"),
+            node("Add", "e1 one", "e2"),
+            *last,
+            node("Concat", "token g", "j", axis=1),
+            node("LayerNormalization", "j scale b1", "n"),
+            node("Gather", "n first", "c", axis=1),
+            node("Gemm", "c m b", "y", transB=0),
+        ]
+        constants = {"tokens": np.array([0, 16, 12]), "m1": numbers(12, 8), "b1": numbers(8)}
+        constants |= {"root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+        constants |= {"token": numbers(1, 1, 8), "scale": numbers(8), "first": np.array(0)}
+        constants |= {"m": numbers(8, 4), "b": numbers(4)}
+        network = read_onnx_network(write(tmp_path, nodes, constants))
+        assert '"gelu"' in str(network.args["program"])
+        assert network.module()(torch.randn(5, 3, 8, 8)).shape == (5, 4)
+
+
+def conv(**keys: Any) -> Callable[[Path], Path]:
+    body = [node("Conv", "x w", "c"), node("Relu", "c", "f")]
+    return lambda folder: classifier(folder, body, 6, **keys)
+
+
+def one(kind: str, inputs: str = "x", **attributes: Any) -> Callable[[Path], Path]:
+    body = [node(kind, inputs, "c", **attributes), node("Conv", "c w", "f")]
+    return lambda folder: classifier(folder, body, 6)
+
+
+def truncated(folder: Path) -> Path:
+    file = conv()(folder)
+    file.write_bytes(file.read_bytes()[:-40])
+    return file
+
+
+def not_finite(folder: Path) -> Path:
+    model = onnx.load(conv()(folder))
+    array = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    array.flat[0] = np.nan
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(array, "m"))
+    onnx.save(model, folder / "nan.onnx")
+    return folder / "nan.onnx"
+
+
+def outside(folder: Path) -> Path:
+    model = onnx.load(conv()(folder))
+    file = folder / "outside.onnx"
+    onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return file
+
+
+def branches(folder: Path) -> Path:
+    branch = helper.make_graph(
+        [node("Identity", "x", "i")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("i", TensorProto.FLOAT, ("N", 3, 8, 8))],
+    )
+    nodes = [node("If", "yes", "y", then_branch=branch, else_branch=branch)]
+    return write(folder, nodes, {"yes": np.array(True)})
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (truncated, "is no whole ONNX file: export or copy it again"),
+        (not_finite, "m holds NaN or infinity: the training diverged, or the file is damaged"),
+        (outside, r"more tensors lie in another file: export with the weights inside, or put"),
+        (branches, r"y \(If\) is control flow.*: export it traced, without branches and loops"),
+        (conv(takes=("N", 3, "H", 8)), r"leaves size 2 open \(H\): export it with that size fixed"),
+        (conv(takes=(4, 3, 8, 8)), "takes 4 examples at a time: export it with a batch of 1, or"),
+        (conv(takes=(1, 8, 8)), "export it with operator set 20|not valid ONNX"),
+        (conv(dtype=TensorProto.FLOAT16), "its input is float16: export the network in float32"),
+        (conv(outputs=("y", "c")), "has 1 inputs and 2 outputs: export it with one of each"),
+        (one("Celu"), r"c \(Celu\) is an operator that cannot be written for all runtimes \(known"),
+        (one("Transpose", perm=[3, 1, 2, 0]), "the batch must stay the first axis"),
+        (one("QuantizeLinear", "x half"), "is quantised already: give the float one, or make a"),
+        (one("Nonsense"), "No Op registered for Nonsense.*: use standard ONNX operators"),
+        (one("Clip", "x half"), r"c \(Clip\) has one bound: give both, or use a ReLU"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_sentence(
+    make: Callable[[Path], Path], sentence: str, tmp_path: Path
+) -> None:
+    file = make(tmp_path)
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_onnx_network(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read_onnx_network(tmp_path / "absent.onnx")
+    for data in (b"", b"a text"):
+        (tmp_path / "text.onnx").write_bytes(data)
+        with pytest.raises(InputError, match="is no whole ONNX file"):
+            read_onnx_network(tmp_path / "text.onnx")
+
+
+def data(side: int = 8) -> Dataset:
+    labels = np.arange(60, dtype=np.int64) % 4
+    inputs = RNG.integers(0, 255, (60, side, side, 3)).astype(np.uint8)
+    split = Split(inputs, labels)
+    steps = ({"op": "normalize", "mean": [127.5] * 3, "std": [64.0] * 3},)
+    return Dataset("made up", split, split, split, split, tuple("abcd"), steps)
+
+
+def recipe(*passes: dict[str, Any], **model: Any) -> Recipe:
+    keys = {"name": "own", "data": {"name": "digits"}, "compress": [*passes]}
+    return check(Recipe, {**keys, "model": {"onnx": "model.onnx", **model}}, place="test")
+
+
+def test_a_file_becomes_int8(tmp_path: Path) -> None:
+    conv()(tmp_path)
+    job = Job(recipe({"method": "ptq"}), data(), Store(tmp_path / "s"), QUIET, (tmp_path,))
+    check_recipe(job)
+    dense = dense_network(job)
+    int8 = apply_pass(job, dense, 0)
+    assert dense.log[0]["onnx"] == "model.onnx"
+    assert int8.scales is not None
+    assert int8.log[-1]["validation_agreement"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("passes", "model", "sentence"),
+    [
+        (["finetune", "ptq"], {}, "finetune trains, and model.onnx is a finished file"),
+        (["qat"], {}, "qat trains, and model.onnx .* give the network that it was exported from"),
+        (["ptq"], {"weights": "w"}, "an onnx file has its weights and sizes in it: leave out"),
+        (["ptq"], {"arch": "resnet20"}, "exactly one of arch, import, torchvision, timm, onnx"),
+    ],
+)
+def test_recipes_that_ask_too_much_of_a_file(
+    passes: list[str], model: dict[str, Any], sentence: str
+) -> None:
+    steps = [{"method": p, **({} if p == "ptq" else {"train": {"epochs": 1}})} for p in passes]
+    with pytest.raises(InputError, match=sentence):
+        recipe(*steps, **model)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "no json",
+        "{}",
+        '{"steps": [], "output": "y"}',
+        '{"steps": [["a b", "relu", ["x"], {}]], "output": "x"}',
+        '{"steps": [["a", "system", ["x"], {}]], "output": "a"}',
+        '{"steps": [["a", "relu", ["z"], {}]], "output": "a"}',
+        '{"steps": [["a", "linear", ["x"], {"device": "nowhere"}]], "output": "a"}',
+        '{"steps": [7], "output": "a"}',
+    ],
+)
+def test_bad_programs_are_refused(program: str) -> None:
+    with pytest.raises(ValueError, match="program"):
+        build_program(program)

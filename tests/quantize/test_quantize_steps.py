@@ -1,0 +1,147 @@
+"""Steps that take several tensors: where they go, and which scales they share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+from edgeticket.pipeline.recipe import Ptq
+
+PTQ = Ptq(method="ptq")
+
+
+class Shuffled(nn.Module):
+    """A unit of shufflenet_v2 with a gate: chunk, concatenate, shuffle, multiply, add."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.swish = nn.Hardswish()
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, dim=1)
+        x = torch.cat((left, self.conv(right)), dim=1)
+        batch, channels, height, width = x.size()
+        x = x.view(batch, 2, channels // 2, height, width)
+        x = torch.transpose(x, 1, 2).contiguous().view(batch, -1, height, width)
+        gate = F.hardsigmoid(self.squeeze(F.adaptive_avg_pool2d(x, 1)))
+        return self.swish(gate * x)
+
+
+class NormAndClamp(nn.BatchNorm2d):
+    """As timm has it: a norm that checks its input, calls the function, and clamps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch._assert(x.ndim == 4, f"expected 4D input (got {x.ndim}D input)")
+        mean, variance = self.running_mean, self.running_var
+        norm = (mean, variance, self.weight, self.bias, self.training, 0.1, self.eps)
+        return F.relu(F.batch_norm(x, *norm))
+
+
+class Spelled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class LikeTimm(nn.Module):
+    """Arguments that nobody gives, and query, key and value of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 12, 1, bias=False)
+        self.kernel = nn.Parameter(torch.randn(12, 1, 3, 3))
+        self.norm = NormAndClamp(12)
+        self.norm.running_mean = torch.randn(12)
+        self.norm.running_var = 0.5 + torch.rand(12)
+        self.qkv = Spelled(12, 36)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        x = F.conv2d(self.conv(x), self.kernel, padding=1, groups=12)
+        x = self.norm(x).flatten(2).transpose(1, 2)
+        if mask is not None:
+            x = x + mask
+        qkv = self.qkv(x).reshape(x.shape[0], x.shape[1], 3, 2, 6).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=0.0, is_causal=is_causal
+        )
+        return mixed.transpose(1, 2).flatten(2).mean(1)
+
+
+def images() -> Tensor:
+    return torch.randn(6, 8, 5, 7, generator=torch.Generator().manual_seed(1))
+
+
+def shuffled() -> Shuffled:
+    torch.manual_seed(0)
+    return Shuffled().eval()
+
+
+def test_folding_keeps_lists_sizes_and_gates() -> None:
+    module, x = shuffled(), images()
+    folded = fold_bn(module)
+    torch.testing.assert_close(folded(x), module(x), rtol=1e-6, atol=1e-6)
+    names = [node.name for node in folded.graph.nodes]
+    assert names[-3:-1] == ["swish_gate", "swish"]
+    assert torch.equal(fold_bn(folded)(x), folded(x))
+
+
+def test_what_is_joined_shares_a_scale() -> None:
+    x = images()
+    x[:, 4:] *= 9  # the two sides of the concatenation differ widely
+    scales = calibrate(shuffled(), [x], PTQ).activations
+    assert scales["x"] == scales["conv"]
+    assert {"cat", "transpose", "view", "chunk", "size"}.isdisjoint(scales)
+    low, high = float(min(x.min(), 0)), float(x.max())
+    assert scales["x"].scale * 255 >= (high - low) * 0.999
+
+
+def test_gates_have_the_scale_of_a_fraction() -> None:
+    scales = calibrate(shuffled(), [images()], PTQ).activations
+    for name in ("hardsigmoid", "swish_gate"):
+        assert scales[name].scale == pytest.approx(1 / 255.25)
+        # A gate of 1/2 is what zero gives, so it must not fall between two codes.
+        assert (0.5 / scales[name].scale) % 1 == pytest.approx(0.625, abs=1e-4)
+        assert scales[name].zero_point == -128
+    dead = calibrate(shuffled(), [images() * 1e-12], PTQ).activations
+    assert dead["mul"].scale >= 2**-25  # finer, and the 1/2 of its gate would not fit int32
+
+
+def test_the_imitation_is_close() -> None:
+    module, x = shuffled(), images()
+    int8 = fake_quantized(module, calibrate(module, [x], PTQ))
+    error = (int8(x) - module(x)).abs().max() / module(x).abs().max()
+    assert error < 0.05
+
+
+def test_a_step_with_an_unknown_function_is_named() -> None:
+    class Cumulative(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.softmax(x, 1).cumsum(1)
+
+    with pytest.raises(InputError, match=r"^cumsum \(.*cumsum.*\) cannot be quantised; known are"):
+        calibrate(Cumulative(), [images()], PTQ)
+
+
+def test_layers_as_timm_writes_them() -> None:
+    module = LikeTimm().eval()
+    folded = fold_bn(module)
+    assert not any(isinstance(step, nn.BatchNorm2d) for step in folded.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images()), module(images()), atol=1e-5, rtol=1e-5)
+        int8 = fake_quantized(module, calibrate(module, [images()], PTQ))
+        assert (int8(images()) - module(images())).abs().max() < 0.1
+
+
+def test_a_norm_of_its_batch_is_refused() -> None:
+    class OfItsBatch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(x, None, None, training=True)
+
+    with pytest.raises(InputError, match=r"batch_norm.* cannot be folded: it must have running"):
+        fold_bn(OfItsBatch())
