@@ -1,68 +1,94 @@
-"""Cross the border: a torch module becomes ONNX bytes, and its outputs are compared.
+"""Cross the border: a module of the graph, float or rounded, becomes a graph of numbers.
 
-Steps of `export_onnx`:
-1. trace with `torch.onnx.export` (the dynamo exporter), batch of one, fixed operator set;
-2. name every value after the module that made it;
-3. strip what the exporter leaves behind: stack traces with file paths, doc strings, shapes;
-4. serialise deterministically.
+Behind the border nothing knows torch. What is exported is held against torch in ONNX Runtime.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET
+from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.read import rename
+from edgeticket.pipeline.graph.graph import Constant, Graph, Operator, Quantization
+from edgeticket.pipeline.graph.module import Layer, layer_constants
+from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
 
 
-def export_onnx(module: nn.Module, example: Tensor) -> bytes:
-    """A module in evaluation mode -> ONNX, with values named after its submodules.
+def export(module: fx.GraphModule) -> Graph:
+    """A module of the graph (`fold_bn`, `fake_quantized`) -> the graph, with its present weights.
 
-    Args:
-        module: float (`fold_bn`) or rounded (`fake_quantized`).
-        example: one preprocessed input, float32 [1, C, H, W]; shapes are fixed to its shape.
-
-    Raises:
-        InputError: the module cannot be exported.
+    A value that is rounded has its scale, a rounded weight its codes. The only input is called
+    ``input``, the only output ``output``; several keep their names.
     """
-    if module.training:
-        raise InputError("a network is exported in evaluation mode; call .eval() first")
-    try:
-        with _quiet(), torch.inference_mode():
-            program = torch.onnx.export(
-                module,
-                # A clone, because strides that look like channels-last would be traced as such.
-                (example.clone(memory_format=torch.contiguous_format),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["output"],
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise InputError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from None
-    assert program is not None
-    model = program.model_proto
-    _name_values(model.graph)
-    _strip(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    graph: Graph = module.meta["graph"]
+    values, constants = dict(graph.values), dict(graph.constants)
+    operators: list[Operator] = []
+    ends = (node for node in module.graph.nodes if node.op == "placeholder")
+    names = dict(zip(ends, graph.inputs, strict=True))
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            data = getattr(module, str(node.target)).detach().cpu().numpy().copy()
+            constants[node.meta["constant"]] = Constant(data)
+        if node.op != "call_module":
+            continue
+        step = module.get_submodule(str(node.target))
+        if isinstance(step, FakeQuantize):
+            name = names[node] = names[node.all_input_nodes[0]]
+            quantization = Quantization(np.float32(float(step.scale)), int(step.zero_point))
+            values[name] = replace(values[name], quantization=quantization)
+            continue
+        operator: Operator = node.meta["operator"]
+        names[node] = operator.output
+        if isinstance(step, QuantizedLayer):
+            operator, weights = _coded(operator, step)
+            constants |= weights
+        elif isinstance(step, Layer):
+            operator, weights = layer_constants(operator, step)
+            constants |= weights
+        operators.append(operator)
+    used = {name for op in operators for name in op.inputs}
+    constants = {name: constant for name, constant in constants.items() if name in used}
+    exported = Graph(graph.inputs, graph.outputs, tuple(operators), values, constants)
+    return _with_plain_ends(exported)
 
 
-def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
-    """Compare the outputs of an exported file in ONNX Runtime with those of the module.
+def _with_plain_ends(graph: Graph) -> Graph:
+    ends = {}
+    if len(graph.inputs) == 1:
+        ends[graph.inputs[0]] = "input"
+    if len(graph.outputs) == 1:
+        ends[graph.outputs[0]] = "output"
+    return rename(graph, {old: new for old, new in ends.items() if old != new})
+
+
+def _coded(operator: Operator, step: QuantizedLayer) -> tuple[Operator, dict[str, Constant]]:
+    """A layer whose weights are codes; see the TFLite 8-bit quantisation specification."""
+    operator, weights = layer_constants(operator, step.layer)
+    weight = f"{operator.name}.weight"
+    scales = step.scale.detach().cpu().numpy()
+    data = weights[weight].data
+    column = scales.reshape(-1, *[1] * (data.ndim - 1))
+    with np.errstate(over="ignore"):  # infinity saturates like any other number
+        codes = np.clip(np.rint(data / column), -127, 127).astype(np.int8)
+    weights[weight] = Constant(codes, scales.copy())
+    bias = step.rounded_bias()
+    if bias is not None:
+        weights[f"{operator.name}.bias"] = Constant(bias.detach().cpu().numpy().copy())
+    return operator, weights
+
+
+def check_export(
+    graph: Graph, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4
+) -> float:
+    """Compare the outputs of an exported graph in ONNX Runtime with those of the module.
 
     Args:
+        graph: what `export` made of ``module``.
         inputs: float32 [N, C, H, W], run one by one.
         tolerance: the largest difference allowed, relative to the largest output or to 1,
             whichever is larger.
@@ -73,6 +99,12 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
     Raises:
         InputError: the difference is larger than ``tolerance``, or not a number.
     """
+    converted = CONVERTERS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"](graph)
+    return check_onnx(converted.data, module, inputs, tolerance=tolerance)
+
+
+def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
+    """`check_export` of a file; one of codes is fed codes, and its codes are read as numbers."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -94,57 +126,3 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
             "an operator of the network is exported wrongly"
         )
     return difference
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter, and nothing else."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            # torch.export's own use of its deprecated tree specification.
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _name_values(graph: onnx.GraphProto) -> None:
-    """Call each node and its output after the submodule it came from.
-
-    The exporter names values after operators (``conv2d_7``), but records the module path of
-    each node. The last node of a module takes its name, those before it a number.
-    """
-    kept = {value.name for value in (*graph.input, *graph.output)}
-    new_names: dict[str, str] = {}
-    taken = kept | {tensor.name for tensor in graph.initializer}
-    for node in reversed(graph.node):
-        records = [e.value for e in node.metadata_props if e.key == "pkg.torch.onnx.name_scopes"]
-        # The record lists the root, the modules on the way, and the traced operator.
-        modules = ast.literal_eval(records[0])[1:-1] if records else []
-        stem = modules[-1] if modules else node.op_type.lower()
-        for output in node.output:
-            name, count = stem, 0
-            while name in taken:
-                count += 1
-                name = f"{stem}.{count}"
-            taken.add(name)
-            node.name = name
-            if output not in kept:
-                new_names[output] = name
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [new_names.get(name, name) for name in names]
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version, model.doc_string = "edgeticket", "", ""
-    graph = model.graph
-    graph.name, graph.doc_string = "network", ""
-    del graph.value_info[:]
-    for holder in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        del holder.metadata_props[:]
-        holder.doc_string = ""

@@ -1,4 +1,4 @@
-"""ONNX bytes -> files for the runtimes, as bytes. No torch on this side of the border.
+"""The graph -> files for the runtimes, as bytes. No torch on this side of the border.
 
 One set of scales serves every int8 file: the numbers in them are literally the same.
 """
@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import TensorSpec
-from edgeticket.pipeline.convert.graph import Graph
 from edgeticket.pipeline.convert.onnx_file import write_onnx
+from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.read import read_graph
-from edgeticket.pipeline.convert.tflite_draft import end_order
 from edgeticket.pipeline.convert.tflite_file import write_tflite
+from edgeticket.pipeline.formats.tflite_draft import end_order
+from edgeticket.pipeline.graph.graph import Graph
 
-__all__ = ["CONVERTERS", "Converted"]
+__all__ = ["CONVERTERS", "Converted", "Source"]
+
+Source = Graph | bytes
+"""A graph, or an ONNX file of one."""
 
 
 @dataclass(frozen=True)
@@ -24,42 +28,54 @@ class Converted:
     """A file for a runtime, and what its input and output tensors are."""
 
     data: bytes
-    input: TensorSpec
-    output: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def input(self) -> TensorSpec:
+        """The only input."""
+        (only,) = self.inputs
+        return only
+
+    @property
+    def output(self) -> TensorSpec:
+        """The only output."""
+        (only,) = self.outputs
+        return only
 
 
-def onnx_fp32(onnx: bytes) -> Converted:
+def onnx_fp32(source: Source) -> Converted:
     """For ONNX Runtime, float32, channels first: cleaned."""
-    graph = _read(onnx, quantized=False)
+    graph = _read(source, quantized=False)
     return _converted(graph, write_onnx(graph))
 
 
-def onnx_int8_s8(onnx: bytes) -> Converted:
+def onnx_int8_s8(source: Source) -> Converted:
     """For ONNX Runtime on ARM: int8 codes in and out, channels first."""
-    graph = _read(onnx, quantized=True)
+    graph = _read(source, quantized=True)
     return _converted(graph, write_onnx(graph))
 
 
-def onnx_int8_u8(onnx: bytes) -> Converted:
+def onnx_int8_u8(source: Source) -> Converted:
     """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), channels first."""
-    graph = _read(onnx, quantized=True)
+    graph = _read(source, quantized=True)
     return _converted(graph, write_onnx(graph, unsigned=True), unsigned=True)
 
 
-def tflite_fp32(onnx: bytes) -> Converted:
+def tflite_fp32(source: Source) -> Converted:
     """For TFLite runtimes, float32, channels last."""
-    graph = _read(onnx, quantized=False)
+    graph = _read(source, quantized=False)
     return _converted(graph, write_tflite(graph), channels_last=True)
 
 
-def tflite_int8(onnx: bytes) -> Converted:
+def tflite_int8(source: Source) -> Converted:
     """For TFLite runtimes: int8 codes in and out, channels last."""
-    graph = _read(onnx, quantized=True)
+    graph = _read(source, quantized=True)
     return _converted(graph, write_tflite(graph), channels_last=True)
 
 
-def _read(onnx: bytes, *, quantized: bool) -> Graph:
-    graph = read_graph(onnx)
+def _read(source: Source, *, quantized: bool) -> Graph:
+    graph = prepare(source if isinstance(source, Graph) else read_graph(source))
     if graph.is_quantized() != quantized:
         is_so, wanted = ("quantised", "float32") if graph.is_quantized() else ("float32", "int8")
         raise InputError(f"a {is_so} network cannot become an {wanted} file; export the other one")
@@ -80,19 +96,19 @@ def _converted(
         return TensorSpec(
             name=name,
             shape=tuple(value.shape[a] for a in end_order(rank)) if channels_last else value.shape,
-            dtype="float32" if q is None else "uint8" if unsigned else "int8",
+            dtype=value.dtype if q is None else "uint8" if unsigned else "int8",
             layout=LAYOUTS[rank][channels_last],
             scale=None if q is None else float(q.scale),
             zero_point=None if q is None else q.zero_point + 128 * unsigned,
         )
 
-    return Converted(data, spec(graph.input), spec(graph.output))
+    return Converted(data, tuple(map(spec, graph.inputs)), tuple(map(spec, graph.outputs)))
 
 
 # By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.
 LAYOUTS = {2: ("NC", "NC"), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
 
-CONVERTERS: dict[str, Callable[[bytes], Converted]] = {
+CONVERTERS: dict[str, Callable[[Source], Converted]] = {
     "onnx-fp32": onnx_fp32,
     "onnx-int8-s8": onnx_int8_s8,
     "onnx-int8-u8": onnx_int8_u8,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from edgeticket.pipeline.convert.graph import Operator
-from edgeticket.pipeline.convert.operators import KINDS
+from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import KINDS
 
 Shapes = Mapping[str, tuple[int, ...]]
 CLIPS = {name for name, kind in KINDS.items() if kind.clips}
@@ -100,6 +100,8 @@ def padded_convolution(chain: _Chain, op: Operator) -> tuple[Operator, Sequence[
     """Zeros around a map become the padding of the convolution that reads it."""
     pad = chain.alone(op.inputs[0], "Pad") if op.kind == "Conv" else None
     if pad is None or any(pad.attributes["before"][:2]) or any(pad.attributes["after"][:2]):
+        return None
+    if pad.attributes["mode"] != "constant" or pad.attributes["value"]:
         return None
     added = [*pad.attributes["before"][2:], *pad.attributes["after"][2:]]
     pads = [a + b for a, b in zip(op.attributes["pads"], added, strict=True)]

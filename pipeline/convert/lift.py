@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgeticket.pipeline.convert.graph import Constant, Graph, Operator
+from edgeticket.pipeline.graph.graph import Constant, Graph, Operator
 
 ELEMENTWISE = frozenset({"Add", "Clip", "Mul"})
 
@@ -21,7 +21,7 @@ def lift_1d(graph: Graph) -> Graph:
     maps = _maps(graph)
     if not maps:
         return graph
-    ends = {graph.input, graph.output}
+    ends = {*graph.inputs, *graph.outputs}
     values, constants = dict(graph.values), dict(graph.constants)
     operators: list[Operator] = []
     for name in maps:
@@ -35,7 +35,7 @@ def lift_1d(graph: Graph) -> Graph:
     def reshape(source: str, output: str) -> None:
         operators.append(Operator(f"{output}.reshape", "Reshape", (source,), output))
 
-    there = {graph.input}
+    there = set(graph.inputs)
     for op in graph.operators:
         on_maps = _is_windowed(op) or (op.kind in ELEMENTWISE and op.output in maps)
         name_of = _map_name if on_maps else _flat_name
@@ -52,13 +52,15 @@ def lift_1d(graph: Graph) -> Graph:
             op = replace(op, attributes=_tall(op.attributes))
             inputs = (inputs[0], *(f"{n}.tall" for n in inputs[1:2]), *inputs[2:])
         operators.append(replace(op, inputs=inputs, output=output))
-    if graph.output not in there:
-        reshape(_map_name(graph.output, ends), graph.output)
+    for output in graph.outputs:
+        if output not in there:
+            reshape(_map_name(output, ends), output)
+            there.add(output)
     used = {name for op in operators for name in op.inputs}
     return replace(
         graph,
         operators=tuple(operators),
-        values={name: value for name, value in values.items() if name in there | {graph.output}},
+        values={name: value for name, value in values.items() if name in there},
         constants={name: constant for name, constant in constants.items() if name in used},
     )
 

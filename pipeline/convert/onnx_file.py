@@ -12,10 +12,10 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET, Graph, Operator
-from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
-from edgeticket.pipeline.convert.operators import KINDS, Kind, plain
 from edgeticket.pipeline.convert.rows import as_rows
+from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
+from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET, Graph, Operator, Value
+from edgeticket.pipeline.operators import KINDS, Kind
 
 
 def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
@@ -28,24 +28,21 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
     draft = OnnxDraft(graph, unsigned=unsigned)
     for operator in graph.operators:
         draft.step = operator.name
-        kind = KINDS.get(operator.kind)
+        kind = KINDS[operator.kind]
         rounded = graph.values[operator.output].quantization is not None
-        if kind and (kind.crosses or (kind.keeps_codes and rounded)):
+        if kind.crosses or (kind.keeps_codes and rounded):
             _write_on_codes(draft, operator, kind)
         elif rounded:
             _write_rounded(draft, operator)
         else:
             _write(draft, operator)
     draft.shorten()
-    ends = [
-        helper.make_tensor_value_info(
-            value.name, draft.code_type if value.quantization else TensorProto.FLOAT, value.shape
-        )
-        for value in (graph.values[graph.input], graph.values[graph.output])
-    ]
-    body = helper.make_graph(
-        draft.nodes, "network", ends[:1], ends[1:], list(draft.tensors.values())
+    inputs, outputs = (
+        [_end(draft, graph.values[name]) for name in names]
+        for names in (graph.inputs, graph.outputs)
     )
+    tensors = list(draft.tensors.values())
+    body = helper.make_graph(draft.nodes, "network", inputs, outputs, tensors)
     model = helper.make_model(
         body,
         producer_name="edgeticket",
@@ -56,9 +53,21 @@ def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _end(draft: OnnxDraft, value: Value) -> onnx.ValueInfoProto:
+    kind = draft.code_type if value.quantization else TYPES[value.dtype]
+    return helper.make_tensor_value_info(value.name, kind, value.shape)
+
+
+TYPES = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
+
+
 def _write(draft: OnnxDraft, operator: Operator) -> None:
     """An operator on float32 tensors."""
-    write = KINDS[operator.kind].onnx if operator.kind in KINDS else plain
+    write = KINDS[operator.kind].onnx
     inputs = [draft.real(operator, i) for i in range(len(operator.inputs))]
     if operator.clamp is None:
         write(draft, operator, inputs, operator.output)
@@ -81,8 +90,7 @@ def _write_on_codes(draft: OnnxDraft, operator: Operator, kind: Kind) -> None:
 
 def _write_rounded(draft: OnnxDraft, operator: Operator) -> None:
     """An operator between dequantised inputs and its quantised output."""
-    kind = KINDS.get(operator.kind)
-    write = kind.onnx if kind else plain
+    write = KINDS[operator.kind].onnx
     quantization = draft.graph.values[operator.output].quantization
     assert quantization is not None
     inputs = [draft.real(operator, i) for i in range(len(operator.inputs))]

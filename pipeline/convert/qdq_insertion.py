@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from edgeticket.pipeline.convert.graph import Constant, Graph, Operator, Value
-from edgeticket.pipeline.convert.operators import KINDS
+from edgeticket.pipeline.graph.graph import Constant, Graph, Operator, Value
+from edgeticket.pipeline.operators import KINDS
 
 LAYERS = frozenset({"Conv", "Gemm"})  # their weights decide
 
 
-def separate_domains(graph: Graph) -> Graph:
+def insert_qdq(graph: Graph) -> Graph:
     """Insert the conversions: then each operator reads and writes codes only, or reals only."""
     values = dict(graph.values)
     operators: list[Operator] = []
@@ -51,10 +51,18 @@ def is_integer(
     operator: Operator, values: Mapping[str, Value], constants: Mapping[str, Constant]
 ) -> bool:
     """Whether an operator works on codes: all that it reads and writes is rounded."""
-    kind = KINDS.get(operator.kind)
-    if kind is not None and kind.real:
+    kind = KINDS[operator.kind]
+    if kind.real:
         return False
     if operator.kind in LAYERS:
         return constants[operator.inputs[1]].scale is not None
     names = [name for name in (*operator.inputs, operator.output) if name]
-    return all(name in values and values[name].quantization is not None for name in names)
+    scales = [values[name].quantization if name in values else None for name in names]
+    if None in scales or (kind.keeps_codes and len(set(scales)) > 1):
+        return False
+    last = scales[-1]
+    assert last is not None
+    if kind.fixed is None or kind.rounded is not None:
+        return True
+    scale, zero_point = kind.fixed  # its kernels know no other
+    return (float(last.scale), last.zero_point) == (scale, zero_point)

@@ -1,44 +1,33 @@
-"""ONNX bytes -> `Graph`. Everything about the file is checked here, so that writers need not."""
+"""ONNX bytes -> `Graph`. Everything about the file is checked here, so that nobody else need."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.fuse import fuse
-from edgeticket.pipeline.convert.graph import (
-    FUSIBLE,
-    OPSET,
-    Constant,
-    Graph,
-    Operator,
-    Quantization,
-    Value,
-    is_redundant,
-)
-from edgeticket.pipeline.convert.lift import lift_1d
-from edgeticket.pipeline.convert.linear_bias import fuse_biases
-from edgeticket.pipeline.convert.operators import (
-    KINDS,
-    READERS,
-    Draft,
-    Substitution,
-    read_array,
-    read_other,
-)
-from edgeticket.pipeline.convert.qdq_insertion import is_integer, separate_domains
+from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.graph import OPSET, Array, Graph, Operator
+from edgeticket.pipeline.operators import KINDS, ONNX
 
 MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
+TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
+TYPES |= {onnx.TensorProto.INT32: "int64"}
 
 
 def read_graph(data: bytes) -> Graph:
-    """Read and check an ONNX file with one input, one output, fixed shapes and a batch of one.
+    """Read and check an ONNX file with fixed shapes and a batch of one.
+
+    What QuantizeLinear and DequantizeLinear say is in the graph's values and constants; they
+    themselves are gone.
 
     Raises:
         InputError: the file is damaged, or holds something that cannot be converted.
@@ -47,30 +36,134 @@ def read_graph(data: bytes) -> Graph:
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if versions != [OPSET]:
         raise InputError(f"the ONNX file is of operator set {versions}; export with {OPSET}")
-    draft = Draft(
-        shapes={v.name: _shape(v) for v in (*model.graph.input, *model.graph.value_info)},
-        constants={t.name: Constant(read_array(t)) for t in model.graph.initializer},
-    )
-    draft.shapes |= {v.name: _shape(v) for v in model.graph.output}
-    for index, node in enumerate(model.graph.node):
-        reader = READERS.get(node.op_type, read_other)
-        label = f"{node.name or f'node {index}'} ({node.op_type})"
-        try:
-            reader(draft, node, label)
-        except UNREADABLE as error:  # ONNX's own checker does not look at values
+    return graph_of(model)
+
+
+def graph_of(model: onnx.ModelProto) -> Graph:
+    """A checked model of fixed sizes and of operator set `OPSET` -> its graph.
+
+    Raises:
+        InputError: it holds something that cannot be converted.
+    """
+    draft = Draft(KINDS)
+    names: dict[str, Any] = {"": ""}  # ONNX value -> name in the draft, or None
+    for tensor in model.graph.initializer:
+        names[tensor.name] = draft.constant(read_array(tensor), tensor.name)
+    inputs = [value for value in model.graph.input if value.name not in names]
+    for value in inputs:
+        shape = _shape(value)
+        if not shape or shape[0] != 1:
             raise InputError(
-                f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
-                "export it again"
-            ) from None
-    inputs = [v.name for v in model.graph.input if v.name not in draft.constants]
-    source, target = _only(inputs, "input"), _only([v.name for v in model.graph.output], "output")
-    if not draft.shapes[source] or draft.shapes[source][0] != 1:
-        shape = list(draft.shapes[source])
-        raise InputError(f"input {source} has shape {shape}; export with a batch of 1")
-    (value,) = (v for v in model.graph.input if v.name == source)
-    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise InputError(f"input {source} is not float32; give the file as it was exported")
-    return _finish(draft, source, target)
+                f"input {value.name} has shape {list(shape)}; export with a batch of 1"
+            )
+        code = value.type.tensor_type.elem_type
+        if code not in TYPES:
+            raise InputError(f"input {value.name} is not float32; give the file as it was exported")
+        names[value.name], draft.shapes[value.name] = value.name, shape
+        if TYPES[code] != "float32":
+            draft.dtypes[value.name] = TYPES[code]
+    for index, node in enumerate(model.graph.node):
+        _read_node(draft, names, node, index)
+    outputs = []
+    for value in model.graph.output:
+        found = names.get(value.name)
+        if not isinstance(found, str) or found in draft.constants:
+            raise InputError(f"output {value.name} does not follow from the input; leave it out")
+        outputs.append(found)
+    return _named(draft, [value.name for value in inputs], outputs, model)
+
+
+def _read_node(draft: Draft, names: dict[str, Any], node: onnx.NodeProto, index: int) -> None:
+    draft.label = f"{node.name or f'node {index}'} ({node.op_type})"
+    if node.domain not in ("", "ai.onnx"):
+        raise InputError(f"{draft.label} is of {node.domain}; use standard ONNX operators only")
+    if node.op_type == "Constant":
+        (attribute,) = node.attribute
+        if attribute.name != "value":
+            raise InputError(f"{draft.label}: {attribute.name} cannot be converted; give a tensor")
+        names[node.output[0]] = draft.constant(read_array(attribute.t), node.output[0])
+        return
+    reader = ONNX.get(node.op_type)
+    if reader is None:
+        raise InputError(
+            f"{draft.label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
+        )
+    draft.step = draft.unique(node.name or node.output[0])
+    draft.result = draft.unique(node.output[0])
+    draft.origin, draft.open_axes = (), None
+    try:
+        sources = [names[name] for name in node.input]
+        if None in sources:
+            raise draft.refuse("reads an output that cannot be converted; leave it out")
+        found = reader(draft, *sources, **attributes(node))
+    except UNREADABLE as error:  # ONNX's own checker does not look at values
+        raise InputError(
+            f"{draft.label} is not as ONNX defines it ({type(error).__name__}: {error}); "
+            "export it again"
+        ) from None
+    results = [found] if isinstance(found, str) else list(found)
+    results += [None] * (len(node.output) - len(results))  # what cannot be had
+    names.update(zip(node.output, results, strict=True))
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of a node as values of Python, texts as text."""
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+def _named(draft: Draft, inputs: list[str], outputs: list[str], model: onnx.ModelProto) -> Graph:
+    """The finished graph, its outputs called as in the file."""
+    graph = draft.finish(inputs, outputs)
+    for value in graph.values.values():
+        if math.prod(value.shape) > MOST_NUMBERS:
+            raise InputError(f"{value.name} has shape {list(value.shape)}, which no device holds")
+    renamed: dict[str, str] = {}
+    for name, value in zip(outputs, model.graph.output, strict=True):
+        if name in renamed or name in inputs:
+            raise InputError(f"output {value.name} is an input, or another output; leave it out")
+        renamed[name] = value.name
+    if len({op.name for op in graph.operators}) < len(graph.operators):
+        raise InputError("operators of the ONNX file share a name; name each of them")
+    return rename(graph, {old: new for old, new in renamed.items() if old != new})
+
+
+def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """The same graph with values called otherwise; whoever has the new name already gives way."""
+    taken = set(names.values()) & graph.values.keys() - names.keys()
+    names = {**names, **{name: f"{name}.inner" for name in taken}}
+
+    def new(name: str) -> str:
+        return names.get(name, name)
+
+    operators: list[Operator] = []
+    for op in graph.operators:
+        name = new(op.name) if op.name == op.output else op.name
+        operators.append(
+            replace(op, name=name, inputs=tuple(map(new, op.inputs)), output=new(op.output))
+        )
+    return replace(
+        graph,
+        inputs=tuple(map(new, graph.inputs)),
+        outputs=tuple(map(new, graph.outputs)),
+        operators=tuple(operators),
+        values={new(n): replace(v, name=new(n)) for n, v in graph.values.items()},
+    )
+
+
+def read_array(tensor: onnx.TensorProto) -> Array:
+    """The numbers of a stored tensor; real ones are finite float32."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise InputError(f"{tensor.name} lies in another file; export with the weights inside")
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{tensor.name} cannot be read ({error}); export it again") from None
+    if array.dtype.kind not in "iub" and array.dtype != np.float32:
+        raise InputError(f"{tensor.name} is {array.dtype}; store numbers as float32")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{tensor.name} holds NaN or infinity; check how it was trained")
+    return array
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
@@ -78,18 +171,12 @@ def _parse(data: bytes) -> onnx.ModelProto:
         model = onnx.load_model_from_string(data)
         _check_names(model)
         onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except DecodeError:
         raise InputError(f"{len(data)} bytes are not a whole ONNX file; export it again") from None
-    except (
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-        ValueError,
-    ) as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the ONNX file is not valid ({reason}); export it again") from None
-    assert isinstance(inferred, onnx.ModelProto)
-    return inferred
+    return model
 
 
 def _check_names(model: onnx.ModelProto) -> None:
@@ -109,88 +196,3 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if math.prod(shape) > MOST_NUMBERS:
         raise InputError(f"{value.name} has shape {list(shape)}, which no device holds")
     return shape
-
-
-def _only(names: Sequence[str], what: str) -> str:
-    if len(names) != 1:
-        raise InputError(
-            f"the network has {len(names)} {what}s ({', '.join(names)}); one is needed"
-        )
-    return names[0]
-
-
-def _finish(draft: Draft, source: str, target: str) -> Graph:
-    draft.operators = fuse_biases(draft, [target, *draft.scales])
-    operators = fuse(draft.operators, _all_shapes(draft), [target, *draft.scales])
-    for reader, name in [(op, n) for op in operators for n in op.inputs] + [("output", target)]:
-        if name in draft.scales:
-            raise InputError(f"{reader} reads {name} before it is rounded; let it read the rounded")
-    # The value that the last QuantizeLinear rounds becomes the output itself.
-    final = draft.origins.get(target, target)
-
-    def resolve(name: str) -> str:
-        value = draft.origins.get(name, name)
-        return target if value == final else value
-
-    scales = {resolve(name): quantization for name, quantization in draft.scales.items()}
-    shapes = {resolve(name): shape for name, shape in draft.shapes.items()}
-    values = {source: Value(source, shapes[source], scales.get(source))}
-    constants = dict(draft.constants)
-    settled: list[Operator] = []
-    for raw in operators:
-        op = replace(raw, inputs=tuple(map(resolve, raw.inputs)), output=resolve(raw.output))
-        output = values[op.output] = _value(op, values, shapes[op.output], scales, constants)
-        stands = Substitution((op,), {})
-        kind = KINDS.get(op.kind)
-        if kind and kind.rounded and is_integer(op, values, constants):
-            stands = kind.rounded(op, values[op.inputs[0]], output)
-        constants |= stands.constants
-        values |= {value.name: value for value in stands.values}
-        for step in stands.operators:
-            clipped, free = _settle_clamp(step, values[step.output])
-            settled += clipped
-            values |= {value.name: value for value in free}
-    if len({op.name for op in settled}) < len(settled):
-        raise InputError("operators of the ONNX file share a name; name each of them")
-    used = {name for op in settled for name in op.inputs}
-    used_constants = {n: c for n, c in constants.items() if n in used}
-    graph = Graph(source, target, tuple(settled), values, used_constants)
-    return separate_domains(lift_1d(graph))
-
-
-def _all_shapes(draft: Draft) -> dict[str, tuple[int, ...]]:
-    """Also of values that are there under another name: behind Q, DQ and Identity."""
-    return draft.shapes | {name: draft.shape(name) for name in draft.origins}
-
-
-def _value(
-    op: Operator,
-    values: dict[str, Value],
-    shape: tuple[int, ...],
-    scales: dict[str, Quantization],
-    constants: dict[str, Constant],
-) -> Value:
-    """The output of ``op``, with a scale if it is rounded."""
-    sources = [values[name].quantization for name in op.inputs if name in values]
-    kind = KINDS.get(op.kind)
-    keeps = kind is not None and kind.keeps_codes
-    quantization = scales.get(op.output, sources[0] if keeps else None)
-    coded = any(name in constants and constants[name].scale is not None for name in op.inputs)
-    if coded and None in (*sources, quantization):
-        raise InputError(f"{op} has int8 weights, but its input or output is not rounded")
-    if keeps and any(source != quantization for source in sources):
-        raise InputError(f"{op} changes the scale, which it cannot; let all its tensors share one")
-    return Value(op.output, shape, quantization)
-
-
-def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:
-    """Leave clipping to saturation, or to the operator if it can, or to a Clip behind it."""
-    if op.kind == "Clip" or op.clamp is None:
-        return [op], []
-    if output.quantization and is_redundant(op.clamp, output.quantization):
-        return [replace(op, clamp=None)], []
-    if op.clamp in FUSIBLE:
-        return [op], []
-    free = replace(output, name=f"{op.name}.free")
-    clip = Operator(f"{op.name}.clip", "Clip", (free.name,), op.output, clamp=op.clamp)
-    return [replace(op, output=free.name, clamp=None), clip], [free]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from edgeticket.pipeline.convert.graph import Graph, Operator
+from edgeticket.pipeline.graph.graph import Graph, Operator
 
 
 def as_rows(graph: Graph) -> Graph:
@@ -34,13 +34,13 @@ def as_rows(graph: Graph) -> Graph:
                 operators.append(Operator(rows[name], "Reshape", (name,), rows[name]))
         operators.append(replace(op, inputs=(rows[source], *op.inputs[1:]), output=rows[output]))
         operators.append(Operator(f"{op.name}.unrowed", "Reshape", (rows[output],), output))
-    return replace(graph, operators=_without_detours(operators, graph.output), values=values)
+    return replace(graph, operators=_without_detours(operators, graph.outputs), values=values)
 
 
-def _without_detours(operators: list[Operator], output: str) -> tuple[Operator, ...]:
+def _without_detours(operators: list[Operator], outputs: tuple[str, ...]) -> tuple[Operator, ...]:
     """Leave out a Reshape that only another one reads."""
     readers = Counter(name for op in operators for name in op.inputs)
-    readers.update([output])
+    readers.update(outputs)
     kept: dict[str, Operator] = {}  # by output, in order
     for op in operators:
         before = kept.get(op.inputs[0])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeticket.pipeline.convert.graph import HIGHEST, LOWEST, Quantization
+from edgeticket.pipeline.graph.graph import HIGHEST, LOWEST, Quantization
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from edgeticket.pipeline.convert.graph import Quantization
 from edgeticket.pipeline.diff.values import (
     parse_onnx,
     read_quantizations,
@@ -19,6 +18,7 @@ from edgeticket.pipeline.diff.values import (
     to_codes,
     to_reals,
 )
+from edgeticket.pipeline.graph.graph import Quantization
 
 Array = npt.NDArray[Any]
 Reals = Mapping[str, Array]

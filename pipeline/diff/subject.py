@@ -15,7 +15,6 @@ from edgeticket.device_runner.manifest import TensorSpec
 from edgeticket.device_runner.preprocess import to_tensor
 from edgeticket.device_runner.taps.file import Kernels, TapFacts, Taps
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.convert.graph import Quantization
 from edgeticket.pipeline.diff.layout import Order, find_order
 from edgeticket.pipeline.diff.measures import Saturation, Tally
 from edgeticket.pipeline.diff.reference import Reference
@@ -27,6 +26,7 @@ from edgeticket.pipeline.diff.saturation import (
     saturated_share,
 )
 from edgeticket.pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
+from edgeticket.pipeline.graph.graph import Quantization
 
 Array = npt.NDArray[Any]
 Row = Mapping[str, Array]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import HIGHEST, LOWEST, Quantization
+from edgeticket.pipeline.graph.graph import HIGHEST, LOWEST, Quantization
 
 Array = npt.NDArray[Any]
 

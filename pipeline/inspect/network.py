@@ -13,14 +13,14 @@ from torch import nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert.operators import KINDS
-from edgeticket.pipeline.convert.operators_page import int8_of, summary_of
-from edgeticket.pipeline.convert.read import read_graph
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.convert.prepare import prepare
+from edgeticket.pipeline.export import export
+from edgeticket.pipeline.operators import KINDS
+from edgeticket.pipeline.operators.page import int8_of, summary_of
 from edgeticket.pipeline.prune.cost import count, layer_macs
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.run.artifacts import FP32, INT8
-from edgeticket.pipeline.run.preflight import CHECKS, conversions, example_inputs
+from edgeticket.pipeline.run.preflight import CHECKS, conversions
 
 UNKNOWN = "not known to the converter"
 
@@ -166,7 +166,7 @@ def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:
 def _operators(network: Network) -> tuple[Use, ...]:
     """Of the float network as the converter reads it; none where it cannot."""
     try:
-        graph = read_graph(export_onnx(fold_bn(network.module()), example_inputs(network)[:1]))
+        graph = prepare(export(fold_bn(network.module(), network.input_shape)))
     except InputError:
         return ()
     uses = []

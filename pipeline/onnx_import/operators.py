@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
-from edgeticket.pipeline.convert.operators.reading import attributes
 from edgeticket.pipeline.onnx_import import arithmetic, axes
 from edgeticket.pipeline.onnx_import.draft import Draft
 from edgeticket.pipeline.onnx_import.source import Array
 from edgeticket.pipeline.onnx_import.windows import window_of
+from edgeticket.pipeline.operators.reading import attributes
 
 Reader = Callable[[Draft, onnx.NodeProto], None]
 

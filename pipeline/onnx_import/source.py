@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, version_converter
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import OPSET
+from edgeticket.pipeline.graph.graph import OPSET
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})

@@ -6,27 +6,29 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
+from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
-from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
 from edgeticket.pipeline.quantize.placement import (
     Placement,
     connected,
+    fixed_scales,
+    hard_sigmoid_sources,
     place,
     product_names,
-    unit_names,
-    unit_sources,
 )
 from edgeticket.pipeline.quantize.ranges import RANGES, Range
 from edgeticket.pipeline.quantize.scales import (
+    HIGHEST,
+    LOWEST,
+    ActivationScale,
     Scales,
     WeightRanges,
     activation_scale,
     weight_scales,
 )
-from edgeticket.pipeline.quantize.steps import Layer
 from edgeticket.pipeline.recipe import Ptq
 
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
@@ -36,16 +38,12 @@ LARGEST_GAIN = 2.0**7
 # What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
 FINEST = 2.0**-16
 
-# What a hard sigmoid returns. With the scale 1/255 its 1/2, which it gives for every zero, would be
-# half way between two codes, where runtimes and torch round to different sides.
-UNIT_RANGE = 0.0, 255 / 255.25
 
-
-def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
+def calibrate(folded: fx.GraphModule, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     """Choose one scale for each activation and one for each output channel of the weights.
 
     Args:
-        module: a float network; it is folded (`fold_bn`) first.
+        folded: a float network (`fold_bn`).
         inputs: preprocessed batches, float32 [n, C, H, W]; 0 is always in the range.
         cfg: how ranges are chosen, and which layers are kept in float32.
 
@@ -53,7 +51,6 @@ def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
         InputError: no inputs, an infinite or undefined activation (naming the step), a network
             that cannot be folded or quantised, or a layer to keep that there is not.
     """
-    folded = fold_bn(module)
     placement = place(folded, keep_fp32=cfg.keep_fp32)
     batches = list(inputs)
     ranges = observe_extremes(folded, batches, placement.rounded)
@@ -72,11 +69,16 @@ def scales_of(
 ) -> Scales:
     """The scales that span ``ranges``, widened where integer kernels need it."""
     owners, shared = placement.owners, placement.shared
-    ranges = ranges | dict.fromkeys(ranges.keys() & set(unit_names(folded)), UNIT_RANGE)
-    for name in ranges.keys() & unit_sources(folded, owners):
+    fixed = {
+        name: ActivationScale(*scale)
+        for name, scale in fixed_scales(folded).items()
+        if name in ranges
+    }
+    ranges = ranges | {name: _span(scale) for name, scale in fixed.items()}
+    for name in ranges.keys() & hard_sigmoid_sources(folded, owners):
         ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
-    activations = {name: activation_scale(*span) for name, span in ranges.items()}
+    activations = {name: activation_scale(*span) for name, span in ranges.items()} | fixed
     weights: dict[str, tuple[float, ...]] = {}
     products = set(product_names(folded))
     for node in placement.integer_steps:
@@ -100,6 +102,13 @@ def scales_of(
         if any(group & names for names in placement.additions):
             activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights, placement.fp32)
+
+
+def _span(scale: ActivationScale) -> Range:
+    return (
+        (LOWEST - scale.zero_point) * scale.scale,
+        (HIGHEST - scale.zero_point) * scale.scale,
+    )
 
 
 def _union(spans: list[Range]) -> Range:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, fx, nn
 
-from edgeticket.pipeline.quantize.steps import MAXIMA, RECTIFIERS, Layer, kind
+from edgeticket.pipeline.graph.module import Layer, Step
 
 SWEEPS = 20  # along chains of layers; few change anything after three
 CLOSE = 1e-3  # relative change of all factors at which the sweeps end
@@ -38,6 +40,13 @@ def equalise(folded: fx.GraphModule) -> None:
             return
 
 
+def _passes_factors(step: Step) -> bool:
+    """Whether f(s·x) = s·f(x) for a positive factor: a ReLU, a maximum."""
+    if step.kind == "Clip":
+        return bool(step.attributes["clamp"] == (0.0, math.inf))
+    return step.kind == "MaxPool"
+
+
 def _by_input(layer: Layer) -> Tensor:
     """A view of the weight as [groups, outputs, inputs, kernel], both of them per group."""
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
@@ -58,6 +67,6 @@ def _pairs(folded: fx.GraphModule) -> list[tuple[Layer, Layer]]:
             step = steps.get(reader)
             if isinstance(step, Layer):
                 found.append((first, step))
-            if step is None or kind(step) not in RECTIFIERS | MAXIMA:
+            if not (isinstance(step, Step) and _passes_factors(step)):
                 break
     return found

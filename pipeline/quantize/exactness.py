@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx
 
-from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.scales import WEIGHT_HIGHEST, Scales
 
 
-def exact_share(module: nn.Module, scales: Scales) -> float:
+def exact_share(folded: fx.GraphModule, scales: Scales) -> float:
     """The share of the folded weights, 0..1, that code × scale gives back.
 
     That product is taken as a real number, and it may differ from the float32 weight by one unit in
     the last place: the scale of a channel is a float32 itself.
     """
-    folded = fold_bn(module)
     exact, total = 0, 0
     for name, of_channels in scales.weights.items():
         weight = folded.get_submodule(name).get_parameter("weight").detach().flatten(1)

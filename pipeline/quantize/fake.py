@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.scales import (
     HIGHEST,
@@ -16,7 +18,6 @@ from edgeticket.pipeline.quantize.scales import (
     ActivationScale,
     Scales,
 )
-from edgeticket.pipeline.quantize.steps import Layer
 
 
 class FakeQuantize(nn.Module):
@@ -96,15 +97,15 @@ class QuantizedLayer(nn.Module):
         return F.linear(x, weight, bias)
 
 
-def fake_quantized(module: nn.Module, scales: Scales) -> fx.GraphModule:
-    """The folded network with every tensor rounded as int8 would round it.
+def fake_quantized(folded: fx.GraphModule, scales: Scales) -> fx.GraphModule:
+    """A copy of a folded network (`fold_bn`) with every tensor rounded as int8 would round it.
 
     The rounding after step ``x`` is the submodule ``x_int8``.
 
     Raises:
         InputError: ``scales`` are of another network.
     """
-    folded = fold_bn(module)
+    folded = copy.deepcopy(folded)
     placement = place(folded, keep_fp32=scales.fp32)
     owners, names = placement.owners, placement.rounded
     _expect_names("activation", set(names), set(scales.activations))

@@ -7,13 +7,12 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import fx
+from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.quantize.steps import ROLES, Role, kind, role
-
-PAIRS = frozenset({Role.SUM, Role.PRODUCT})
-KEEPING = frozenset({Role.CLAMP, Role.SAME, Role.JOIN})
+from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.module import Step, kind_of
+from edgeticket.pipeline.operators import KEEPING, KINDS, Role
 
 
 @dataclass(frozen=True)
@@ -80,24 +79,20 @@ def scale_owners(folded: fx.GraphModule, keep_fp32: Collection[str] = ()) -> dic
     owners: dict[fx.Node, fx.Node] = {}
     real: set[fx.Node] = set()  # tensors that are not rounded
     read_by_layers = _read_by_layers(folded, keep_fp32)
+    graph: Graph = folded.meta["graph"]
     for node in folded.graph.nodes:
         if node.op == "placeholder":
-            owners[node] = node
+            if graph.values[node.name].dtype == "float32":
+                owners[node] = node
+            else:
+                real.add(node)
         elif node.op == "get_attr":
             real.add(node)
         if node.op != "call_module":
             continue
-        step = folded.get_submodule(node.name)
-        what = Role.REAL if node.name in keep_fp32 else role(step)
+        what = Role.REAL if node.name in keep_fp32 else role(folded.get_submodule(node.name))
         tensors = [n for n in node.all_input_nodes if n in owners]
         in_real = what is Role.REAL or bool(real.intersection(node.all_input_nodes))
-        in_real |= what in PAIRS and len(tensors) == 1  # with a number
-        if what is Role.SIZE or not (tensors or in_real):
-            continue
-        if what is None:
-            name = getattr(kind(step), "__name__", str(kind(step)))
-            known = ", ".join(sorted({what.__name__ for what in ROLES}))
-            raise InputError(f"{node.name} ({name}) cannot be quantised; known are {known}")
         if in_real and node not in read_by_layers:
             real.add(node)
         elif what in KEEPING and not in_real:
@@ -182,15 +177,30 @@ def product_names(folded: fx.GraphModule) -> list[str]:
     return [node.name for node in _steps(folded, Role.PRODUCT)]
 
 
-def unit_names(folded: fx.GraphModule) -> list[str]:
-    """The steps whose output is in 0..1 whatever comes in, in order."""
-    return [node.name for node in _steps(folded, Role.UNIT)]
+def fixed_scales(folded: fx.GraphModule) -> dict[str, tuple[float, int]]:
+    """Steps whose output has one scale whatever comes in -> that scale and its zero point."""
+    found = {}
+    for node in _steps(folded, Role.FIXED):
+        fixed = KINDS[kind_of(folded.get_submodule(node.name))].fixed
+        assert fixed is not None
+        found[node.name] = fixed
+    return found
 
 
-def unit_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
-    """The owners of the scales that those steps read."""
-    read = [n for node in _steps(folded, Role.UNIT) for n in node.all_input_nodes]
+def hard_sigmoid_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
+    """The owners of the scales that hard sigmoids read."""
+    gates = [n for n in _steps(folded, Role.FIXED) if _is_hard(folded.get_submodule(n.name))]
+    read = [n for node in gates for n in node.all_input_nodes]
     return {owners[n].name for n in read if n in owners}
+
+
+def _is_hard(step: nn.Module) -> bool:
+    return isinstance(step, Step) and step.kind == "HardSigmoid"
+
+
+def role(step: nn.Module) -> Role:
+    """How a step of a graph is rounded."""
+    return KINDS[kind_of(step)].role
 
 
 def _steps(folded: fx.GraphModule, wanted: Role) -> list[fx.Node]:

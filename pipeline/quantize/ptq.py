@@ -25,7 +25,8 @@ class Quantized:
 
 def quantize(module: nn.Module, inputs: Sequence[Tensor], cfg: Ptq) -> Quantized:
     """Float network and preprocessed batches -> weights and scales; see `calibrate`."""
-    folded = fold_bn(module)
+    takes = next(tuple(batch.shape[1:]) for batch in inputs)
+    folded = fold_bn(module, takes)
     if cfg.equalise:
         equalise(folded)
     scales = calibrate(folded, inputs, cfg)

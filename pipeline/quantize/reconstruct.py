@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from edgeticket.pipeline.quantize.scales import Scales
-from edgeticket.pipeline.quantize.steps import Layer
 from edgeticket.pipeline.recipe import Ptq
 
 # What the tensors of both networks that are alive at a time may take; large images mean fewer

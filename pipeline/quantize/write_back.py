@@ -10,9 +10,9 @@ from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
+from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
-from edgeticket.pipeline.quantize.steps import Layer
 
 
 def unfold(network: Network, folded: fx.GraphModule) -> Network:
@@ -25,7 +25,7 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
         InputError: a layer that the network calls twice has got two different weights.
     """
     module = network.module()
-    original = fold_bn(module)
+    original = fold_bn(module, network.input_shape)
     written: dict[str, str] = {}  # module path -> the step that it got its weights from
     for name in layer_names(original):
         source, target = folded.get_submodule(name), origin_of(original, name)

@@ -24,8 +24,9 @@ from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, parse_json
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert.graph import Quantization
+from edgeticket.pipeline.graph.graph import Quantization
 from edgeticket.pipeline.network.file import load_network, save_network
+from edgeticket.pipeline.operators import KEEPING, Role
 from edgeticket.pipeline.quantize import (
     FakeQuantize,
     QuantizedLayer,
@@ -33,8 +34,7 @@ from edgeticket.pipeline.quantize import (
     fake_quantized,
     fold_bn,
 )
-from edgeticket.pipeline.quantize.placement import KEEPING
-from edgeticket.pipeline.quantize.steps import Role, role
+from edgeticket.pipeline.quantize.placement import role
 
 RECORD = "reference.json"
 
@@ -191,11 +191,13 @@ def load_reference(
             "made, or --alone to do without torch"
         )
     if precision == "fp32":
-        module = fold_bn(load_network(folder / f"fp32-{network}", trusted=trusted).module())
+        read = load_network(folder / f"fp32-{network}", trusted=trusted)
+        module = fold_bn(read.module(), read.input_shape)
         return TorchReference(module, title="torch, float32")
     place = folder / "int8" / "scales.json"
     scales = Scales.from_json(parse_json(_read(place), place=str(place)))
-    module = fake_quantized(load_network(folder / "int8", trusted=trusted).module(), scales)
+    read = load_network(folder / "int8", trusted=trusted)
+    module = fake_quantized(fold_bn(read.module(), read.input_shape), scales)
     return TorchReference(module, title="torch, fake-quantised")
 
 

@@ -15,7 +15,8 @@ from edgeticket.device_runner.manifest import Artifact, artifact_fields
 from edgeticket.device_runner.manifest import Network as NetworkFacts
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import check_onnx, export_onnx
+from edgeticket.pipeline.export import check_export, export
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.quantize import fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
@@ -78,9 +79,9 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
         artifacts: list[Artifact] = []
         facts: dict[str, NetworkFacts] = {}
 
-        def convert(name: str, kind: str, onnx: bytes) -> None:
+        def convert(name: str, kind: str, graph: Graph) -> None:
             target = (FP32 | INT8)[kind]
-            converted = CONVERTERS[kind](onnx)
+            converted = CONVERTERS[kind](graph)
             artifact = Artifact(
                 id=f"{name}-{kind}",
                 file=f"artifacts/{name}-{kind}.{target.suffix}",
@@ -97,25 +98,27 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
             artifacts.append(artifact)
 
         for name, network in networks.items():
-            module = fold_bn(network.module())
-            onnx = export_onnx(module, inputs[:1])
-            check_onnx(onnx, module, inputs)
+            module = fold_bn(network.module(), network.input_shape)
+            graph = export(module)
+            check_export(graph, module, inputs)
             for kind in FP32:
-                convert(name, kind, onnx)
+                convert(name, kind, graph)
             parameters, macs = count(network.module(), network.input_shape)
             # Torch reads the test split here, once, after all choices have been made.
             tested = evaluate(network.module(), carried, preprocessing=job.data.preprocessing)
             facts[name] = NetworkFacts(parameters=parameters, macs=macs, scores=tested.scores)
 
         assert ticket.scales is not None  # a recipe ends with the pass that decides them
-        module = fake_quantized(ticket.network.module(), ticket.scales)
-        onnx = export_onnx(module, inputs[:1])
+        module = fake_quantized(
+            fold_bn(ticket.network.module(), ticket.network.input_shape), ticket.scales
+        )
+        graph = export(module)
         for kind in INT8:
-            convert(deployed, kind, onnx)
+            convert(deployed, kind, graph)
         # Rounding near half way may differ by a code here and there, and that adds up. A last
         # layer in float32 has no codes.
         output_code = artifacts[-1].output.scale
-        check_onnx(onnx, module, inputs, tolerance=4 * output_code if output_code else 0.05)
+        check_export(graph, module, inputs, tolerance=4 * output_code if output_code else 0.05)
 
         description = {
             "artifacts": to_json(artifacts),

@@ -22,7 +22,7 @@ from edgeticket.device_runner.strict_json import to_json
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.progress import Progress
-from edgeticket.pipeline.quantize import exact_share
+from edgeticket.pipeline.quantize import exact_share, fold_bn
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.reference.networks import save_references
 from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts
@@ -113,7 +113,9 @@ def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
     return Pruned(
         weights=sum(kept.numel() for kept in masked),
         kept=sum(int(kept.sum()) for kept in masked),
-        exact_in_int8=exact_share(ticket.network.module(), ticket.scales),
+        exact_in_int8=exact_share(
+            fold_bn(ticket.network.module(), ticket.network.input_shape), ticket.scales
+        ),
         ticket_file=sizes,
     )
 

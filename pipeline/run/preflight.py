@@ -17,7 +17,8 @@ from edgeticket.device_runner.strict_json import format_json
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_own, own_version
 from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.network.file import new_network
 from edgeticket.pipeline.onnx_import import model_args
 from edgeticket.pipeline.prune.channels import find_groups
@@ -105,18 +106,18 @@ def can_act(step: Pass, network: Network) -> str:
 
 def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[str, str | None]:
     """Every kind of file -> None, or one sentence that says why the network cannot become it."""
-    module = fold_bn(network.module())
+    module = fold_bn(network.module(), network.input_shape)
     inputs = example_inputs(network)
     cfg = Ptq(method="ptq", keep_fp32=keep_fp32)
     found: dict[str, str | None] = {}
-    sources: dict[str, bytes | InputError] = {}
+    sources: dict[str, Graph | InputError] = {}
     for name in ("fp32", "int8"):
         try:
             if name == "fp32":
-                sources[name] = export_onnx(module, inputs[:1])
+                sources[name] = export(module)
             else:
                 rounded = fake_quantized(module, quantize(module, [inputs], cfg).scales)
-                sources[name] = export_onnx(rounded, inputs[:1])
+                sources[name] = export(rounded)
         except InputError as error:
             sources[name] = error
     for kind in (*FP32, *INT8):
@@ -191,7 +192,8 @@ def _all(network: Network) -> str:
 
 
 def _rounded(network: Network, keep_fp32: tuple[str, ...] = ()) -> str:
-    placement = place(fold_bn(network.module()), keep_fp32=keep_fp32)
+    folded = fold_bn(network.module(), network.input_shape)
+    placement = place(folded, keep_fp32=keep_fp32)
     real = f", {len(placement.fp32)} stay in float32" * bool(placement.fp32)
     return f"{len(placement.int8)} layers become int8{real}"
 

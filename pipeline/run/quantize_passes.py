@@ -81,7 +81,7 @@ def aware_training(
         first = Ptq(method="ptq", ranges="mse", keep_fp32=cfg.keep_fp32)
         start = quantize(network.module(), calibration_batches(data), first)
     else:
-        start = Quantized(fold_bn(network.module()), scales)
+        start = Quantized(fold_bn(network.module(), network.input_shape), scales)
     names = _names(network, start)
     folded_mask = Mask({names[n]: kept for n, kept in mask.tensors.items()}) if mask else None
     fit = functools.partial(
@@ -119,7 +119,7 @@ def aware_training(
 
 def _names(network: Network, start: Quantized) -> dict[str, str]:
     """Weight of the network -> the parameter that trains it."""
-    folded = fold_bn(network.module())
+    folded = fold_bn(network.module(), network.input_shape)
     return {
         f"{origin_of(folded, name).module}.weight": f"{name}.layer.weight"
         for name in start.scales.weights

@@ -128,7 +128,9 @@ def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
         document = {"float32": real().scores, "loss": to_json(loss)}
         (folder / "loss.json").write_bytes(format_json(document))
 
-    layers = place(fold_bn(candidate.network.module()), keep_fp32=cfg.keep_fp32).int8
+    layers = place(
+        fold_bn(candidate.network.module(), candidate.network.input_shape), keep_fp32=cfg.keep_fp32
+    ).int8
     documents: list[Mapping[str, object]] = []
     with job.progress.task("int8 layer by layer", total=len(layers)) as advance:
         for layer in layers:

@@ -19,9 +19,9 @@ from edgeticket.pipeline.bundle import write_bundle
 from edgeticket.pipeline.convert import CONVERTERS
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.devices.local import measure
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.prune.cost import count, layer_macs
-from edgeticket.pipeline.quantize import calibrate, fake_quantized
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import BenchConfig, Ptq
 from edgeticket.pipeline.train import to_torch
 
@@ -90,9 +90,9 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
     suffix, kind = KINDS[runtime]
     artifacts: list[tuple[Artifact, bytes]] = []
     for name, network in variants.items():
-        module = network.module()
-        scales = calibrate(module, [inputs], Ptq(method="ptq"))
-        converted = CONVERTERS[kind](export_onnx(fake_quantized(module, scales), inputs[:1]))
+        folded = fold_bn(network.module(), network.input_shape)
+        scales = calibrate(folded, [inputs], Ptq(method="ptq"))
+        converted = CONVERTERS[kind](export(fake_quantized(folded, scales)))
         artifact = Artifact(
             id=name,
             file=f"artifacts/{name}.{suffix}",

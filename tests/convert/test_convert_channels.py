@@ -19,9 +19,9 @@ from test_convert_operators import (
 )
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import Constant, Operator, Quantization, Value
-from edgeticket.pipeline.convert.operators import KINDS
-from edgeticket.pipeline.convert.operators.layers import constant_depthwise
+from edgeticket.pipeline.graph.graph import Constant, Operator, Quantization, Value
+from edgeticket.pipeline.operators import KINDS
+from edgeticket.pipeline.operators.layers import constant_depthwise
 
 SIZE = (7, 5)
 

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET
-from edgeticket.pipeline.convert.operators import READERS
+from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET
+from edgeticket.pipeline.operators import READERS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RNG = np.random.default_rng(0)

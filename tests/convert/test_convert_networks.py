@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from edgeticket import models
 from edgeticket.models.torchvision_cure import import_torchvision
-from edgeticket.pipeline.convert.operators_page import operators_page
 from edgeticket.pipeline.data import load_dataset
+from edgeticket.pipeline.operators.page import operators_page
 from edgeticket.pipeline.recipe import DataConfig
 
 SIZE = 64
@@ -96,7 +96,7 @@ def test_shuffles_cost_no_more_than_they_must() -> None:
 
 
 def test_the_page_of_operators_is_fresh() -> None:
-    """If not: python -m edgeticket.pipeline.convert.operators_page > docs/operators.md"""
+    """If not: python -m edgeticket.pipeline.operators.page > docs/operators.md"""
     page = Path(__file__).parents[2] / "docs" / "operators.md"
     assert page.read_text(encoding="utf-8") == operators_page()
 

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import (
+from edgeticket.pipeline.convert.onnx_file import write_onnx
+from edgeticket.pipeline.convert.tflite_file import write_tflite
+from edgeticket.pipeline.graph.graph import (
     Constant,
     Graph,
     Operator,
@@ -21,8 +23,6 @@ from edgeticket.pipeline.convert.graph import (
     Value,
     integer_bias,
 )
-from edgeticket.pipeline.convert.onnx_file import write_onnx
-from edgeticket.pipeline.convert.tflite_file import write_tflite
 
 Array = npt.NDArray[Any]
 CLAMPS: list[tuple[float, float] | None] = [None, (0.0, math.inf), (0.0, 6.0), (-1.0, 1.0)]

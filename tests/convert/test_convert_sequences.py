@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert import CONVERTERS, Converted
-from edgeticket.pipeline.convert.graph import Graph, Operator, Value
 from edgeticket.pipeline.convert.onnx_file import write_onnx
-from edgeticket.pipeline.convert.operators.axes import reshaped_order
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.graph.graph import Graph, Operator, Value
+from edgeticket.pipeline.operators.axes import reshaped_order
 from edgeticket.pipeline.quantize import (
     FakeQuantize,
     QuantizedLayer,

@@ -18,10 +18,10 @@ from diff_fixtures import images, references, write_small_bundle
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.device_runner.taps.tflite_bytes import tap_tflite
-from edgeticket.pipeline.convert.graph import Quantization
 from edgeticket.pipeline.diff.layout import find_order
 from edgeticket.pipeline.diff.measures import Tally
 from edgeticket.pipeline.diff.values import to_codes, to_reals
+from edgeticket.pipeline.graph.graph import Quantization
 
 
 def referee(name: str, model: bytes) -> Any:

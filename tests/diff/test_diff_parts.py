@@ -15,12 +15,12 @@ from onnx import helper
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.taps.onnx_bytes import read_nodes, tap_onnx
 from edgeticket.device_runner.taps.tflite_bytes import tap_tflite
-from edgeticket.pipeline.convert.graph import Quantization
 from edgeticket.pipeline.convert.onnx_file import write_onnx
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 from edgeticket.pipeline.diff.layout import find_order
 from edgeticket.pipeline.diff.measures import Saturation, Tally
 from edgeticket.pipeline.diff.values import to_codes, to_reals
+from edgeticket.pipeline.graph.graph import Quantization
 
 SIZES = st.integers(1, 5)
 

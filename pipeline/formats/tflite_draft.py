@@ -6,6 +6,7 @@ height and width are NHWC throughout, so that no transposes are needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeticket.pipeline.convert.graph import Array, Graph, Operator
+from edgeticket.pipeline.graph.graph import Array, Graph, Operator, Value
 
 B = schema.BuiltinOperator
 
@@ -27,6 +28,7 @@ TENSOR_TYPES: dict[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
+    "bool": schema.TensorType.BOOL,
 }
 
 
@@ -47,6 +49,7 @@ class TfliteDraft:
         self.graph = graph
         self.indices: dict[str, int] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
+        self._constants: dict[tuple[str, tuple[int, ...]], int] = {}
         self._transposed: dict[tuple[str, tuple[int, ...]], int] = {}
         # Flattened maps: their values are in NHWC order, unlike in the ONNX graph.
         self.flattened: dict[str, tuple[int, ...]] = {}
@@ -72,7 +75,7 @@ class TfliteDraft:
             self.indices[name] = self._tensor(
                 name,
                 [value.shape[axis] for axis in order],
-                "float32" if q is None else "int8",
+                self._type(value) if q is None else "int8",
                 None if q is None else _quantization([q.scale], [q.zero_point], axis=0),
             )
         if self.orders[name] == order:
@@ -92,6 +95,92 @@ class TfliteDraft:
     def end(self, name: str) -> int:
         """The tensor of the network's input or output."""
         return self.ordered(name, end_order(len(self.graph.values[name].shape)))
+
+    def last_axis_last(self, operator: Operator) -> tuple[int, int]:
+        """The first input and the output of an operator, in an order with the last axis last."""
+        name = operator.inputs[0]
+        order = self.order(name)
+        if order[-1] != len(order) - 1:
+            order = tuple(range(len(order)))
+        return self.ordered(name, order), self.ordered(operator.output, order)
+
+    def alike(self, operator: Operator, *, ranked: bool = False) -> tuple[list[int], int]:
+        """The inputs of an operator that broadcasts, and its output, all in one order.
+
+        Args:
+            ranked: stored numbers get all axes too, not one scalar.
+        """
+        values = self.graph.values
+        rank = len(values[operator.output].shape)
+        flowing = [name for name in operator.inputs if name in values]
+        whole = [name for name in flowing if len(values[name].shape) == rank]
+        largest = max(whole, key=lambda name: math.prod(values[name].shape), default=None)
+        order = usual_order(rank) if largest is None else self.order(largest)
+        inputs = [self.operand(name, order, scalar=not ranked) for name in operator.inputs]
+        return inputs, self.ordered(operator.output, order)
+
+    def operand(self, name: str, order: tuple[int, ...], *, scalar: bool = False) -> int:
+        """A value or constant with as many axes as ``order`` has, stored in that order.
+
+        New axes are of size 1 and in front. ``scalar``: one stored number stays without axes.
+        """
+        if name in self.graph.constants:
+            data = self.graph.constants[name].data
+            if data.size > 1 or not scalar:
+                data = data.reshape((1,) * (len(order) - data.ndim) + data.shape).transpose(order)
+            else:
+                data = data.reshape(1)
+            return self._stored_once(name, data)
+        shape = self.graph.values[name].shape
+        more = len(order) - len(shape)
+        if not more:
+            return self.ordered(name, order)
+        key = name, order
+        if key not in self._transposed:
+            plain = self.ordered(name, tuple(range(len(shape))))
+            wide = self.like(plain, f"{name}.wide_{more}", (1,) * more + shape)
+            self.reshape(plain, wide)
+            self._transposed[key] = self._moved(
+                wide, (1,) * more + shape, order, f"{name}.wide_{more}", name
+            )
+        return self._transposed[key]
+
+    def _moved(
+        self, tensor: int, shape: Sequence[int], order: tuple[int, ...], label: str, value: str
+    ) -> int:
+        """A tensor with its axes put into ``order``; a reshape where sizes of 1 alone move."""
+        if order == tuple(range(len(shape))):
+            return tensor
+        moved = [shape[axis] for axis in order]
+        label = f"{label}.axes_{'_'.join(map(str, order))}"
+        output = self.like(tensor, label, moved)
+        if [n for n in shape if n > 1] == [n for n in moved if n > 1] and len(
+            {n for n in shape if n > 1}
+        ) == sum(n > 1 for n in shape):
+            self.reshape(tensor, output)
+            return output
+        permutation = self.constant(f"{label}.permutation", np.array(order, np.int32))
+        version = 1 if self.graph.values[value].quantization is None else 2
+        options = schema.TransposeOptionsT()
+        self.append(B.TRANSPOSE, [tensor, permutation], output, options, version=version)
+        return output
+
+    def _stored_once(self, name: str, data: Array) -> int:
+        key = name, data.shape
+        if key not in self._constants:
+            label = f"{name}.{'_'.join(map(str, data.shape))}"
+            self._constants[key] = self.constant(label, data)
+        return self._constants[key]
+
+    def only_layers_read(self, name: str) -> bool:
+        """Whether nothing but linear layers reads a value, directly or clipped."""
+        if name in self.graph.outputs:
+            return False
+        return all(
+            op.kind == "Gemm" or (op.kind == "Clip" and self.only_layers_read(op.output))
+            for op in self.graph.operators
+            if name in op.inputs
+        )
 
     def _transpose(self, name: str, order: tuple[int, ...]) -> int:
         source, stored = self.indices[name], self.orders[name]
@@ -163,8 +252,8 @@ class TfliteDraft:
 
     def finish(self) -> bytes:
         """The whole file."""
-        self._subgraph.inputs = np.array([self.end(self.graph.input)], np.int32)
-        self._subgraph.outputs = np.array([self.end(self.graph.output)], np.int32)
+        self._subgraph.inputs = np.array([self.end(n) for n in self.graph.inputs], np.int32)
+        self._subgraph.outputs = np.array([self.end(n) for n in self.graph.outputs], np.int32)
         model = schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, b"edgeticket"
         model.subgraphs, model.buffers = [self._subgraph], self._buffers
@@ -173,6 +262,10 @@ class TfliteDraft:
         builder = _SharingBuilder(size + size // 8 + 2**16)
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(builder.Output())
+
+    @staticmethod
+    def _type(value: Value) -> str:
+        return "int32" if value.dtype == "int64" else value.dtype
 
     def _tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Any) -> int:
         tensor = schema.TensorT()

@@ -9,8 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.graph import LOWEST, Operator
-from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
+from edgeticket.pipeline.graph.graph import LOWEST, Operator
 
 B = schema.BuiltinOperator
 Padding = schema.Padding

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeticket.pipeline.convert.graph import Operator
-from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
+from edgeticket.pipeline.graph.graph import Operator
 
 B = schema.BuiltinOperator
 Activation = schema.ActivationFunctionType

@@ -1,18 +1,18 @@
 """docs/operators.md, from the registries of operators:
 
-python -m edgeticket.pipeline.convert.operators_page > docs/operators.md
+python -m edgeticket.pipeline.operators.page > docs/operators.md
 """
 
 from __future__ import annotations
 
-from edgeticket.pipeline.convert.graph import OPSET
-from edgeticket.pipeline.convert.operators import KINDS, READERS, Kind
+from edgeticket.pipeline.graph.graph import OPSET
+from edgeticket.pipeline.operators import ATEN, KINDS, ONNX, Kind
 
 HEAD = f"""# Operators
 
 What the converter reads from an ONNX file (operator set {OPSET}, batch of one, fixed shapes) and
 writes for both runtimes. This page is made by
-`python -m edgeticket.pipeline.convert.operators_page`; a test fails when it is stale.
+`python -m edgeticket.pipeline.operators.page`; a test fails when it is stale.
 
 An operator that is not here stays as it is in `onnx-fp32`. The TFLite files refuse it in one
 sentence that names the node, the operator and what to use instead.
@@ -32,19 +32,25 @@ How int8 files have it:
 def operators_page() -> str:
     """The page, ending in a line break."""
     rows = [_row(name, kind) for name, kind in sorted(KINDS.items())]
-    others = ", ".join(f"`{name}`" for name in sorted(READERS.keys() - KINDS.keys()))
-    return f"{HEAD}{''.join(rows)}\nRead as constants, or as one of these: {others}.\n"
+    onnx, aten = (", ".join(f"`{name}`" for name in sorted(names)) for names in (ONNX, ATEN))
+    return (
+        f"{HEAD}{''.join(rows)}\n"
+        f"Read from ONNX files: {onnx}.\n\nRead from PyTorch, by torch.export: {aten}.\n"
+    )
 
 
 def _row(name: str, kind: Kind) -> str:
     onnx = "as it is" if kind.onnx.__name__ == "plain" else summary_of(kind.onnx)
-    columns = [f"`{name}`", onnx, summary_of(kind.tflite), int8_of(kind), kind.conditions]
+    tflite = summary_of(kind.tflite) if kind.tflite else "none"
+    columns = [f"`{name}`", onnx, tflite, int8_of(kind), kind.conditions]
     return f"| {' | '.join(column.replace('|', '/') for column in columns)} |\n"
 
 
 def int8_of(kind: Kind) -> str:
     if kind.rounded is not None:
         return f"as {summary_of(kind.rounded)}"
+    if kind.tflite is None:
+        return "folded away"
     if kind.crosses:
         return "between codes and float32"
     if kind.keeps_codes:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeticket.pipeline.convert.graph import Operator
-from edgeticket.pipeline.convert.onnx_draft import OnnxDraft
-from edgeticket.pipeline.convert.operators.kind import Kind
-from edgeticket.pipeline.convert.tflite_draft import TfliteDraft
+from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
+from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
+from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators.kind import Kind, Role
 
 B = schema.BuiltinOperator
 
@@ -60,6 +60,6 @@ def write_dequantize(
 
 
 KINDS: dict[str, Kind] = {
-    "DequantizeLinear": Kind(dequantize, write_dequantize, crosses=True),
-    "QuantizeLinear": Kind(quantize, write_quantize, crosses=True),
+    "DequantizeLinear": Kind(dequantize, role=Role.CROSSING, onnx=write_dequantize),
+    "QuantizeLinear": Kind(quantize, role=Role.CROSSING, onnx=write_quantize),
 }

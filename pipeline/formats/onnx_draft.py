@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeticket.pipeline.convert.graph import Array, Graph, Operator, Quantization, integer_bias
+from edgeticket.pipeline.graph.graph import Array, Graph, Operator, Quantization, integer_bias
 
 
 class OnnxDraft:

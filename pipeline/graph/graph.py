@@ -1,6 +1,7 @@
-"""A small typed view of an ONNX graph, the common source of every file that is written.
+"""The one graph that every network becomes, and the common source of every file that is written.
 
-What `read_graph` makes plain, so that no writer has to think of it:
+Operators are those of ONNX; constants are arrays, and there is no torch here. What `prepare` makes
+plain, so that no writer has to think of it:
 - constants are arrays; quantised weights are folded to int8 codes with their scales;
 - QuantizeLinear and DequantizeLinear disappear: a value knows its scale and zero point;
 - a ReLU or Clip that alone reads a convolution, linear layer, addition or pool is its `clamp`;
@@ -49,11 +50,12 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor that flows: shape as in ONNX (batch, channels, ...)."""
+    """A tensor that flows: shape as in ONNX (batch of 1, channels, ...)."""
 
     name: str
     shape: tuple[int, ...]
     quantization: Quantization | None = None
+    dtype: str = "float32"  # or int64, bool; of codes, what they stand for
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Operator:
     """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
 
     clamp: real bounds that the output is clipped to.
+    origin: paths of the PyTorch modules that it was, a layer and then its norm; "" where unknown.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Operator:
     output: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     clamp: tuple[float, float] | None = None
+    origin: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
@@ -84,10 +88,10 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators in order of execution, from one input to one output."""
+    """Operators in order of execution; inputs and outputs are names of values."""
 
-    input: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operators: tuple[Operator, ...]
     values: Mapping[str, Value]
     constants: Mapping[str, Constant]

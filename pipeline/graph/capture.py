@@ -1,0 +1,326 @@
+"""A PyTorch module -> the one graph, by torch.export."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, export
+
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.graph.draft import BatchSize, Draft
+from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.operators import ATEN, KINDS
+
+EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would be taken for fixed
+
+Shapes = Sequence[tuple[int, ...]]
+
+
+def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
+    """The function of ``module`` in evaluation mode, operator by operator.
+
+    The batch is open wherever the module allows that. Operators are named after modules
+    (``layer1_0_conv1``, ``layer1_0_add``), constants as in its state_dict.
+
+    Args:
+        module: stays as it is.
+        takes: the shape of one input without the batch, or one for each input.
+
+    Raises:
+        InputError: torch.export cannot follow it, or it uses an operator that is not known; both
+            with the place.
+    """
+    shapes = input_shapes(takes)
+    program = _export(module, shapes)
+    reader = _Reader(program, type(module).__name__)
+    return reader.read()
+
+
+def input_shapes(takes: tuple[int, ...] | Shapes) -> Shapes:
+    """One shape for each input, from those, or from the only one."""
+    sizes = tuple(size for size in takes if isinstance(size, int))
+    if len(sizes) == len(takes):
+        return (sizes,)
+    return tuple(tuple(shape) for shape in takes if not isinstance(shape, int))
+
+
+def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            f"{type(module).__name__} is a scripted module, whose Python code is gone: give the "
+            "nn.Module that it was made of, with its weights, or export it to ONNX"
+        )
+    source = copy.deepcopy(module).eval()
+    failure: Exception | None = None
+    for batch in (EXAMPLES, 1):
+        examples = tuple(torch.zeros(batch, *shape) for shape in shapes)
+        is_open = batch > 1
+        sizes = tuple({0: Dim.DYNAMIC} for _ in shapes) if is_open else None
+        try:
+            with _quiet(), torch.no_grad():
+                return export(source, examples, dynamic_shapes=sizes, strict=False)
+        except Exception as error:  # torch.export raises whatever the module's code meets
+            failure = failure or error
+    reason = " ".join(str(failure).split())
+    raise InputError(
+        f"{type(module).__name__} cannot be traced ({reason[:300]}); write its forward without "
+        "control flow that depends on tensors"
+    ) from failure
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Reader:
+    """A walk over the nodes of an exported program."""
+
+    def __init__(self, program: ExportedProgram, title: str) -> None:
+        self.program, self.title = program, title
+        self.draft = Draft(KINDS)
+        self.values: dict[fx.Node, Any] = {}  # names, numbers, or lists of them
+        self.batch = _batch_symbols(program)
+        self.named = Counter(_leaf(node) for node in program.graph.nodes if _is_named(node))
+
+    def read(self) -> Graph:
+        """The graph."""
+        signature = self.program.graph_signature
+        tensors = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        inputs: list[str] = []
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder" and node.name in tensors:
+                self.values[node] = self._stored(tensors[node.name])
+            elif node.op == "placeholder" and node.name in signature.user_inputs:
+                if isinstance(node.meta.get("val"), Tensor):
+                    inputs.append(self._input(node))
+            elif node.op == "call_function":
+                self.values[node] = self._call(node)
+        outputs = self._outputs()
+        return self.draft.finish(inputs, outputs)
+
+    def _stored(self, target: str) -> str:
+        program = self.program
+        tensor = program.state_dict.get(target, program.constants.get(target))
+        assert isinstance(tensor, Tensor)
+        return self._constant(tensor, target)
+
+    def _constant(self, tensor: Tensor, name: str) -> str:
+        array = tensor.detach().cpu().contiguous()
+        if array.dtype in (torch.bfloat16, torch.float16, torch.float64):
+            array = array.float()
+        return self.draft.constant(array.numpy(), name)
+
+    def _input(self, node: fx.Node) -> str:
+        value = node.meta["val"]
+        self.draft.shapes[node.name] = self._sizes(value.shape)
+        if value.dtype != torch.float32:
+            self.draft.dtypes[node.name] = "int64"
+        self.values[node] = node.name
+        return node.name
+
+    def _sizes(self, shape: Sequence[Any]) -> tuple[int, ...]:
+        return tuple(int(self._size(n)) for n in shape)
+
+    def _size(self, size: Any) -> int:
+        """A size for a batch of one; a `BatchSize` where the batch decides it."""
+        if not isinstance(size, torch.SymInt):
+            return int(size)
+        expression = size.node.expr
+        one = int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+        return BatchSize(one)
+
+    def _call(self, node: fx.Node) -> Any:
+        value = node.meta.get("val")
+        if isinstance(value, torch.SymInt):
+            return self._size(value)
+        if isinstance(value, int | float | bool):
+            return value
+        name = _operator_name(node.target)
+        arguments = self._arguments(node)
+        if name == "getitem":
+            items, index = (self._resolve(item) for item in node.args)
+            if isinstance(items, str | int):
+                raise self._refuse(node, "is read as a list")
+            if index >= len(items):
+                return None  # an output that cannot be had; whoever reads it says so
+            return items[index]
+        if name in ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size"):
+            return None
+        if self._is_stored(node):
+            return self._fold(node)
+        reader = ATEN.get(name)
+        if reader is None:
+            raise self._refuse(
+                node,
+                f"is an operator that cannot be converted (known: {', '.join(sorted(ATEN))}): "
+                "replace it where the network is defined",
+            )
+        draft = self.draft
+        draft.label = f"{self._title(node)} ({name})"
+        draft.step = draft.result = draft.unique(self._name(node, name))
+        draft.origin = (_leaf(node),)
+        draft.open_axes = None
+        if isinstance(value, Tensor):
+            draft.open_axes = [isinstance(self._size(n), BatchSize) for n in value.shape]
+        try:
+            return reader(draft, **arguments)
+        except InputError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise draft.refuse(f"has a form that cannot be converted ({error})") from error
+
+    def _arguments(self, node: fx.Node) -> dict[str, Any]:
+        """What the node is called with, by the names of the operator's schema."""
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return {}
+        given: dict[str, Any] = {}
+        for i, argument in enumerate(node.target._schema.arguments):
+            if i < len(node.args):
+                value = self._resolve(node.args[i])
+            elif argument.name in node.kwargs:
+                value = self._resolve(node.kwargs[argument.name])
+            else:
+                continue
+            if value is None and "Tensor" in str(argument.type):
+                value = ""
+            if argument.name in IGNORED:
+                continue
+            given[argument.name] = value
+        return given
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return self.values[value]
+        if isinstance(value, list | tuple):
+            return [self._resolve(item) for item in value]
+        if isinstance(value, torch.SymInt):
+            return self._size(value)
+        return value
+
+    def _is_stored(self, node: fx.Node) -> bool:
+        """Whether all that a node reads is stored, so that its result can be, too."""
+        names = [v for n in node.all_input_nodes for v in _flat(self.values.get(n))]
+        return all(not isinstance(v, str) or v in self.draft.constants for v in names)
+
+    def _fold(self, node: fx.Node) -> Any:
+        """Compute now what does not depend on the input, for a batch of one."""
+
+        def value_of(item: Any) -> Any:
+            if isinstance(item, fx.Node):
+                return value_of(self.values[item])
+            if isinstance(item, list | tuple):
+                return [value_of(part) for part in item]
+            if isinstance(item, str) and item in self.draft.constants:
+                return torch.from_numpy(np.array(self.draft.constants[item].data))
+            return int(item) if isinstance(item, BatchSize) else item
+
+        args = [value_of(item) for item in node.args]
+        kwargs = {key: value_of(item) for key, item in node.kwargs.items()}
+        with torch.no_grad():
+            result = node.target(*args, **kwargs)  # type: ignore[operator]
+        place = self._name(node, _operator_name(node.target))
+        if isinstance(result, Tensor):
+            return self._constant(result, place)
+        if isinstance(result, list | tuple):
+            return [
+                self._constant(part, place) if isinstance(part, Tensor) else part for part in result
+            ]
+        return result
+
+    def _name(self, node: fx.Node, function: str) -> str:
+        """``layer1.0`` + ``add`` -> ``layer1_0_add``; a layer of PyTorch's own has its path."""
+        path, kind = _module_of(node)
+        alone = kind.startswith("torch.nn.modules") and self.named[path] == 1 and path
+        parts = [path] if alone else [path, function.strip("_")]
+        name = re.sub(r"\W", "_", "_".join(part for part in parts if part))
+        return f"_{name}" if name[:1].isdigit() else name
+
+    def _title(self, node: fx.Node) -> str:
+        return _module_of(node)[0] or str(node.name)
+
+    def _refuse(self, node: fx.Node, reason: str) -> InputError:
+        return InputError(f"{self._title(node)} ({_operator_name(node.target)}) {reason}")
+
+    def _outputs(self) -> list[str]:
+        (last,) = (node for node in self.program.graph.nodes if node.op == "output")
+        names: list[str] = []
+        for item in last.args[0]:
+            value = self.values.get(item) if isinstance(item, fx.Node) else None
+            if not isinstance(value, str):
+                raise InputError(
+                    f"{self.title} returns something that is no tensor: return tensors"
+                )
+            if value in self.draft.constants or value in names or value in self.draft_inputs():
+                raise InputError(
+                    f"{self.title} returns {value}, which is stored, an input, or returned twice"
+                )
+            names.append(value)
+        return names
+
+    def draft_inputs(self) -> set[str]:
+        """The names of the network's inputs."""
+        return {str(v) for n, v in self.values.items() if n.op == "placeholder"}
+
+
+IGNORED = frozenset({"memory_format", "pin_memory", "layout", "device", "non_blocking", "copy"})
+
+
+def _batch_symbols(program: ExportedProgram) -> set[Any]:
+    return set(program.range_constraints)
+
+
+def _operator_name(target: Any) -> str:
+    """``aten::relu_`` -> ``relu``: what is changed in place is a value like any other here."""
+    if isinstance(target, torch._ops.OpOverload):
+        name = target._schema.name.partition("::")[2]
+        return name[:-1] if name.endswith("_") and not name.startswith("_") else name
+    return str(getattr(target, "__name__", target))
+
+
+def _module_of(node: fx.Node) -> tuple[str, str]:
+    """Path and class of the module whose forward the node is in; the network itself is ""."""
+    stack = node.meta.get("nn_module_stack") or {}
+    found = ("", "")
+    for path, kind in stack.values():
+        if not str(path).startswith("_empty"):
+            found = str(path).partition("@")[0], str(kind)
+    return found
+
+
+def _leaf(node: fx.Node) -> str:
+    return _module_of(node)[0]
+
+
+def _is_named(node: fx.Node) -> bool:
+    return node.op == "call_function" and _operator_name(node.target) != "getitem"
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [item for part in value for item in _flat(part)]
+    return [value]

@@ -1,0 +1,173 @@
+"""The one graph <-> a module of PyTorch that runs and can be trained."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from edgeticket.pipeline.graph.graph import Constant, Graph, Operator
+from edgeticket.pipeline.operators import KINDS
+
+Layer = nn.Conv1d | nn.Conv2d | nn.Linear
+
+
+class Step(nn.Module):
+    """An operator without weights of its own, as a module: so it has a name, and can be watched."""
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        self.kind = operator.kind
+        self.attributes: dict[str, Any] = dict(operator.attributes)
+        if operator.clamp is not None:
+            self.attributes["clamp"] = operator.clamp
+
+    def forward(self, *values: Any) -> Any:
+        meaning = KINDS[self.kind].meaning
+        assert meaning is not None
+        return meaning(torch, self.attributes, *values)
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, {self.attributes}"
+
+
+def kind_of(module: nn.Module) -> str:
+    """The kind of operator that a module of a graph is."""
+    if isinstance(module, Step):
+        return module.kind
+    return "Gemm" if isinstance(module, nn.Linear) else "Conv"
+
+
+def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
+    """A module that computes ``graph`` for any batch, in evaluation mode.
+
+    Every operator is a submodule of its own name; layers are PyTorch's. A node's ``meta`` has its
+    ``operator``, and the paths of the ``module`` and ``norm`` that it was.
+    """
+    traced, root = fx.Graph(), nn.Module()
+    nodes: dict[str, fx.Node] = {}
+    names: dict[str, str] = {}  # of values -> as nodes have them, which are identifiers
+    stored: dict[str, fx.Node] = {}
+    for name in graph.inputs:
+        nodes[name] = traced.placeholder(_identifier(name))
+        names[name] = nodes[name].name
+    used = {n for op in graph.operators for n in _flowing(op)} & graph.constants.keys()
+    for name in graph.constants:
+        if name in used:
+            stored[name] = _stored(traced, root, name, graph.constants[name])
+    operators: list[Operator] = []
+    for operator in graph.operators:
+        sources = tuple(nodes.get(n) or stored[n] for n in _flowing(operator))
+        node = traced.create_node("call_module", "", sources, name=_identifier(operator.output))
+        node.target = names[operator.output] = node.name
+        nodes[operator.output] = node
+        inputs = tuple(names.get(n, n) for n in operator.inputs)
+        operator = replace(operator, name=node.name, inputs=inputs, output=node.name)
+        is_layer = operator.kind in ("Conv", "Gemm")
+        module = _layer(operator, graph.constants) if is_layer else Step(operator)
+        root.add_module(node.name, module)
+        node.meta["operator"] = operator
+        paths = zip(("module", "norm"), operator.origin, strict=False)
+        node.meta |= {key: path for key, path in paths if path}
+        operators.append(operator)
+    results = tuple(nodes[name] for name in graph.outputs)
+    traced.output(results[0] if len(results) == 1 else results)
+    traced_module = fx.GraphModule(root, traced, class_name=title)
+    traced_module.meta["graph"] = Graph(
+        tuple(names[name] for name in graph.inputs),
+        tuple(names[name] for name in graph.outputs),
+        tuple(operators),
+        {names[n]: replace(value, name=names[n]) for n, value in graph.values.items()},
+        graph.constants,
+    )
+    return traced_module.eval()
+
+
+def _flowing(operator: Operator) -> tuple[str, ...]:
+    """What a module of it is called with: a layer has its weights inside."""
+    return operator.inputs[:1] if operator.kind in ("Conv", "Gemm") else operator.inputs
+
+
+def to_graph(module: fx.GraphModule) -> Graph:
+    """The graph of a module that `to_module` made, with the weights that it has by now."""
+    graph: Graph = module.meta["graph"]
+    constants: dict[str, Constant] = {}
+    operators: list[Operator] = []
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            name = node.meta["constant"]
+            constants[name] = Constant(_array(getattr(module, str(node.target))))
+        if node.op != "call_module":
+            continue
+        operator: Operator = node.meta["operator"]
+        layer = module.get_submodule(str(node.target))
+        if isinstance(layer, Layer):
+            operator, weights = layer_constants(operator, layer)
+            constants |= weights
+        operators.append(operator)
+    return Graph(graph.inputs, graph.outputs, tuple(operators), graph.values, constants)
+
+
+def layer_constants(operator: Operator, layer: Layer) -> tuple[Operator, dict[str, Constant]]:
+    """An operator that reads the weights of ``layer``, and those."""
+    found = {f"{operator.name}.weight": Constant(_array(layer.weight))}
+    if layer.bias is not None:
+        found[f"{operator.name}.bias"] = Constant(_array(layer.bias))
+    inputs = (operator.inputs[0], *found)
+    return replace(operator, inputs=inputs), found
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _layer(operator: Operator, constants: Mapping[str, Constant]) -> nn.Module:
+    weight, *bias = (constants[name].data for name in operator.inputs[1:])
+    if operator.kind == "Gemm":
+        rows, columns = weight.shape
+        layer: nn.Module = nn.Linear(columns, rows, bias=bool(bias), device="meta")
+    else:
+        a = operator.attributes
+        axes = weight.ndim - 2
+        layer = (nn.Conv1d, nn.Conv2d)[axes - 1](
+            weight.shape[1] * a["group"],
+            weight.shape[0],
+            tuple(weight.shape[2:]),
+            tuple(a["strides"]),
+            tuple(a["pads"][:axes]),
+            tuple(a["dilations"]),
+            a["group"],
+            bias=bool(bias),
+            device="meta",
+        )
+    tensors = {"weight": weight} | ({"bias": bias[0]} if bias else {})
+    state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+    layer.load_state_dict(state, assign=True)
+    return layer
+
+
+def _stored(traced: fx.Graph, root: nn.Module, name: str, constant: Constant) -> fx.Node:
+    label = _identifier(name)
+    while hasattr(root, label):
+        label += "_"
+    tensor = torch.from_numpy(np.array(constant.data))
+    if tensor.is_floating_point():
+        root.register_parameter(label, nn.Parameter(tensor))
+    else:
+        root.register_buffer(label, tensor)
+    node = traced.get_attr(label)
+    node.meta["constant"] = name
+    return node
+
+
+def _identifier(name: str) -> str:
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "step"
+    if plain[0].isdigit():
+        plain = f"_{plain}"
+    return f"{plain}_" if keyword.iskeyword(plain) or hasattr(nn.Module, plain) else plain

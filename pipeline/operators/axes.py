@@ -1,0 +1,296 @@
+"""Splitting, merging and exchanging axes: numbers stay as they are.
+
+In TFLite files most of this costs nothing: a draft remembers in which order the axes of a value
+are stored (`TfliteDraft.order`), and numbers are moved only where an operator needs them in
+another order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
+from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
+from edgeticket.pipeline.graph.draft import BatchSize, Draft
+from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
+
+# --- reading
+
+
+def reshape(draft: Draft, source: str, target: Sequence[int]) -> str:
+    """Reshape; a size that follows from the batch, or −1, is open, so that any batch fits."""
+    shape = draft.shape(source)
+    sizes = [0 if isinstance(n, BatchSize) else int(n) for n in target]
+    known = [int(n) for n in target if int(n) > 0]
+    full = [int(n) if int(n) > 0 else math.prod(shape) // max(math.prod(known), 1) for n in target]
+    if not sizes or math.prod(full) != math.prod(shape):
+        raise draft.refuse(f"makes {list(target)} of {list(shape)}, which has other numbers")
+    if shape == tuple(full) and not draft.is_constant(source):
+        return source
+    if draft.open_axes is not None and len(draft.open_axes) == len(full):
+        opened = draft.open_axes.index(True) if True in draft.open_axes else None
+    else:
+        opened = sizes.index(0) if 0 in sizes else sizes.index(-1) if -1 in sizes else None
+        if opened is None and shape and shape[0] == full[0] == 1:
+            opened = 0  # the batch stays in front
+    free = [n if i != opened else -1 for i, n in enumerate(full)]
+    return as_shape(draft, source, tuple(full), free)
+
+
+def as_shape(draft: Draft, source: str, shape: Shape, free: Sequence[int]) -> str:
+    """Flatten where all axes but the batch are merged, else Reshape."""
+    before = draft.shape(source)
+    flat = shape == (1, math.prod(before)) and before[:1] == (1,)
+    return draft.add("Flatten" if flat else "Reshape", source, shape=list(shape), free=list(free))
+
+
+def _aten_view(draft: Draft, self: str, shape: Sequence[int] = (), size: Sequence[int] = ()) -> str:
+    return reshape(draft, self, shape or size)
+
+
+def _aten_flatten(draft: Draft, self: str, start_dim: int = 0, end_dim: int = -1) -> str:
+    shape = draft.shape(self)
+    rank = max(len(shape), 1)
+    first, last = start_dim % rank, end_dim % rank
+    if first == last:
+        return self
+    merged = [*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]]
+    return reshape(draft, self, merged)
+
+
+def _aten_unflatten(draft: Draft, self: str, dim: int, sizes: Sequence[int]) -> str:
+    shape = draft.shape(self)
+    axis = dim % len(shape)
+    return reshape(draft, self, [*shape[:axis], *sizes, *shape[axis + 1 :]])
+
+
+def unsqueeze(draft: Draft, self: str, axes: Sequence[int]) -> str:
+    """New axes of size 1, counted in the output."""
+    rank = draft.rank(self) + len(axes)
+    places = {axis % rank for axis in axes}
+    rest = iter(draft.shape(self))
+    return reshape(draft, self, [1 if i in places else next(rest) for i in range(rank)])
+
+
+def squeeze(draft: Draft, self: str, axes: Sequence[int] | None) -> str:
+    """Without axes of size 1; None: all of them but the batch."""
+    shape = draft.shape(self)
+    wanted = range(1, len(shape)) if axes is None else [axis % len(shape) for axis in axes]
+    gone = {axis for axis in wanted if shape[axis] == 1}
+    if 0 in gone:
+        raise draft.refuse("drops the axis of the batch: leave that in")
+    return reshape(draft, self, [n for i, n in enumerate(shape) if i not in gone])
+
+
+def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:
+    """Transpose; nothing where the order stays."""
+    rank = draft.rank(self)
+    axes = [axis % rank for axis in order]
+    if axes == list(range(rank)):
+        return self
+    return draft.add("Transpose", self, perm=axes)
+
+
+def swap(draft: Draft, self: str, dim0: int, dim1: int) -> str:
+    """Two axes change places."""
+    order = list(range(draft.rank(self)))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return transpose(draft, self, order)
+
+
+def _aten_squeeze(draft: Draft, self: str, dim: Any = None) -> str:
+    return squeeze(draft, self, [dim] if isinstance(dim, int) else dim)
+
+
+def _aten_matrix_transpose(draft: Draft, self: str) -> str:
+    return swap(draft, self, -2, -1) if draft.rank(self) > 1 else self
+
+
+def _onnx_reshape(draft: Draft, x: str, shape: str, *, allowzero: int = 0) -> str:
+    wanted = [int(n) for n in np.ravel(draft.array(shape, "its shape"))]
+    given = draft.shape(x)
+    sizes = [
+        given[i] if n == 0 and not allowzero and i < len(given) else n for i, n in enumerate(wanted)
+    ]
+    return reshape(draft, x, sizes)
+
+
+def _onnx_flatten(draft: Draft, x: str, *, axis: int = 1) -> str:
+    shape = draft.shape(x)
+    at = axis % len(shape) if axis < 0 else axis
+    return reshape(draft, x, [math.prod(shape[:at]), math.prod(shape[at:])])
+
+
+def _onnx_axes(draft: Draft, axes: str) -> list[int]:
+    return [int(n) for n in np.ravel(draft.array(axes, "its axes"))]
+
+
+def _onnx_squeeze(draft: Draft, x: str, axes: str = "") -> str:
+    return squeeze(draft, x, _onnx_axes(draft, axes) if axes else None)
+
+
+def _onnx_unsqueeze(draft: Draft, x: str, axes: str) -> str:
+    return unsqueeze(draft, x, _onnx_axes(draft, axes))
+
+
+def _onnx_transpose(draft: Draft, x: str, *, perm: Sequence[int] | None = None) -> str:
+    return transpose(draft, x, list(range(draft.rank(x)))[::-1] if perm is None else perm)
+
+
+# --- meaning
+
+
+def _reshape_shape(attributes: Attributes, shape: Shape) -> Shape:
+    return tuple(attributes["shape"])
+
+
+def _reshape_meaning(torch: Any, attributes: Attributes, x: Any) -> Any:
+    return torch.reshape(x, tuple(attributes["free"]))
+
+
+def _transpose_shape(attributes: Attributes, shape: Shape) -> Shape:
+    return tuple(shape[axis] for axis in attributes["perm"])
+
+
+def _transpose_meaning(torch: Any, attributes: Attributes, x: Any) -> Any:
+    return torch.permute(x, tuple(attributes["perm"]))
+
+
+# --- TFLite
+
+
+def write_transpose(draft: TfliteDraft, operator: Operator) -> None:
+    """Nothing: the same numbers under other axes."""
+    (name,) = operator.inputs
+    permutation = operator.attributes["perm"]
+    order = tuple(permutation.index(axis) for axis in draft.order(name))
+    draft.alias(operator.output, name, order)
+
+
+def write_reshape_tflite(draft: TfliteDraft, operator: Operator) -> None:
+    """RESHAPE."""
+    (name,) = operator.inputs
+    shape = draft.graph.values[name].shape
+    target = draft.graph.values[operator.output].shape
+    order = reshaped_order(shape, draft.order(name), target)
+    if order is None:
+        source = draft.ordered(name, tuple(range(len(shape))))
+        order = tuple(range(len(target)))
+    else:
+        source = draft.stored(name)
+    output = draft.ordered(operator.output, order)
+    draft.reshape(source, output)
+
+
+def reshaped_order(
+    shape: Sequence[int], order: tuple[int, ...], target: Sequence[int]
+) -> tuple[int, ...] | None:
+    """The order of ``target`` for which stored numbers need not move, or None if there is none.
+
+    That is known where axes are stored as they are, and where some first axes behind the batch
+    (the channels) are stored last, if these and the others are split and merged apart.
+    """
+    rank = len(shape)
+    if order == tuple(range(rank)):
+        return tuple(range(len(target)))
+    for last in range(1, rank):
+        channels_last = (0, *range(last + 1, rank), *range(1, last + 1))
+        if order != channels_last or shape[0] != target[0]:
+            continue
+        channels = math.prod(shape[1 : last + 1])
+        for count in range(1, len(target)):
+            if math.prod(target[1 : count + 1]) == channels:
+                return (0, *range(count + 1, len(target)), *range(1, count + 1))
+    return None
+
+
+def write_flatten(draft: TfliteDraft, operator: Operator) -> None:
+    """RESHAPE; in front of linear layers alone the order of the values may become that of NHWC."""
+    name = operator.inputs[0]
+    shape = draft.graph.values[name].shape
+    is_map = len(shape) == 4 and shape[2:] != (1, 1) and draft.order(name) == (0, 2, 3, 1)
+    if is_map and draft.only_layers_read(operator.output):
+        draft.flattened[operator.output] = shape[1:]
+        draft.reshape(draft.stored(name), draft.value(operator.output))
+    else:
+        write_reshape_tflite(draft, operator)
+
+
+# --- ONNX
+
+
+def write_reshape(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
+    """Reshape to the shape of the output."""
+    shape = draft.integers(draft.graph.values[operator.output].shape)
+    draft.node("Reshape", [inputs[0], shape], output)
+
+
+def write_flatten_onnx(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """Flatten."""
+    draft.node("Flatten", inputs, output)
+
+
+ATEN: dict[str, Reader] = {
+    "_unsafe_view": _aten_view,
+    "flatten": _aten_flatten,
+    "movedim": lambda draft, self, source, destination: transpose(
+        draft, self, moved(draft.rank(self), source, destination)
+    ),
+    "numpy_T": lambda draft, self: transpose(draft, self, list(range(draft.rank(self)))[::-1]),
+    "permute": lambda draft, self, dims: transpose(draft, self, dims),
+    "reshape": _aten_view,
+    "squeeze": _aten_squeeze,
+    "swapaxes": lambda draft, self, axis0, axis1: swap(draft, self, axis0, axis1),
+    "t": _aten_matrix_transpose,
+    "transpose": swap,
+    "unflatten": _aten_unflatten,
+    "unsqueeze": lambda draft, self, dim: unsqueeze(draft, self, [dim]),
+    "view": _aten_view,
+}
+ONNX: dict[str, Reader] = {
+    "Flatten": _onnx_flatten,
+    "Reshape": _onnx_reshape,
+    "Squeeze": _onnx_squeeze,
+    "Transpose": _onnx_transpose,
+    "Unsqueeze": _onnx_unsqueeze,
+}
+
+
+def moved(rank: int, source: Any, destination: Any) -> list[int]:
+    """The order of axes after ``source`` went to ``destination`` (NumPy's moveaxis)."""
+    sources = [source] if isinstance(source, int) else source
+    places = [destination] if isinstance(destination, int) else destination
+    there = {p % rank: s % rank for s, p in zip(sources, places, strict=True)}
+    rest = iter(axis for axis in range(rank) if axis not in there.values())
+    return [there[i] if i in there else next(rest) for i in range(rank)]
+
+
+KINDS: dict[str, Kind] = {
+    "Flatten": Kind(
+        write_flatten,
+        _reshape_meaning,
+        _reshape_shape,
+        Role.SAME,
+        write_flatten_onnx,
+        any_order=True,
+        conditions="Reshape to [1, n]",
+    ),
+    "Reshape": Kind(
+        write_reshape_tflite,
+        _reshape_meaning,
+        _reshape_shape,
+        Role.SAME,
+        write_reshape,
+        conditions="any; Squeeze and Unsqueeze likewise",
+    ),
+    "Transpose": Kind(
+        write_transpose, _transpose_meaning, _transpose_shape, Role.SAME, conditions="any"
+    ),
+}
