@@ -18,6 +18,7 @@ from edgeticket.pipeline.operators import (
     maps,
     norms,
     pools,
+    recurrent,
     rounding,
 )
 from edgeticket.pipeline.operators.kind import (
@@ -31,7 +32,7 @@ from edgeticket.pipeline.operators.kind import (
 
 __all__ = ["ATEN", "KEEPING", "KINDS", "ONNX", "Kind", "Reader", "Role", "Substitution", "plain"]
 
-FAMILIES = (layers, pools, elementwise, functions, norms, axes, channels, maps)
+FAMILIES = (layers, pools, elementwise, functions, norms, axes, channels, maps, recurrent)
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **{name: kind for family in FAMILIES for name, kind in family.KINDS.items()},

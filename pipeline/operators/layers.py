@@ -446,9 +446,11 @@ def constant_depthwise(
     }
     assert source.quantization is not None
     code = _weight_code(bias / weight / float(source.quantization.scale))
+    scale = abs(weight) / code
+    code = code if weight > 0 else -code
     codes = np.full((channels, 1, *attributes["kernel_shape"]), code, np.int8)
     constants = {
-        f"{operator.name}.weight": Constant(codes, np.full(channels, weight / code, np.float32)),
+        f"{operator.name}.weight": Constant(codes, np.full(channels, scale, np.float32)),
         f"{operator.name}.bias": Constant(np.full(channels, bias, np.float32)),
     }
     conv = replace(operator, kind="Conv", attributes=attributes)
