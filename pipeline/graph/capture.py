@@ -19,6 +19,7 @@ from torch.export import Dim, ExportedProgram, export
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.whole import WholeLayers
 from edgeticket.pipeline.operators import ATEN, KINDS
 
 EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would be taken for fixed
@@ -67,7 +68,7 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
         is_open = batch > 1
         sizes = tuple({0: Dim.DYNAMIC} for _ in shapes) if is_open else None
         try:
-            with _quiet(), torch.no_grad():
+            with _quiet(), torch.no_grad(), WholeLayers():
                 return export(source, examples, dynamic_shapes=sizes, strict=False)
         except Exception as error:  # torch.export raises whatever the module's code meets
             failure = failure or error
@@ -188,11 +189,23 @@ class _Reader:
         if isinstance(value, Tensor):
             draft.open_axes = [isinstance(self._size(n), BatchSize) for n in value.shape]
         try:
-            return reader(draft, **arguments)
+            result = reader(draft, **arguments)
+            self._note_batch(result, value)
+            return result
         except InputError:
             raise
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             raise draft.refuse(f"has a form that cannot be converted ({error})") from error
+
+    def _note_batch(self, result: Any, value: Any) -> None:
+        """Say which axes of results count examples, as far as the trace knows."""
+        if isinstance(result, list | tuple) and isinstance(value, list | tuple):
+            for part, meant in zip(result, value, strict=False):
+                self._note_batch(part, meant)
+        elif isinstance(result, str) and isinstance(value, Tensor):
+            opened = [isinstance(self._size(n), BatchSize) for n in value.shape]
+            if True in opened:  # else the trace was made with a batch of one
+                self.draft.batch_axes[result] = opened.index(True)
 
     def _arguments(self, node: fx.Node) -> dict[str, Any]:
         """What the node is called with, by the names of the operator's schema."""

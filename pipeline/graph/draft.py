@@ -53,6 +53,8 @@ class Draft:
         self.dtypes: dict[str, str] = {}  # of what is not float32
         self.constants: dict[str, Constant] = {}
         self.operators: list[Operator] = []
+        self.made: dict[str, Operator] = {}  # by output
+        self.batch_axes: dict[str, int | None] = {}  # of what flows, where that is not 0
         self.scales: dict[str, Quantization] = {}  # by value before rounding
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()
@@ -89,12 +91,37 @@ class Draft:
             name = output
         self._names.add(name)
         origin = self.origin if origin is None else origin
-        self.operators.append(Operator(name, kind, inputs, output, attributes, clamp, origin))
+        operator = Operator(name, kind, inputs, output, attributes, clamp, origin)
+        self.operators.append(operator)
+        self.made[output] = operator
         self.shapes[output] = shape
+        self.batch_axes[output] = self._moved_batch(operator)
         dtype = self.dtype(inputs[0]) if kind in PASSING else description.dtype
         if dtype != "float32":
             self.dtypes[output] = dtype
         return output
+
+    def batch_axis(self, name: str) -> int | None:
+        """Which axis of a value counts examples; None where no axis does."""
+        return None if name in self.constants else self.batch_axes.get(name, 0)
+
+    def _moved_batch(self, operator: Operator) -> int | None:
+        """Where an operator puts the axis of the batch."""
+        flowing = [name for name in operator.inputs if name and name not in self.constants]
+        if not flowing:
+            return None
+        shape = self.shapes[operator.output]
+        source = max(flowing, key=self.rank)  # where shapes are broadcast, axes align at the end
+        axis = self.batch_axis(source)
+        if "free" in operator.attributes:
+            free = list(operator.attributes["free"])
+            return free.index(-1) if -1 in free else None
+        if axis is None:
+            return None
+        if "perm" in operator.attributes:
+            return list(operator.attributes["perm"]).index(axis)
+        axis += max(len(shape) - self.rank(source), 0)
+        return axis if axis < len(shape) else None
 
     def unique(self, name: str) -> str:
         """``name``, or with a number behind it that makes it new."""

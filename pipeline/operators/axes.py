@@ -36,17 +36,37 @@ def reshape(draft: Draft, source: str, target: Sequence[int]) -> str:
         opened = draft.open_axes.index(True) if True in draft.open_axes else None
     else:
         opened = sizes.index(0) if 0 in sizes else sizes.index(-1) if -1 in sizes else None
-        if opened is None and shape and shape[0] == full[0] == 1:
-            opened = 0  # the batch stays in front
-    free = [n if i != opened else -1 for i, n in enumerate(full)]
-    return as_shape(draft, source, tuple(full), free)
+        if opened is None:
+            opened = _kept_batch(shape, draft.batch_axis(source), full)
+    return as_shape(draft, source, tuple(full), opened)
 
 
-def as_shape(draft: Draft, source: str, shape: Shape, free: Sequence[int]) -> str:
-    """Flatten where all axes but the batch are merged, else Reshape."""
+def _kept_batch(shape: Shape, axis: int | None, target: Sequence[int]) -> int | None:
+    """The axis of ``target`` that has as many numbers before and behind as the batch has."""
+    if axis is None or axis >= len(shape) or shape[axis] != 1:
+        return None
+    before = math.prod(shape[:axis])
+    for i, size in enumerate(target):
+        if size == 1 and math.prod(target[:i]) == before:
+            return i
+    return None
+
+
+def as_shape(draft: Draft, source: str, shape: Shape, opened: int | None) -> str:
+    """Flatten where all axes but the batch are merged, else Reshape; nothing if that undoes one.
+
+    Args:
+        opened: the axis that grows with the batch.
+    """
     before = draft.shape(source)
-    flat = shape == (1, math.prod(before)) and before[:1] == (1,)
-    return draft.add("Flatten" if flat else "Reshape", source, shape=list(shape), free=list(free))
+    made = draft.made.get(source)
+    if made is not None and made.kind in ("Flatten", "Reshape"):
+        (first,) = made.inputs
+        if draft.shape(first) == shape and draft.batch_axis(first) == opened:
+            return first
+    free = [-1 if i == opened else n for i, n in enumerate(shape)]
+    flat = shape == (1, math.prod(before)) and before[:1] == (1,) and not opened
+    return draft.add("Flatten" if flat else "Reshape", source, shape=list(shape), free=free)
 
 
 def _aten_view(draft: Draft, self: str, shape: Sequence[int] = (), size: Sequence[int] = ()) -> str:
@@ -73,18 +93,27 @@ def unsqueeze(draft: Draft, self: str, axes: Sequence[int]) -> str:
     """New axes of size 1, counted in the output."""
     rank = draft.rank(self) + len(axes)
     places = {axis % rank for axis in axes}
-    rest = iter(draft.shape(self))
-    return reshape(draft, self, [1 if i in places else next(rest) for i in range(rank)])
+    old = [i for i in range(rank) if i not in places]  # where each axis of the input goes
+    sizes = dict(zip(old, draft.shape(self), strict=True))
+    batch = draft.batch_axis(self)
+    target = tuple(sizes.get(i, 1) for i in range(rank))
+    return as_shape(draft, self, target, None if batch is None else old[batch])
 
 
 def squeeze(draft: Draft, self: str, axes: Sequence[int] | None) -> str:
     """Without axes of size 1; None: all of them but the batch."""
     shape = draft.shape(self)
-    wanted = range(1, len(shape)) if axes is None else [axis % len(shape) for axis in axes]
+    batch = draft.batch_axis(self)
+    named = [axis % len(shape) for axis in axes or ()]
+    wanted = [i for i in range(len(shape)) if i != batch] if axes is None else named
     gone = {axis for axis in wanted if shape[axis] == 1}
-    if 0 in gone:
+    if not gone:
+        return self
+    if batch in gone:
         raise draft.refuse("drops the axis of the batch: leave that in")
-    return reshape(draft, self, [n for i, n in enumerate(shape) if i not in gone])
+    kept = [i for i in range(len(shape)) if i not in gone]
+    target = tuple(shape[i] for i in kept)
+    return as_shape(draft, self, target, None if batch is None else kept.index(batch))
 
 
 def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:

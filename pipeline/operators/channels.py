@@ -13,7 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators.axes import reshape
+from edgeticket.pipeline.operators.axes import reshape, squeeze
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
 B = schema.BuiltinOperator
@@ -32,7 +32,10 @@ def cut(
     *,
     suffix: str = "",
 ) -> str:
-    """Slice of one axis, as Python counts; nothing where all of it is taken."""
+    """Slice of one axis, as Python counts; nothing where all of it is taken.
+
+    What lies in one of the parts that were concatenated is taken from that.
+    """
     shape = draft.shape(source)
     axis %= len(shape)
     first, last, step = slice(start, stop, step).indices(shape[axis])
@@ -41,6 +44,9 @@ def cut(
         raise draft.refuse(f"takes nothing of axis {axis}")
     if (first, count, step) == (0, shape[axis], 1):
         return source
+    part, offset = _part(draft, source, axis, first, first + (count - 1) * step + 1)
+    if part != source:
+        return cut(draft, part, axis, first - offset, last - offset, step, suffix=suffix)
     begin, size, steps = [0] * len(shape), list(shape), [1] * len(shape)
     begin[axis], size[axis], steps[axis] = first, count, step
     return draft.add(
@@ -48,15 +54,29 @@ def cut(
     )
 
 
+def _part(draft: Draft, source: str, axis: int, first: int, last: int) -> tuple[str, int]:
+    """The tensor that was concatenated to where ``source`` is read, and where that starts."""
+    made = draft.made.get(source)
+    if made is None or made.kind != "Concat" or made.attributes["axis"] != axis:
+        return source, 0
+    start = 0
+    for name in made.inputs:
+        size = draft.shape(name)[axis]
+        if start <= first and last <= start + size and not draft.is_constant(name):
+            return name, start
+        start += size
+    return source, 0
+
+
 def select(draft: Draft, source: str, axis: int, index: int) -> str:
     """What is at ``index`` of ``axis``, which is lost."""
     shape = draft.shape(source)
     axis %= len(shape)
-    if axis == 0 and not draft.is_constant(source) and shape[0] == 1:
+    if not draft.is_constant(source) and axis == draft.batch_axis(source):
         raise draft.refuse("picks one example of the batch: leave the batch as it is")
     at = int(index) % shape[axis]
     whole = cut(draft, source, axis, at, at + 1, suffix="slice")
-    return reshape(draft, whole, [n for i, n in enumerate(shape) if i != axis])
+    return squeeze(draft, whole, [axis])
 
 
 def split(draft: Draft, source: str, axis: int, sizes: Sequence[int]) -> list[str]:
@@ -113,7 +133,10 @@ def stack(draft: Draft, tensors: Sequence[str], dim: int = 0) -> str:
     for i, name in enumerate(tensors):
         shape = list(draft.shape(name))
         target = [*shape[:axis], 1, *shape[axis:]]
-        free = [-1 if k == 0 and axis else n for k, n in enumerate(target)]
+        batch = draft.batch_axis(name)
+        if batch is not None and axis <= batch:
+            batch += 1
+        free = [-1 if k == batch else n for k, n in enumerate(target)]
         wide.append(draft.add("Reshape", name, suffix=f"part{i}", shape=target, free=free))
     return concat(draft, wide, axis)
 
