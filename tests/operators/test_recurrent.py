@@ -239,7 +239,10 @@ def onnx_model(kind: str, **attributes: Any) -> tuple[bytes, bool]:
         begin = [helper.make_node("Transpose", ["input"], ["x"], perm=[1, 0, 2])]
     else:
         node.input[0] = source
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * (3 + (name == "y")))
+        for name in names
+    ]
     given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, STEPS, INPUTS])
     body = helper.make_graph([*begin, node], "g", [given], ends, tensors)
     model = helper.make_model(
