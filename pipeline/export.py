@@ -15,7 +15,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert import CONVERTERS
 from edgeticket.pipeline.convert.read import rename
 from edgeticket.pipeline.graph.graph import Constant, Graph, Operator, Quantization
-from edgeticket.pipeline.graph.module import Layer, layer_constants
+from edgeticket.pipeline.graph.module import Layer, StoredOnce, layer_constants
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
 
 
@@ -28,6 +28,7 @@ def export(module: fx.GraphModule) -> Graph:
     graph: Graph = module.meta["graph"]
     values, constants = dict(graph.values), dict(graph.constants)
     operators: list[Operator] = []
+    names_of_weights = StoredOnce()
     ends = (node for node in module.graph.nodes if node.op == "placeholder")
     names = dict(zip(ends, graph.inputs, strict=True))
     for node in module.graph.nodes:
@@ -45,10 +46,10 @@ def export(module: fx.GraphModule) -> Graph:
         operator: Operator = node.meta["operator"]
         names[node] = operator.output
         if isinstance(step, QuantizedLayer):
-            operator, weights = _coded(operator, step)
+            operator, weights = _coded(operator, step, names_of_weights)
             constants |= weights
         elif isinstance(step, Layer):
-            operator, weights = layer_constants(operator, step)
+            operator, weights = layer_constants(operator, step, names_of_weights)
             constants |= weights
         operators.append(operator)
     used = {name for op in operators for name in op.inputs}
@@ -66,20 +67,25 @@ def _with_plain_ends(graph: Graph) -> Graph:
     return rename(graph, {old: new for old, new in ends.items() if old != new})
 
 
-def _coded(operator: Operator, step: QuantizedLayer) -> tuple[Operator, dict[str, Constant]]:
+def _coded(
+    operator: Operator, step: QuantizedLayer, names: StoredOnce
+) -> tuple[Operator, dict[str, Constant]]:
     """A layer whose weights are codes; see the TFLite 8-bit quantisation specification."""
-    operator, weights = layer_constants(operator, step.layer)
-    weight = f"{operator.name}.weight"
+    layer = step.layer
     scales = step.scale.detach().cpu().numpy()
-    data = weights[weight].data
+    data = layer.weight.detach().cpu().numpy()
     column = scales.reshape(-1, *[1] * (data.ndim - 1))
     with np.errstate(over="ignore"):  # infinity saturates like any other number
         codes = np.clip(np.rint(data / column), -127, 127).astype(np.int8)
-    weights[weight] = Constant(codes, scales.copy())
+    name = names(layer.weight, f"{operator.name}.weight", scales.tobytes())
+    weights = {name: Constant(codes, scales.copy())}
     bias = step.rounded_bias()
     if bias is not None:
-        weights[f"{operator.name}.bias"] = Constant(bias.detach().cpu().numpy().copy())
-    return operator, weights
+        assert layer.bias is not None
+        numbers = bias.detach().cpu().numpy().copy()
+        name = names(layer.bias, f"{operator.name}.bias", numbers.tobytes())
+        weights[name] = Constant(numbers)
+    return replace(operator, inputs=(operator.inputs[0], *weights)), weights
 
 
 def check_export(

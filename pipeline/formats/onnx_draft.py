@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,8 @@ class OnnxDraft:
         self.step = ""  # whose first node is still to be written
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
+        self._readers = Counter(name for op in graph.operators for name in op.inputs)
+        self._equal: dict[tuple[str, bytes], str] = {}
 
     def node(
         self,
@@ -76,15 +79,18 @@ class OnnxDraft:
         if layer and index == 2 and self.graph.constants[operator.inputs[1]].scale is not None:
             return self.bias(operator)
         if layer:
-            name = f"{operator.name}.{('weight', 'bias')[index - 1]}"
+            own = f"{operator.name}.{('weight', 'bias')[index - 1]}"
+            name = own if self._readers[name] < 2 else name
         if constant.scale is None:
             return self.tensor(name, constant.data)
-        return self._dequantized_constant(name, constant.data, constant.scale)
+        codes = self.tensor(name, constant.data)
+        return self._dequantized_constant(codes, constant.data, constant.scale, real)
 
     def bias(self, operator: Operator) -> str:
         """The bias of a quantised layer, zeros if it has none."""
         codes, scale = integer_bias(operator, self.graph)
-        return self._dequantized_constant(f"{operator.name}.bias", codes, scale)
+        name = self._once(f"{operator.name}.bias", codes)
+        return self._dequantized_constant(name, codes, scale, f"{operator.name}.bias")
 
     def clip(self, source: str, clamp: tuple[float, float], output: str) -> None:
         """Clip real numbers."""
@@ -123,15 +129,20 @@ class OnnxDraft:
         for tensor in self.tensors.values():
             tensor.name = shortened(tensor.name)
 
-    def _dequantized_constant(self, name: str, codes: Array, scale: Array) -> str:
-        """Constant codes with a scale for each index of axis 0 as real numbers."""
+    def _once(self, name: str, data: Array) -> str:
+        """Store a constant, or let an equal one stand for it."""
+        known = self._equal.setdefault((str(data.dtype), data.tobytes()), name)
+        return known if known in self.tensors else self.tensor(known, data)
+
+    def _dequantized_constant(self, name: str, codes: Array, scale: Array, label: str) -> str:
+        """Stored codes with a scale for each index of axis 0 as real numbers."""
         zeros = np.zeros(len(scale), codes.dtype)  # without them the runtime fuses no Gemm
         sources = [
-            self.tensor(name, codes),
-            self.tensor(f"{name}.scale", scale),
+            name,
+            self._once(f"{label}.scale", scale),
             self.tensor(f"zeros.{zeros.dtype}.{len(zeros)}", zeros),
         ]
-        return self.node("DequantizeLinear", sources, f"{name}.real", {"axis": 0})
+        return self.node("DequantizeLinear", sources, f"{label}.real", {"axis": 0})
 
     def _scales(self, quantization: Quantization) -> list[str]:
         scale = self.tensor(f"scale.{quantization.scale!s}", np.asarray(quantization.scale))

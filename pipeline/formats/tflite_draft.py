@@ -47,9 +47,14 @@ class TfliteDraft:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._readers: dict[str, list[Operator]] = {}
+        for op in graph.operators:
+            for name in set(op.inputs):
+                self._readers.setdefault(name, []).append(op)
         self.indices: dict[str, int] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
         self._constants: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._equal: dict[tuple[Any, ...], int] = {}  # stored tensors, by all that they are
         self._transposed: dict[tuple[str, tuple[int, ...]], int] = {}
         # Flattened maps: their values are in NHWC order, unlike in the ONNX graph.
         self.flattened: dict[str, tuple[int, ...]] = {}
@@ -178,8 +183,7 @@ class TfliteDraft:
             return False
         return all(
             op.kind == "Gemm" or (op.kind == "Clip" and self.only_layers_read(op.output))
-            for op in self.graph.operators
-            if name in op.inputs
+            for op in self._readers.get(name, ())
         )
 
     def _transpose(self, name: str, order: tuple[int, ...]) -> int:
@@ -202,7 +206,18 @@ class TfliteDraft:
         return len(self._subgraph.tensors) - 1
 
     def constant(self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0) -> int:
-        """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none."""
+        """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none.
+
+        Equal tensors are stored once.
+        """
+        array = np.ascontiguousarray(data)
+        scales = b"" if scale is None else np.asarray(scale).tobytes()
+        key = (array.dtype.str, data.shape, array.tobytes(), scales, axis)
+        if key not in self._equal:
+            self._equal[key] = self._constant(name, data, scale, axis)
+        return self._equal[key]
+
+    def _constant(self, name: str, data: Array, scale: Array | None, axis: int) -> int:
         q = None if scale is None else _quantization(scale, np.zeros(len(scale)), axis=axis)
         index = self._tensor(name, data.shape, str(data.dtype), q)
         self._buffers.append(_AlignedBuffer(data))
@@ -211,7 +226,7 @@ class TfliteDraft:
 
     def constant_like(self, tensor: int, name: str, data: Array) -> int:
         """Stored numbers, or codes in the scale of another tensor."""
-        index = self.constant(name, data)
+        index = self._constant(name, data, None, 0)
         self._subgraph.tensors[index].quantization = self._subgraph.tensors[tensor].quantization
         return index
 

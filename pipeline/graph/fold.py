@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,9 @@ class _Fold:
         self.constants = dict(graph.constants)
         self.operators: dict[str, Operator] = {}  # by output, in order
         self.renamed: dict[str, str] = {}
+        self.fused: dict[
+            tuple[Any, ...], tuple[str, str]
+        ] = {}  # what is called twice is one weight
         self.readers = Counter(name for op in graph.operators for name in op.inputs)
         self.readers.update(graph.outputs)
 
@@ -59,8 +63,10 @@ class _Fold:
             and self.readers[source] == 1
             and source not in self.graph.outputs
         ):
-            weight, bias = _fused(layer, norm, self.constants)
-            names = self._store(layer, weight, bias)
+            key = (layer.kind, *layer.inputs[1:], *norm.inputs[1:], norm.attributes["epsilon"])
+            if key not in self.fused:
+                self.fused[key] = self._store(layer, *_fused(layer, norm, self.constants))
+            names = self.fused[key]
             origin = (*layer.origin[:1], *norm.origin[:1])
             fused = replace(layer, inputs=(layer.inputs[0], *names), origin=origin)
             self.operators[source] = fused

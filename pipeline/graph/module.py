@@ -47,7 +47,8 @@ def kind_of(module: nn.Module) -> str:
 def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
     """A module that computes ``graph`` for any batch, in evaluation mode.
 
-    Every operator is a submodule of its own name; layers are PyTorch's. A node's ``meta`` has its
+    Every operator is a submodule of its own name; layers are PyTorch's, and those that read one
+    constant have one parameter, so that training keeps it one. A node's ``meta`` has its
     ``operator``, and the paths of the ``module`` and ``norm`` that it was.
     """
     traced, root = fx.Graph(), nn.Module()
@@ -62,6 +63,7 @@ def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
         if name in used:
             stored[name] = _stored(traced, root, name, graph.constants[name])
     operators: list[Operator] = []
+    parameters: dict[str, nn.Parameter] = {}  # of layers, by constant
     for operator in graph.operators:
         sources = tuple(nodes.get(n) or stored[n] for n in _flowing(operator))
         node = traced.create_node("call_module", "", sources, name=_identifier(operator.output))
@@ -70,7 +72,7 @@ def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
         inputs = tuple(names.get(n, n) for n in operator.inputs)
         operator = replace(operator, name=node.name, inputs=inputs, output=node.name)
         is_layer = operator.kind in ("Conv", "Gemm")
-        module = _layer(operator, graph.constants) if is_layer else Step(operator)
+        module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
         paths = zip(("module", "norm"), operator.origin, strict=False)
@@ -99,6 +101,7 @@ def to_graph(module: fx.GraphModule) -> Graph:
     graph: Graph = module.meta["graph"]
     constants: dict[str, Constant] = {}
     operators: list[Operator] = []
+    names = StoredOnce()
     for node in module.graph.nodes:
         if node.op == "get_attr":
             name = node.meta["constant"]
@@ -108,27 +111,55 @@ def to_graph(module: fx.GraphModule) -> Graph:
         operator: Operator = node.meta["operator"]
         layer = module.get_submodule(str(node.target))
         if isinstance(layer, Layer):
-            operator, weights = layer_constants(operator, layer)
+            operator, weights = layer_constants(operator, layer, names)
             constants |= weights
         operators.append(operator)
     return Graph(graph.inputs, graph.outputs, tuple(operators), graph.values, constants)
 
 
-def layer_constants(operator: Operator, layer: Layer) -> tuple[Operator, dict[str, Constant]]:
+class StoredOnce:
+    """Names of constants: what several layers share is called after the first of them."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[int, bytes], str] = {}
+
+    def __call__(self, tensor: Tensor, name: str, form: bytes = b"") -> str:
+        """``name``, or that of the first that had this parameter in the same ``form``."""
+        return self._names.setdefault((id(tensor), form), name)
+
+
+def layer_constants(
+    operator: Operator, layer: Layer, names: StoredOnce
+) -> tuple[Operator, dict[str, Constant]]:
     """An operator that reads the weights of ``layer``, and those."""
-    found = {f"{operator.name}.weight": Constant(_array(layer.weight))}
+    found = {names(layer.weight, f"{operator.name}.weight"): Constant(_array(layer.weight))}
     if layer.bias is not None:
-        found[f"{operator.name}.bias"] = Constant(_array(layer.bias))
+        found[names(layer.bias, f"{operator.name}.bias")] = Constant(_array(layer.bias))
     inputs = (operator.inputs[0], *found)
     return replace(operator, inputs=inputs), found
+
+
+def tied_layers(module: fx.GraphModule) -> list[list[fx.Node]]:
+    """Layers that share a weight, in order: each time those of one weight."""
+    groups: dict[int, list[fx.Node]] = {}
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, Layer):
+            groups.setdefault(id(layer.weight), []).append(node)
+    return [nodes for nodes in groups.values() if len(nodes) > 1]
 
 
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().cpu().numpy().copy()
 
 
-def _layer(operator: Operator, constants: Mapping[str, Constant]) -> nn.Module:
-    weight, *bias = (constants[name].data for name in operator.inputs[1:])
+def _layer(
+    operator: Operator,
+    constants: Mapping[str, Constant],
+    parameters: dict[str, nn.Parameter],
+) -> nn.Module:
+    names = operator.inputs[1:]
+    weight, *bias = (constants[name].data for name in names)
     if operator.kind == "Gemm":
         rows, columns = weight.shape
         layer: nn.Module = nn.Linear(columns, rows, bias=bool(bias), device="meta")
@@ -146,9 +177,10 @@ def _layer(operator: Operator, constants: Mapping[str, Constant]) -> nn.Module:
             bias=bool(bias),
             device="meta",
         )
-    tensors = {"weight": weight} | ({"bias": bias[0]} if bias else {})
-    state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-    layer.load_state_dict(state, assign=True)
+    for attribute, name in zip(("weight", "bias"), names, strict=False):
+        if name not in parameters:
+            parameters[name] = nn.Parameter(torch.from_numpy(np.array(constants[name].data)))
+        setattr(layer, attribute, parameters[name])
     return layer
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, fx
 
 from edgeticket.pipeline.graph.module import Layer
@@ -81,16 +82,19 @@ def scales_of(
     activations = {name: activation_scale(*span) for name, span in ranges.items()} | fixed
     weights: dict[str, tuple[float, ...]] = {}
     products = set(product_names(folded))
+    tied = {name: names for names in placement.tied for name in names}
+    reads = {n.name: owners[n.all_input_nodes[0]].name for n in owners if n.name in placement.int8}
     for node in placement.integer_steps:
         owner = owners[node]
         # The real value of one count of the integer sum that the step adds up.
         sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
         count = math.prod(sources) if node.name in products else sources[0]
         if node.name in placement.int8:
-            layer = folded.get_submodule(node.name)
-            assert isinstance(layer, Layer)
-            found = weight_scales(layer.weight, layer.bias, input_scale=count, ranges=weight_ranges)
-            weights[node.name] = tuple(found.tolist())
+            if node.name not in weights:
+                readers = tied.get(node.name, (node.name,))
+                smallest = min(activations[reads[name]].scale for name in readers)
+                found = _scales_of_weight(folded, readers, smallest, weight_ranges)
+                weights |= dict.fromkeys(readers, found)
             count *= max(weights[node.name])
         least = float(np.float32(count / LARGEST_GAIN))
         if activations[owner.name].scale < least:
@@ -102,6 +106,20 @@ def scales_of(
         if any(group & names for names in placement.additions):
             activations |= align({name: activations[name] for name in sorted(group)}, ranges)
     return Scales(activations, weights, placement.fp32)
+
+
+def _scales_of_weight(
+    folded: fx.GraphModule, readers: Sequence[str], input_scale: float, ranges: WeightRanges
+) -> tuple[float, ...]:
+    """The scales of a weight that one or several layers read, wide enough for each bias."""
+    layers = [folded.get_submodule(name) for name in readers]
+    biases = {id(layer.bias): layer for layer in layers}.values()
+    found = []
+    for layer in biases:
+        assert isinstance(layer, Layer)
+        scales = weight_scales(layer.weight, layer.bias, input_scale=input_scale, ranges=ranges)
+        found.append(scales)
+    return tuple(torch.stack(found).amax(0).tolist())
 
 
 def _span(scale: ActivationScale) -> Range:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, fx, nn
 
-from edgeticket.pipeline.graph.module import Layer, Step
+from edgeticket.pipeline.graph.module import Layer, Step, tied_layers
 
 SWEEPS = 20  # along chains of layers; few change anything after three
 CLOSE = 1e-3  # relative change of all factors at which the sweeps end
@@ -58,14 +58,15 @@ def _pairs(folded: fx.GraphModule) -> list[tuple[Layer, Layer]]:
     """Layers with nothing between them but one ReLU, and perhaps a max pool."""
     steps = {n: folded.get_submodule(n.name) for n in folded.graph.nodes if n.op == "call_module"}
     found = []
+    tied = {node for nodes in tied_layers(folded) for node in nodes}  # factors would add up
     for node, first in steps.items():
-        if not isinstance(first, Layer):
+        if not isinstance(first, Layer) or node in tied:
             continue
         reader = node
         while len(reader.users) == 1:
             reader = next(iter(reader.users))
             step = steps.get(reader)
-            if isinstance(step, Layer):
+            if isinstance(step, Layer) and reader not in tied:
                 found.append((first, step))
             if not (isinstance(step, Step) and _passes_factors(step)):
                 break

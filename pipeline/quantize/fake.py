@@ -42,8 +42,9 @@ class QuantizedLayer(nn.Module):
     """A convolution or linear layer whose weights are rounded to int8 codes, in float.
 
     Weights beyond the codes are clipped to them. The files hold the bias as int32 codes worth
-    input scale × weight scale; it is rounded to them once, here, because left alone it moves some
-    outputs of every layer to the next code.
+    input scale × weight scale; it is rounded to them here too, because left alone it moves some
+    outputs of every layer to the next code. The layer keeps its own number, as another layer with
+    another input may share it.
     """
 
     scale: Tensor
@@ -63,7 +64,6 @@ class QuantizedLayer(nn.Module):
         self.register_buffer("zero_point", torch.zeros(len(scales), dtype=torch.int32))
         with torch.no_grad():
             layer.weight.copy_(self.clipped_weight())
-        self.round_bias()
 
     def clipped_weight(self) -> Tensor:
         """The weight as far as there are codes for it."""
@@ -87,7 +87,12 @@ class QuantizedLayer(nn.Module):
 
     def rounded_bias(self) -> Tensor | None:
         """The bias as the files will hold it, in float."""
-        return self.layer.bias
+        bias = self.layer.bias
+        if bias is None:
+            return None
+        unit = self.scale.double() * self.input_scale
+        rounded = (torch.round(bias.detach() / unit) * unit).float()
+        return bias + (rounded - bias).detach()  # the gradient passes straight through
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.rounded_weight(), self.rounded_bias()

@@ -88,6 +88,9 @@ class FollowingLayer(QuantizedLayer):
         # In a tuple, so that the quantiser, a submodule elsewhere, does not become one here too.
         self.source = (source,)
 
+    def rounded_bias(self) -> Tensor | None:
+        return self.layer.bias  # its codes move with the scales
+
     def forward(self, x: Tensor) -> Tensor:
         (source,) = self.source
         assert isinstance(source, LearnedQuantize | AveragedQuantize)
@@ -107,14 +110,6 @@ class FixedLayer(QuantizedLayer):
             self.clipped_weight(), self.scale, self.zero_point, 0, LOWEST, HIGHEST
         )
         return rounded
-
-    def rounded_bias(self) -> Tensor | None:
-        bias = self.layer.bias
-        if bias is None:
-            return None
-        unit = self.scale.double() * self.input_scale
-        rounded = (torch.round(bias.detach() / unit) * unit).float()
-        return bias + (rounded - bias).detach()  # the gradient passes straight through
 
 
 class _Round(torch.autograd.Function):

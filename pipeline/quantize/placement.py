@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.graph import Graph
-from edgeticket.pipeline.graph.module import Step, kind_of
+from edgeticket.pipeline.graph.module import Step, kind_of, tied_layers
 from edgeticket.pipeline.operators import KEEPING, KINDS, Role
 
 
@@ -29,6 +29,7 @@ class Placement:
     integer_steps: tuple[fx.Node, ...]  # see `integer_steps`
     additions: tuple[set[str], ...]  # owners of the scales that meet in each addition
     shared: tuple[set[str], ...]  # owners that have one scale together
+    tied: tuple[tuple[str, ...], ...]  # layers that share a weight, and so its scales
 
 
 def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement:
@@ -58,6 +59,11 @@ def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement
         tuple(integer_steps(folded, owners, kept)),
         tuple(additions(folded, owners, kept)),
         tuple(shared_scales(folded, owners, kept)),
+        tuple(
+            names
+            for nodes in tied_layers(folded)
+            if len(names := tuple(n.name for n in nodes if n.name not in kept)) > 1
+        ),
     )
 
 
@@ -149,22 +155,50 @@ def additions(
 def shared_scales(
     folded: fx.GraphModule, owners: dict[fx.Node, fx.Node], keep_fp32: Collection[str] = ()
 ) -> list[set[str]]:
-    """Sets of owners that have one scale together, because their numbers are joined."""
-    return connected(
+    """Sets of owners that have one scale together.
+
+    Numbers of theirs are joined; or they are the states of a recurrent layer, whose steps then
+    have one weight and one bias in int8 too.
+    """
+    joined = [
         {owners[n].name for n in node.all_input_nodes}
         for node in integer_steps(folded, owners, keep_fp32)
         if role(folded.get_submodule(node.name)) is Role.JOIN
-    )
+    ]
+    return connected([*joined, *_states(folded, owners, keep_fp32)])
+
+
+def _states(
+    folded: fx.GraphModule, owners: dict[fx.Node, fx.Node], keep_fp32: Collection[str]
+) -> list[set[str]]:
+    """What layers of one weight read that follows from the first of them."""
+    found = []
+    for first, *others in tied_layers(folded):
+        behind = {first}
+        for node in folded.graph.nodes:
+            if not behind.isdisjoint(node.all_input_nodes):
+                behind.add(node)
+        sources = [
+            node.all_input_nodes[0]
+            for node in others
+            if node in behind and node.name not in keep_fp32
+        ]
+        found.append({owners[n].name for n in sources if n in owners})
+    return [names for names in found if len(names) > 1]
 
 
 def connected(sets: Iterable[set[str]]) -> list[set[str]]:
     """Unite all sets that share a name, directly or through others."""
-    united: list[set[str]] = []
+    groups: dict[str, set[str]] = {}
     for names in sets:
-        touching = [group for group in united if group & names]
-        united = [group for group in united if not group & names]
-        united.append(names.union(*touching))
-    return united
+        touching = {id(groups[n]): groups[n] for n in names if n in groups}
+        merged = max(touching.values(), key=len, default=set())
+        for group in [*touching.values(), names]:
+            if group is not merged:
+                merged |= group
+                groups |= dict.fromkeys(group, merged)
+        groups |= dict.fromkeys(names, merged)
+    return list({id(group): group for group in groups.values()}.values())
 
 
 def layer_names(folded: fx.GraphModule) -> list[str]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from edgeticket.pipeline.graph.module import Layer
+from edgeticket.pipeline.graph.module import Layer, tied_layers
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
 from edgeticket.pipeline.quantize.scales import Scales
@@ -43,6 +43,8 @@ def reconstruct(
     rounded = fake_quantized(folded, scales)
     better = copy.deepcopy(folded)
     batches = _within_memory(rounded, inputs)
+    # Each of several readers would want another weight: those stay on the nearest codes.
+    tied = {node.name for nodes in tied_layers(folded) for node in nodes}
     alive: dict[fx.Node, list[Pair]] = {}
     for node in rounded.graph.nodes:
         if node.op == "output":
@@ -57,7 +59,8 @@ def reconstruct(
         real = nn.Identity() if isinstance(step, FakeQuantize) else folded.get_submodule(node.name)
         sources = [alive[source] for source in node.all_input_nodes]
         if isinstance(step, QuantizedLayer):
-            _improve(step, real, sources[0], cfg)
+            if node.name not in tied:
+                _improve(step, real, sources[0], cfg)
             mended = better.get_submodule(node.name)
             mended.load_state_dict(step.layer.state_dict())
         alive[node] = [
