@@ -330,7 +330,13 @@ def _leaf(node: fx.Node) -> str:
 
 
 def _is_named(node: fx.Node) -> bool:
-    return node.op == "call_function" and _operator_name(node.target) != "getitem"
+    """Whether it is an operator on tensors, and no size, part of a result or stored number."""
+    return (
+        node.op == "call_function"
+        and _operator_name(node.target) != "getitem"
+        and not isinstance(node.meta.get("val"), torch.SymInt)
+        and any(isinstance(source.meta.get("val"), Tensor) for source in node.all_input_nodes)
+    )
 
 
 def _flat(value: Any) -> list[Any]:
