@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
+from edgeticket.pipeline.graph.graph import Operator
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
@@ -25,15 +26,24 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
         InputError: a layer that the network calls twice has got two different weights.
     """
     module = network.module()
-    original = fold_bn(module, network.input_shape)
+    write_layers(module, fold_bn(module, network.input_shape), folded)
+    return network.with_weights(module)
+
+
+def write_layers(module: nn.Module, original: fx.GraphModule, folded: fx.GraphModule) -> None:
+    """Put the weights of ``folded`` into ``module``, whose own folding is ``original``."""
     written: dict[str, str] = {}  # module path -> the step that it got its weights from
+    nodes = {node.name: node for node in original.graph.nodes}
     for name in layer_names(original):
-        source, target = folded.get_submodule(name), origin_of(original, name)
+        source, target = folded.get_submodule(name), _origin(nodes[name])
+        assert isinstance(source, Layer)
         layer = module.get_submodule(target.module)
+        if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+            _write_by_name(module, nodes[name].meta["operator"], source)
+            continue
         if target.module in written:
             _expect_same(folded, written[target.module], name)
         written[target.module] = name
-        assert isinstance(source, Layer)
         assert isinstance(layer, Layer)
         with torch.no_grad():
             layer.weight.copy_(source.weight)
@@ -45,7 +55,21 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
             if layer.bias is not None:
                 assert bias is not None
                 layer.bias.copy_(bias)
-    return network.with_weights(module)
+
+
+@torch.no_grad()
+def _write_by_name(module: nn.Module, operator: Operator, source: Layer) -> None:
+    """The weights of one of several layers that a module was made into: a recurrent one.
+
+    Constants are called after parameters, a sum of two after both: the first becomes the sum.
+    """
+    parameters = dict(module.named_parameters())
+    for name, tensor in zip(operator.inputs[1:], (source.weight, source.bias), strict=False):
+        first, _, second = name.partition("_and_")
+        if first in parameters and tensor is not None:
+            parameters[first].copy_(tensor)
+        if second:
+            parameters[f"{first.rpartition('.')[0]}.{second}".lstrip(".")].zero_()
 
 
 @dataclass(frozen=True)
@@ -59,8 +83,12 @@ class Origin:
 def origin_of(folded: fx.GraphModule, name: str) -> Origin:
     """Where the layer ``name`` of a graph that `fold_bn` made came from."""
     (node,) = (n for n in folded.graph.nodes if n.name == name)
+    return _origin(node)
+
+
+def _origin(node: fx.Node) -> Origin:
     meta: Mapping[str, str] = node.meta
-    return Origin(meta["module"], meta.get("norm"))
+    return Origin(meta.get("module", ""), meta.get("norm"))
 
 
 def _become_bias(norm: nn.Module, bias: torch.Tensor) -> None:

@@ -19,6 +19,7 @@ from edgeticket.pipeline.graph.module import tied_layers
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.quantize.equalise import equalise
 from edgeticket.pipeline.quantize.placement import place
+from edgeticket.pipeline.quantize.write_back import write_layers
 from edgeticket.pipeline.recipe import Ptq
 
 STEPS, INPUTS, SIZE = 6, 5, 9
@@ -114,9 +115,7 @@ def test_files_hold_it_once() -> None:
 
 def _onnx_arrays(data: bytes, shape: tuple[int, ...]) -> int:
     stored = onnx.load_model_from_string(data).graph.initializer
-    return sum(
-        numpy_helper.to_array(tensor).shape == shape for tensor in stored
-    )
+    return sum(numpy_helper.to_array(tensor).shape == shape for tensor in stored)
 
 
 def _tflite_tensors(data: bytes, shape: tuple[int, ...]) -> int:
@@ -142,3 +141,31 @@ def test_equalising_leaves_alone_what_is_read_twice() -> None:
     before = module(x)
     equalise(module)
     assert torch.allclose(before, module(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_trained_weights_go_back_into_a_recurrent_layer(kind: str) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.r = getattr(nn, kind)(
+                INPUTS, SIZE, num_layers=2, bidirectional=True, batch_first=True
+            )
+            self.cell = nn.LSTMCell(2 * SIZE, SIZE)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, state = self.r(x)[0], None
+            for t in range(3):
+                state = self.cell(y[:, t], state)
+            return state[0]  # type: ignore[index, no-any-return]
+
+    torch.manual_seed(0)
+    module = Network().eval()
+    x = torch.randn(3, STEPS, INPUTS)
+    trained = folded(module, STEPS, INPUTS)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    assert not torch.allclose(module(x), trained(x), atol=1e-3)
+    write_layers(module, folded(module, STEPS, INPUTS), trained)
+    assert torch.allclose(module(x), trained(x), atol=1e-5)
