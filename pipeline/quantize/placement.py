@@ -38,14 +38,15 @@ def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement
     Args:
         folded: the graph (`fold_bn`).
         keep_fp32: layers to compute in float32, as the graph or the network names them
-            (``layer1.0.conv1``).
+            (``layer1.0.conv1``); a recurrent layer is all the layers that it was made into.
 
     Raises:
         InputError: a step that cannot be quantised, or a layer that is not there, by name.
     """
     layers = layer_names(folded)
     # Steps are named after modules; a name cannot start with a digit.
-    kept = {re.sub(r"^(?=\d)", "_", name.replace(".", "_")) for name in keep_fp32}
+    wanted = {re.sub(r"^(?=\d)", "_", name.replace(".", "_")): name for name in keep_fp32}
+    kept = {layer for step, path in wanted.items() for layer in _layers_of(folded, step, path)}
     for name in sorted(kept - set(layers)):
         near = difflib.get_close_matches(name, layers, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -65,6 +66,14 @@ def place(folded: fx.GraphModule, *, keep_fp32: Sequence[str] = ()) -> Placement
             if len(names := tuple(n.name for n in nodes if n.name not in kept)) > 1
         ),
     )
+
+
+def _layers_of(folded: fx.GraphModule, step: str, path: str) -> list[str]:
+    """The layer of that name, or those that the module of that path was made into."""
+    nodes = _steps(folded, Role.LAYER)
+    if any(node.name == step for node in nodes):
+        return [step]
+    return [node.name for node in nodes if node.meta.get("module") == path] or [step]
 
 
 def scale_owners(folded: fx.GraphModule, keep_fp32: Collection[str] = ()) -> dict[fx.Node, fx.Node]:

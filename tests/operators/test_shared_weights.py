@@ -143,6 +143,16 @@ def test_equalising_leaves_alone_what_is_read_twice() -> None:
     assert torch.allclose(before, module(x), atol=1e-5)
 
 
+def test_a_recurrent_layer_is_kept_in_float32_by_its_name() -> None:
+    torch.manual_seed(0)
+    module = folded(Gru(), STEPS, INPUTS)
+    x = torch.randn(8, STEPS, INPUTS)
+    scales = calibrate(module, [x], Ptq(method="ptq", keep_fp32=("layer",)))
+    assert [*scales.weights] == ["head"]
+    graph = export(fake_quantized(module, scales))
+    assert _onnx_arrays(CONVERTERS["onnx-int8-s8"](graph).data, (SIZE, 3 * SIZE)) <= 1
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_trained_weights_go_back_into_a_recurrent_layer(kind: str) -> None:
     class Network(nn.Module):
