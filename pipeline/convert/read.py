@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import OPSET, Array, Graph, Operator
+from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
 MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
@@ -136,12 +136,10 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
     def new(name: str) -> str:
         return names.get(name, name)
 
-    operators: list[Operator] = []
-    for op in graph.operators:
-        name = new(op.name) if op.name == op.output else op.name
-        operators.append(
-            replace(op, name=name, inputs=tuple(map(new, op.inputs)), output=new(op.output))
-        )
+    operators = [
+        replace(op, inputs=tuple(map(new, op.inputs)), output=new(op.output))
+        for op in graph.operators
+    ]
     return replace(
         graph,
         inputs=tuple(map(new, graph.inputs)),
