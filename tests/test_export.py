@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import check_onnx, export_onnx
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
 

@@ -177,8 +177,8 @@ class _Reader:
         if reader is None:
             raise self._refuse(
                 node,
-                f"is an operator that cannot be converted (known: {', '.join(sorted(ATEN))}): "
-                "replace it where the network is defined",
+                "is an operator that cannot be converted; replace it where the network is defined "
+                "(docs/operators.md lists those that can)",
             )
         draft = self.draft
         draft.label = f"{self._title(node)} ({name})"

@@ -25,7 +25,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.convert import CONVERTERS, Converted
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.quantize import Scales, calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
 
@@ -73,8 +73,9 @@ def build(
         module.train(fit)(x[:16])
     module.eval()
     scales = calibrate(module, [x[:16]], Ptq(method="ptq"))
-    folded, int8 = fold_bn(module), fake_quantized(module, scales)
-    exported = {"fp32": export_onnx(folded, x[:1]), "int8": export_onnx(int8, x[:1])}
+    folded = fold_bn(module, tuple(x.shape[1:]))
+    int8 = fake_quantized(folded, scales)
+    exported = {"fp32": export(folded), "int8": export(int8)}
     sources = {name: exported["fp32" if name in FP32 else "int8"] for name in CONVERTERS}
     files = {name: CONVERTERS[name](source) for name, source in sources.items()}
     return Built(folded, int8, scales, x, sources, files)
