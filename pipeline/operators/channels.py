@@ -11,10 +11,17 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators.axes import reshape
-from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
+from edgeticket.pipeline.operators.axes import as_shape, is_batch, reshape
+from edgeticket.pipeline.operators.kind import (
+    Attributes,
+    Kind,
+    Reader,
+    Role,
+    Shape,
+    broadcast_shape,
+)
 
 B = schema.BuiltinOperator
 LARGEST = 2**31 - 1
@@ -52,7 +59,7 @@ def select(draft: Draft, source: str, axis: int, index: int) -> str:
     """What is at ``index`` of ``axis``, which is lost."""
     shape = draft.shape(source)
     axis %= len(shape)
-    if axis == 0 and not draft.is_constant(source) and shape[0] == 1:
+    if is_batch(draft, source, axis):
         raise draft.refuse("picks one example of the batch: leave the batch as it is")
     at = int(index) % shape[axis]
     whole = cut(draft, source, axis, at, at + 1, suffix="slice")
@@ -113,8 +120,10 @@ def stack(draft: Draft, tensors: Sequence[str], dim: int = 0) -> str:
     for i, name in enumerate(tensors):
         shape = list(draft.shape(name))
         target = [*shape[:axis], 1, *shape[axis:]]
-        free = [-1 if k == 0 and axis else n for k, n in enumerate(target)]
-        wide.append(draft.add("Reshape", name, suffix=f"part{i}", shape=target, free=free))
+        if draft.is_constant(name):
+            wide.append(reshape(draft, name, target))
+        else:
+            wide.append(as_shape(draft, name, tuple(target), suffix=f"part{i}"))
     return concat(draft, wide, axis)
 
 
@@ -322,7 +331,8 @@ def _onnx_tile(draft: Draft, x: str, repeats: str) -> str:
 
 
 def _slice_shape(attributes: Attributes, shape: Shape) -> Shape:
-    return tuple(attributes["size"])
+    size, axes = attributes["size"], attributes["axes"]
+    return tuple(size[i] if i in axes else n for i, n in enumerate(shape))
 
 
 def _slice_meaning(torch: Any, attributes: Attributes, x: Any) -> Any:
@@ -338,18 +348,16 @@ def _concat_shape(attributes: Attributes, *shapes: Shape) -> Shape:
         (*shapes[0][:axis], *shapes[0][axis + 1 :])
     }:
         raise ValueError(f"shapes {[list(s) for s in shapes]} differ beside axis {axis}")
-    return (*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])
+    outer = broadcast_shape({}, *((*s[:axis], 1, *s[axis + 1 :]) for s in shapes))
+    return (*outer[:axis], sum(s[axis] for s in shapes), *outer[axis + 1 :])
 
 
 def _concat_meaning(torch: Any, attributes: Attributes, *values: Any) -> Any:
     """Stored numbers are repeated for each example."""
     axis = attributes["axis"]
-    batch = max(v.shape[0] for v in values) if axis else 1
-    wide = [
-        v.expand(batch, *v.shape[1:]) if axis and v.shape[0] == 1 and batch > 1 else v
-        for v in values
-    ]
-    return torch.cat(wide, axis)
+    sizes = [max(v.shape[i] for v in values) for i in range(values[0].ndim)]
+    sizes[axis] = -1
+    return torch.cat([v.expand(sizes) for v in values], axis)
 
 
 def _pad_shape(attributes: Attributes, shape: Shape) -> Shape:
@@ -572,6 +580,7 @@ KINDS: dict[str, Kind] = {
         shuffle,
         role=Role.SAME,
         onnx=write_shuffle,
+        dtype=SAME_DTYPE,
         conditions="read from Reshape, Transpose, Reshape",
     ),
     "Concat": Kind(
@@ -580,6 +589,7 @@ KINDS: dict[str, Kind] = {
         _concat_shape,
         Role.JOIN,
         write_concat,
+        dtype=SAME_DTYPE,
         conditions="int8: inputs of one scale; else, and with stored numbers, in float32",
     ),
     "Gather": Kind(
@@ -588,6 +598,7 @@ KINDS: dict[str, Kind] = {
         _gather_shape,
         Role.SAME,
         write_gather,
+        dtype=SAME_DTYPE,
         conditions="stored indices of one axis",
     ),
     "Pad": Kind(
@@ -596,6 +607,7 @@ KINDS: dict[str, Kind] = {
         _pad_shape,
         Role.SAME,
         write_pad,
+        dtype=SAME_DTYPE,
         conditions="any number, reflected; repeated and circular as Concat",
     ),
     "Slice": Kind(
@@ -604,6 +616,7 @@ KINDS: dict[str, Kind] = {
         _slice_shape,
         Role.SAME,
         write_slice,
+        dtype=SAME_DTYPE,
         conditions="any step from 1 up; Split likewise",
     ),
 }
