@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import inspect
 import itertools
-import logging
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.graph.program import operator_name as _operator_name
-from edgeticket.pipeline.graph.program import plain_program
+from edgeticket.pipeline.graph.program import plain_program, quiet
 from edgeticket.pipeline.operators import ATEN, KINDS, RANDOM, REFUSED
 
 EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would be taken for fixed
@@ -75,9 +73,9 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
                 for shape, dtype in zip(shapes, types, strict=True)
             )
             is_open = batch > 1
-            sizes = tuple({0: Dim.DYNAMIC} for _ in shapes) if is_open else None
+            sizes = _open_sizes(source, len(shapes)) if is_open else None
             try:
-                with _quiet(), torch.no_grad():
+                with quiet(), torch.no_grad():
                     return export(source, examples, dynamic_shapes=sizes, strict=False)
             except Exception as error:  # torch.export raises whatever the module's code meets
                 failure = failure or error
@@ -90,6 +88,16 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
     ) from failure
 
 
+def _open_sizes(module: nn.Module, count: int) -> tuple[Any, ...]:
+    """Every input's first axis is open; inputs that ``*names`` takes are one entry."""
+    sizes: list[Any] = [{0: Dim.DYNAMIC} for _ in range(count)]
+    named = inspect.signature(module.forward).parameters.values()
+    for place, parameter in enumerate(named):
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return (*sizes[:place], tuple(sizes[place:]))
+    return tuple(sizes)
+
+
 # What torch says where real numbers are taken for indices.
 WANTS_INTEGERS = ("Long", "long, byte or bool", "indices")
 
@@ -98,21 +106,6 @@ def _dtypes(inputs: int) -> list[tuple[torch.dtype, ...]]:
     """What inputs may hold: real numbers, or else whole ones in some of them."""
     kinds = (torch.float32, torch.int64)
     return list(itertools.product(kinds, repeat=inputs)) if inputs < 4 else [kinds[:1] * inputs]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 class _Reader:
@@ -158,7 +151,8 @@ class _Reader:
 
     def _input(self, node: fx.Node) -> str:
         value = node.meta["val"]
-        self.draft.shapes[node.name] = self._sizes(value.shape)
+        first, *rest = self._sizes(value.shape)
+        self.draft.shapes[node.name] = (BatchSize(first), *rest)
         if value.dtype != torch.float32:
             self.draft.dtypes[node.name] = "int64"
         self.values[node] = node.name
@@ -212,11 +206,15 @@ class _Reader:
         draft.step = draft.result = draft.unique(self._name(node, name))
         draft.origin = (_leaf(node),)
         try:
-            return reader(draft, **arguments)
+            result = reader(draft, **arguments)
         except InputError:
             raise
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             raise draft.refuse(f"has a form that cannot be converted ({error})") from error
+        rank = value.ndim if isinstance(value, Tensor) else 0
+        if rank and isinstance(result, str) and draft.rank(result) != rank:
+            raise draft.refuse("drops the axis of the batch: leave that in")
+        return result
 
     def _arguments(self, node: fx.Node) -> dict[str, Any]:
         """What the node is called with, by the names of the operator's schema."""

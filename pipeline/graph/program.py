@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+import logging
+import warnings
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -31,7 +34,8 @@ def plain_program(program: ExportedProgram, known: Collection[str]) -> ExportedP
         simpler |= _more_decompositions(unknown - simpler.keys())
         if not simpler and not _needs_restating(program.graph):
             return program
-        program = program.run_decompositions(simpler)
+        with quiet(), torch.no_grad():
+            program = program.run_decompositions(simpler)
     return program
 
 
@@ -74,3 +78,19 @@ def operator_name(target: Any) -> str:
         name = target._schema.name.partition("::")[2]
         return name[:-1] if name.endswith("_") and not name.startswith("_") else name
     return str(getattr(target, "__name__", target))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What torch.export logs and warns of concerns its own code alone."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -257,13 +258,25 @@ def index_constants(draft: Draft, self: str, axis: int, indices: Any) -> str:
 
 def _aten_index(draft: Draft, self: str, indices: Sequence[Any]) -> str:
     used = [(axis, name) for axis, name in enumerate(indices) if name]
-    if len(used) != 1:
-        raise draft.refuse("is indexed by several tensors at once: index one axis at a time")
-    axis, name = used[0]
-    numbers = draft.array(name, "its indices")
-    if numbers.dtype == bool:
-        numbers = np.flatnonzero(numbers)
-    return index_constants(draft, self, axis, numbers)
+    axes = [axis for axis, _ in used]
+    is_table = draft.is_constant(self) and axes == [0]
+    if is_table and not draft.is_constant(used[0][1]):
+        return draft.add("Embedding", self, used[0][1])
+    arrays = [draft.array(name, "its indices") for _, name in used]
+    if any(numbers.dtype == bool and numbers.ndim > 1 for numbers in arrays):
+        raise draft.refuse("is indexed by a mask of several axes: use where")
+    arrays = [np.flatnonzero(a) if a.dtype == bool else a for a in arrays]
+    if axes != list(range(axes[0], axes[0] + len(axes))):
+        raise draft.refuse("is indexed on axes that are apart: index one axis at a time")
+    shape = draft.shape(self)
+    flat: Any = 0  # places in the indexed axes as one
+    for axis, numbers in zip(axes, arrays, strict=True):
+        flat = flat * shape[axis] + np.where(numbers < 0, numbers + shape[axis], numbers)
+    first, last = axes[0], axes[-1] + 1
+    if last - first > 1:
+        merged = [*shape[:first], math.prod(shape[first:last]), *shape[last:]]
+        self = as_shape(draft, self, tuple(merged), suffix="merged")
+    return index_constants(draft, self, first, flat)
 
 
 def _onnx_gather(draft: Draft, x: str, indices: str, *, axis: int = 0) -> str:

@@ -258,6 +258,14 @@ def _pairwise_distance(
     return vector_norm(draft, shifted, p, -1, keepdims=keepdim)
 
 
+def _distances(draft: Draft, x1: str, x2: str, p: float = 2, compute_mode: Any = None) -> str:
+    """Of each row of one matrix to each of another."""
+    rank = draft.rank(x1)
+    left, right = unsqueeze(draft, x1, [rank - 1]), unsqueeze(draft, x2, [rank - 2])
+    less = draft.add("Sub", left, right, suffix="less")
+    return vector_norm(draft, less, p, -1, keepdims=False)
+
+
 def _like(draft: Draft, self: str, other: str) -> str:
     return reshape(draft, self, draft.shape(other))
 
@@ -265,6 +273,8 @@ def _like(draft: Draft, self: str, other: str) -> str:
 ATEN: dict[str, Reader] = {
     "addcdiv": _add_combined("Div"),
     "addcmul": _add_combined("Mul"),
+    "_cdist_forward": _distances,
+    "cdist": _distances,
     "channel_shuffle": shuffle,
     "col2im": from_columns,
     "copy": copied,

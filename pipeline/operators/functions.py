@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator, Value
@@ -293,6 +294,13 @@ def hard_sigmoid(draft: TfliteDraft, operator: Operator) -> None:
     steps.step(B.MUL, [shifted, steps.number(1 / 6)], "", schema.MulOptionsT())
 
 
+def write_hard_sigmoid(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """HardSigmoid with a slope of 1/6."""
+    draft.node("HardSigmoid", inputs, output, {"alpha": 1 / 6, "beta": 0.5})
+
+
 def _hard_sigmoid_as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
     """a depthwise convolution x/6 + 1/2, which saturates at the codes of 0 and 1."""
     operator = replace(operator, clamp=(0.0, 1.0))
@@ -372,6 +380,7 @@ KINDS: dict[str, Kind] = {
         _torch("nn.functional.hardsigmoid"),
         role=Role.FIXED,
         fixed=HARD_SIGMOID_SCALE,
+        onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
         conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
     ),

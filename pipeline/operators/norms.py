@@ -23,6 +23,8 @@ from edgeticket.pipeline.operators.kind import (
     broadcast_shape,
 )
 from edgeticket.pipeline.operators.layers import multiply_matrix
+from edgeticket.pipeline.operators.logic import cast
+from edgeticket.pipeline.operators.lookups import place_of_largest
 from edgeticket.pipeline.operators.pools import global_average_of
 
 B = schema.BuiltinOperator
@@ -186,7 +188,7 @@ def _axes(draft: Draft, self: str, axes: Any) -> list[int]:
 
 
 def vector_norm(draft: Draft, self: str, order: float, axes: Any, *, keepdims: bool) -> str:
-    """The norm of vectors along ``axes``, of order 1, 2 or infinity."""
+    """The norm of vectors along ``axes``, of any order but 0."""
     if order == 2:
         square = draft.add("Mul", self, self, suffix="square")
         total = _suffixed(draft, "ReduceSum", square, axes, keepdims, "sum")
@@ -196,7 +198,14 @@ def vector_norm(draft: Draft, self: str, order: float, axes: Any, *, keepdims: b
         return reduce(
             draft, "ReduceSum" if order == 1 else "ReduceMax", size, axes, keepdims=keepdims
         )
-    raise draft.refuse(f"is a norm of order {order}: 1, 2 and infinity can be written")
+    size = draft.add("Abs", self, suffix="size")
+    if order == -math.inf:
+        return reduce(draft, "ReduceMin", size, axes, keepdims=keepdims)
+    if order == 0:
+        raise draft.refuse("counts numbers that are not 0 (a norm of order 0): use a sum of x != 0")
+    power = draft.add("Pow", size, draft.number(order), suffix="power")
+    total = _suffixed(draft, "ReduceSum", power, axes, keepdims, "sum")
+    return draft.add("Pow", total, draft.number(1 / order))
 
 
 def _suffixed(draft: Draft, kind: str, self: str, axes: Any, keepdims: bool, suffix: str) -> str:
@@ -233,13 +242,15 @@ def _aten_reduce(kind: str) -> Reader:
     def read(
         draft: Draft, self: str, dim: Any = None, keepdim: bool = False, dtype: Any = None
     ) -> str:
+        if draft.dtype(self) == "bool":
+            self = cast(draft, self, "int64")
         return reduce(draft, kind, self, dim, keepdims=keepdim)
 
     return read
 
 
 def _aten_extreme(kind: str) -> Reader:
-    """``max`` and ``min`` along an axis also give indices, which nothing may read."""
+    """``max`` and ``min`` along an axis also give the place."""
 
     def read(
         draft: Draft, self: str, dim: Any = None, keepdim: bool = False, other: str = ""
@@ -247,7 +258,10 @@ def _aten_extreme(kind: str) -> Reader:
         if other:
             return draft.add("Max" if kind == "ReduceMax" else "Min", self, other)
         found = reduce(draft, kind, self, dim, keepdims=keepdim)
-        return found if dim is None else [found]
+        if dim is None:
+            return found
+        smallest = kind == "ReduceMin"
+        return [found, place_of_largest(draft, self, dim, keepdim, smallest=smallest)]
 
     return read
 
@@ -340,6 +354,20 @@ def _aten_rms_norm(
 ) -> str:
     epsilon = float(np.finfo(np.float32).eps) if eps is None else eps
     return rms_norm(draft, input, len(normalized_shape), weight, epsilon)
+
+
+def _aten_with_mean(root: bool) -> Reader:
+    """A variance and the mean beside it."""
+
+    def read(draft: Draft, self: str = "", **more: Any) -> list[str]:
+        self = self or more.pop("inp", "") or more.pop("input")
+        spread_ = _aten_variance(root)(draft, self, **more)
+        mean = reduce(
+            draft, "ReduceMean", self, more.get("dim"), keepdims=more.get("keepdim", False)
+        )
+        return [spread_, mean]
+
+    return read
 
 
 def _aten_variance(root: bool) -> Reader:
@@ -643,8 +671,10 @@ ATEN: dict[str, Reader] = {
     "scaled_dot_product_attention": attention,
     "softmax": _aten_softmax("Softmax"),
     "std": _aten_variance(root=True),
+    "std_mean": _aten_with_mean(root=True),
     "sum": _aten_reduce("ReduceSum"),
     "var": _aten_variance(root=False),
+    "var_mean": _aten_with_mean(root=False),
 }
 ONNX: dict[str, Reader] = {
     "BatchNormalization": _onnx_batch_norm,
