@@ -15,7 +15,7 @@ from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 from edgeticket.pipeline.formats.tflite_draft import end_order
-from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.graph import Graph, Value
 
 __all__ = ["CONVERTERS", "Converted", "Source"]
 
@@ -96,13 +96,19 @@ def _converted(
         return TensorSpec(
             name=name,
             shape=tuple(value.shape[a] for a in end_order(rank)) if channels_last else value.shape,
-            dtype=value.dtype if q is None else "uint8" if unsigned else "int8",
+            dtype=_dtype(value, unsigned=unsigned, tflite=channels_last),
             layout=LAYOUTS[rank][channels_last],
             scale=None if q is None else float(q.scale),
             zero_point=None if q is None else q.zero_point + 128 * unsigned,
         )
 
     return Converted(data, tuple(map(spec, graph.inputs)), tuple(map(spec, graph.outputs)))
+
+
+def _dtype(value: Value, *, unsigned: bool, tflite: bool) -> str:
+    if value.quantization is not None:
+        return "uint8" if unsigned else "int8"
+    return "int32" if tflite and value.dtype == "int64" else value.dtype
 
 
 # By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.

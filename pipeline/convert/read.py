@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
@@ -59,7 +59,8 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         code = value.type.tensor_type.elem_type
         if code not in TYPES:
             raise InputError(f"input {value.name} is not float32; give the file as it was exported")
-        names[value.name], draft.shapes[value.name] = value.name, shape
+        names[value.name] = value.name
+        draft.shapes[value.name] = (BatchSize(1), *shape[1:])
         if TYPES[code] != "float32":
             draft.dtypes[value.name] = TYPES[code]
     for index, node in enumerate(model.graph.node):
@@ -90,7 +91,7 @@ def _read_node(draft: Draft, names: dict[str, Any], node: onnx.NodeProto, index:
         )
     draft.step = draft.unique(node.name or node.output[0])
     draft.result = draft.unique(node.output[0])
-    draft.origin, draft.open_axes = (), None
+    draft.origin = ()
     try:
         sources = [names[name] for name in node.input]
         if None in sources:

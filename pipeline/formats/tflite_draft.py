@@ -126,6 +126,8 @@ class TfliteDraft:
         """
         if name in self.graph.constants:
             data = self.graph.constants[name].data
+            if data.dtype == np.int64:  # there are kernels for int32 alone
+                data = data.astype(np.int32)
             if data.size > 1 or not scalar:
                 data = data.reshape((1,) * (len(order) - data.ndim) + data.shape).transpose(order)
             else:

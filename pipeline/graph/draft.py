@@ -33,15 +33,35 @@ class KindOf(Protocol):
 
 
 class BatchSize(int):
-    """A size that follows from the number of examples: its value for a batch of one."""
+    """A size that follows from the number of examples: its value for a batch of one.
+
+    Products, quotients and sums of such sizes follow from it, too; their own ratio does not.
+    """
+
+    def __mul__(self, other: Any) -> Any:
+        return BatchSize(int(self) * int(other)) if isinstance(other, int) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        quotient = int(self) // int(other)
+        return quotient if isinstance(other, BatchSize) else BatchSize(quotient)
+
+    def __add__(self, other: Any) -> Any:
+        both = int(self) + int(other)
+        return BatchSize(both) if isinstance(other, BatchSize) or not other else both
+
+    __radd__ = __add__
 
 
-# What only moves numbers, of whatever type.
-PASSING = frozenset({"Reshape", "Flatten", "Transpose", "Slice", "Concat", "Gather", "Tile"})
+SAME_DTYPE = "input"  # as a `Kind.dtype`: that of the tensors that flow into it
+GIVEN_DTYPE = "to"  # that of its attribute ``to``
 
 
 class Draft:
     """Operators so far, and shapes of all that flows, for a batch of one.
+
+    A size in those that grows with the batch is a `BatchSize`, so that readers hand that on.
 
     A reader is called for one node; ``step`` is what the node shall be called, ``result`` what its
     output is called, ``label`` how sentences name it.
@@ -56,8 +76,6 @@ class Draft:
         self.scales: dict[str, Quantization] = {}  # by value before rounding
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()
-        # Which axes of the present node's output grow with the batch; None where that is not known.
-        self.open_axes: list[bool] | None = None
         self._counts: Counter[str] = Counter()
         self._names: set[str] = set()  # of operators
 
@@ -82,16 +100,22 @@ class Draft:
         """
         description = self.kinds[kind]
         shapes = [self.shapes[name] if name else () for name in inputs]
-        shape = tuple(int(n) for n in description.shape(attributes, *shapes))
+        shape = tuple(description.shape(attributes, *shapes))
         output = self.unique(f"{self.result}_{suffix}" if suffix else self.result)
         name = f"{self.step}_{suffix}" if suffix else self.step
         if name in self._names or self.step == self.result:
             name = output
         self._names.add(name)
         origin = self.origin if origin is None else origin
-        self.operators.append(Operator(name, kind, inputs, output, attributes, clamp, origin))
+        plain = {key: _plain(value) for key, value in attributes.items()}
+        self.operators.append(Operator(name, kind, inputs, output, plain, clamp, origin))
         self.shapes[output] = shape
-        dtype = self.dtype(inputs[0]) if kind in PASSING else description.dtype
+        dtype = description.dtype
+        if dtype == SAME_DTYPE:
+            flowing = [name for name in inputs if name and name not in self.constants]
+            dtype = self.dtype((flowing or inputs)[-1])
+        elif dtype == GIVEN_DTYPE:
+            dtype = attributes["to"]
         if dtype != "float32":
             self.dtypes[output] = dtype
         return output
@@ -124,7 +148,7 @@ class Draft:
         return name
 
     def shape(self, name: str) -> Shape:
-        """Of a value or constant."""
+        """Of a value or constant; a size that grows with the batch is a `BatchSize`."""
         return self.shapes[name]
 
     def rank(self, name: str) -> int:
@@ -164,8 +188,17 @@ class Draft:
         kept.reverse()
         names = [*inputs, *(op.output for op in kept)]
         values = {
-            name: Value(name, self.shapes[name], self.scales.get(name), self.dtype(name))
+            name: Value(name, _plain(self.shapes[name]), self.scales.get(name), self.dtype(name))
             for name in names
         }
         constants = {name: c for name, c in self.constants.items() if name in needed}
         return Graph(tuple(inputs), tuple(outputs), tuple(kept), values, constants)
+
+
+def _plain(value: Any) -> Any:
+    """The same with plain numbers for sizes."""
+    if isinstance(value, BatchSize):
+        return int(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(part) for part in value)
+    return value

@@ -12,12 +12,16 @@ from edgeticket.pipeline.operators import (
     axes,
     channels,
     crossing,
+    derived,
     elementwise,
     functions,
     layers,
+    logic,
+    lookups,
     maps,
     norms,
     pools,
+    refused,
     rounding,
 )
 from edgeticket.pipeline.operators.kind import (
@@ -29,9 +33,33 @@ from edgeticket.pipeline.operators.kind import (
     plain,
 )
 
-__all__ = ["ATEN", "KEEPING", "KINDS", "ONNX", "Kind", "Reader", "Role", "Substitution", "plain"]
+__all__ = [
+    "ATEN",
+    "KEEPING",
+    "KINDS",
+    "ONNX",
+    "RANDOM",
+    "REFUSED",
+    "Kind",
+    "Reader",
+    "Role",
+    "Substitution",
+    "plain",
+]
 
-FAMILIES = (layers, pools, elementwise, functions, norms, axes, channels, maps)
+FAMILIES = (
+    layers,
+    pools,
+    elementwise,
+    functions,
+    logic,
+    lookups,
+    norms,
+    axes,
+    channels,
+    maps,
+    derived,
+)
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **{name: kind for family in FAMILIES for name, kind in family.KINDS.items()},
@@ -41,6 +69,8 @@ ATEN: dict[str, Reader] = {  # by the name of an ATen operator, whatever its ove
     **{name: reader for family in FAMILIES for name, reader in family.ATEN.items()},
     **rounding.ATEN,
 }
+REFUSED = refused.REFUSED  # by the name of an ATen operator: what to do instead
+RANDOM = refused.RANDOM  # the same, even where nothing flows into it
 ONNX: dict[str, Reader] = {  # by ONNX operator
     **{name: reader for family in FAMILIES for name, reader in family.ONNX.items()},
     **rounding.ONNX,

@@ -86,16 +86,8 @@ def _by_channel(scale: Array, weight: Constant) -> Array:
 
 ATEN: dict[str, Reader] = dict.fromkeys(
     (
-        *("_assert_tensor_metadata", "alias", "clone", "contiguous", "detach", "dropout"),
-        *(
-            "alpha_dropout",
-            "feature_dropout",
-            "lift_fresh_copy",
-            "native_dropout",
-            "to",
-            "_to_copy",
-        ),
-        *("type_as", "identity"),
+        *("alias", "clone", "contiguous", "detach", "dropout", "alpha_dropout", "feature_dropout"),
+        *("lift_fresh_copy", "native_dropout", "identity", "feature_alpha_dropout"),
     ),
     _aten_same,
 )
