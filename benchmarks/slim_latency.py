@@ -23,7 +23,8 @@ from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.models import input_shape
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.prune.shrink import slim
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
@@ -92,22 +93,18 @@ def with_statistics(network: Network, images: torch.Tensor) -> Network:
     return network.with_weights(module)
 
 
-def exports(network: Network, images: torch.Tensor) -> dict[str, bytes]:
-    """The ONNX file of each precision."""
-    module = fold_bn(network.module())
-    scales = calibrate(network.module(), [images], Ptq(method="ptq"))
-    quantized = fake_quantized(network.module(), scales)
-    return {
-        "fp32": export_onnx(module, images[:1]),
-        "int8": export_onnx(quantized, images[:1]),
-    }
+def exports(network: Network, images: torch.Tensor) -> dict[str, Graph]:
+    """The graph of each precision."""
+    folded = fold_bn(network.module(), network.input_shape)
+    scales = calibrate(folded, [images], Ptq(method="ptq"))
+    return {"fp32": export(folded), "int8": export(fake_quantized(folded, scales))}
 
 
 def query(
-    onnx: Mapping[str, bytes], kind: str, images: torch.Tensor
+    graphs: Mapping[str, Graph], kind: str, images: torch.Tensor
 ) -> tuple[Callable[[Any], Any], Sequence[Any]]:
     """A loaded file's run, and inputs for it."""
-    converted = CONVERTERS[kind](onnx["int8" if kind in INT8 else "fp32"])
+    converted = CONVERTERS[kind](graphs["int8" if kind in INT8 else "fp32"])
     runtime = get_runtime((FP32 | INT8)[kind].runtime)
     session = runtime.load(converted.data, threads=1, place=kind)
     tensor = to_tensor(images.permute(0, 2, 3, 1).contiguous().numpy(), converted.input)

@@ -83,7 +83,7 @@ def test_layers_keep_their_names_under_gates_and_in_the_folded_graph() -> None:
     wrapped.gates = lambda: torch.ones(wrapped.size)  # type: ignore[method-assign]
     names = ["layer1.0", "layer2.1", "layer3", "linear"]
     outputs = {}
-    for module in (plain, wrapped, fold_bn(plain)):
+    for module in (plain, wrapped, fold_bn(plain, (3, 32, 32))):
         taps = Taps(module, names, owner="the network")
         module(images)
         outputs[type(module)] = taps.read()
@@ -93,7 +93,7 @@ def test_layers_keep_their_names_under_gates_and_in_the_folded_graph() -> None:
         for other in others:
             torch.testing.assert_close(other[name], first[name], rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=r"has no layer 'layer1\.0\.bn1'"):
-        Taps(fold_bn(plain), ["layer1.0.bn1"], owner="the network")
+        Taps(fold_bn(plain, (3, 32, 32)), ["layer1.0.bn1"], owner="the network")
 
 
 METHODS = {

@@ -252,8 +252,10 @@ def test_a_layer_that_is_called_twice_cannot_have_two_weights() -> None:
 
     folded = fold_bn(Twice(), (3, 12, 12))
     with torch.no_grad():
-        folded.conv_1.weight.add_(1)
-    with pytest.raises(InputError, match="conv and conv_1 are one layer that is called twice"):
+        folded.conv_conv2d_1.weight.add_(1)
+    with pytest.raises(
+        InputError, match="conv_conv2d and conv_conv2d_1 are one layer that is called twice"
+    ):
         unfold(Stub("resnet20", {}, {}), folded)
 
 

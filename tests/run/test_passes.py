@@ -135,8 +135,8 @@ def test_strong_signed_constant_tickets_are_ternary_and_int8_is_exact(store: Pat
             assert set(np.unique(codes).tolist()) <= {-127, 0, 127}
     last = candidates[-1]
     assert last.scales is not None
-    folded = fold_bn(last.network.module())
-    quantized = fake_quantized(last.network.module(), last.scales)
+    folded = fold_bn(last.network.module(), last.network.input_shape)
+    quantized = fake_quantized(folded, last.scales)
     for name, scales in last.scales.weights.items():
         exact = folded.get_submodule(name).weight.detach()
         scale = torch.tensor(scales).reshape(-1, *[1] * (exact.ndim - 1))
