@@ -193,7 +193,7 @@ class _Graph:
         raise self._damaged(at)
 
     def _damaged(self, at: int) -> InputError:
-        return InputError(f"{self._place} is not a whole ONNX file (byte {at}): make it again")
+        return InputError(f"{self._place} is no whole ONNX file (byte {at}): make it again")
 
 
 def _field(number: int, content: bytes) -> bytes:

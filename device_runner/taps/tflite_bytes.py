@@ -42,7 +42,7 @@ def check_tflite(model: bytes, *, place: str) -> None:
         spans = [(file.long(table, start), file.long(table, size)) for table, start, size in places]
         outside = file.tables(root, MODEL_GROUPS) or file.tables(root, MODEL_EXTERNAL)
     except (struct.error, IndexError, ValueError):
-        raise InputError(f"{place} is not a whole TFLite file: make it again") from None
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
     if outside:
         raise InputError(
             f"{place} keeps numbers in other files, which no manifest knows: convert it with the "
@@ -87,7 +87,7 @@ def tap_tflite(model: bytes, *, place: str) -> bytes:
                 if index not in outputs and "." not in name:
                     outputs.append(index)
     except (struct.error, IndexError, ValueError):
-        raise InputError(f"{place} is not a whole TFLite file: make it again") from None
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
     end = len(model) + -len(model) % 4
     tapped = bytearray(model.ljust(end, b"\0"))
     struct.pack_into("<I", tapped, at, end - at)

@@ -200,7 +200,11 @@ def _describe(
     artifacts: list[Artifact] = []
     mixed = len({model.precision for model in read}) > 1
     for file, model in zip(files, read, strict=True):
-        alike = [name for name, known in networks.items() if known.macs == model.macs]
+        alike = [
+            name
+            for name, known in networks.items()
+            if known.macs == model.macs and isinstance(model.macs, int)
+        ]
         network = alike[0] if alike else f"model-{len(networks) + 1}"
         networks.setdefault(network, Network(model.parameters, model.macs, {}))
         stem, number = _plain(file.stem), 2

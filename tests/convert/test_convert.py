@@ -401,7 +401,10 @@ UNCONVERTIBLE = {
         r"^input input has shape \[2, 2, 6, 6\]; export with a batch of 1",
     ),
     "empty file": (b"", r"^the ONNX file is not valid \("),
-    "text": (b"these are not the bytes", r"bytes are not a whole ONNX file; export it again"),
+    "text": (
+        b"these are not the bytes",
+        r"the ONNX file is no whole ONNX file .*export or copy it again",
+    ),
 }
 
 
