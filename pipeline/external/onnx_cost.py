@@ -104,19 +104,18 @@ def _constant(node: onnx.NodeProto) -> _Stored:
 def _stored(node: onnx.NodeProto, scope: Scope) -> Count:
     """Numbers that this operator is the first to read as weights."""
     settings, integers = SETTINGS.get(node.op_type, ()), INTEGERS.get(node.op_type, ())
+    for name in node.input:
+        if name in scope:
+            scope[name].is_read = True
     passed = scope.get(node.input[0]) if node.op_type in PASSES and node.input else None
     if passed is not None and node.output:
-        passed.is_read = True
         passed.is_weight |= 0 in integers
         scope[node.output[0]] = passed
         return 0
     numbers: Count = 0
     for position, name in enumerate(node.input):
         kept = scope.get(name)
-        if kept is None:
-            continue
-        kept.is_read = True
-        if position in settings or kept.is_counted or not kept.size:
+        if kept is None or position in settings or kept.is_counted or not kept.size:
             continue
         if kept.is_weight or position in integers:
             kept.is_counted = True

@@ -219,7 +219,8 @@ def _size_bytes(tensor: TensorProto, place: str) -> int:
         if kind.kind == "O":
             raise InputError(f"{name} holds texts in another file: export it with them inside")
         bits = 8 * int(kind.itemsize)
-    return (math.prod(tensor.dims) * bits + 7) // 8
+    count: int = math.prod(tensor.dims)
+    return (count * bits + 7) // 8
 
 
 def _whole(text: str, place: str) -> int:
