@@ -133,14 +133,15 @@ def _linear(inputs: Sequence[Shape], output: Shape, operator: Any) -> int:
 
 def _product(inputs: Sequence[Shape], output: Shape, operator: Any) -> int:
     turned = bool(operator.builtinOptions is not None and operator.builtinOptions.adjX)
-    summed: int = inputs[0][-2] if turned else inputs[0][-1]
-    return math.prod(output) * summed
+    values: int = math.prod(output)
+    return values * (inputs[0][-2] if turned else inputs[0][-1])
 
 
 def _lstm(inputs: Sequence[Shape], output: Shape, operator: Any) -> int:
     """Its matrices, for four gates from the input and from the state, and a projection."""
-    sizes = [math.prod(inputs[i]) for i in (*range(1, 9), 16)]
-    return math.prod(inputs[0][:-1]) * sum(sizes)
+    matrices: int = sum(math.prod(inputs[i]) for i in (*range(1, 9), 16))
+    steps: int = math.prod(inputs[0][:-1])
+    return steps * matrices
 
 
 def _rnn(inputs: Sequence[Shape], output: Shape, operator: Any) -> int:

@@ -12,8 +12,10 @@ import onnx
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.external.file import DTYPES, MAKES, READS, onnx_scale
@@ -82,8 +84,8 @@ class FileInspection:
     def print(self, console: Console) -> None:
         """Tables on a terminal."""
         console.print(
-            f"{self.name}: {self.size_bytes:,} bytes, {_tell(self.parameters, 'parameters')}, "
-            f"{_tell(self.macs, 'multiply-accumulates')}",
+            f"{plain(self.name)}: {self.size_bytes:,} bytes, "
+            f"{_tell(self.parameters, 'parameters')}, {_tell(self.macs, 'multiply-accumulates')}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -93,21 +95,21 @@ class FileInspection:
             shape = "x".join(map(str, port.shape))
             scale = "" if port.scale is None else f"{port.scale:g}"
             zero = "" if port.zero_point is None else str(port.zero_point)
-            table.add_row(port.direction, port.name, port.dtype, shape, scale, zero)
+            _add_row(table, port.direction, port.name, port.dtype, shape, scale, zero)
         console.print(table)
         table = _table(f"{len(self.layers)} layers", "layer", "", "parameters", "MACs")
         for layer in self.layers:
-            table.add_row(
-                layer.name, layer.kind, tell_count(layer.parameters), tell_count(layer.macs)
+            _add_row(
+                table, layer.name, layer.kind, tell_count(layer.parameters), tell_count(layer.macs)
             )
         console.print(table)
         table = _table("operators", "operator", "count", "")
         for operator in self.operators:
-            table.add_row(operator.kind, str(operator.count), operator.told)
+            _add_row(table, operator.kind, str(operator.count), operator.told)
         console.print(table)
         table = _table("files", "file", "", "")
         for kind, verdict in self.files.items():
-            table.add_row(kind, "yes" if verdict.possible else "no", verdict.told)
+            _add_row(table, kind, "yes" if verdict.possible else "no", verdict.told)
         console.print(table)
 
 
@@ -226,6 +228,11 @@ def _tell(count: Count, noun: str) -> str:
     if isinstance(count, Unavailable):
         return f"{noun} not known ({count.reason})"
     return f"{count:,} {noun}"
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Names are those of the file: text, never markup."""
+    table.add_row(*(Text(plain(cell)) for cell in cells))
 
 
 def _table(title: str, *columns: str) -> Table:
