@@ -99,5 +99,5 @@ def find_policies(
         risen = {name: thread.ticks for name, thread in now.items()}
     working = [name for name, ticks in risen.items() if ticks >= max(risen.values()) / WORKING]
     cpus = {now[name].cpu for name in working}
-    found = tuple(policy for policy, own in related.items() if cpus & set(own.split()))
-    return found or Unavailable(f"no cpufreq policy has CPU {', '.join(sorted(cpus))}")
+    policies = tuple(name for name, members in related.items() if cpus & set(members.split()))
+    return policies or Unavailable(f"no cpufreq policy has CPU {', '.join(sorted(cpus))}")

@@ -66,8 +66,8 @@ def to_junit(gate: Gate) -> bytes:
             wrong = ElementTree.SubElement(test, kind, message=_xml(sentence), type=case.outcome)
             wrong.text = _xml(sentence)
         said = ElementTree.SubElement(test, "system-out")
-        told = [*map(": ".join, zip(HEADINGS, tell_case(case), strict=True))]
-        said.text = _xml("\n".join([*told, *(f"note: {note}" for note in tell_notes(case))]))
+        facts = [*map(": ".join, zip(HEADINGS, tell_case(case), strict=True))]
+        said.text = _xml("\n".join([*facts, *(f"note: {note}" for note in tell_notes(case))]))
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)

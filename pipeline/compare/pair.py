@@ -134,12 +134,12 @@ def _notes(before: Report, after: Report) -> tuple[str, ...]:
     notes = []
     if _where(before) == _where(after):
         old, new = before.machine, after.machine
-        told = {"kernel": (old.kernel, new.kernel), "system": (old.os, new.os)}
-        told["Jetson release"] = (old.jetson, new.jetson)
-        told["memory"] = (_memory(old.memory_bytes), _memory(new.memory_bytes))
+        software = {"kernel": (old.kernel, new.kernel), "system": (old.os, new.os)}
+        software["Jetson release"] = (old.jetson, new.jetson)
+        software["memory"] = (_memory(old.memory_bytes), _memory(new.memory_bytes))
         notes = [
             f"the same machine with another {name}: {_tell(a)} against {_tell(b)}"
-            for name, (a, b) in told.items()
+            for name, (a, b) in software.items()
             if a != b
         ]
     if before.bundle.digest != after.bundle.digest:

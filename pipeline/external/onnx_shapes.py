@@ -80,10 +80,10 @@ def _ask_runtime(model: onnx.ModelProto, names: list[str]) -> dict[str, Shape]:
         )
     except Exception:  # of several kinds; without it, shapes stay unknown
         return {}
-    found = {value.name: value.shape for value in session.get_outputs()}
+    inferred = {value.name: value.shape for value in session.get_outputs()}
     return {
         name: tuple(size if isinstance(size, int) and size >= 0 else None for size in shape)
-        for name, shape in found.items()
+        for name, shape in inferred.items()
         if isinstance(shape, list)
     }
 

@@ -41,8 +41,8 @@ def tflite_layers(model: Any) -> tuple[FileLayer, ...]:
             macs = _macs(graph, operator, kind)
             if macs and unknown is not None:
                 macs = unknown
-            is_own = model.operatorCodes[operator.opcodeIndex].customCode and kind not in FREE
-            if is_own:
+            is_custom = model.operatorCodes[operator.opcodeIndex].customCode and kind not in FREE
+            if is_custom:
                 stored = macs = Unavailable(f"{kind} is an operator of its own")
             if stored or macs:
                 name = name_of(graph.tensors[operator.outputs[0]])
