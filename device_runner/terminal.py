@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Callable
 
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.unavailable import Unavailable
 
 if TYPE_CHECKING:  # they import numpy, which --help does without
@@ -71,8 +72,9 @@ def finding_lines(validity: Validity) -> list[str]:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of equally many cells -> lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+    shown = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in shown)
     return "\n".join(line.rstrip() for line in lines)
 
 

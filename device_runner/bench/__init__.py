@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeticket.device_runner.accuracy import Outputs, infer_all, judge
@@ -33,7 +34,7 @@ def bench(
     plan: Plan = Plan(),  # noqa: B008 (it is frozen)
     runtime: str | None = None,
     precision: str | None = None,
-    artifact: str | None = None,
+    artifact: str | Sequence[str] | None = None,
     samples: Asked = None,
     outputs: Path | None = None,
     progress: Progress = lambda what, share: None,

@@ -61,7 +61,10 @@ def add(commands: a.Commands) -> None:
 def _add_selection(group: a.Group) -> None:
     group.add_argument("--runtime", metavar="NAME", help="only artifacts for it: ort or tflite")
     group.add_argument("--precision", metavar="NAME", help="only artifacts of it: fp32 or int8")
-    group.add_argument("--artifact", metavar="ID", help="only this one, for whatever machine")
+    group.add_argument(
+        "--artifact", action="append", metavar="ID",
+        help="only this one, for whatever machine; may be given often",
+    )  # fmt: skip
     group.add_argument(
         "--samples", type=a.samples, metavar="N|DIR",
         help="accuracy over the first N samples only, or over a folder on this device: inputs.npy "

@@ -53,7 +53,8 @@ __all__ = [
 
 # 2: validity, scenarios, windows, energy, what happened during the run
 # 3: transcription, real time
-SCHEMA_VERSION = 3
+# 4: the clock of every cluster of cores
+SCHEMA_VERSION = 4
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -144,11 +145,10 @@ def _readings(document: Mapping[str, Any]) -> Readings:
 
 def _during(document: Mapping[str, Any]) -> During:
     fields = flat_fields(document)
-    temperatures = fields["temperature_c"]
-    if not isinstance(temperatures, Unavailable):
-        temperatures = {zone: Span(**span) for zone, span in temperatures.items()}
-    clock = _optional(Span, document["clock_hz"])
-    return During(**{**fields, "clock_hz": clock, "temperature_c": temperatures})
+    for name in ("clock_hz", "temperature_c"):
+        if not isinstance(fields[name], Unavailable):
+            fields[name] = {key: Span(**span) for key, span in fields[name].items()}
+    return During(**fields)
 
 
 def _energy(document: Mapping[str, Any]) -> Energy | Unavailable:

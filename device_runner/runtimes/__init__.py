@@ -9,11 +9,14 @@ from typing import Any, Callable
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.runtimes import ort, tflite
 from edgeticket.device_runner.runtimes.session import Session, TappedSession
+from edgeticket.device_runner.taps.onnx_bytes import check_onnx
+from edgeticket.device_runner.taps.tflite_bytes import check_tflite
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """``find()`` imports the runtime's package; ``load(model, threads=, place=)`` uses it.
+    """``find()`` imports the runtime's package; ``load(model, threads=, place=)`` uses it, and
+    ``check(model, place=)`` without it refuses a file that leads to others.
 
     ``load`` also takes ``batch=`` samples at once, and ``cpu_only=``. ``load_tapped(model,
     threads=, place=)`` gives every layer's output. ``count_kernels(model, tapped=, place=)`` tells
@@ -22,6 +25,7 @@ class Runtime:
     """
 
     find: Callable[[], tuple[str, Any]]
+    check: Callable[..., None]
     load: Callable[..., Session]
     load_tapped: Callable[..., TappedSession]
     count_kernels: Callable[..., Mapping[str, int]] | None
@@ -40,6 +44,8 @@ def get_runtime(name: str) -> Runtime:
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "ort": Runtime(ort.find, ort.load, ort.load_tapped, ort.count_kernels, ort.find_placement),
-    "tflite": Runtime(tflite.find, tflite.load, tflite.load_tapped, None, None),
+    "ort": Runtime(
+        ort.find, check_onnx, ort.load, ort.load_tapped, ort.count_kernels, ort.find_placement
+    ),
+    "tflite": Runtime(tflite.find, check_tflite, tflite.load, tflite.load_tapped, None, None),
 }

@@ -15,7 +15,7 @@ from edgeticket.device_runner.runtimes.session import (
     TappedSession,
     installed_version,
 )
-from edgeticket.device_runner.taps.tflite_bytes import tap_tflite
+from edgeticket.device_runner.taps.tflite_bytes import check_tflite, tap_tflite
 from edgeticket.device_runner.unavailable import Unavailable
 
 # Package and module, in order of preference.
@@ -104,6 +104,7 @@ def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
 
 def _open(model: bytes, *, threads: int, place: str) -> tuple[str, Any]:
     package, module = find()
+    check_tflite(model, place=place)
     try:
         # It reads weights from these bytes while it lives, and keeps them itself.
         interpreter = module.Interpreter(model_content=model, num_threads=threads)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.pipeline.compare.limits import Limits
 from edgeticket.pipeline.compare.pair import compare
@@ -67,11 +68,14 @@ class Gate:
         for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading in TEXTS else "right")
         for case in self.cases:
-            table.add_row(*map(Text, tell_case(case)))
+            table.add_row(*(Text(plain(cell)) for cell in tell_case(case)))
         console.print(table)
         for case in self.cases:
             for sentence in tell_wrongs(case):
-                console.print(f"{case.path}: {sentence}", highlight=False, markup=False)
+                console.print(plain(f"{case.path}: {sentence}"), highlight=False, markup=False)
+            for sentence in tell_notes(case):
+                note = plain(f"{case.path}: note: {sentence}")
+                console.print(note, highlight=False, markup=False)
 
 
 def run_gate(before: Path, after: Sequence[Path], *, limits: Limits) -> Gate:
@@ -158,6 +162,11 @@ def tell_wrongs(case: Case) -> tuple[str, ...]:
     if case.comparison is None:
         return (case.problem or "",)
     return case.comparison.broken_limits
+
+
+def tell_notes(case: Case) -> tuple[str, ...]:
+    """Sentences that say what else differs, though it breaks no limit."""
+    return () if case.comparison is None else case.comparison.notes
 
 
 HEADINGS = (

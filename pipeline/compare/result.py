@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
@@ -31,6 +33,7 @@ class Comparison:
     """How ``after`` stands to ``before``."""
 
     kind: str  # fidelity, platform, threads
+    notes: tuple[str, ...]  # what else differs: kernels, bundles
     before: str
     after: str
     interleaved: bool  # measured in turns in one session; else drift may be in the ratios
@@ -71,7 +74,8 @@ class Comparison:
     def print(self, console: Console) -> None:
         """The verdict as a table for people."""
         table = Table(
-            title=f"{self.kind}: {self.after} against {self.before}", title_justify="left"
+            title=Text(plain(f"{self.kind}: {self.after} against {self.before}")),
+            title_justify="left",
         )
         for heading in ("", "before", "after", "change"):
             table.add_column(heading, justify="left" if not heading else "right")
@@ -94,17 +98,19 @@ class Comparison:
             table.add_row("validity", *self.verdicts, "")
         console.print(table)
         for sample in self.changed[:_SHOWN]:
-            console.print(
+            changed = (
                 f"  sample {sample.index}: {self.noun} {sample.label}, "
-                f"before {sample.before}, after {sample.after}",
-                markup=False,
+                f"before {sample.before}, after {sample.after}"
             )
+            console.print(plain(changed), markup=False)
         if len(self.changed) > _SHOWN:
             console.print(f"  and {len(self.changed) - _SHOWN} more: see --json")
         if not self.interleaved:
             console.print("The two were not measured interleaved: ratios may hold drift.")
+        for sentence in self.notes:
+            console.print(f"note: {plain(sentence)}", markup=False, highlight=False)
         for sentence in self.broken_limits:
-            console.print(f"LIMIT BROKEN: {sentence}")
+            console.print(f"LIMIT BROKEN: {plain(sentence)}", markup=False)
 
 
 def tell_ms(value: float | Unavailable) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.fuse import fuse
@@ -32,7 +31,9 @@ from edgeticket.pipeline.convert.operators import (
     read_other,
 )
 from edgeticket.pipeline.convert.qdq_insertion import is_integer, separate_domains
+from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
 
+PLACE = "the ONNX file"
 MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
@@ -74,30 +75,15 @@ def read_graph(data: bytes) -> Graph:
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
+    model = parse_onnx(data, place=PLACE)
+    validate_onnx(model, place=PLACE)
     try:
-        model = onnx.load_model_from_string(data)
-        _check_names(model)
-        onnx.checker.check_model(model)
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except DecodeError:
-        raise InputError(f"{len(data)} bytes are not a whole ONNX file; export it again") from None
-    except (
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-        ValueError,
-    ) as error:
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"the ONNX file is not valid ({reason}); export it again") from None
+        raise InputError(f"{PLACE} is not valid ONNX ({reason}): export it again") from None
     assert isinstance(inferred, onnx.ModelProto)
     return inferred
-
-
-def _check_names(model: onnx.ModelProto) -> None:
-    """Protobuf hands out damaged text as bytes, and fails only where somebody writes it."""
-    for node in model.graph.node:
-        for name in (node.name, *node.input, *node.output):
-            if not isinstance(name, str):
-                raise ValueError(f"{name!r} is no text")
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

@@ -94,7 +94,7 @@ def answer_here(
             done = measure_together(
                 bundle,
                 [dataclasses.replace(local.device, label="answers")],
-                [*arguments, "--artifact", name, *ANSWERS],
+                [*_without_artifacts(arguments), "--artifact", name, *ANSWERS],
                 out=Path(folder),
                 offline=False,
                 patience=patience,
@@ -102,3 +102,13 @@ def answer_here(
             )
             found += done[0].reports
     return found
+
+
+def _without_artifacts(arguments: Sequence[str]) -> list[str]:
+    """The runner's arguments but for the artifacts that were asked for."""
+    kept: list[str] = []
+    for i, word in enumerate(arguments):
+        is_flag = word == "--artifact" or word.startswith("--artifact=")
+        if not is_flag and (i == 0 or arguments[i - 1] != "--artifact"):
+            kept.append(word)
+    return kept

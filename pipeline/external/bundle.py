@@ -19,6 +19,7 @@ from edgeticket.device_runner import __version__
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Artifact, Network
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.external.file import Foreign, read_foreign
@@ -99,13 +100,13 @@ def bundle_foreign(
             artifacts=[(a, m.data) for a, m in zip(artifacts, read, strict=True)],
             inputs=given.inputs,
             targets=given.labels,
-            dataset=samples.stem,
+            dataset=plain(samples.stem),
             labels=_names(names, count),
             preprocessing=steps,
             networks=networks,
             provenance={
                 "made_by": "other tools",
-                "files": [file.name for file in models],
+                "files": [plain(file.name) for file in models],
                 "tools": {"edgeticket": __version__},
             },
         )
@@ -200,7 +201,11 @@ def _describe(
     artifacts: list[Artifact] = []
     mixed = len({model.precision for model in read}) > 1
     for file, model in zip(files, read, strict=True):
-        alike = [name for name, known in networks.items() if known.macs == model.macs]
+        alike = [
+            name
+            for name, known in networks.items()
+            if known.macs == model.macs and isinstance(model.macs, int)
+        ]
         network = alike[0] if alike else f"model-{len(networks) + 1}"
         networks.setdefault(network, Network(model.parameters, model.macs, {}))
         stem, number = _plain(file.stem), 2

@@ -15,6 +15,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.export import check_onnx
+from edgeticket.pipeline.external.onnx_model import read_onnx
 from edgeticket.pipeline.network.file import known_tensors
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.onnx_import.draft import Draft
@@ -35,11 +36,7 @@ def read_onnx_network(file: Path) -> Network:
         InputError: the file cannot be read, is damaged, or has something that has no place in int8
             files; the sentence says what to do instead.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    return _network(data, str(file), file.name)
+    return _network(read_onnx(file), str(file), file.name)
 
 
 def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:

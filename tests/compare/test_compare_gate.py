@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,9 +14,11 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from runner_fixtures import example_report
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import STEERING
 from edgeticket.device_runner.report import Report, write_report
 from edgeticket.device_runner.validity import Validity
 from edgeticket.pipeline.cli import main
@@ -154,9 +158,22 @@ def test_the_command_writes_both_files_whatever_the_outcome(
 
 SPIKES = [
     *("]]>", "<script>", "&amp;", 'a"b', "|", "a\nb", "\x00\x1b[31m", "`x`", "\u2028"),
-    *("[a](b)", "\\|", "\ufffe", "[bold]"),
+    *(
+        "[a](b)",
+        "\\|",
+        "\ufffe",
+        "[bold]",
+        "[/etc/x]",
+        "\ud800",
+        "\x9b31m",
+        "\u202e",
+        "1. x",
+        "- x",
+    ),
+    *("www.x.org", "https://x.org", "@x", "![x](y)", "=", "    x"),
 ]
-hostile = st.text(min_size=1, max_size=30) | st.sampled_from(SPIKES)
+anything = st.text(st.characters(), min_size=1, max_size=30)  # half surrogate pairs, too
+hostile = st.text(min_size=1, max_size=30) | anything | st.sampled_from(SPIKES)
 FOUND = compare(BASE, elsewhere(BASE), limits=Limits())
 
 
@@ -173,10 +190,29 @@ def test_hostile_names_stay_text(names: list[tuple[str, str, str]]) -> None:
     assert [element.tag for element in suite[0]] == ["error", "system-out"]
     assert [element.tag for element in suite[1]] == ["failure", "system-out"]
     for test, case in zip(suite, cases, strict=True):
-        kept = "".join(c for c in case.path if c in "\t\n\r" or " " <= c < "\ufffe" or c > "\uffff")
+        kept = "".join(
+            c
+            for c in case.path
+            if c in "\t\n\r" or " " <= c < "\ud800" or "\udfff" < c < "\ufffe" or c > "\uffff"
+        )
         shown = (test.get("name") or "").replace("\ufffd", "")
         assert shown == kept.replace("\ufffd", "")
     table, _, wrongs = to_markdown(gate).partition("\n\n")
+    to_markdown(gate).encode()
+    assert not re.search(
+        r"(?<!\\)(?:\\\\)*(@|://|www\.)|^- (\d*[.)]|[-+=])|- {4}", wrongs, re.MULTILINE
+    )
+    assert not {unicodedata.category(c) for c in table + wrongs} & {"Cf", "Cs", "Zl", "Zp"}
+    screen = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    gate.print(screen)
+    for case in cases:
+        if case.comparison is not None:
+            case.comparison.print(screen)
+    assert isinstance(screen.file, io.StringIO)
+    plain_screen = re.sub(
+        "\x1b\\[[0-9;]*m", "", screen.file.getvalue()
+    )  # rich's own bold and italic
+    assert {c for c in plain_screen if unicodedata.category(c) in STEERING} <= {"\n"}
     rows = table.split("\n")
     assert len(rows) == 2 + len(cases)
     for row in (rows[0], *rows[2:]):

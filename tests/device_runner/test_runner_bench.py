@@ -163,7 +163,7 @@ def for_machine(*machines: str) -> Manifest:
     )
 
 
-def chosen(manifest: Manifest, **asked: str) -> list[str]:
+def chosen(manifest: Manifest, **asked: Any) -> list[str]:
     return [entry.id for entry in select(manifest, architecture="x86_64", **asked).chosen]
 
 
@@ -174,6 +174,12 @@ def test_selection() -> None:
     assert chosen(MANIFEST, precision="int8") == everything[1::2]
     assert chosen(MANIFEST, runtime="tflite", precision="int8") == everything[3:]
     assert chosen(MANIFEST, artifact=everything[1]) == [everything[1]]
+    assert chosen(MANIFEST, artifact=[everything[3], everything[0]]) == everything[::3]
+    assert chosen(MANIFEST, artifact=everything[:2], precision="int8") == [everything[1]]
+    with pytest.raises(InputError, match="'tiny-ort-fp32' is asked for twice: name each once"):
+        chosen(MANIFEST, artifact=[everything[0], everything[1], everything[0]])
+    with pytest.raises(InputError, match="no artifact 'x' in the bundle"):
+        chosen(MANIFEST, artifact=[everything[0], "x"])
 
 
 def test_artifacts_for_other_machines_are_skipped_unless_named() -> None:
@@ -233,7 +239,7 @@ def test_another_model_than_promised_is_refused(
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     path = bundle_with(tmp_path, "models/ort-fp32.onnx", b"not a model")
-    with pytest.raises(InputError, match="tiny-ort-fp32: onnxruntime refuses the model file"):
+    with pytest.raises(InputError, match="tiny-ort-fp32 is no whole ONNX file"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
 
 

@@ -68,6 +68,19 @@ def test_several_artifacts_do_not_fit_one_file(
     assert os.listdir(tmp_path) == []
 
 
+def test_artifacts_by_name(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["tiny-ort-fp32", "tiny-tflite-int8"]
+    flags = [word for name in names for word in ("--artifact", name)]
+    quick = ["--min-seconds", "0", "--min-queries", "11", "--warmup-seconds", "0"]
+    assert main(["bench", str(bundle), *flags, *quick, "-o", str(tmp_path / "r")]) == 0
+    assert sorted(os.listdir(tmp_path / "r")) == [f"{name}.json" for name in names]
+    capsys.readouterr()
+    sentence = refused(capsys, "bench", bundle, *flags, *flags[:2], "-o", tmp_path / "s")
+    assert "'tiny-ort-fp32' is asked for twice" in sentence
+
+
 def test_what_cannot_be_used_is_one_line(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from board_fixtures import BOARDS, ORIN, PI4, THERMAL, XAVIER, lay_out, policy
 from edgeticket.device_runner.cold import peak_rss
 from edgeticket.device_runner.machine import describe_machine, read_emulated
 from edgeticket.device_runner.readings import Throttling, run_command, take_readings
-from edgeticket.device_runner.readings.clocks import find_policy
+from edgeticket.device_runner.readings.clocks import Thread, find_policies, read_threads
 from edgeticket.device_runner.readings.throttling import read_throttle_events
 from edgeticket.device_runner.unavailable import Unavailable
 
@@ -120,11 +120,25 @@ def test_a_sensor_that_is_off_is_left_out(tmp_path: Path) -> None:
 
 def test_which_policy_a_process_runs_on(tmp_path: Path) -> None:
     ORIN.lay_out(tmp_path)
-    assert find_policy(tmp_path) == "policy0"
+
+    def policies() -> tuple[str, ...] | Unavailable:
+        return find_policies(tmp_path, Unavailable("not yet"), read_threads(tmp_path))
+
+    assert policies() == ("policy0",)
     lay_out(tmp_path, {"proc/self/stat": "77 (a) b) R " + " ".join(["0"] * 35) + " 5 0\n"})
-    assert find_policy(tmp_path) == "policy4"
+    assert policies() == ("policy4",)
     lay_out(tmp_path, {"proc/self/stat": "77 (a) R " + " ".join(["0"] * 35) + " 9 0\n"})
-    assert find_policy(tmp_path) == Unavailable("no cpufreq policy has CPU 9")
+    assert policies() == Unavailable("no cpufreq policy has CPU 9")
+
+
+def test_threads_that_rest_are_on_no_policy(tmp_path: Path) -> None:
+    """Only what used CPU time since the last look counts, wherever it was before."""
+    ORIN.lay_out(tmp_path)
+    before = {"1": Thread(1000, "0"), "2": Thread(50, "0"), "3": Thread(7, "4")}
+    now = {"1": Thread(1000, "0"), "2": Thread(90, "5"), "3": Thread(8, "0")}
+    assert find_policies(tmp_path, before, now) == ("policy4",)
+    both = {**now, "1": Thread(1030, "1")}
+    assert find_policies(tmp_path, before, both) == ("policy0", "policy4")
 
 
 @pytest.mark.parametrize(("base", "rated"), [("2400000", {"policy0": 2_400_000_000}), (None, None)])

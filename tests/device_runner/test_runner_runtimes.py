@@ -104,7 +104,8 @@ def test_another_model_than_the_manifest_promised(name: str) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("model", [b"", b"hello", random.Random(1).randbytes(5000)])
 def test_bytes_that_are_no_model(runtime: str, model: bytes) -> None:
-    with pytest.raises(InputError, match=r"^a: .* refuses the model file: ") as caught:
+    sentence = r"^a(: .* refuses the model file: | is no whole)"
+    with pytest.raises(InputError, match=sentence) as caught:
         get_runtime(runtime).load(model, threads=1, place="a")
     assert "\n" not in str(caught.value)
 

@@ -50,6 +50,20 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     assert "Celu" in (tmp_path / "i.json").read_text()
 
 
+def test_names_in_a_file_are_text(tmp_path: Path) -> None:
+    """Markup, escape sequences and line breaks in names of layers and values."""
+    file = written(tmp_path, nn.ReLU())
+    model = onnx.load(file)
+    model.graph.node[0].name = "[/bold][link=x]\x1b[31m\nred\u202e"
+    model.graph.input[0].name = "[/x]\x9b2J"
+    model.graph.node[0].input[0] = "[/x]\x9b2J"
+    onnx.save(model, file)
+    result = CliRunner().invoke(app, ["inspect", str(file)], env={"COLUMNS": "300"})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert r"[/bold][link=x]\x1b[31m\nred\u202e" in result.output
+    assert r"[/x]\x9b2J" in result.output
+
+
 def test_a_tflite_file_shows_its_scales() -> None:
     found = inspect_file(FILES / "int8.tflite")
     assert {port.direction: port.dtype for port in found.ports} == {
