@@ -16,6 +16,7 @@ from rich.table import Table
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.external.cost import (
     MAKES,
     READS,
@@ -30,7 +31,7 @@ from edgeticket.pipeline.onnx_import import read_onnx_network
 from edgeticket.pipeline.onnx_import.operators import OPERATORS
 from edgeticket.pipeline.onnx_import.source import QUANTISED
 
-RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
+RUNTIMES = runtimes_by_suffix()
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ import pytest
 import yaml
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline import store
-from edgeticket.pipeline.experiment import grid as experiment_module
 from edgeticket.pipeline.experiment.file import Experiment, read_experiment
-from edgeticket.pipeline.experiment.grid import run_experiment
+from edgeticket.pipeline.experiment.grid import run_experiment, run_point
 from edgeticket.pipeline.experiment.lines import append_line, read_lines
 from edgeticket.pipeline.progress import Quiet
 from edgeticket.pipeline.recipe import Magnitude
+from edgeticket.pipeline.store.code import definitions_reached
 
 TINY = """
 name: tiny
@@ -248,20 +247,9 @@ def test_a_program_that_changes_while_it_runs_is_noticed(
     assert not (tmp_path / "tiny.jsonl").exists()
 
 
-def test_a_change_of_the_training_loop_is_a_change_of_the_program(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read = []
-    read_text = Path.read_text
-
-    def record(path: Path, **how: str) -> str:
-        read.append(path)
-        return read_text(path, **how)
-
-    monkeypatch.setattr(Path, "read_text", record)
-    store.code_digest.cache_clear()
-    experiment_module._code()
-    assert {"experiment.py", "passes.py", "loop.py"} <= {path.name for path in read}
+def test_a_change_of_the_training_loop_is_a_change_of_the_program() -> None:
+    reached = {module.rpartition(".")[2] for module, _ in definitions_reached(run_point)}
+    assert {"grid", "passes", "loop", "cifar10", "edge_popup"} <= reached
 
 
 def command(folder: Path, *, jobs: int) -> list[str]:
