@@ -174,7 +174,7 @@ def test_schedules() -> None:
 def test_steering_pushes_down_only_what_is_above_the_target() -> None:
     module = gated(Network.fresh("lenet5", {}, seed=0))
     module.step.fill_(70)
-    above = module.steering()
+    above = module.cost_penalty()
     (slope,) = torch.autograd.grad(above, module.means)
     assert above > 0
     assert (slope > 0).all()
@@ -182,7 +182,7 @@ def test_steering_pushes_down_only_what_is_above_the_target() -> None:
     module.price.zero_()
     with torch.no_grad():
         module.means.fill_(-2)
-    below = module.steering()
+    below = module.cost_penalty()
     (slope,) = torch.autograd.grad(below, module.means)
     assert below == 0
     assert not slope.any()

@@ -73,7 +73,7 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         plans.append(draw(augment, examples, seed=seed))
         return plans[-1]
 
-    monkeypatch.setattr("edgeticket.pipeline.train.loop.draw", record)
+    monkeypatch.setattr("edgeticket.pipeline.train.epoch.draw", record)
     trained("lenet5")
     assert len({tuple(plan.order.tolist()) for plan in plans}) == CFG.epochs
     assert len({tuple(plan.corner.flatten().tolist()) for plan in plans}) == CFG.epochs
