@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from process_fixtures import running
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.experiment.file import Experiment, read_experiment
@@ -263,12 +264,12 @@ def test_a_killed_experiment_has_whole_lines_and_ends_like_an_undisturbed_one(
     undisturbed: Path, tmp_path: Path
 ) -> None:
     written(tmp_path)
-    process = subprocess.Popen(command(tmp_path, jobs=2), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not _has_lines(tmp_path, 2) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with running(command(tmp_path, jobs=2), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not _has_lines(tmp_path, 2) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     assert 2 <= len(lines_of(tmp_path)) < 6
     done = subprocess.run(command(tmp_path, jobs=1), check=True, capture_output=True, text=True)
     assert "runs of 6 to do" in done.stdout
@@ -282,7 +283,7 @@ def _has_lines(out: Path, count: int) -> bool:
 
 def test_a_run_that_is_killed_takes_no_other_along(tmp_path: Path) -> None:
     written(tmp_path, seeds=[1])
-    with subprocess.Popen(command(tmp_path, jobs=1), stdout=subprocess.PIPE, text=True) as process:
+    with running(command(tmp_path, jobs=1), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert "3 runs of 3 to do" in process.stdout.readline()
         os.kill(_worker_of(process.pid), signal.SIGKILL)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from process_fixtures import running
 
 from edgeticket.pipeline.store import Result, Store, canonical_json
 
@@ -144,30 +145,31 @@ print(result.digest, result.reused)
 """
 
 
-def slow_stage(root: Path) -> subprocess.Popen[str]:
+def slow_stage(root: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     root.mkdir(exist_ok=True)
     script = root / "slow_stage.py"
     if not script.exists():
         script.write_text(SLOW_STAGE)
     command = [sys.executable, str(script), str(root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return running(command, stdout=subprocess.PIPE)
 
 
 def test_killed_at_any_moment_the_result_is_whole_or_absent(tmp_path: Path) -> None:
-    undisturbed = slow_stage(tmp_path / "undisturbed").communicate()[0].split()[0]
+    with slow_stage(tmp_path / "undisturbed") as process:
+        undisturbed = process.communicate()[0].split()[0]
     for attempt in range(8):
-        process = slow_stage(tmp_path / "killed")
-        time.sleep(0.15 + 0.05 * attempt)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with slow_stage(tmp_path / "killed"):
+            time.sleep(0.15 + 0.05 * attempt)  # then it is killed
         for folder in (tmp_path / "killed").glob("work-*[0-9a-f]"):
             assert len(list(folder.iterdir())) == 21
-    digest = slow_stage(tmp_path / "killed").communicate()[0].split()[0]
+    with slow_stage(tmp_path / "killed") as process:
+        digest = process.communicate()[0].split()[0]
     assert digest == undisturbed
 
 
 def test_two_processes_share_one_result(tmp_path: Path) -> None:
-    outputs = [p.communicate()[0].split() for p in [slow_stage(tmp_path), slow_stage(tmp_path)]]
+    with slow_stage(tmp_path) as first, slow_stage(tmp_path) as second:
+        outputs = [process.communicate()[0].split() for process in (first, second)]
     assert outputs[0][0] == outputs[1][0]
     assert sorted(output[1] for output in outputs) == ["False", "True"]
 
