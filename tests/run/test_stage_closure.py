@@ -43,7 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "stochastic_gates": {**BUDGET, "train": BRIEF},
     "channel_magnitude": BUDGET,
     "channel_penalty": {**BUDGET, "train": BRIEF},
-    "residual_blocks": {"budget": {"latency": 0.95, "macs": 0.9}, "examples": 20, "bench": BENCH},
+    "residual_blocks": {"budget": {"macs": 0.9}, "examples": 20},
     "magnitude": {**SPARSE, "train": BRIEF},
     "weight_penalty": {**SPARSE, "train": BRIEF},
     "edge_popup": {**SPARSE, "train": BRIEF},

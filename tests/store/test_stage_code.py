@@ -261,6 +261,11 @@ def test_a_measurement_depends_on_the_runner_that_it_starts() -> None:
     assert not any(module.startswith("edgeticket.pipeline.train") for module in reached)
 
 
+def test_latencies_that_a_pass_measures_depend_on_what_measures_them() -> None:
+    reached = {module for module, _ in definitions_reached(PASSES["residual_blocks"].work)}
+    assert {"edgeticket.pipeline.convert", "edgeticket.device_runner.latency"} <= reached
+
+
 def test_decoding_depends_on_little() -> None:
     modules = {module for module, _ in definitions_reached(decoded._write_decoded)}
     assert "edgeticket.pipeline.data.decode" in modules
