@@ -89,7 +89,7 @@ class PassResult:
 def stage(
     job: Job,
     name: str,
-    make: Callable[[Path], PassResult],
+    make: Callable[..., PassResult],
     *,
     config: Mapping[str, Any],
     before: Candidate | None,
@@ -99,8 +99,8 @@ def stage(
     Args:
         job: the run that needs it.
         name: what people read.
-        make: makes it; a long training keeps its state in the folder that it is given. The code
-            that it can reach is part of the key, see `Store.stage`.
+        make: ``make(resume=folder)`` makes it; a long training keeps its state in that folder.
+            The code that it can reach is part of the key, see `Store.stage`.
         config: what decides the result, besides ``before`` and the data.
         before: the candidate that it is made of; None for the first.
     """
@@ -123,11 +123,11 @@ def _make_and_keep(
     resume: Path,
     *,
     name: str,
-    make: Callable[[Path], PassResult],
+    make: Callable[..., PassResult],
     data: Dataset,
 ) -> None:
     """Write what a pass makes to ``folder``, with a log entry that judges it on validation."""
-    made = make(resume)
+    made = make(resume=resume)
     module = made.network.module()
     parameters, macs = count(module, made.network.input_shape)
     judged = evaluate(module, data.validation, preprocessing=data.preprocessing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,19 +73,17 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     seed = job.recipe.seed + 1 + position
     job = with_teacher(job, cfg.training, before=before)
     work = functools.partial(chosen.work, before, job.data, cfg, seed=seed, progress=job.progress)
-    states = chosen.states(job, before, cfg, seed) if chosen.states else None
-    make = functools.partial(_work_in, states=states, work=work)
+    if chosen.states is not None:
+        work = functools.partial(_work_in, chosen.states(job, before, cfg, seed), work)
     config = {"pass": cfg.model_dump(), "seed": seed}
-    return stage(job, cfg.method, make, config=config, before=before)
+    return stage(job, cfg.method, work, config=config, before=before)
 
 
 def _work_in(
-    resume: Path,
-    *,
-    states: AbstractContextManager[Path] | None,
-    work: Callable[..., PassResult],
+    states: AbstractContextManager[Path], work: Callable[..., PassResult], *, resume: Path
 ) -> PassResult:
-    with states or nullcontext(resume) as folder:
+    """``work`` with a folder for its states that outlives the stage's own."""
+    with states as folder:
         return work(resume=folder)
 
 

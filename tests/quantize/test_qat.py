@@ -28,7 +28,7 @@ from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.passes import apply_pass
-from edgeticket.pipeline.run.quantize_passes import aware_training
+from edgeticket.pipeline.run.quantize_passes import quantize_while_training
 from edgeticket.pipeline.store import Store
 from edgeticket.pipeline.train import evaluate
 
@@ -95,9 +95,9 @@ def test_training_heals_what_coarse_scales_broke(store: Path) -> None:
     broken = Scales(narrow, ptq.scales.weights)
     before = fake_quantized(dense.network.module(), broken)
     cfg = check(Qat, {**QAT, "range_lr": 0.03, "train": {**TUNED, "epochs": 4}}, place="test")
-    after = aware_training(
-        dense.network, None, broken, job.data, cfg, seed=0, resume=store, progress=QUIET
-    )
+    start = Candidate(dense.network, None, broken, (), digest="")
+    after = quantize_while_training(start, job.data, cfg, seed=0, resume=store, progress=QUIET)
+    assert after.scales is not None
 
     def loss(module: torch.nn.Module) -> float:
         found = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
