@@ -190,7 +190,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
         "import sys, torch\n"
         "torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from models.network import Network\n"
+        "from edgeticket.models.network import Network\n"
         "from edgeticket.pipeline.data import load_dataset\n"
         "from edgeticket.pipeline.recipe import DataConfig, TrainConfig\n"
         "from edgeticket.pipeline.train import train\n"
