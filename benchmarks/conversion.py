@@ -42,13 +42,13 @@ def export(folder: Path) -> None:
 
 def convert(folder: Path) -> None:
     """Convert what `export` wrote; prints seconds and bytes of each file as JSON."""
-    from edgeticket.pipeline.convert import CONVERTERS
+    from edgeticket.pipeline.convert.targets import TARGETS
 
     measured = {}
-    for name, converter in CONVERTERS.items():
-        source = (folder / f"{'fp32' if name.endswith('fp32') else 'int8'}.onnx").read_bytes()
+    for name, target in TARGETS.items():
+        source = (folder / f"{target.precision}.onnx").read_bytes()
         start_s = time.perf_counter()
-        converted = converter(source)
+        converted = target.convert(source)
         measured[name] = (time.perf_counter() - start_s, len(converted.data))
     assert "torch" not in sys.modules
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

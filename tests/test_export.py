@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import check_onnx, export_onnx
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
@@ -115,5 +115,5 @@ def test_reshaping_by_the_batch_size(flatten: Callable[[Tensor], Tensor]) -> Non
 
     module = Flat().eval()
     int8 = fake_quantized(module, calibrate(module, [images()], Ptq(method="ptq")))
-    converted = CONVERTERS["tflite-int8"](export_onnx(int8, images(1)))
+    converted = TARGETS["tflite-int8"].convert(export_onnx(int8, images(1)))
     assert converted.output.shape == (1, 4)

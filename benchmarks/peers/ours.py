@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from work import images, timed, torch_network
 
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.quantize import fake_quantized, quantize
 from edgeticket.pipeline.recipe import Ptq, check
@@ -21,7 +21,7 @@ def write(folder: Path, file: Path, *, kind: str) -> None:
     batches = list(torch.split(torch.from_numpy(images(folder)), 100))
     done = quantize(torch_network(folder), batches, cfg)
     onnx = export_onnx(fake_quantized(done.folded, done.scales), batches[0][:1])
-    file.write_bytes(CONVERTERS[kind](onnx).data)
+    file.write_bytes(TARGETS[kind].convert(onnx).data)
 
 
 if __name__ == "__main__":

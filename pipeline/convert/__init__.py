@@ -1,11 +1,11 @@
 """ONNX bytes -> files for the runtimes, as bytes. No torch on this side of the border.
 
 One set of scales serves every int8 file: the numbers in them are literally the same.
+`pipeline.convert.targets` has the table of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeticket.device_runner.errors import InputError
@@ -16,7 +16,14 @@ from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.tflite_draft import end_order
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 
-__all__ = ["CONVERTERS", "Converted"]
+__all__ = [
+    "Converted",
+    "onnx_fp32",
+    "onnx_int8_s8",
+    "onnx_int8_u8",
+    "tflite_fp32",
+    "tflite_int8",
+]
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,3 @@ def _converted(
 
 # By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.
 LAYOUTS = {2: ("NC", "NC"), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
-
-CONVERTERS: dict[str, Callable[[bytes], Converted]] = {
-    "onnx-fp32": onnx_fp32,
-    "onnx-int8-s8": onnx_int8_s8,
-    "onnx-int8-u8": onnx_int8_u8,
-    "tflite-fp32": tflite_fp32,
-    "tflite-int8": tflite_int8,
-}

@@ -20,8 +20,6 @@ from edgeticket.pipeline.recipe import (
     Config,
     DataConfig,
     ModelConfig,
-    Ptq,
-    Qat,
     Recipe,
     TrainConfig,
     check,
@@ -66,7 +64,7 @@ class PointRecipe(Recipe):
 
     @model_validator(mode="after")
     def _ends_in_int8(self) -> PointRecipe:
-        if any(isinstance(step, Ptq | Qat) for step in self.compress):
+        if any(step.decides_scales for step in self.compress):
             raise ValueError(
                 "compress: an experiment judges fp32 networks, so leave out ptq and qat"
             )

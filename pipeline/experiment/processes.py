@@ -54,7 +54,7 @@ def outcomes(
                 item = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_work_and_tell, args=(work, item, theirs), daemon=True
+                    target=_work_and_send, args=(work, item, theirs), daemon=True
                 )
                 process.start()
                 theirs.close()
@@ -77,7 +77,7 @@ def outcomes(
             process.terminate()
 
 
-def _work_and_tell(work: Callable[[Item], Made], item: Item, telling: Connection) -> None:
+def _work_and_send(work: Callable[[Item], Made], item: Item, results: Connection) -> None:
     """The whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -89,7 +89,7 @@ def _work_and_tell(work: Callable[[Item], Made], item: Item, telling: Connection
     except Exception as error:
         traceback.print_exc()
         outcome = Failed(f"{type(error).__name__}: {error}")
-    telling.send(outcome)
+    results.send(outcome)
 
 
 def _die_with_parent() -> None:

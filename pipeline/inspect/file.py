@@ -18,6 +18,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.external.file import DTYPES, MAKES, READS, onnx_scale
 from edgeticket.pipeline.external.layers import Count, FileLayer, tell_count, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
@@ -35,7 +36,7 @@ from edgeticket.pipeline.onnx_import import read_onnx_network
 from edgeticket.pipeline.onnx_import.operators import OPERATORS
 from edgeticket.pipeline.onnx_import.source import QUANTISED
 
-RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
+RUNTIMES = runtimes_by_suffix()
 
 
 @dataclass(frozen=True)

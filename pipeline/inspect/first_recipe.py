@@ -19,7 +19,7 @@ from edgeticket.pipeline.data.folder import Layout, list_folder
 from edgeticket.pipeline.network.file import new_network
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
-from edgeticket.pipeline.run.preflight import CHECKS
+from edgeticket.pipeline.run.passes import PASSES
 
 LOOKED_AT = 100  # pictures whose size is read
 LARGEST = 224
@@ -87,7 +87,7 @@ def write_first_recipe(wishes: Wishes) -> str:
 def _passes(network: Network, *, epochs: int, batch: int) -> str:
     text = "compress:  # passes, in this order\n"
     try:
-        told = CHECKS["channel_magnitude"](network)
+        told = PASSES["channel_magnitude"].check(network, None)
         text += _CHANNELS.format(told=told, epochs=epochs, batch=batch)
     except InputError as error:
         text += f"  # No channels are removed: {error}.\n"

@@ -16,11 +16,13 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.operators import KINDS
 from edgeticket.pipeline.convert.operators_page import int8_of, summary_of
 from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.prune.cost import count, layer_macs
 from edgeticket.pipeline.quantize import fold_bn
-from edgeticket.pipeline.run.artifacts import FP32, INT8
-from edgeticket.pipeline.run.preflight import CHECKS, conversions, example_inputs
+from edgeticket.pipeline.run.checks import example_inputs
+from edgeticket.pipeline.run.passes import PASSES
+from edgeticket.pipeline.run.preflight import conversions
 
 UNKNOWN = "not known to the converter"
 
@@ -129,10 +131,11 @@ def inspect_network(network: Network) -> Inspection:
         raise InputError(f"{network.arch} does not run on an input of {shape}: {told}") from None
     passes: dict[str, Verdict] = {}
     tried: dict[object, Verdict] = {}
-    for method, check in CHECKS.items():
+    for method, entry in PASSES.items():
+        check = entry.check
         if check not in tried:
             try:
-                tried[check] = Verdict(True, check(network))
+                tried[check] = Verdict(True, check(network, None))
             except InputError as error:
                 tried[check] = Verdict(False, str(error))
         passes[method] = tried[check]
@@ -141,7 +144,7 @@ def inspect_network(network: Network) -> Inspection:
         files = {kind: Verdict(told is None, told or "") for kind, told in found.items()}
         operators = _operators(network)
     except InputError as error:
-        files = {kind: Verdict(False, str(error)) for kind in (*FP32, *INT8)}
+        files = {kind: Verdict(False, str(error)) for kind in TARGETS}
         operators = ()
     return Inspection(
         name=network.arch,

@@ -15,7 +15,7 @@ from edgeticket.pipeline.prune.channels import find_groups, trace
 from edgeticket.pipeline.prune.mask import Mask
 
 
-def slim(network: Network, mask: Mask) -> Network:
+def shrink(network: Network, mask: Mask) -> Network:
     """Network and mask -> the network without the channels that the mask makes zero.
 
     A channel goes when the mask zeroes its rows in every layer that writes it. Weights that are
@@ -27,10 +27,12 @@ def slim(network: Network, mask: Mask) -> Network:
     """
     masked = mask.apply(network)
     module = masked.module()
-    found = [(g, _dead_channels(module, g, mask)) for g in find_groups(module, network.input_shape)]
-    channels = {group.name: dead for group, dead in found if dead and not group.heads}
+    groups = [
+        (g, _dead_channels(module, g, mask)) for g in find_groups(module, network.input_shape)
+    ]
+    channels = {group.name: dead for group, dead in groups if dead and not group.heads}
     removed = _removed_indices(module, network.input_shape, channels)
-    for group, dead in found:
+    for group, dead in groups:
         if dead and group.heads:
             removed |= _removed_heads(module, group, dead)
     weights = dict(masked.weights)
@@ -99,7 +101,7 @@ def _compose(network: Network, removed: Removed) -> Removed:
         for axis, indices in axes.items():
             gone_before = set(composed.get(name, {}).get(axis, ()))
             full = network.weights[name].shape[axis] + len(gone_before)
-            there = [i for i in range(full) if i not in gone_before]
-            gone = gone_before | {there[i] for i in indices}
+            stays = [i for i in range(full) if i not in gone_before]
+            gone = gone_before | {stays[i] for i in indices}
             composed.setdefault(name, {})[axis] = tuple(sorted(gone))
     return composed

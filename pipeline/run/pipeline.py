@@ -6,6 +6,7 @@ of the store (`pipeline.store`): found if it was done before, made whole otherwi
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -20,14 +21,16 @@ from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import exact_share
-from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.recipe import BenchConfig, Recipe
 from edgeticket.pipeline.reference.networks import save_references
-from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts
+from edgeticket.pipeline.run.artifacts import Artifacts, build_artifacts
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
 from edgeticket.pipeline.run.summary import Pruned, Summary, summarize
 from edgeticket.pipeline.store import RECORD, locked
@@ -170,21 +173,16 @@ def _write_references(
 def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
     """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
 
-    def write(folder: Path, resume: Path) -> None:
-        measure(scratch / "bundle", folder, job.recipe.bench)
-
     with open_bundle(scratch / "bundle") as bundle:
         digest = bundle.digest
     result = job.store.stage(
         "measure",
-        write,
+        functools.partial(_write_reports, bundle=scratch / "bundle", bench=job.recipe.bench),
         config={
             "bench": job.recipe.bench.model_dump(),
             "machine": [platform.node(), platform.machine(), os.cpu_count()],
         },
         inputs={"bundle": digest},
-        code=["edgeticket.pipeline.devices.local", "edgeticket.device_runner.cli"],
-        glue=(__name__,),
         tools=EXPORT_TOOLS,
         fresh=remeasure,
     )
@@ -194,6 +192,10 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
         if file.name != RECORD:
             shutil.copyfile(file, reports / file.name)
     return [read_report(file) for file in sorted(reports.iterdir())]
+
+
+def _write_reports(folder: Path, resume: Path, *, bundle: Path, bench: BenchConfig) -> None:
+    measure(bundle, folder, bench)
 
 
 def _swap(scratch: Path, final: Path) -> None:

@@ -9,10 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import runner_fixtures as tiny
+from process_fixtures import running
 
 from edgeticket import device_runner
 from edgeticket.device_runner.cli import main
@@ -182,11 +184,9 @@ def test_info_without_a_runtime(
     assert "pip install onnxruntime" in capsys.readouterr().out
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(*arguments: object) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "edgeticket.device_runner", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+    return running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1)
 
 
 def test_an_interrupt_exits_with_130_and_leaves_no_report(bundle: Path, tmp_path: Path) -> None:

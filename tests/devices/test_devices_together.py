@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from devices_fixtures import PATIENCE, processes_with, stub_runner
+from process_fixtures import running
 from rich.console import Console
 from runner_fixtures import example_report, write_tiny_bundle
 from ssh_server import Device as Board
@@ -142,12 +143,12 @@ def test_a_host_that_is_killed_in_mid_run_and_run_again(bundle: Path, tmp_path: 
     command = [sys.executable, "-m", "edgeticket.pipeline", "bench", str(bundle), "--out", str(out)]
     command += ["--on", f"local:{home}", "--python", slow]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     end = time.monotonic() + 30
-    while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    with running(command, env=environment, stdout=subprocess.PIPE) as first:
+        while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
     while processes_with(f"sleep\0{word}") and time.monotonic() < end:
         time.sleep(0.05)
     assert not processes_with(f"sleep\0{word}")  # the device does not measure on for nobody
@@ -172,7 +173,7 @@ def test_over_ssh_with_the_real_runner(
         str(tmp_path / "board"),
         "0",
     ]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+    with running(serve, stdout=subprocess.PIPE) as server:
         assert server.stdout
         board = Board(int(server.stdout.readline()), tmp_path / "board")
         trust(board, tmp_path / "me")

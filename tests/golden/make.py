@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeticket.device_runner.manifest import write_manifest
 from edgeticket.device_runner.report import write_report
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
@@ -48,9 +48,9 @@ def main() -> None:
     (FOLDER / SOURCES["fp32"]).write_bytes(export_onnx(fold_bn(network), inputs[:1]))
     int8 = fake_quantized(network, scales)
     (FOLDER / SOURCES["int8"]).write_bytes(export_onnx(int8, inputs[:1]))
-    for kind, convert in CONVERTERS.items():
-        source = SOURCES["int8" if "int8" in kind else "fp32"]
-        data = convert((FOLDER / source).read_bytes()).data
+    for kind, target in TARGETS.items():
+        source = SOURCES[target.precision]
+        data = target.convert((FOLDER / source).read_bytes()).data
         (FOLDER / converted_name(kind)).write_bytes(data)
 
 

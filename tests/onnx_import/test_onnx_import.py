@@ -24,7 +24,8 @@ from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.run.candidate import Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
 from edgeticket.pipeline.store import Store
 

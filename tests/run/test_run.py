@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from process_fixtures import running
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
@@ -167,12 +167,8 @@ def command(out: Path) -> list[str]:
 
 def kill_and_resume(out: Path, *, moments: list[float]) -> None:
     for seconds in moments:
-        process = subprocess.Popen(
-            command(out), env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
-        )
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with running(command(out), env=ENVIRONMENT, stdout=subprocess.DEVNULL):
+            time.sleep(seconds)  # then it is killed, with all that it started
     subprocess.run(command(out), env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from edgeticket.pipeline.recipe.config import Config, Count, Rate, Share
+from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, TrainConfig
 
 
@@ -23,8 +24,10 @@ class Budget(Config):
         return self
 
 
-class ChannelTicket(Config):
+class ChannelTicket(PassConfig):
     """A way of finding channels that can be removed physically, within a budget."""
+
+    removes: ClassVar = "channels"
 
     method: str
     budget: Budget
@@ -75,8 +78,10 @@ class BlockBudget(Config):
         return self
 
 
-class ResidualBlocks(Config):
+class ResidualBlocks(PassConfig):
     """Remove the residual blocks that the network misses least."""
+
+    removes: ClassVar = "blocks"
 
     method: Literal["residual_blocks"]
     budget: BlockBudget

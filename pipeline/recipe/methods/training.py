@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from edgeticket.pipeline.recipe.config import Config, Rate
+from edgeticket.pipeline.recipe.config import Rate
+from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import TrainConfig
 
 
-class Finetune(Config):
+class Finetune(PassConfig):
     """Train whatever the passes before it left."""
 
     method: Literal["finetune"]
     train: TrainConfig = TrainConfig(epochs=10, lr=0.02)
 
 
-class Ptq(Config):
+class Ptq(PassConfig):
     """Post-training quantisation to int8: decides the one set of scales."""
+
+    decides_scales: ClassVar = True
+    keeps_float32: ClassVar = True
 
     method: Literal["ptq"]
     # Activation ranges over the calibration set (data.calibration examples): the extremes; all but
@@ -35,12 +39,22 @@ class Ptq(Config):
     bias_correction: bool = False
     keep_fp32: tuple[str, ...] = ()  # layers that are not rounded, e.g. layer1.0.conv1
 
+    @property
+    def layers_in_fp32(self) -> tuple[str, ...]:
+        return self.keep_fp32
 
-class Qat(Config):
+    def calibration(self) -> Ptq:
+        """How ranges are found, with the weights left where they are."""
+        return self.model_copy(update={"rounding": "nearest", "bias_correction": False})
+
+
+class Qat(PassConfig):
     """Quantisation-aware training: train with int8's rounding, then fix the scales.
 
     It starts from the scales of a `ptq` pass right before it, or else calibrates by itself.
     """
+
+    decides_scales: ClassVar = True
 
     method: Literal["qat"]
     # How activation ranges move: trained by the loss (LSQ+), or as averages of batch extremes.
@@ -52,3 +66,11 @@ class Qat(Config):
     # bf16 holds until ranges are fixed, the rest is always trained in float32. Folded networks
     # have no normalisation that forgives large steps: momentum SGD at 0.002 destroys a ResNet-20.
     train: TrainConfig = TrainConfig(epochs=2, optimizer="adam", lr=1e-5, weight_decay=0.0)
+
+    @property
+    def layers_in_fp32(self) -> tuple[str, ...]:
+        return self.keep_fp32
+
+    def calibration(self) -> Ptq:
+        """How ranges are found where no `ptq` pass came before."""
+        return Ptq(method="ptq", ranges="mse", keep_fp32=self.keep_fp32)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgeticket.pipeline.recipe.config import Config, Count, Rate, Share
+from edgeticket.pipeline.recipe.config import Count, Rate, Share
+from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import TrainConfig
 
 Sparsity = Annotated[float, Field(ge=0, lt=1)]
 
 
-class WeightTicket(Config):
+class WeightTicket(PassConfig):
     """A way of finding single weights that can be zero.
 
     Weights of convolutions and linear layers count; biases and normalisation are never pruned.
     """
+
+    removes: ClassVar = "weights"
 
     method: str
     sparsity: Sparsity  # zeroed share of the weights of all layers that are not excluded
@@ -24,7 +27,6 @@ class WeightTicket(Config):
 
     @property
     def starts_at_random(self) -> bool:
-        """Whether a network that was never trained is a sensible start."""
         return True
 
 
