@@ -2,7 +2,7 @@
 
 They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``;
 ``onnx:FILE`` is one that is written down in its arguments (`models.program`). Arguments go to the
-function as they are; weights are never fetched.
+function as they are; weights are never fetched, and arguments that would do so are refused.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from edgeticket.models.bounds import TooLargeError
 from edgeticket.models.imported import find_function, source_digest
 from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
+
+# Arguments by which a library opens a file of weights, or fetches one; all of theirs begin so.
+_BRINGS_WEIGHTS = re.compile(r"(weights|pretrained|checkpoint|cache)(_|$)")
 
 
 def is_own(arch: str) -> bool:
@@ -39,8 +45,16 @@ def build_own(arch: str, args: Args) -> nn.Module:
     """
     source, _, name = arch.partition(":")
     make = SOURCES[source](name)
+    bringing = [key for key in args if source in LIBRARIES and _BRINGS_WEIGHTS.match(key)]
+    if bringing:
+        raise ValueError(
+            f"{arch}: {bringing[0]} would bring weights, which are never fetched: leave it out, "
+            "and name a file of weights, as model.weights in a recipe"
+        )
     try:
         module = make(**args)
+    except TooLargeError:
+        raise
     except Exception as error:
         told = " ".join(str(error).split()) or "no reason given"
         raise ValueError(f"{arch} raised {type(error).__name__}: {told}") from error
@@ -91,7 +105,11 @@ def _of_torchvision(name: str) -> Callable[..., Any]:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3) or known
         raise ValueError(f"torchvision has no model {name!r} (it has {', '.join(near)})")
-    return functools.partial(models.get_model, name, weights=None)
+    without = {"weights": None}
+    # Of networks for other tasks, which would fetch a part.
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        without["weights_backbone"] = None
+    return functools.partial(models.get_model, name, **without)
 
 
 def _of_timm(name: str) -> Callable[..., Any]:
@@ -104,6 +122,8 @@ def _of_timm(name: str) -> Callable[..., Any]:
         raise ValueError(f"timm has no model {name!r} (near: {', '.join(near) or 'none'})")
     return functools.partial(timm.create_model, name, pretrained=False)
 
+
+LIBRARIES = ("torchvision", "timm")  # whose functions build networks and do nothing else
 
 SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
     "torchvision": _of_torchvision,
