@@ -1,4 +1,4 @@
-"""Reads plain files alone: a pipe waits for ever, a device never ends, a link may lead to either."""
+"""Reads plain files alone: a pipe waits for ever, and a device never ends."""
 
 from __future__ import annotations
 
@@ -53,6 +53,22 @@ def read_regular(path: Path, *, kind: str = "", limit_bytes: int = LIMIT_BYTES) 
         raise InputError(f"cannot read {title!r}: no file has such a name") from None
     except MemoryError:
         raise InputError(f"cannot read {title}: it does not fit into memory") from None
+
+
+def read_regular_text(path: Path, *, kind: str = "", limit_bytes: int = LIMIT_BYTES) -> str:
+    """The text of a plain file in UTF-8; a byte order mark is none of it.
+
+    Raises:
+        InputError: as `read_regular`, or it is in another encoding.
+    """
+    data = read_regular(path, kind=kind, limit_bytes=limit_bytes)
+    try:
+        return data.decode("utf-8-sig")  # editors on Windows begin with a byte order mark
+    except UnicodeDecodeError as error:
+        title = f"{kind} {path}" if kind else str(path)
+        raise InputError(
+            f"cannot read {title}: it is not UTF-8 text (byte {error.start}); save it as such"
+        ) from None
 
 
 def is_regular(path: Path) -> bool:

@@ -65,7 +65,14 @@ def build_program(program: str) -> nn.Module:
                 values[name] = FUNCTIONS[what](graph, sources, _tuples(settings))
         except TooLargeError:
             raise
-        except (ValueError, KeyError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             shown = reprlib.repr(step)
             raise ValueError(f"step {shown} of the program: {_line(error)}") from None
     if output not in values:

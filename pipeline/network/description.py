@@ -126,13 +126,12 @@ def permit(arch: object, args: object, *, place: str, trusted: str = "") -> None
             raise InputError(
                 f"{place}: {shown} with {reprlib.repr(name)}: {reprlib.repr(value)}: from a file "
                 "alone, arguments are numbers, true and false"
-                + " and plain words" * (source in LIBRARIES)
+                + " and plain words"
+                * (source in LIBRARIES)
             )
 
 
-def check_size(
-    arch: str, args: models.Args, *, numbers: int, tensors: int, place: str
-) -> None:
+def check_size(arch: str, args: models.Args, *, numbers: int, tensors: int, place: str) -> None:
     """Refuse a network that is larger than its file can account for, before it takes memory.
 
     Args:

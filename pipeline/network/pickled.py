@@ -50,6 +50,7 @@ def parse(file: IO[bytes]) -> Any:
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
         if name == "STOP":

@@ -58,6 +58,15 @@ def read_torch(data: bytes, *, place: str) -> dict[str, dict[str, Tensor]]:
     return made
 
 
+def read_document(data: bytes) -> Any:
+    """The bytes of a file of torch.save -> what it holds, of plain values; calls stay calls.
+
+    Raises:
+        ValueError and others: it is damaged.
+    """
+    return (_open_zip if data[:2] == b"PK" else _open_legacy)(data)[0]
+
+
 def _open_zip(data: bytes) -> tuple[Any, Callable[[Persistent], Tensor]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {entry.filename: entry for entry in archive.infolist()}
