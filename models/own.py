@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
+
+MOST_SHOWN, MOST_LISTED = 400, 700  # letters in a sentence
 
 # Arguments by which a library opens a file of weights, or fetches one; all of theirs begin so.
 _BRINGS_WEIGHTS = re.compile(r"(weights|pretrained|checkpoint|cache)(_|$)")
@@ -56,7 +59,9 @@ def build_own(arch: str, args: Args) -> nn.Module:
     except TooLargeError:
         raise
     except Exception as error:
-        told = " ".join(str(error).split()) or "no reason given"
+        # PyTorch's own errors end in the stack of its C++.
+        told = " ".join(str(error).partition("\nException raised from")[0].split())[:MOST_SHOWN]
+        told = told or "no reason given"
         raise ValueError(f"{arch} raised {type(error).__name__}: {told}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{arch} returned a {type(module).__name__}, not a torch.nn.Module")
@@ -103,8 +108,11 @@ def _of_torchvision(name: str) -> Callable[..., Any]:
     models = import_torchvision().models
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3) or known
-        raise ValueError(f"torchvision has no model {name!r} (it has {', '.join(near)})")
+        near = difflib.get_close_matches(name[:64], known, n=3) or known
+        shown = reprlib.repr(name)
+        raise ValueError(
+            f"torchvision has no model {shown} (it has {', '.join(near)})"[:MOST_LISTED]
+        )
     without = {"weights": None}
     # Of networks for other tasks, which would fetch a part.
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
@@ -118,8 +126,10 @@ def _of_timm(name: str) -> Callable[..., Any]:
     import_torchvision()  # timm imports it, and it may need the cure
     timm = importlib.import_module("timm")
     if name not in timm.list_models():
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise ValueError(f"timm has no model {name!r} (near: {', '.join(near) or 'none'})")
+        near = difflib.get_close_matches(name[:64], timm.list_models(), n=3)
+        raise ValueError(
+            f"timm has no model {reprlib.repr(name)} (near: {', '.join(near) or 'none'})"
+        )
     return functools.partial(timm.create_model, name, pretrained=False)
 
 

@@ -103,8 +103,8 @@ class _PlainLoader(yaml.SafeLoader):
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _refused("YAML aliases (*name) are not allowed; write it out", event)
-        if getattr(event, "tag", None) is not None:
-            shown = reprlib.repr(event.tag.replace("tag:yaml.org,2002:", "!!"))
+        if (tag := getattr(event, "tag", None)) is not None:
+            shown = reprlib.repr(tag.replace("tag:yaml.org,2002:", "!!"))
             raise _refused(f"YAML tags ({shown}) are not allowed; write the value alone", event)
         self._depth += 1
         self._nodes += 1
