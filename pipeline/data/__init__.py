@@ -89,9 +89,9 @@ def load_dataset(
     own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
     test = collection.test
     if any(size != getattr(cfg, key) for key, size in sizes.items()):
-        kept = len(rest[: cfg.train])
+        trained = len(rest[: cfg.train])
         told = ", ".join(f"{size} {key}" for key, size in sorted(sizes.items(), reverse=True))
-        progress.say(f"{title}: of {len(pool)} examples {told}, {kept} train")
+        progress.say(f"{title}: of {len(pool)} examples {told}, {trained} train")
     if test is None:
         test = pool.take(own_test)
     elif cfg.test is not None:

@@ -121,7 +121,7 @@ def import_weights(
         if not tensor.is_floating_point()
         or (name not in trained and name in dict(module.named_parameters()))
     }
-    weights = read_weights(file, rename=rename)
+    weights = read_weights(file, rename=rename, wanted=known)
     _check(file, arch, weights, known, optional=optional)
     fixed = {n: t for n, t in module.state_dict().items() if n in optional and n not in weights}
     return Network(arch, args, {name: (weights | fixed)[name] for name in known}, takes=takes)

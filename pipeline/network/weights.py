@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -55,18 +55,27 @@ def find_weights(name: str, *, folders: Sequence[Path]) -> Path:
 
 
 def read_weights(
-    file: Path, *, rename: Mapping[str, str] = MappingProxyType({})
+    file: Path,
+    *,
+    rename: Mapping[str, str] = MappingProxyType({}),
+    wanted: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Tensors by name: of a safetensors file, or of a state_dict that torch.save wrote.
 
     A state_dict may lie in a dictionary of a training run (under state_dict, model and the like),
     and what wrapped the network is taken off its names.
 
+    Args:
+        file: the suffix of its name does not matter.
+        rename: regular expressions, and what stands for them in names of tensors.
+        wanted: names that the network has.
+
     Raises:
         InputError: the file is missing, damaged, or holds more than tensors; ``rename`` is no
             regular expression, or makes two names one.
     """
     tensors = _by_content(read_regular(file, kind="weights"), place=str(file))
+    tensors = _unwrapped(tensors, wanted)
     try:
         renamed = {_renamed(name, rename): tensor for name, tensor in tensors.items()}
     except (re.error, IndexError) as error:
@@ -115,9 +124,16 @@ def _only_network(found: Mapping[str, dict[str, Tensor]], *, place: str) -> dict
             f"that is meant, torch.save(torch.load(FILE){_indexed(names[0])}, NEW_FILE)"
         )
     tensors = found[(preferred or names)[0]]
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
+    return tensors
+
+
+def _unwrapped(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Names without what wrapped the network; one that is ``wanted`` as it is stays so."""
+    while not tensors.keys() & set(wanted):
+        prefixes = [p for p in PREFIXES if all(name.startswith(p) for name in tensors)]
+        if not prefixes or not tensors:
+            break
+        tensors = {name.removeprefix(prefixes[0]): t for name, t in tensors.items()}
     return tensors
 
 
