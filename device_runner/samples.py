@@ -119,7 +119,7 @@ def _list_examples(
     found: list[tuple[Path, int]] = []
     others: list[str] = []
     for entry in _entries(folder):
-        if not entry.is_dir():
+        if not os.path.isdir(entry.path):  # unlike entry.is_dir, quiet about links in a circle
             continue
         if entry.name not in numbers:
             raise InputError(

@@ -168,7 +168,7 @@ def _first(root: Path, names: Sequence[str]) -> Path | None:
 def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [e for e in entries if e.is_dir() and not is_litter(e.name)]
+            return [e for e in entries if os.path.isdir(e.path) and not is_litter(e.name)]
     except OSError as error:
         raise InputError(f"data.folder: cannot read {folder}: {error.strerror}") from None
 
@@ -214,7 +214,7 @@ def _pictures(folder: Path) -> list[str]:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
-            elif Path(name).suffix.lower() in SUFFIXES and entry.is_file():  # no pipe or device
+            elif Path(name).suffix.lower() in SUFFIXES and is_regular(Path(entry.path)):
                 found.append(name)
             else:
                 others.add(Path(name).suffix.lower() or entry.name)

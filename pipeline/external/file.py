@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import CODE_RANGES, TensorSpec
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.runtimes.session import Port
 from edgeticket.pipeline.external.cost import MAKES, READS, onnx_layers, tflite_layers
@@ -56,10 +57,7 @@ def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None
     Raises:
         InputError: another kind of file, damaged, or one that a bundle cannot hold.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    data = read_regular(file)
     if file.suffix not in READERS:
         raise InputError(f"{file}: give a file that ends in {' or '.join(READERS)}")
     return READERS[file.suffix](data, sample, layout, str(file))

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.external.cost import (
     MAKES,
@@ -111,10 +112,7 @@ def inspect_file(file: Path) -> FileInspection:
     Raises:
         InputError: it cannot be read, or is damaged.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    data = read_regular(file)
     try:
         get_runtime(RUNTIMES[file.suffix]).load(data, threads=1, place=str(file))
         runs = Verdict(True, "its runtime loads it; `edgeticket bundle` makes a bundle of it")

@@ -123,8 +123,7 @@ def _only_network(found: Mapping[str, dict[str, Tensor]], *, place: str) -> dict
             f"{place} holds {len(names)} state_dicts, under {', '.join(names[:8])}: save the one "
             f"that is meant, torch.save(torch.load(FILE){_indexed(names[0])}, NEW_FILE)"
         )
-    tensors = found[(preferred or names)[0]]
-    return tensors
+    return found[(preferred or names)[0]]
 
 
 def _unwrapped(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:

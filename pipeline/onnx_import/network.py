@@ -13,6 +13,7 @@ import torch
 
 from edgeticket import models
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.models.network import Network
 from edgeticket.pipeline.export import check_onnx
 from edgeticket.pipeline.network.file import known_tensors
@@ -35,10 +36,7 @@ def read_onnx_network(file: Path) -> Network:
         InputError: the file cannot be read, is damaged, or has something that has no place in int8
             files; the sentence says what to do instead.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    data = read_regular(file)
     return _network(data, str(file), file.name)
 
 
