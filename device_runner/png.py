@@ -20,6 +20,7 @@ LIMIT_PIXELS = 2**26
 LEFT, ABOVE, MEAN = 1, 2, 3  # filters; 0 is none, 4 Paeth's choice
 EASY = 64  # so many lines without hard ones between them are worth an end
 BAND = 1024  # lines that are undone at once: what skewed arrays take is bounded
+LIMIT_SIDE = 2**16
 
 
 def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
@@ -30,13 +31,13 @@ def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
     """
     if not data.startswith(SIGNATURE):
         raise InputError(f"{place} is not a PNG file")
-    packed = b""
+    packed: list[bytes] = []
     header = None
     for kind, content in _chunks(data, place):
         if kind == b"IHDR" and len(content) == 13:
             header = struct.unpack(">IIBBBBB", content)
         elif kind == b"IDAT":
-            packed += content
+            packed.append(content)
     if header is None:
         raise InputError(f"{place} is damaged: it has no header")
     width, height, bits, colour, _, _, interlaced = header
@@ -45,12 +46,12 @@ def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
             f"{place} is a PNG of {bits} bits, colour type {colour}: save it as 8-bit grey or RGB "
             "without alpha, palette or interlacing"
         )
-    if not 0 < width * height <= LIMIT_PIXELS:
+    if not 0 < width * height <= LIMIT_PIXELS or max(width, height) > LIMIT_SIDE:
         raise InputError(f"{place} is {width} by {height}: no network takes that")
     channels = CHANNELS[colour]
     size = height * (1 + width * channels)
     try:
-        rows = zlib.decompressobj().decompress(packed, size)
+        rows = zlib.decompressobj().decompress(b"".join(packed), size)
     except zlib.error as error:
         raise InputError(f"{place} is damaged: {error}") from None
     if len(rows) != size:

@@ -69,7 +69,9 @@ def bench(
             warning = warn_inexact(entry, manifest.artifacts, machine, withheld=withheld)
             if warning is not None:
                 progress(f"warning: {warning}", 1.0)
-        inputs, labels = load_samples(bundle, samples)
+        inputs, labels = load_samples(
+            bundle, samples, tell=lambda sentence: progress(f"warning: {sentence}", 1.0)
+        )
 
         tried = [(entry, threads) for entry in selection.chosen for threads in plan.threads]
         cold = []

@@ -122,7 +122,9 @@ def read_experiment(path: Path) -> Experiment:
         InputError: the file is missing, no YAML, or says something that an experiment cannot.
     """
     grid = check(Grid, read_document(path, kind="experiment"), place=str(path))
-    common = grid.model_dump(mode="json", include={"name", "data", "model", "train"}, by_alias=True)
+    # What is not given stays so: sizes of splits fit the data then.
+    parts = {"name", "data", "model", "train"}
+    common = grid.model_dump(mode="json", include=parts, exclude_unset=True, by_alias=True)
     points = []
     for name, document in grid.variants.items():
         place = f"{path}: variants.{name}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Artifact, Network
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.external.file import Foreign, read_foreign
 
@@ -157,37 +157,34 @@ def read_samples(file: Path, labels: Path | None) -> Given:
 
 def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a .npz by name; that of a .npy under ""."""
+    data = read_regular(file)
     try:
-        loaded = np.load(file, allow_pickle=False)
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {error}") from None
+            # A member of another kind is given as its bytes.
+            return {name: np.asarray(loaded[name]) for name in loaded.files}
+    except Exception as error:  # numpy has many kinds for what is damaged
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {reason}") from None
 
 
 def _load_labels(file: Path) -> npt.NDArray[Any]:
     if file.suffix in (".npy", ".npz"):
         arrays = _load(file)
         return arrays[next(name for name in ("", "labels", *arrays) if name in arrays)]
+    text = read_regular_text(file)
     try:
-        return np.array([int(word) for word in file.read_text().split()], dtype=np.int64)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, UnicodeDecodeError, OverflowError) as error:
+        return np.array([int(word) for word in text.split()], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{file} is no list of class numbers: {error}") from None
 
 
 def _names(file: Path | None, count: int) -> list[str]:
     if file is None:
         return [str(i) for i in range(count)]
-    try:
-        names = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}") from None
+    names = read_regular_text(file).splitlines()
     if len(names) != count:
         raise InputError(f"{file} has {len(names)} names, the model gives {count} values")
     return names

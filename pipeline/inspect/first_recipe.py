@@ -16,6 +16,7 @@ from edgeticket.models import ARCHITECTURES
 from edgeticket.models.network import Network
 from edgeticket.models.own import SOURCES, is_own
 from edgeticket.pipeline.data.folder import Layout, list_folder
+from edgeticket.pipeline.data.sizes import fitting_sizes
 from edgeticket.pipeline.network.file import new_network
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
@@ -47,11 +48,9 @@ def write_first_recipe(wishes: Wishes) -> str:
     layout = list_folder(wishes.data, classes=None)
     classes, pictures = len(layout.classes.labels), len(layout.pool.files)
     size = wishes.size or _size(layout)
-    sizes = {"validation": max(1, pictures // 10), "calibration": min(300, max(1, pictures // 10))}
-    if layout.validation is not None:
-        sizes["validation"] = min(5000, len(layout.validation.files))
-    if layout.test is None:
-        sizes["test"] = max(1, pictures // 5)
+    given = None if layout.validation is None else len(layout.validation.files)
+    has_test = layout.test is not None
+    sizes = fitting_sizes(pictures, classes, validation=given, has_test=has_test)
     left = pictures - sum(sizes.values()) + (layout.validation is not None) * sizes["validation"]
     if left < classes:
         raise InputError(f"{wishes.data} has {pictures} pictures: too few to train and to test")

@@ -113,7 +113,7 @@ def _whole(folder: Path, key: str) -> str | None:
         same = record["key"] == key and names == set(files)
         if same and all(_sha256(folder / name) == digest for name, digest in files.items()):
             return _digest_of(files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return None
 
