@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeticket.models.imported import find_function, source_digest
+from edgeticket.models.imported import find_function, source_digest, user_folders_first
 from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
@@ -40,7 +40,8 @@ def build_own(arch: str, args: Args) -> nn.Module:
     source, _, name = arch.partition(":")
     make = SOURCES[source](name)
     try:
-        module = make(**args)
+        with user_folders_first():
+            module = make(**args)
     except Exception as error:
         told = " ".join(str(error).split()) or "no reason given"
         raise ValueError(f"{arch} raised {type(error).__name__}: {told}") from error

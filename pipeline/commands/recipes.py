@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
@@ -31,17 +32,12 @@ def run(
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
     seconds.
     """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.run.pipeline import run as run_recipe
-
     console = Console()
-    path = ready_file(recipe, kind="recipe")
-    summary = run_recipe(
-        read_recipe(path, overrides or []),
-        recipe_folder=path.parent,
+    summary = edgeticket.run(
+        recipe,
         out=out,
-        data_folder=data_folder(data),
+        overrides=overrides or [],
+        data=data,
         remeasure=remeasure,
         progress=Bars(console),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.models.imported import user_folders_first
 from edgeticket.pipeline.data.examples import Split
 from edgeticket.pipeline.data.folder import MOST_CLASSES
 
@@ -50,7 +51,8 @@ def call_factory(
     """
     place = f"data.factory: {name}"
     try:
-        made = make(**args)
+        with user_folders_first():
+            made = make(**args)
     except Exception as error:
         told = " ".join(str(error).split())
         raise InputError(f"{place} raised {type(error).__name__}: {told}") from error
