@@ -9,7 +9,6 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
-SOURCES := pipeline device_runner models tests benchmarks
 
 .PHONY: demo test test-devices test-images check lint slow benchmark benchmark-peers clean
 
@@ -22,11 +21,13 @@ check: lint
 	$(BIN)/python -m pytest -m "not slow and not devices and not images"
 
 lint: .venv/dev
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks tests/package/typed_use.py
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/shellcheck .ci/*
 
 slow: .venv/dev
 	$(BIN)/python -m pytest -m slow

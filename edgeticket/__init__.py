@@ -64,22 +64,25 @@ _HOMES = {
     "read_report": "edgeticket.device_runner.report",
 }
 
+_HOST_SIDE = ("torch", "onnx", "pydantic", "rich", "yaml")  # of the extra `host`
+
 if not TYPE_CHECKING:  # a type checker would believe in every name
 
     def __getattr__(name: str) -> object:
         """Load ``name`` from the module that has it, once."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib
+        import importlib.util
 
-        try:
-            value = getattr(importlib.import_module(_HOMES[name]), name)
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"edgeticket.{name} is for the host side, and {error.name} is not installed: "
-                "pip install 'edgeticket[host]' with Python 3.11 or newer",
-                name=error.name,
-            ) from error
+        if _HOMES[name] == _API:
+            for package in _HOST_SIDE:
+                if importlib.util.find_spec(package) is None:
+                    raise ImportError(
+                        f"edgeticket.{name} is of the host side, and {package} is not installed: "
+                        "pip install 'edgeticket[host]' with Python 3.11 or newer",
+                        name=package,
+                    )
+        value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
 

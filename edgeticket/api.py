@@ -17,6 +17,8 @@ from edgeticket.device_runner.report import read_report
 from edgeticket.pipeline.errors import ConversionError, DeviceError, raised_as
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy.typing as npt
     from rich.console import Console
     from torch import Tensor, nn
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.recipe import Ptq, Recipe
     from edgeticket.pipeline.run.summary import Summary
 
+    StrPath: TypeAlias = str | Path
+
 __all__ = [
     "Quantized",
     "bench",
@@ -44,7 +48,6 @@ __all__ = [
     "run",
 ]
 
-StrPath = str | Path
 CALIBRATION_BATCH = 32  # inputs at a time: of 224x224 pixels, a gigabyte at most
 
 
@@ -380,6 +383,8 @@ def _batches(inputs: npt.ArrayLike | Sequence[Tensor]) -> list[Tensor]:
             else torch.from_numpy(np.array(inputs))
         )
         batches = list(torch.split(whole, CALIBRATION_BATCH))
+    if not any(len(batch) for batch in batches):
+        raise InputError("inputs: there are none; give some hundred that are like those of its use")
     for batch in batches:
         if batch.dtype != torch.float32 or batch.ndim < 2:
             raise InputError(
