@@ -2,8 +2,8 @@
 
     python docs/tutorial_outputs.py [--check]
 
-Blocks that begin with ``# NAME`` become files of that name; ``$ COMMAND`` lines of console blocks are
-run in order. With ``--check`` nothing is written: it is enough that every command succeeds.
+Blocks that begin with ``# NAME`` become files of that name; ``$ COMMAND`` lines of console blocks
+are run in order. With ``--check`` nothing is written: it is enough that every command succeeds.
 """
 
 from __future__ import annotations
