@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def test_architecture_names_rooms_that_are_there() -> None:
     rooms = (*rooms, "pipeline/convert", "pipeline/devices", "pipeline/run")
     places = [ROOT, *(ROOT / room for room in rooms)]
     text = prose(ROOT / "docs" / "architecture.md")
-    picture = (ROOT / "docs" / "architecture.svg").read_text()
+    drawn = (ROOT / "docs" / "architecture.svg").read_text()
+    picture = " ".join(re.findall(r">([^<>]+)<", drawn))
     named = re.findall(r"`([a-z_/]+(?:/|\.py))`", text)
     named += re.findall(r"\b([a-z_]+/|[a-z_]+\.py)", picture)
     assert len(named) > 40
@@ -122,3 +124,19 @@ def test_the_tutorial_can_be_carried_out() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra `docs`")
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api" / "index.html").read_text()
+    assert "Carry out a recipe" in page
+    assert "max_drop_points" in page
