@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         bench,
         compare,
         convert,
+        diff,
         inspect,
         quantize,
         read_recipe,
         read_report,
         run,
+        sensitivity,
     )
     from edgeticket.device_runner.errors import InputError
     from edgeticket.pipeline.errors import ConversionError, DeviceError, RecipeError
@@ -40,11 +42,13 @@ __all__ = [
     "bench",
     "compare",
     "convert",
+    "diff",
     "inspect",
     "quantize",
     "read_recipe",
     "read_report",
     "run",
+    "sensitivity",
 ]
 
 _API = "edgeticket.api"
@@ -52,11 +56,13 @@ _HOMES = {
     "bench": _API,
     "compare": _API,
     "convert": _API,
+    "diff": _API,
     "inspect": _API,
     "quantize": _API,
     "Quantized": _API,
     "read_recipe": _API,
     "run": _API,
+    "sensitivity": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",
     "RecipeError": "edgeticket.pipeline.errors",

@@ -21,7 +21,7 @@ LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)[^)]*\)")
 FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]*(?:\.(?:py|yaml|json|md))?)`")
 STARTS = ("pipeline/", "device_runner/", "models/", "tests/", "docs/", "benchmarks/", "docker/")
 MADE_BY_RUNS = ("runs/", "reports/", "photos/", "device-reports/", "reference/")
-PROGRAM = ("pipeline", "device_runner", "models", "edgeticket/__init__.py", "edgeticket/api.py")
+PROGRAM = ("pipeline", "device_runner", "models", "edgeticket/__init__.py", "edgeticket/api")
 
 
 def prose(page: Path) -> str:

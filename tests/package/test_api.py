@@ -140,7 +140,10 @@ def test_a_recipe_that_was_read_can_be_run_without_its_file() -> None:
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("run", "recipes"), ("bench", "devices"), ("compare", "compare"), ("inspect", "models")],
+    [
+        *(("run", "recipes"), ("sensitivity", "recipes"), ("bench", "devices")),
+        *(("compare", "compare"), ("inspect", "models"), ("diff", "diff")),
+    ],
 )
 def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
     """Of the program it imports the API, and what parses and prints."""
@@ -151,6 +154,8 @@ def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
     }  # fmt: skip
     assert imported <= {
         "edgeticket.device_runner.atomic",
+        "edgeticket.device_runner.strict_json",
+        "edgeticket.pipeline.diff.table",
         "edgeticket.pipeline.compare.formats",
         "edgeticket.pipeline.devices.connection",
     }

@@ -84,7 +84,7 @@ def contents(archive: Path) -> dict[str, bytes]:
 def test_nothing_but_edgeticket_lands_at_top_level(wheel: Path) -> None:
     names = contents(wheel)
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"edgeticket"}
-    for path in ("py.typed", "api.py", "models/own.py", "pipeline/recipes/demo.yaml"):
+    for path in ("py.typed", "api/recipes.py", "models/own.py", "pipeline/recipes/demo.yaml"):
         assert f"edgeticket/{path}" in names
     tracked = [p for p in (ROOT / "device_runner").rglob("*") if p.suffix in (".py", ".json")]
     assert all(f"edgeticket/{path.relative_to(ROOT)}" in names for path in tracked)
