@@ -1,6 +1,6 @@
 """Time and memory of converting mobilenet_v2 (random weights, 224×224 pixels) to all five files.
 
-    python benchmarks/conversion.py
+    python benchmarks/conversion.py [--pixels 224]
 
 The conversion runs in a process of its own, which never imports torch: what is printed as memory
 is the peak of that process, with the runtimes' schema and ONNX loaded.
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 
-def export(folder: Path) -> None:
+def export(folder: Path, *, pixels: int) -> None:
     """Write fp32.onnx and int8.onnx; say how long each step took."""
     import torch
 
@@ -29,7 +29,7 @@ def export(folder: Path) -> None:
 
     torch.manual_seed(0)
     module = import_torchvision().models.mobilenet_v2(weights=None).eval()
-    images = torch.randn(8, 3, 224, 224)
+    images = torch.randn(8, 3, pixels, pixels)
     start_s = time.perf_counter()
     scales = calibrate(module, torch.split(images, 1), Ptq(method="ptq"))
     print(f"calibrate on {len(images)} images  {time.perf_counter() - start_s:6.2f} s")
@@ -58,12 +58,14 @@ def convert(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
-    folder: Path | None = parser.parse_args().converted
+    parser.add_argument("--pixels", type=int, default=224, help="of a side (default: 224)")
+    given = parser.parse_args()
+    folder: Path | None = given.converted
     if folder is not None:
         convert(folder)
         return
     with tempfile.TemporaryDirectory() as name:
-        export(Path(name))
+        export(Path(name), pixels=given.pixels)
         command = [sys.executable, __file__, "--converted", name]
         measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     for name, (seconds, size_bytes) in measured["files"].items():

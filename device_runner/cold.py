@@ -50,7 +50,7 @@ def measure_cold(bundle: Path, artifact: str, *, threads: int, cpu_only: bool = 
             capture_output=True,
             timeout=TIMEOUT_S,
             check=True,
-            env={**os.environ, "PYTHONPATH": here},
+            env={**os.environ, "PYTHONPATH": here, "PYTHONSAFEPATH": "1"},
         )
         fields = parse_json(done.stdout, place="answer of the cold start")
         return ColdStart(**flat_fields(fields))

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from edgeticket.models.bounds import TooLargeError
-from edgeticket.models.imported import find_function, source_digest
+from edgeticket.models.imported import find_function, source_digest, user_folders_first
 from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
@@ -55,7 +55,8 @@ def build_own(arch: str, args: Args) -> nn.Module:
             "and name a file of weights, as model.weights in a recipe"
         )
     try:
-        module = make(**args)
+        with user_folders_first():
+            module = make(**args)
     except TooLargeError:
         raise
     except Exception as error:

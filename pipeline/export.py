@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.graph import IR_VERSION, OPSET
+from edgeticket.pipeline.errors import ConversionError, raised_as
 
 
+@raised_as(ConversionError)
 def export_onnx(module: nn.Module, example: Tensor) -> bytes:
     """A module in evaluation mode -> ONNX, with values named after its submodules.
 
@@ -33,7 +35,7 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
         example: one preprocessed input, float32 [1, C, H, W]; shapes are fixed to its shape.
 
     Raises:
-        InputError: the module cannot be exported.
+        ConversionError: the module cannot be exported.
     """
     if module.training:
         raise InputError("a network is exported in evaluation mode; call .eval() first")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import edgeticket
 from edgeticket.device_runner.errors import InputError
 
 
@@ -65,18 +66,18 @@ def compare(
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.device_runner.atomic import write_atomic
-    from edgeticket.pipeline.compare import Limits, run_gate
     from edgeticket.pipeline.compare.formats import to_junit, to_markdown
 
-    limits = Limits(
+    gate = edgeticket.compare(
+        before,
+        after,
         max_drop_points=max_drop,
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=None if min_agreement is None else min_agreement / 100,
         identical=identical,
-        valid=require_valid,
+        require_valid=require_valid,
     )
-    gate = run_gate(before, after, limits=limits)
     if markdown is not None:
         write_atomic(markdown, to_markdown(gate).encode())
     if junit is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeticket.device_runner.errors import InputError
+import edgeticket
 
 TARGET_HELP = (
     "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
@@ -90,21 +90,22 @@ def bench(
 
     Exit codes: 0 all devices measured, 1 some did not (or `-- --strict` and INVALID), 2 none did.
     """
-    from edgeticket.pipeline.devices.bench import bench_devices
     from edgeticket.pipeline.devices.connection import Patience
-    from edgeticket.pipeline.devices.fleet import gather
 
-    found = gather(on or [], devices or [], python=python)
-    patience = Patience(
-        connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
-    )
     console = Console()
-    outcomes = bench_devices(
-        bundle, found, runner or [], out=out, offline=offline, patience=patience, console=console
+    outcomes = edgeticket.bench(
+        bundle,
+        on=on or [],
+        devices=devices or [],
+        options=runner or [],
+        out=out,
+        python=python,
+        offline=offline,
+        patience=Patience(
+            connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+        ),
+        console=console,
     )
-    failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    if len(failed) == len(outcomes):
-        raise InputError("; ".join(str(outcome.failure) for outcome in failed))
     for outcome in outcomes:
         trouble = outcome.failure or outcome.complaint
         if trouble is not None:

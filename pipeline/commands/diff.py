@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeticket.device_runner.errors import InputError
+import edgeticket
 from edgeticket.pipeline.commands.devices import TARGET_HELP
 from edgeticket.pipeline.progress import Bars
 
@@ -86,23 +86,20 @@ def diff(
     """
     from edgeticket.device_runner.atomic import write_atomic
     from edgeticket.device_runner.strict_json import format_json
-    from edgeticket.pipeline.diff import Bounds
     from edgeticket.pipeline.diff.table import print_diff
-    from edgeticket.pipeline.reference.diff import diff_bundle
 
     console = Console()
-    if on is not None and taps:
-        raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
-    found = diff_bundle(
+    found = edgeticket.diff(
         bundle,
         artifacts=artifacts or [],
+        samples=samples,
         taps=taps or [],
         on=on,
-        samples=samples,
-        references=reference,
+        reference=reference,
         alone=alone,
         code=code,
-        bounds=Bounds(lsb=bound, exact=min_equal / 100),
+        max_lsb=bound,
+        min_equal=min_equal / 100,
         progress=Bars(console),
     )
     print_diff(found, console)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+import edgeticket
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.recipe.ready import ready_file
-
-if TYPE_CHECKING:
-    from edgeticket.models.network import Network
 
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="The data folder, as in `run`.")
@@ -51,21 +48,17 @@ def inspect(
     also its inputs and outputs with their scales. Exit code 1: no int8 file can be made of it; of
     one that is int8 already, or TFLite: its runtime refuses it.
     """
-    from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
-    from edgeticket.pipeline.inspect.network import inspect_network
-
-    if Path(subject).suffix in RUNTIMES:
-        seen = inspect_file(Path(subject))
-        seen.print(Console())
-        if json_file is not None:
-            write_atomic(json_file, format_json(to_json(seen)))
-        raise typer.Exit(0 if seen.usable else 1)
-    network = _network(subject, size=size, args=args or [], data=data)
-    found = inspect_network(network)
+    found = edgeticket.inspect(
+        subject,
+        size=_shape(size),
+        args=_arguments(args or []),
+        data=data,
+        progress=Bars(Console()),
+    )
     found.print(Console())
     if json_file is not None:
         write_atomic(json_file, format_json(to_json(found)))
-    raise typer.Exit(0 if found.files["tflite-int8"].possible else 1)
+    raise typer.Exit(0 if found.usable else 1)
 
 
 def init(
@@ -174,41 +167,20 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise InputError(f"{flag} {text}: write numbers with commas, e.g. 127.5,127.5") from None
 
 
-def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> Network:
-    """The network of a recipe, or a random one of the architecture that is named."""
-    from edgeticket.models import ARCHITECTURES
-    from edgeticket.models.imported import look_in
-    from edgeticket.models.own import is_own
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.network.file import new_network
-    from edgeticket.pipeline.onnx_import import model_args
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.recipe.reading import parse_value
-    from edgeticket.pipeline.run.candidate import Job
-
-    if subject not in ARCHITECTURES and not is_own(subject):
-        path = ready_file(Path(subject), kind="recipe")
-        recipe = read_recipe(path)
-        folder = data_folder(data)
-        job = Job.open(
-            recipe,
-            recipe_folder=path.parent,
-            store=Path("runs") / ".stages",
-            data_folder=folder,
-            progress=Bars(Console()),
-        )
-        arch = recipe.model.architecture
-        takes = job.data.input_shape if is_own(arch) else ()
-        given = model_args(recipe.model, folders=job.folders)
-        return new_network(arch, given, seed=0, takes=takes)
-    look_in((Path(),))
+def _shape(size: str) -> tuple[int, ...]:
     shape = tuple(int(n) for n in size.split("x") if n.isdecimal() and int(n) > 0)
     if len(shape) != 3 or size.count("x") != 2:
         raise InputError(f"--size {size}: write it as CxHxW, e.g. 3x224x224")
+    return shape
+
+
+def _arguments(pairs: list[str]) -> dict[str, Any]:
+    from edgeticket.pipeline.recipe.reading import parse_value
+
     given = {}
-    for pair in args:
+    for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise InputError(f"--arg {pair}: write it as key=value, e.g. num_classes=10")
         given[key] = parse_value(text, place=f"--arg {pair}")
-    return new_network(subject, given, seed=0, takes=shape if is_own(subject) else ())
+    return given

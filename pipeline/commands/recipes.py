@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.recipe.ready import ready_file
 
 
 def run(
@@ -31,17 +31,12 @@ def run(
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
     seconds.
     """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.run.pipeline import run as run_recipe
-
     console = Console()
-    path = ready_file(recipe, kind="recipe")
-    summary = run_recipe(
-        read_recipe(path, overrides or []),
-        recipe_folder=path.parent,
+    summary = edgeticket.run(
+        recipe,
         out=out,
-        data_folder=data_folder(data),
+        overrides=overrides or [],
+        data=data,
         remeasure=remeasure,
         progress=Bars(console),
     )
@@ -62,17 +57,8 @@ def sensitivity(
     costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
     `qat`. Stop it at any time; the same command goes on where it was.
     """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.run.sensitivity import measure_sensitivity
-
     console = Console()
-    path = ready_file(recipe, kind="recipe")
-    found = measure_sensitivity(
-        read_recipe(path, overrides or []),
-        recipe_folder=path.parent,
-        out=out,
-        data_folder=data_folder(data),
-        progress=Bars(console),
+    found = edgeticket.sensitivity(
+        recipe, out=out, overrides=overrides or [], data=data, progress=Bars(console)
     )
     found.print(console)

@@ -15,6 +15,7 @@ from edgeticket.pipeline.convert.onnx_file import write_onnx
 from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.tflite_draft import end_order
 from edgeticket.pipeline.convert.tflite_file import write_tflite
+from edgeticket.pipeline.errors import ConversionError, raised_as
 
 __all__ = [
     "Converted",
@@ -35,30 +36,35 @@ class Converted:
     output: TensorSpec
 
 
+@raised_as(ConversionError)
 def onnx_fp32(onnx: bytes) -> Converted:
     """For ONNX Runtime, float32, channels first: cleaned."""
     graph = _read(onnx, quantized=False)
     return _converted(graph, write_onnx(graph))
 
 
+@raised_as(ConversionError)
 def onnx_int8_s8(onnx: bytes) -> Converted:
     """For ONNX Runtime on ARM: int8 codes in and out, channels first."""
     graph = _read(onnx, quantized=True)
     return _converted(graph, write_onnx(graph))
 
 
+@raised_as(ConversionError)
 def onnx_int8_u8(onnx: bytes) -> Converted:
     """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), channels first."""
     graph = _read(onnx, quantized=True)
     return _converted(graph, write_onnx(graph, unsigned=True), unsigned=True)
 
 
+@raised_as(ConversionError)
 def tflite_fp32(onnx: bytes) -> Converted:
     """For TFLite runtimes, float32, channels last."""
     graph = _read(onnx, quantized=False)
     return _converted(graph, write_tflite(graph), channels_last=True)
 
 
+@raised_as(ConversionError)
 def tflite_int8(onnx: bytes) -> Converted:
     """For TFLite runtimes: int8 codes in and out, channels last."""
     graph = _read(onnx, quantized=True)

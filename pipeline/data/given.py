@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import is_regular
+from edgeticket.models.imported import user_folders_first
 from edgeticket.pipeline.data.examples import Split
 from edgeticket.pipeline.data.folder import MOST_CLASSES
 
@@ -52,7 +53,8 @@ def call_factory(
     """
     place = f"data.factory: {name}"
     try:
-        made = make(**args)
+        with user_folders_first():
+            made = make(**args)
     except Exception as error:
         told = " ".join(str(error).split())
         raise InputError(f"{place} raised {type(error).__name__}: {told}") from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.errors import DeviceError
 
 OUTPUT_LIMIT_BYTES = 512 * 2**20  # more than any report; a device must not fill our memory
 _PIECE_BYTES = 2**16
@@ -22,11 +22,11 @@ Tell = Callable[[str], None]
 """Told each line that a program on the device writes to standard error, as it comes."""
 
 
-class LinkError(InputError):
+class LinkError(DeviceError):
     """The link broke, or could not be made; what was sent so far stays on the device."""
 
 
-class SlowError(InputError):
+class SlowError(DeviceError):
     """A program on the device did not end in the time that it was given, and was stopped."""
 
 
@@ -126,7 +126,7 @@ async def converse(
     """Feed a running program and read it to its end -> stdout, stderr.
 
     Raises:
-        InputError: it printed more than `OUTPUT_LIMIT_BYTES`.
+        DeviceError: it printed more than `OUTPUT_LIMIT_BYTES`.
     """
     pieces = [stdin] if isinstance(stdin, bytes) else stdin
     feeding = asyncio.create_task(_feed(writer, pieces, hold_stdin=hold_stdin))
@@ -156,7 +156,7 @@ async def _collect(reader: Reader, tell: Tell | None) -> bytes:
     while piece := await reader.read(_PIECE_BYTES):
         found += piece
         if len(found) > OUTPUT_LIMIT_BYTES:
-            raise InputError(f"a program on the device printed over {OUTPUT_LIMIT_BYTES} bytes")
+            raise DeviceError(f"a program on the device printed over {OUTPUT_LIMIT_BYTES} bytes")
         if tell is not None:
             *lines, line = (line + piece).split(b"\n")
             for told in lines:

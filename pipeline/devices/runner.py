@@ -15,6 +15,9 @@ from edgeticket.pipeline.devices.remote_calls import call
 from edgeticket.pipeline.devices.runner_wheel import build_runner_wheel
 from edgeticket.pipeline.devices.transfer import Content, content_of, push
 
+# From Python 3.11 on: a file in the folder where it starts is no module of the runner's.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
 
 @dataclass(frozen=True)
 class Device:
@@ -147,8 +150,9 @@ async def _runner(
             connection, name, {name: content_of(wheel)}, patience=patience, tell=tell
         )
         # A wheel of pure Python is importable as it is, and wins over a runner installed there.
-        return [device.python, "-m", "edgeticket.device_runner"], {"PYTHONPATH": f"{folder}/{name}"}
+        program = [device.python, "-m", "edgeticket.device_runner"]
+        return program, SAFE_PATH | {"PYTHONPATH": f"{folder}/{name}"}
     if connection.environment is not None:
-        return [connection.environment, "-m", "edgeticket.device_runner"], {}
+        return [connection.environment, "-m", "edgeticket.device_runner"], SAFE_PATH
     ready = await set_up(connection, offline=offline, patience=patience, tell=tell)
-    return [ready.python, "-m", "edgeticket.device_runner"], {}
+    return [ready.python, "-m", "edgeticket.device_runner"], SAFE_PATH

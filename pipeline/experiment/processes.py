@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import TypeVar
@@ -46,6 +47,7 @@ def outcomes(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    _start_server()
     waiting = list(items)
     running: dict[Connection, tuple[Item, ForkServerProcess]] = {}
     try:
@@ -75,6 +77,22 @@ def outcomes(
     finally:
         for _, process in running.values():
             process.terminate()
+
+
+def _start_server() -> None:
+    """Start the fork server where it finds modules as this process does.
+
+    It is `python -c`, which would look for them in the current folder first.
+    """
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
 
 
 def _work_and_send(work: Callable[[Item], Made], item: Item, results: Connection) -> None:

@@ -70,6 +70,11 @@ class Inspection:
     files: Mapping[str, Verdict]  # by kind of file
 
     @property
+    def usable(self) -> bool:
+        """Whether an int8 file can be made of it."""
+        return self.files["tflite-int8"].possible
+
+    @property
     def obstacles(self) -> tuple[str, ...]:
         """Why there is no file for a runtime; each reason once."""
         return tuple(dict.fromkeys(v.told for v in self.files.values() if not v.possible))

@@ -36,7 +36,7 @@ def read_onnx_network(file: Path) -> Network:
         InputError: the file cannot be read, is damaged, or has something that has no place in int8
             files; the sentence says what to do instead.
     """
-    return _network(read_onnx(file), str(file), file.name)
+    return network_of_onnx(read_onnx(file), str(file), file.name)
 
 
 def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
@@ -47,7 +47,12 @@ def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
 
 
 @functools.lru_cache(maxsize=2)  # a run asks for it in several places
-def _network(data: bytes, place: str, name: str) -> Network:
+def network_of_onnx(data: bytes, place: str, name: str) -> Network:
+    """The network in the bytes of a file; ``place`` is what errors call it. See above.
+
+    Raises:
+        InputError: as `read_onnx_network`.
+    """
     source = read_source(data, place=place)
     source = replace(source, nodes=fuse_gelu(source))
     draft = Draft(source, place)

@@ -36,6 +36,15 @@ class Source:
     output: str
 
 
+def is_quantized(data: bytes, *, place: str) -> bool:
+    """Whether an ONNX file holds rounded numbers.
+
+    Raises:
+        InputError: it is no whole ONNX file.
+    """
+    return any(node.op_type in QUANTISED for node in _parse(data, place).graph.node)
+
+
 def read_source(data: bytes, *, place: str) -> Source:
     """Check ``data`` and bring it into one form.
 

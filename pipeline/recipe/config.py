@@ -10,6 +10,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
 
+METHOD = "Which pass this is."
+
 
 class Config(BaseModel):
     """One part of a recipe: frozen, complete with defaults, unknown keys refused."""

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import read_regular_text
 from edgeticket.device_runner.strict_json import MAX_DEPTH, MAX_INTEGER, check_text
+from edgeticket.pipeline.errors import RecipeError, raised_as
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.methods import PASSES
 from edgeticket.pipeline.recipe.recipe import Recipe
@@ -40,12 +41,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             the value is read as YAML.
 
     Raises:
-        InputError: the file is missing, no YAML, or says something that a recipe cannot.
+        RecipeError: the file is missing, no YAML, or says something that a recipe cannot.
     """
-    document = read_document(path, kind="recipe")
-    for pair in overrides:
-        _override(document, pair)
-    return check(Recipe, document, place=str(path))
+    with raised_as(RecipeError):
+        document = read_document(path, kind="recipe")
+        for pair in overrides:
+            _override(document, pair)
+        return check(Recipe, document, place=str(path))
 
 
 def read_document(path: Path, *, kind: str) -> dict[str, Any]:

@@ -9,27 +9,34 @@ from pydantic import Field, model_validator
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.distil import DENSE
 from edgeticket.pipeline.recipe.methods import Pass
-from edgeticket.pipeline.recipe.parts import (
-    BenchConfig,
-    BundleConfig,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
+from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
 
 
 class Recipe(Config):
     """A whole recipe."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    data: DataConfig
-    model: ModelConfig
-    # None with model.weights, or when the first pass starts from a random network.
-    train: TrainConfig | None = None
-    compress: tuple[Pass, ...]
-    bundle: BundleConfig = BundleConfig()
-    bench: BenchConfig = BenchConfig()
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
+        description="What the results are called, and their folder."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0,
+        description="Decides the splits, random weights, the order of examples, and all noise.",
+    )
+    data: DataConfig = Field(description="Which examples, and how they are split.")
+    model: ModelConfig = Field(description="The dense network.")
+    train: TrainConfig | None = Field(
+        default=None,
+        description="How the dense network is trained. Left out with `model.weights`, and when the "
+        "first pass starts from a random network.",
+    )
+    compress: tuple[Pass, ...] = Field(
+        description="Passes, in this order; the last is `ptq` or `qat`."
+    )
+    bundle: BundleConfig = Field(
+        default=BundleConfig(), description="What is copied to the device."
+    )
+    bench: BenchConfig = Field(default=BenchConfig(), description="How this machine measures.")
 
     @model_validator(mode="after")
     def _finished_files_are_not_trained(self) -> Recipe:

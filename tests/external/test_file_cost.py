@@ -17,7 +17,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import nn
 
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.external.layers import Count, FileLayer, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
@@ -292,7 +292,7 @@ def small() -> tuple[tuple[int, int], bytes]:
     for layer in module:
         if hasattr(layer, "bias"):
             nn.init.zeros_(layer.bias)
-    data = CONVERTERS["tflite-fp32"](export_onnx(module, torch.zeros(1, 3, 8, 8))).data
+    data = TARGETS["tflite-fp32"].convert(export_onnx(module, torch.zeros(1, 3, 8, 8))).data
     return tuple(count(module, (3, 8, 8))), data
 
 
