@@ -91,9 +91,10 @@ def watched(imported: None, monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
 def calls() -> Iterator[set[CodeType]]:
     """The code of every Python function that is called, in any thread."""
     codes: set[CodeType] = set()
+    in_threads: set[CodeType] = set()  # some go on, and note what they do, when all is done
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        codes.add(frame.f_code)
+        in_threads.add(frame.f_code)
 
     profile = cProfile.Profile(subcalls=False, builtins=False)  # of this thread, and fast
     threading.setprofile(note)
@@ -103,6 +104,7 @@ def calls() -> Iterator[set[CodeType]]:
     finally:
         profile.disable()
         threading.setprofile(None)  # type: ignore[arg-type]
+        codes.update(in_threads.copy())
         codes.update(e.code for e in profile.getstats() if isinstance(e.code, CodeType))
 
 
