@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -22,6 +21,13 @@ from edgeticket.device_runner.manifest import Artifact, Network
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.external.file import Foreign, read_foreign
+from edgeticket.pipeline.output_folder import (
+    check_output,
+    check_replaceable,
+    is_foreign_zip,
+    put_in_place,
+    read_bundle_record,
+)
 
 ALL = ("x86_64", "aarch64", "armv7l")
 FEW_CHANNELS = 4
@@ -46,7 +52,7 @@ def bundle_foreign(
     layout: str | None,
     out: Path,
 ) -> list[Artifact]:
-    """Write ``out``, a bundle folder, and ``out``.zip; an older one is replaced.
+    """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
 
     Args:
         models: .onnx and .tflite files; those that cost the same count as one network.
@@ -59,6 +65,9 @@ def bundle_foreign(
     Raises:
         InputError: anything that does not fit, by name.
     """
+    zipped = out.with_name(f"{out.name}.zip")
+    check_replaceable(out, read=read_bundle_record)
+    check_output(zipped, ours=is_foreign_zip)
     given = read_samples(samples, labels)
     steps: list[Mapping[str, Any]] = []
     if mean or std:
@@ -110,9 +119,8 @@ def bundle_foreign(
             },
         )
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
-        shutil.rmtree(out, ignore_errors=True)
-        (scratch / "bundle").rename(out)
-        (scratch / "bundle.zip").replace(out.with_name(f"{out.name}.zip"))
+        put_in_place(scratch / "bundle", out, read=read_bundle_record)
+        (scratch / "bundle.zip").replace(zipped)
     return artifacts
 
 
