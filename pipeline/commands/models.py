@@ -12,8 +12,10 @@ from rich.console import Console
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.text import open_console
 
 if TYPE_CHECKING:
     from edgeticket.models.network import Network
@@ -54,17 +56,21 @@ def inspect(
     from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
     from edgeticket.pipeline.inspect.network import inspect_network
 
-    if Path(subject).suffix in RUNTIMES:
-        seen = inspect_file(Path(subject))
-        seen.print(Console())
-        if json_file is not None:
-            write_atomic(json_file, format_json(to_json(seen)))
-        raise typer.Exit(0 if seen.usable else 1)
-    network = _network(subject, size=size, args=args or [], data=data)
-    found = inspect_network(network)
-    found.print(Console())
+    ours = json_with("layers", "operators", "files")
     if json_file is not None:
-        write_atomic(json_file, format_json(to_json(found)))
+        check_output(json_file, ours=ours)
+    if Path(subject).suffix.lower() in RUNTIMES:
+        seen = inspect_file(Path(subject))
+        seen.print(open_console())
+        if json_file is not None:
+            write_output(json_file, format_json(to_json(seen)), ours=ours)
+        raise typer.Exit(0 if seen.usable else 1)
+    console = open_console()
+    network = _network(subject, size=size, args=args or [], data=data)
+    found = inspect_network(network, progress=Bars(console))
+    found.print(console)
+    if json_file is not None:
+        write_output(json_file, format_json(to_json(found)), ours=ours)
     raise typer.Exit(0 if found.files["tflite-int8"].possible else 1)
 
 

@@ -38,8 +38,10 @@ from edgeticket.pipeline.recipe import (
 from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, FP32, INT8
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Job
 from edgeticket.pipeline.tickets.prunable import prunable
+from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 EXAMPLES = 4  # random inputs
+RUN_LIMIT_S = 300.0  # of computing, for finding channels; then a run is refused
 
 
 def check_recipe(job: Job) -> None:
@@ -103,12 +105,13 @@ def can_act(step: Pass, network: Network) -> str:
     return CHECKS[step.method](network)
 
 
-def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[str, str | None]:
-    """Every kind of file -> None, or one sentence that says why the network cannot become it."""
+def exports(
+    network: Network, *, keep_fp32: tuple[str, ...] = ()
+) -> Mapping[str, bytes | InputError]:
+    """fp32 and int8 -> ``network`` as ONNX, or why there is none."""
     module = fold_bn(network.module())
     inputs = example_inputs(network)
     cfg = Ptq(method="ptq", keep_fp32=keep_fp32)
-    found: dict[str, str | None] = {}
     sources: dict[str, bytes | InputError] = {}
     for name in ("fp32", "int8"):
         try:
@@ -119,6 +122,24 @@ def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[st
                 sources[name] = export_onnx(rounded, inputs[:1])
         except InputError as error:
             sources[name] = error
+    return sources
+
+
+def conversions(
+    network: Network,
+    *,
+    keep_fp32: tuple[str, ...] = (),
+    sources: Mapping[str, bytes | InputError] | None = None,
+) -> dict[str, str | None]:
+    """Every kind of file -> None, or one sentence that says why the network cannot become it.
+
+    Args:
+        network: whose weights do not matter.
+        keep_fp32: layers to compute in float32.
+        sources: what `exports` gave, where that was done before.
+    """
+    sources = sources or exports(network, keep_fp32=keep_fp32)
+    found: dict[str, str | None] = {}
     for kind in (*FP32, *INT8):
         source = sources["int8" if kind in INT8 else "fp32"]
         try:
@@ -137,36 +158,51 @@ def example_inputs(network: Network) -> torch.Tensor:
     return torch.randn(EXAMPLES, *network.input_shape, generator=generator)
 
 
-def _channels(network: Network) -> str:
-    """Half of the channels of every group are removed for a try."""
-    module = network.module()
+def _channels(network: Network, *, limit_s: float = RUN_LIMIT_S) -> str:
+    """Half of the channels of every group are removed for a try.
+
+    Raises:
+        InputError: none can go, or it cannot be told within ``limit_s`` of computing.
+    """
     try:
-        groups = find_groups(module, network.input_shape)
+        with time_limit(limit_s):
+            return _try_half(network)
+    except OutOfTime:
+        reason = f"not at the end of its channels after {limit_s:g} s of computing"
     except InputError:
         raise
     except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
-        told = str(error).partition("\n")[0]
-        raise InputError(
-            f"torch-pruning cannot follow {network.arch} ({type(error).__name__}: {told}); use a "
-            "pass that prunes single weights, or none"
-        ) from None
+        told = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    raise InputError(
+        f"channels of {network.arch} cannot be followed (torch-pruning: {reason}): use a pass that "
+        "prunes single weights (magnitude, weight_gates), or ptq alone"
+    )
+
+
+def _try_half(network: Network) -> str:
+    module = network.module()
+    groups = find_groups(module, network.input_shape)
     if not groups:
         raise InputError(f"{network.arch} has no channels that can be removed")
     half = [torch.arange(group.width) % 2 == 0 for group in groups]
     mask = channel_mask(module, groups, half)
     narrow = slim(network, mask)
-    inputs = example_inputs(network)
+    inputs = example_inputs(network)[:2]
+    trouble = ""
     try:
         with torch.no_grad():
             left, masked = narrow.module()(inputs), mask.apply(network).module()(inputs)
-        same = torch.allclose(left, masked, rtol=1e-3, atol=1e-4)
-    except (RuntimeError, ValueError, IndexError):
-        same = False
-    if not same:
+        if not torch.allclose(left, masked, rtol=1e-3, atol=1e-4):
+            trouble = "computes something else"
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        trouble = f"no longer runs ({' '.join(str(error).split())})"
+    if trouble:
         raise InputError(
-            f"{network.arch} is not the same function without channels that are zero: it counts "
-            "them somewhere in its forward; use sizes of tensors there, or no pass that removes "
-            "channels"
+            f"{network.arch} {trouble} without channels that are zero: sizes written as numbers in "
+            "its forward (use those of tensors), or channels that meet in a way that is not "
+            "followed; use a pass that prunes single weights (magnitude, weight_gates), or ptq "
+            "alone"
         )
     return f"{sum(g.width for g in groups):,} channels in {len(groups)} groups can go"
 
