@@ -17,11 +17,12 @@ from edgeticket.pipeline.convert.operators import KINDS
 from edgeticket.pipeline.convert.operators_page import int8_of, summary_of
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.inspect.one_export import export_once
 from edgeticket.pipeline.inspect.tables import print_inspection
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.cost import count, layer_macs
 from edgeticket.pipeline.run.artifacts import FP32, INT8
-from edgeticket.pipeline.run.preflight import CHECKS, conversions, exports
+from edgeticket.pipeline.run.preflight import CHECKS, conversions
 from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 UNKNOWN = "not known to the converter"
@@ -131,7 +132,7 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
             passes[method] = tried[check]
         advance(0, "exporting")
         try:
-            sources = exports(network)
+            sources = export_once(network)
             advance(1, "converting")
             reasons = conversions(network, sources=sources)
             files = {kind: Verdict(told is None, told or "") for kind, told in reasons.items()}
