@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.commands.devices import TARGET_HELP
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.text import open_console
 
 
 def diff(
@@ -20,7 +20,7 @@ def diff(
     artifacts: Annotated[
         list[str] | None,
         typer.Option(
-            "--artifact", metavar="ID", help="Only this one; may be given often. Default: all int8."
+            "--artifact", metavar="ID", help="Only this one; repeatable. Default: all int8."
         ),
     ] = None,
     samples: Annotated[
@@ -84,15 +84,18 @@ def diff(
 
         edgeticket diff runs/demo --on ssh://pi@raspberrypi.local
     """
-    from edgeticket.device_runner.atomic import write_atomic
     from edgeticket.device_runner.strict_json import format_json
     from edgeticket.pipeline.diff import Bounds
     from edgeticket.pipeline.diff.table import print_diff
+    from edgeticket.pipeline.output_folder import check_output, json_with, write_output
     from edgeticket.pipeline.reference.diff import diff_bundle
 
-    console = Console()
+    console = open_console()
     if on is not None and taps:
         raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
+    ours = json_with("pairs", "first_over")
+    if json_file is not None:
+        check_output(json_file, ours=ours)
     found = diff_bundle(
         bundle,
         artifacts=artifacts or [],
@@ -107,5 +110,5 @@ def diff(
     )
     print_diff(found, console)
     if json_file is not None:
-        write_atomic(json_file, format_json(found.to_json()))
+        write_output(json_file, format_json(found.to_json()), ours=ours)
     raise typer.Exit(0 if found.is_within else 1)

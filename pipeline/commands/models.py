@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from edgeticket.device_runner.atomic import write_atomic
+from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
-from edgeticket.pipeline.text import open_console
+from edgeticket.pipeline.text import open_console, plain
 
 if TYPE_CHECKING:
     from edgeticket.models.network import Network
@@ -103,19 +103,18 @@ def init(
     Numbers in it are chosen from what is in the folder, and comments say what they are for.
     """
     from edgeticket.models.imported import look_in
-    from edgeticket.pipeline.inspect.first_recipe import Wishes, write_first_recipe
+    from edgeticket.pipeline.inspect.first_network import Wishes
+    from edgeticket.pipeline.inspect.first_recipe import write_first_recipe
 
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-.") or "recipe"
     look_in((out.parent, Path()))
     text = write_first_recipe(Wishes(name, model, folder, weights, size))
+    make_folder(out.parent)
     write_atomic(out, text.encode())
-    Console().print(
-        f"{out}: next, `edgeticket inspect {out}` and `edgeticket run {out}`",
-        highlight=False,
-        soft_wrap=True,
-    )
+    file = shlex.quote(str(out))
+    _say(f"{out}: next, `edgeticket inspect {file}`, then `edgeticket run {file}`")
 
 
 def bundle(
@@ -125,8 +124,9 @@ def bundle(
     samples: Annotated[
         Path,
         typer.Option(
-            metavar="FILE",
-            help="Test examples: .npy, or .npz with `inputs` (and `labels`); uint8 or float32.",
+            metavar="DIR|FILE",
+            help="Test examples: a folder of pictures (DIR/CLASS/*.jpg), or .npy, or .npz with "
+            "`inputs` (and `labels`), uint8 or float32.",
         ),
     ],
     labels: Annotated[
@@ -168,9 +168,41 @@ def bundle(
     for artifact in artifacts:
         x = artifact.input
         codes = "" if x.scale is None else f", scale {x.scale:g}, zero point {x.zero_point}"
-        print(f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {x.dtype} {x.layout} "
-              f"{list(x.shape)}{codes}")  # fmt: skip
-    print(f"{out} and {out}.zip: next, `device-runner bench {out}`")
+        _say(
+            f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {x.dtype} {x.layout} "
+            f"{list(x.shape)}{codes}"
+        )
+    _say(f"{out} and {out}.zip, {_preparation(out, mean=mean)}")
+    _say(f"next, `device-runner bench {shlex.quote(str(out))}`")
+
+
+def _preparation(bundle: Path, *, mean: str) -> str:
+    """What happens to samples before the model, in words."""
+    from edgeticket.device_runner.bundle import open_bundle
+
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+    told = f"{manifest.samples.count} samples"
+    for step in manifest.capture:
+        size = "x".join(map(str, step.get("size", ())))
+        told += {
+            "resize": f", resized to {size or step.get('shorter')}"
+            + " (the shorter side)" * (not size),
+            "center_crop": f", the middle {size}",
+            "grey": ", grey",
+        }[step["op"]]
+    if mean:
+        return f"{told}, scaled by --mean and --std"
+    if manifest.capture:
+        return (
+            f"{told}; pixels go in as 0 to 255: give --mean and --std if the models were trained "
+            "with others"
+        )
+    return f"{told}, which go in as they are"
+
+
+def _say(line: str) -> None:
+    open_console().print(plain(line), soft_wrap=True)
 
 
 def _numbers(text: str, flag: str) -> list[float]:
@@ -201,7 +233,7 @@ def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> 
             recipe_folder=path.parent,
             store=Path("runs") / ".stages",
             data_folder=folder,
-            progress=Bars(Console()),
+            progress=Bars(open_console()),
         )
         arch = recipe.model.architecture
         takes = job.data.input_shape if is_own(arch) else ()

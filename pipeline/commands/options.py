@@ -27,6 +27,6 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change one value of the recipe: `--set train.epochs=3`, "
-        "`--set compress.0.budget.macs=0.3`. May be given often.",
+        "`--set compress.0.budget.macs=0.3`. Repeatable.",
     ),
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.output_folder import check_output, write_output
+from edgeticket.pipeline.text import open_console
 
 Folder = Annotated[
     Path,
@@ -41,9 +42,9 @@ def pack(
     loaded = load_network(network)
     mask = Mask.of_zeros(loaded, prunable(loaded.module()))
     data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed)
-    write_atomic(out, data)
+    write_output(out, data, ours=lambda there: there == data)
     sizes = weigh(data, decode(data, place=str(out)))
-    Console().print(
+    open_console().print(
         f"{out}: {sizes.size_bytes:,} bytes, {sizes.mask_bytes:,} of them for the mask of "
         f"{sizes.weights:,} weights, {sizes.kept / sizes.weights:.1%} kept: "
         f"{sizes.bits_per_weight:.3f} bits a weight (entropy {sizes.bound_bits_per_weight:.3f})",
@@ -66,9 +67,15 @@ def unpack(
     from edgeticket.pipeline.tickets.file import read
 
     ticket = read(file)
+    # Files of another network, or of somebody else, are not written over.
+    with tempfile.TemporaryDirectory() as scratch:
+        save_network(ticket.network, Path(scratch))
+        save_mask(ticket.mask, Path(scratch) / "mask.safetensors")
+        for same in sorted(Path(scratch).iterdir()):
+            check_output(out / same.name, ours=same.read_bytes().__eq__)
     save_network(ticket.network, out)
     save_mask(ticket.mask, out / "mask.safetensors")
-    Console().print(
+    open_console().print(
         f"{out}: {ticket.network.arch}, {ticket.init} from seed {ticket.seed}, "
         f"{ticket.mask.density:.1%} of its weights kept; its digest is right",
         highlight=False,

@@ -22,8 +22,7 @@ from edgeticket.pipeline.inspect.tables import print_inspection
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.cost import count, layer_macs
 from edgeticket.pipeline.run.artifacts import FP32, INT8
-from edgeticket.pipeline.run.preflight import CHECKS, conversions
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
+from edgeticket.pipeline.run.preflight import CHECKS, checked, conversions
 
 UNKNOWN = "not known to the converter"
 CHECK_LIMIT_S = 3.0  # of computing, for whether one kind of pass can act; a run takes its time
@@ -155,22 +154,10 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
 
 
 def _tried(check: Callable[[Network], str], network: Network) -> Verdict:
-    """What a check says; what fails is one row, whatever it raises."""
     try:
-        with time_limit(CHECK_LIMIT_S):
-            return Verdict(True, check(network))
+        return Verdict(True, checked(check, network, limit_s=CHECK_LIMIT_S))
     except InputError as error:
         return Verdict(False, str(error))
-    except OutOfTime:
-        return Verdict(
-            False,
-            f"cannot be told: torch-pruning is not at its end after {CHECK_LIMIT_S:g} s of "
-            "computing; use a pass that prunes single weights (magnitude, weight_gates), or ptq "
-            "alone",
-        )
-    except Exception as error:
-        told = " ".join(str(error).split())
-        return Verdict(False, f"cannot be told ({type(error).__name__}: {told})")
 
 
 def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:

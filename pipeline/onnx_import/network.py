@@ -39,6 +39,11 @@ def read_onnx_network(file: Path) -> Network:
         data = file.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
+    if data[4:8] == b"TFL3":
+        raise InputError(
+            f"{file} is a TFLite file, which is finished: `edgeticket bundle {file} --samples DIR` "
+            "makes a bundle to measure of it, and `edgeticket inspect` says what is in it"
+        )
     return _network(data, str(file), file.name)
 
 

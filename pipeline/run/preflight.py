@@ -41,7 +41,7 @@ from edgeticket.pipeline.tickets.prunable import prunable
 from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 EXAMPLES = 4  # random inputs
-RUN_LIMIT_S = 300.0  # of computing, for finding channels; then a run is refused
+RUN_LIMIT_S = 300.0  # of computing, for finding what a pass acts on; then a run is refused
 
 
 def check_recipe(job: Job) -> None:
@@ -102,7 +102,29 @@ def can_act(step: Pass, network: Network) -> str:
     """
     if isinstance(step, Ptq):
         return _rounded(network, step.keep_fp32)
-    return CHECKS[step.method](network)
+    return checked(CHECKS[step.method], network, limit_s=RUN_LIMIT_S)
+
+
+def checked(check: Callable[[Network], str], network: Network, *, limit_s: float) -> str:
+    """What ``check`` finds in ``network``, whatever torch-pruning does with it.
+
+    Raises:
+        InputError: nothing; or it cannot be told within ``limit_s`` of computing.
+    """
+    try:
+        with time_limit(limit_s):
+            return check(network)
+    except InputError:
+        raise
+    except OutOfTime:
+        reason = f"not at its end after {limit_s:g} s of computing"
+    except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
+        told = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    raise InputError(
+        f"channels of {network.arch} cannot be followed (torch-pruning: {reason}): use a pass that "
+        "prunes single weights (magnitude, weight_gates), or ptq alone"
+    )
 
 
 def exports(
@@ -158,29 +180,8 @@ def example_inputs(network: Network) -> torch.Tensor:
     return torch.randn(EXAMPLES, *network.input_shape, generator=generator)
 
 
-def _channels(network: Network, *, limit_s: float = RUN_LIMIT_S) -> str:
-    """Half of the channels of every group are removed for a try.
-
-    Raises:
-        InputError: none can go, or it cannot be told within ``limit_s`` of computing.
-    """
-    try:
-        with time_limit(limit_s):
-            return _try_half(network)
-    except OutOfTime:
-        reason = f"not at the end of its channels after {limit_s:g} s of computing"
-    except InputError:
-        raise
-    except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
-        told = " ".join(str(error).split())
-        reason = f"{type(error).__name__}: {told}" if told else type(error).__name__
-    raise InputError(
-        f"channels of {network.arch} cannot be followed (torch-pruning: {reason}): use a pass that "
-        "prunes single weights (magnitude, weight_gates), or ptq alone"
-    )
-
-
-def _try_half(network: Network) -> str:
+def _channels(network: Network) -> str:
+    """Half of the channels of every group are removed for a try."""
     module = network.module()
     groups = find_groups(module, network.input_shape)
     if not groups:
