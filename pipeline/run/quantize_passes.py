@@ -134,7 +134,9 @@ def _made(
     for sentence in doubts[:SHOWN]:
         progress.say(f"  {sentence}")
     if len(doubts) > SHOWN:
-        progress.say(f"  and {len(doubts) - SHOWN} more warnings in the log")
+        progress.say(
+            f"  and {len(doubts) - SHOWN} more warnings: summary.json has them all, under steps"
+        )
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
     int8 = evaluate(rounded, validation, preprocessing=preprocessing)
