@@ -60,8 +60,11 @@ def compare(
     more, each is one line: a folder BEFORE lends each report the one of the same artifact, threads
     and scenario; a single report BEFORE stands against all.
 
-    In CI: `edgeticket compare known-good/ reports/ --max-drop 0.5 --identical --require-valid
-    --junit compare.xml --markdown compare.md`. Exit codes: 0 fine, 1 a limit is broken,
+        edgeticket compare host.json device.json --max-drop 0.5
+
+        edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
+
+    Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.pipeline.compare import Limits, run_gate

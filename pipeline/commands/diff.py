@@ -20,18 +20,19 @@ def diff(
     artifacts: Annotated[
         list[str] | None,
         typer.Option(
-            "--artifact", metavar="ID", help="Only this one; repeatable. Default: all int8."
+            "--artifact", metavar="ID", help="Only this one. Repeatable; default: all int8."
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many of the bundle's samples.")
+        int, typer.Option(min=1, metavar="N", help="How many of the bundle's samples to run.")
     ] = 16,
     taps: Annotated[
         list[Path] | None,
         typer.Option(
             "--taps",
             metavar="FILE",
-            help="Judge what `device-runner tap` wrote on a device, against this machine.",
+            help="Judge what `device-runner tap` wrote on a device, against this machine. "
+            "Repeatable.",
         ),
     ] = None,
     on: Annotated[
@@ -61,14 +62,23 @@ def diff(
         ),
     ] = None,
     bound: Annotated[
-        float, typer.Option(min=0, metavar="LSB", help="A layer's own difference, at most.")
+        float,
+        typer.Option(
+            min=0, metavar="LSB", help="Exit with 1 if a layer's own difference is larger."
+        ),
     ] = 1.0,
     min_equal: Annotated[
         float,
-        typer.Option(min=0, max=100, metavar="PERCENT", help="Codes of a layer equal, at least."),
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="Exit with 1 if fewer codes of a layer are equal.",
+        ),
     ] = 95.0,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="All of it as JSON.")
+        Path | None,
+        typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
     ] = None,
 ) -> None:
     """Show at which layer a runtime parts from the reference, and by how much.

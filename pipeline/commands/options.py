@@ -12,13 +12,16 @@ DataFolder = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Where data sets and weights lie. Default: $EDGETICKET_DATA, "
+        help="Where data sets and weights lie; default: $EDGETICKET_DATA, "
         "else ~/.cache/edgeticket/data.",
     ),
 ]
 
 RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe file, or the name of a ready one, such as `demo`.")
+    Path,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, or the name of a ready one, such as `demo`."
+    ),
 ]
 
 Overrides = Annotated[

@@ -16,7 +16,10 @@ from edgeticket.pipeline.text import open_console
 def run(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -29,7 +32,11 @@ def run(
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
     (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
-    seconds.
+    seconds. Files that you put into DIR/NAME/ stay there.
+
+        edgeticket run demo
+
+        edgeticket run mine.yaml --set train.epochs=3 -o trial
     """
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.recipe import read_recipe
@@ -51,7 +58,10 @@ def run(
 def sensitivity(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Writes DIR/NAME/sensitivity.json.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="The result goes to DIR/NAME/sensitivity.json."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -61,6 +71,8 @@ def sensitivity(
     Prints accuracy, agreement with float32 and KL divergence on the validation set, the most
     costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
     `qat`. Stop it at any time; the same command goes on where it was.
+
+        edgeticket sensitivity demo
     """
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.recipe import read_recipe

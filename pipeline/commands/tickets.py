@@ -16,20 +16,29 @@ Folder = Annotated[
     Path,
     typer.Argument(metavar="DIR", help="A network: network.json and weights.safetensors."),
 ]
-Init = Annotated[str, typer.Option(help="How its weights were drawn: `model.init` of the recipe.")]
+Init = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="How its weights were drawn: `model.init` of the recipe."),
+]
 
 
 def pack(
     network: Folder,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="What to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The .ticket file to write.")
+    ],
     init: Init = "signed_constant",
-    init_kept: Annotated[float, typer.Option(help="`model.init_kept` of the recipe.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="`seed` of the recipe.")] = 0,
+    init_kept: Annotated[
+        float, typer.Option(metavar="SHARE", help="`model.init_kept` of the recipe, up to 1.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="`seed` of the recipe.")] = 0,
 ) -> None:
     """A strong ticket's network to a .ticket file: seed, coded mask, statistics of batch norm.
 
     Every weight must be zero or what the seed draws; a run of a recipe that ends so leaves a
     .ticket file by itself. docs/ticket-format.md describes the file.
+
+        edgeticket pack network -o mine.ticket --seed 3
     """
 
     from edgeticket.pipeline.network.file import load_network
@@ -55,12 +64,17 @@ def pack(
 
 def unpack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .ticket file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Made if need be.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Where the network goes; made if need be."),
+    ],
 ) -> None:
     """A .ticket file to the network that it was made of, bit for bit.
 
     Leaves network.json, weights.safetensors (PyTorch's names, dense with zeros) and
     mask.safetensors in DIR. A recipe takes the weights as `model.weights`.
+
+        edgeticket unpack mine.ticket -o network
     """
     from edgeticket.pipeline.network.file import save_network
     from edgeticket.pipeline.prune.mask_file import save_mask
