@@ -34,7 +34,8 @@ def print_inspection(found: Inspection, console: Console) -> None:
         _line(console, f"in the way: {sentence}")
     table = folded("pass", "", "", title="passes")
     for methods, verdict in _alike(found.passes).items():
-        add(table, methods, "yes" if verdict.possible else "no", verdict.told)
+        told = "in the way, see above" if verdict.told in found.obstacles else verdict.told
+        add(table, methods, "yes" if verdict.possible else "no", told)
     console.print(table)
     if found.operators:
         table = folded("operator", "LiteRT; ONNX Runtime", "int8, both", title="operators")
