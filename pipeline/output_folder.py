@@ -70,8 +70,10 @@ def scratch_folder(folder: Path) -> Path:
         InputError: the place is taken by something that is not a scratch folder.
     """
     scratch = folder.with_name(f".{folder.name}.partial")
-    if scratch.is_dir() and any(scratch.iterdir()):
-        if not (scratch / MARK).is_file():
+    if scratch.is_dir():
+        # A call that was killed at its very start leaves its record half-written.
+        others = [f for f in scratch.iterdir() if not f.name.startswith(f".{MARK}.")]
+        if others and not (scratch / MARK).is_file():
             raise InputError(f"{scratch} is in the way, and edgeticket did not make it: move it")
         shutil.rmtree(scratch)
     make_folder(scratch)

@@ -117,6 +117,13 @@ def test_every_text_of_a_user_is_there_afterwards(
     shutil.rmtree(folder)
 
 
+def test_killed_while_the_scratch_folder_is_marked_the_next_call_goes_on(tmp_path: Path) -> None:
+    fill(tmp_path / ".demo.partial", {f".{MARK}.123.tmp": '{"fi'})
+    finish(tmp_path / "demo", FIRST)
+    assert listing(tmp_path / "demo") == FIRST
+    assert [f.name for f in tmp_path.iterdir()] == ["demo"]
+
+
 def test_killed_between_the_two_renames_nothing_is_lost(tmp_path: Path) -> None:
     demo = tmp_path / "demo"
     finish(demo, FIRST)
