@@ -57,7 +57,7 @@ NOT_HERE = {
 TAKEN = (
     "edgeticket init mobilenet_v2 photos -o mine.yaml",
     "edgeticket inspect mine.yaml",
-    "edgeticket bundle model.tflite model.onnx --samples test.npz --labels labels.txt",
+    "edgeticket bundle model.tflite model.onnx --samples",
     "device-runner check bundle.zip",
     "device-runner bench bundle.zip -o reports/",
     "device-runner tap bundle.zip --artifact",
