@@ -59,17 +59,18 @@ def _network(data: bytes, place: str, name: str) -> Network:
     source = read_source(data, place=place)
     source = replace(source, nodes=fuse_gelu(source))
     draft = Draft(source, place)
+    # First of all: no other advice helps a network with one of these.
+    unknown = [node for node in source.nodes if node.op_type not in OPERATORS]
+    if unknown:
+        raise draft.refuse(
+            unknown[0],
+            f"is an operator that cannot be written for all runtimes (known: "
+            f"{', '.join(sorted(OPERATORS))}): replace it where the network was made, or make "
+            "a bundle of the file as it is with `edgeticket bundle`",
+        )
     for node in source.nodes:
-        reader = OPERATORS.get(node.op_type)
-        if reader is None:
-            raise draft.refuse(
-                node,
-                f"is an operator that cannot be written for all runtimes (known: "
-                f"{', '.join(sorted(OPERATORS))}): replace it where the network was made, or make "
-                "a bundle of the file as it is with `edgeticket bundle`",
-            )
         try:
-            reader(draft, node)
+            OPERATORS[node.op_type](draft, node)
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             reason = f"is not as ONNX defines it ({error!r}): export it again"
             raise draft.refuse(node, reason) from None
