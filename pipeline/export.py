@@ -108,6 +108,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             # torch.export's own use of its deprecated tree specification.
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+            # Of recurrent layers, which keep a list of their weights.
+            warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during")
             yield
     finally:
         logger.setLevel(level)

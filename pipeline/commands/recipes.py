@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.text import open_console
 
 
 def run(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -29,9 +32,13 @@ def run(
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
     (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
-    seconds.
+    seconds. Files that you put into DIR/NAME/ stay there.
+
+        edgeticket run demo
+
+        edgeticket run mine.yaml --set train.epochs=3 -o trial
     """
-    console = Console()
+    console = open_console()
     summary = edgeticket.run(
         recipe,
         out=out,
@@ -46,7 +53,10 @@ def run(
 def sensitivity(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Writes DIR/NAME/sensitivity.json.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="The result goes to DIR/NAME/sensitivity.json."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -56,8 +66,10 @@ def sensitivity(
     Prints accuracy, agreement with float32 and KL divergence on the validation set, the most
     costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
     `qat`. Stop it at any time; the same command goes on where it was.
+
+        edgeticket sensitivity demo
     """
-    console = Console()
+    console = open_console()
     found = edgeticket.sensitivity(
         recipe, out=out, overrides=overrides or [], data=data, progress=Bars(console)
     )

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.bootstrap import Interval
+from edgeticket.pipeline.text import plain
 
 _SHOWN = 5  # samples that changed their class
 
@@ -78,7 +78,7 @@ class Comparison:
             title_justify="left",
         )
         for heading in ("", "before", "after", "change"):
-            table.add_column(heading, justify="left" if not heading else "right")
+            table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
         p50, p90 = self.p50_ms, self.p90_ms
         table.add_row("p50 ms", tell_ms(p50[0]), tell_ms(p50[1]), _times(self.speedup_p50))
         table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
@@ -98,11 +98,12 @@ class Comparison:
             table.add_row("validity", *self.verdicts, "")
         console.print(table)
         for sample in self.changed[:_SHOWN]:
-            changed = (
-                f"  sample {sample.index}: {self.noun} {sample.label}, "
-                f"before {sample.before}, after {sample.after}"
+            console.print(
+                Text(
+                    f"  sample {sample.index}: {self.noun} {plain(sample.label)}, "
+                    f"before {plain(sample.before)}, after {plain(sample.after)}"
+                )
             )
-            console.print(plain(changed), markup=False)
         if len(self.changed) > _SHOWN:
             console.print(f"  and {len(self.changed) - _SHOWN} more: see --json")
         if not self.interleaved:
@@ -110,7 +111,7 @@ class Comparison:
         for sentence in self.notes:
             console.print(f"note: {plain(sentence)}", markup=False, highlight=False)
         for sentence in self.broken_limits:
-            console.print(f"LIMIT BROKEN: {plain(sentence)}", markup=False)
+            console.print(Text(f"LIMIT BROKEN: {plain(sentence)}"))
 
 
 def tell_ms(value: float | Unavailable) -> str:

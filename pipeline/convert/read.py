@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +39,7 @@ MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 
 
+@functools.lru_cache(maxsize=2)  # one network becomes several files: of its fp32 and int8 export
 def read_graph(data: bytes) -> Graph:
     """Read and check an ONNX file with one input, one output, fixed shapes and a batch of one.
 

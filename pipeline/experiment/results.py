@@ -14,6 +14,7 @@ from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.experiment.lines import Line, read_lines, read_tables
 from edgeticket.pipeline.experiment.plot import plot_accuracy
+from edgeticket.pipeline.output_folder import check_output
 from edgeticket.pipeline.recipe import Config, check, read_document
 
 PUBLISHED = "published.yaml"
@@ -90,7 +91,10 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
     if file.exists():
         document = read_document(file, kind="list of published numbers")
         published = check(PublishedFile, document, place=str(file)).experiments
+    check_output(out, ours=_is_document)
     plots = out.with_suffix("")
+    for name in {line.experiment for line in lines}:
+        check_output(plots / f"{name}.svg", ours=_is_plot)
     make_folder(plots)
     sections, written = [], []
     for name in sorted({line.experiment for line in lines} | set(published)):
@@ -235,6 +239,14 @@ def _published_table(published: Sequence[Published]) -> list[str]:
         "|---|---|--:|--:|---|",
         *rows,
     ]
+
+
+def _is_document(data: bytes) -> bool:
+    return data.startswith(b"# Results\n\nWritten by `edgeticket results ")
+
+
+def _is_plot(data: bytes) -> bool:
+    return b'viewBox="0 0 792 360"' in data[:600] and b'id="figure_1"' in data[:2000]
 
 
 def _seeds(cell: Cell) -> str:

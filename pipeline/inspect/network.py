@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
+from edgeticket.pipeline.convert.graph import Graph, Operator
 from edgeticket.pipeline.convert.operators import KINDS
 from edgeticket.pipeline.convert.operators_page import int8_of, summary_of
+from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.targets import TARGETS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.inspect.one_export import export_once
+from edgeticket.pipeline.inspect.tables import print_inspection
+from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.cost import count, layer_macs
-from edgeticket.pipeline.quantize import fold_bn
-from edgeticket.pipeline.run.checks import example_inputs
+from edgeticket.pipeline.recipe import PassConfig
+from edgeticket.pipeline.run.checks import checked
 from edgeticket.pipeline.run.passes import PASSES
 from edgeticket.pipeline.run.preflight import conversions
 
 UNKNOWN = "not known to the converter"
+CHECK_LIMIT_S = 3.0  # of computing, for whether one kind of pass can act; a run takes its time
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,15 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """How much of the work of the int8 files is done on integers."""
+
+    macs: int  # of all multiply-accumulates
+    int8_macs: int
+    float_layers: tuple[str, ...]  # what multiplies in float32, by name
+
+
+@dataclass(frozen=True)
 class Inspection:
     """All there is to say before any work."""
 
@@ -68,6 +81,7 @@ class Inspection:
     passes: Mapping[str, Verdict]  # by method
     operators: tuple[Use, ...]
     files: Mapping[str, Verdict]  # by kind of file
+    integers: Integers | None  # None: it cannot be rounded
 
     @property
     def usable(self) -> bool:
@@ -79,48 +93,26 @@ class Inspection:
         """Why there is no file for a runtime; each reason once."""
         return tuple(dict.fromkeys(v.told for v in self.files.values() if not v.possible))
 
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether it becomes int8, on which runtimes, and how much of it."""
+        able = [name for name, kind in INT8_BY_RUNTIME.items() if self.files[kind].possible]
+        if not able:
+            return f"{self.name} does not become int8"
+        where = "both runtimes" if len(able) == len(INT8_BY_RUNTIME) else f"{able[0]} alone"
+        share = ""
+        if self.integers is not None and self.integers.macs:
+            part = self.integers.int8_macs / self.integers.macs
+            shown = "all" if part == 1 else f"{int(1000 * part) / 10:g} % of the"
+            share = f", {shown} multiply-accumulates in int8"
+        return f"{self.name} becomes int8 on {where}{share}"
+
     def print(self, console: Console) -> None:
-        """Tables on a terminal."""
-        shape = "x".join(map(str, self.takes))
-        console.print(
-            f"{self.name}: takes {shape}, {self.parameters:,} parameters, {self.macs:,} "
-            "multiply-accumulates",
-            highlight=False,
-            soft_wrap=True,
-        )
-        self._print_layers(console)
-        table = Table("pass", "", "", box=SIMPLE_HEAD, title="passes", title_justify="left")
-        for methods, verdict in _alike(self.passes).items():
-            table.add_row(methods, "yes" if verdict.possible else "no", verdict.told)
-        console.print(table)
-        if self.operators:
-            table = Table(
-                *("operator", "count", "ONNX Runtime fp32", "LiteRT fp32", "int8, both"),
-                box=SIMPLE_HEAD,
-                title="operators",
-                title_justify="left",
-            )
-            for use in self.operators:
-                table.add_row(use.kind, str(use.count), use.ort, use.tflite, use.int8)
-            console.print(table)
-        table = Table("file", "", "", box=SIMPLE_HEAD, title="files", title_justify="left")
-        for kind, verdict in self.files.items():
-            table.add_row(kind, "yes" if verdict.possible else "no", verdict.told)
-        console.print(table)
-
-    def _print_layers(self, console: Console) -> None:
-        table = Table(
-            *("layer", "", "parameters", "MACs"),
-            box=SIMPLE_HEAD,
-            title=f"{len(self.layers)} layers",
-            title_justify="left",
-        )
-        for layer in self.layers:
-            table.add_row(layer.name, layer.kind, f"{layer.parameters:,}", f"{layer.macs:,}")
-        console.print(table)
+        """The verdict first, then tables."""
+        print_inspection(self, console)
 
 
-def inspect_network(network: Network) -> Inspection:
+def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspection:
     """Try everything on ``network``, whose weights do not matter.
 
     Raises:
@@ -130,27 +122,33 @@ def inspect_network(network: Network) -> Inspection:
     try:
         parameters, macs = count(module, network.input_shape)
         by_layer = layer_macs(module, network.input_shape)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        told = " ".join(str(error).split())
+    except Exception as error:  # whatever a network that somebody wrote raises
+        told = " ".join(str(error).split()) or type(error).__name__
         shape = "x".join(map(str, network.input_shape))
-        raise InputError(f"{network.arch} does not run on an input of {shape}: {told}") from None
+        raise InputError(
+            f"{network.arch} does not run on an input of {shape}: {told}; --size says what it takes"
+        ) from None
     passes: dict[str, Verdict] = {}
     tried: dict[object, Verdict] = {}
-    for method, entry in PASSES.items():
-        check = entry.check
-        if check not in tried:
-            try:
-                tried[check] = Verdict(True, check(network, None))
-            except InputError as error:
-                tried[check] = Verdict(False, str(error))
-        passes[method] = tried[check]
-    try:
-        found = conversions(network)
-        files = {kind: Verdict(told is None, told or "") for kind, told in found.items()}
-        operators = _operators(network)
-    except InputError as error:
-        files = {kind: Verdict(False, str(error)) for kind in TARGETS}
-        operators = ()
+    checks = {method: entry.check for method, entry in PASSES.items()}
+    with progress.task(f"inspect {network.arch}", 2 + len(set(checks.values()))) as advance:
+        for method, check in checks.items():
+            if check not in tried:
+                advance(0, f"where {method} can act")
+                tried[check] = _tried(check, network)
+                advance(1, "")
+            passes[method] = tried[check]
+        advance(0, "exporting")
+        try:
+            sources = export_once(network)
+            advance(1, "converting")
+            reasons = conversions(network, sources=sources)
+            files = {kind: Verdict(told is None, told or "") for kind, told in reasons.items()}
+            operators, integers = _operators(sources["fp32"]), _integers(sources["int8"])
+        except InputError as error:
+            files = {kind: Verdict(False, str(error)) for kind in TARGETS}
+            operators, integers = (), None
+        advance(1, "")
     return Inspection(
         name=network.arch,
         takes=network.input_shape,
@@ -160,7 +158,15 @@ def inspect_network(network: Network) -> Inspection:
         passes=passes,
         operators=operators,
         files=files,
+        integers=integers,
     )
+
+
+def _tried(check: Callable[[Network, PassConfig | None], str], network: Network) -> Verdict:
+    try:
+        return Verdict(True, checked(check, network, None, limit_s=CHECK_LIMIT_S))
+    except InputError as error:
+        return Verdict(False, str(error))
 
 
 def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:
@@ -171,10 +177,12 @@ def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:
     ]
 
 
-def _operators(network: Network) -> tuple[Use, ...]:
+def _operators(source: bytes | InputError) -> tuple[Use, ...]:
     """Of the float network as the converter reads it; none where it cannot."""
     try:
-        graph = read_graph(export_onnx(fold_bn(network.module()), example_inputs(network)[:1]))
+        if isinstance(source, InputError):
+            return ()
+        graph = read_graph(source)
     except InputError:
         return ()
     uses = []
@@ -189,9 +197,40 @@ def _operators(network: Network) -> tuple[Use, ...]:
     return tuple(uses)
 
 
-def _alike(passes: Mapping[str, Verdict]) -> dict[str, Verdict]:
-    """Methods with the same verdict in one line."""
-    methods: dict[Verdict, list[str]] = {}
-    for method, verdict in passes.items():
-        methods.setdefault(verdict, []).append(method)
-    return {", ".join(names): verdict for verdict, names in methods.items()}
+def _integers(source: bytes | InputError) -> Integers | None:
+    try:
+        if isinstance(source, InputError):
+            return None
+        graph = read_graph(source)
+    except InputError:
+        return None
+    total = integer = 0
+    floating = []
+    for operator in graph.operators:
+        macs = _macs(operator, graph)
+        total += macs
+        if macs and is_integer(operator, graph.values, graph.constants):
+            integer += macs
+        elif macs:
+            floating.append(operator.name)
+    return Integers(total, integer, tuple(floating))
+
+
+def _macs(operator: Operator, graph: Graph) -> int:
+    """Multiply-accumulates of an operator that multiplies matrices; 0 of others."""
+    output = math.prod(graph.values[operator.output].shape)
+    if operator.kind not in MULTIPLY:
+        return 0
+    shapes = [
+        graph.constants[name].data.shape if name in graph.constants else graph.values[name].shape
+        for name in operator.inputs[:2]
+    ]
+    if operator.kind == "ConvTranspose":
+        return math.prod(shapes[0]) * math.prod(shapes[1][1:])
+    if operator.kind == "Conv":
+        return output * math.prod(shapes[1][1:])
+    return output * (shapes[0][-1] if operator.kind == "MatMul" else shapes[1][-1])
+
+
+MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+INT8_BY_RUNTIME = {"ONNX Runtime": "onnx-int8-u8", "LiteRT": "tflite-int8"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -87,10 +87,13 @@ def _removed_indices(
         graph.get_pruning_group(layers[name], prune, channels).prune()
     removed: dict[str, dict[int, tuple[int, ...]]] = {}
     for name, tensor in twin.state_dict().items():
-        for axis, positions in enumerate(torch.unravel_index(tensor.long(), before[name])):
-            gone = set(range(before[name][axis])) - set(np.unique(positions.numpy()).tolist())
-            if gone:
-                removed.setdefault(name, {})[axis] = tuple(sorted(gone))
+        for axis, size in enumerate(before[name]):
+            if tensor.shape[axis] == size:
+                continue
+            stride = math.prod(before[name][axis + 1 :])
+            positions = tensor.long().flatten() // stride % size
+            gone = torch.bincount(positions, minlength=size) == 0
+            removed.setdefault(name, {})[axis] = tuple(gone.nonzero().flatten().tolist())
     return removed
 
 

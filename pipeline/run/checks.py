@@ -5,6 +5,8 @@ Weights do not matter for that. A pass is also asked without its configuration, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from edgeticket import models
@@ -18,6 +20,7 @@ from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.tickets.prunable import prunable
+from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 EXAMPLES = 4  # random inputs
 
@@ -28,45 +31,63 @@ def example_inputs(network: Network) -> torch.Tensor:
     return torch.randn(EXAMPLES, *network.input_shape, generator=generator)
 
 
+def checked(
+    check: Callable[[Network, PassConfig | None], str],
+    network: Network,
+    cfg: PassConfig | None,
+    *,
+    limit_s: float,
+) -> str:
+    """What ``check`` finds in ``network``, whatever torch-pruning does with it.
+
+    Raises:
+        InputError: nothing; or it cannot be told within ``limit_s`` of computing.
+    """
+    try:
+        with time_limit(limit_s):
+            return check(network, cfg)
+    except InputError:
+        raise
+    except OutOfTime:
+        reason = f"not at its end after {limit_s:g} s of computing"
+    except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
+        words = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    raise InputError(
+        f"channels of {network.arch} cannot be followed (torch-pruning: {reason}): use a pass that "
+        "prunes single weights (magnitude, weight_gates), or ptq alone"
+    )
+
+
 def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Half of the channels of every group are removed for a try."""
-    groups = _groups(network)
+    groups = find_groups(network.module(), network.input_shape)
     if not groups:
         raise InputError(f"{network.arch} has no channels that can be removed")
-    if not _is_same_without(network, groups):
+    trouble = _trouble_without(network, groups)
+    if trouble:
         raise InputError(
-            f"{network.arch} is not the same function without channels that are zero: it counts "
-            "them somewhere in its forward; use sizes of tensors there, or no pass that removes "
-            "channels"
+            f"{network.arch} {trouble} without channels that are zero: sizes written as numbers in "
+            "its forward (use those of tensors), or channels that meet in a way that is not "
+            "followed; use a pass that prunes single weights (magnitude, weight_gates), or ptq "
+            "alone"
         )
     return f"{sum(g.width for g in groups):,} channels in {len(groups)} groups can go"
 
 
-def _groups(network: Network) -> tuple[ChannelGroup, ...]:
-    try:
-        return find_groups(network.module(), network.input_shape)
-    except InputError:
-        raise
-    except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"torch-pruning cannot follow {network.arch} ({type(error).__name__}: {reason}); use a "
-            "pass that prunes single weights, or none"
-        ) from None
-
-
-def _is_same_without(network: Network, groups: tuple[ChannelGroup, ...]) -> bool:
-    """Whether it makes no difference if zeroed channels are there."""
+def _trouble_without(network: Network, groups: tuple[ChannelGroup, ...]) -> str:
+    """What happens when zeroed channels are not there; "" where it makes no difference."""
     half = [torch.arange(group.width) % 2 == 0 for group in groups]
     mask = channel_mask(network.module(), groups, half)
     narrow = shrink(network, mask)
-    inputs = example_inputs(network)
+    inputs = example_inputs(network)[:2]
     try:
         with torch.no_grad():
             outputs, masked = narrow.module()(inputs), mask.apply(network).module()(inputs)
-        return torch.allclose(outputs, masked, rtol=1e-3, atol=1e-4)
-    except (RuntimeError, ValueError, IndexError):
-        return False
+        same = torch.allclose(outputs, masked, rtol=1e-3, atol=1e-4)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        return f"no longer runs ({' '.join(str(error).split())})"
+    return "" if same else "computes something else"
 
 
 def blocks_that_can_go(network: Network, cfg: PassConfig | None) -> str:

@@ -23,6 +23,7 @@ from edgeticket.device_runner.strict_json import to_json
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.local import measure
+from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import exact_share
 from edgeticket.pipeline.recipe import BenchConfig, Recipe
@@ -69,6 +70,7 @@ def run(
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
+        check_replaceable(out / recipe.name)
         check_recipe(job)
         dense = dense_network(job)
         ticket = dense
@@ -78,9 +80,8 @@ def run(
         artifacts = build_artifacts(job, dense, ticket)
         progress.say(f"artifacts          {len(artifacts.files)} files")
 
-        scratch = out / f".{recipe.name}.partial"
-        shutil.rmtree(scratch, ignore_errors=True)
-        (scratch / "bundle").mkdir(parents=True)
+        scratch = scratch_folder(out / recipe.name)
+        (scratch / "bundle").mkdir()
         pruned = describe_zeros(job, ticket, scratch / f"{recipe.name}.ticket")
         _write_bundle(job, scratch / "bundle", artifacts, ticket, pruned)
         _write_references(scratch, dense, ticket, networks=artifacts.networks)
@@ -90,7 +91,7 @@ def run(
         summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
-        _swap(scratch, out / recipe.name)
+        put_in_place(scratch, out / recipe.name)
     return summary
 
 
@@ -196,13 +197,3 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
 
 def _write_reports(folder: Path, resume: Path, *, bundle: Path, bench: BenchConfig) -> None:
     measure(bundle, folder, bench)
-
-
-def _swap(scratch: Path, final: Path) -> None:
-    """Put the finished folder in the place of an older one."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    scratch.rename(final)
-    shutil.rmtree(old, ignore_errors=True)

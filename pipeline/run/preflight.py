@@ -22,8 +22,10 @@ from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import fake_quantized, fold_bn, quantize
 from edgeticket.pipeline.recipe import PassConfig, Ptq
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Job
-from edgeticket.pipeline.run.checks import example_inputs
+from edgeticket.pipeline.run.checks import checked, example_inputs
 from edgeticket.pipeline.run.passes import PASSES
+
+RUN_LIMIT_S = 300.0  # of computing, for finding what a pass acts on; then a run is refused
 
 Checked = tuple[PassConfig, Callable[[Network, PassConfig | None], str]]
 """A pass of a recipe, and what tells whether it can act."""
@@ -81,7 +83,7 @@ def check_network(
         answers: dict[str, str] = {}
         for i, (step, check) in enumerate(passes):
             try:
-                answers[step.method] = check(network, step)
+                answers[step.method] = checked(check, network, step, limit_s=RUN_LIMIT_S)
             except InputError as error:
                 raise InputError(f"compress.{i} ({step.method}): {error}") from error
             advance(1, "")
@@ -93,18 +95,37 @@ def check_network(
         advance(1, "")
 
 
-def conversions(network: Network, *, keep_fp32: tuple[str, ...] = ()) -> dict[str, str | None]:
-    """Every kind of file -> None, or one sentence that says why the network cannot become it."""
-    exports = {
+def exports(
+    network: Network, *, keep_fp32: tuple[str, ...] = ()
+) -> Mapping[str, bytes | InputError]:
+    """fp32 and int8 -> ``network`` as ONNX, or why there is none."""
+    made = {
         "fp32": functools.partial(_export_float, network),
         "int8": functools.partial(_export_int8, network, keep_fp32),
     }
     sources: dict[str, bytes | InputError] = {}
-    for precision, export in exports.items():
+    for precision, export in made.items():
         try:
             sources[precision] = export()
         except InputError as error:
             sources[precision] = error
+    return sources
+
+
+def conversions(
+    network: Network,
+    *,
+    keep_fp32: tuple[str, ...] = (),
+    sources: Mapping[str, bytes | InputError] | None = None,
+) -> dict[str, str | None]:
+    """Every kind of file -> None, or one sentence that says why the network cannot become it.
+
+    Args:
+        network: whose weights do not matter.
+        keep_fp32: layers to compute in float32.
+        sources: what `exports` gave, where that was done before.
+    """
+    sources = sources or exports(network, keep_fp32=keep_fp32)
     obstacles: dict[str, str | None] = {}
     for kind, target in TARGETS.items():
         source = sources[target.precision]

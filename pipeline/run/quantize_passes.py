@@ -129,7 +129,9 @@ def _judged(
     for sentence in warnings[:SHOWN]:
         progress.say(f"  {sentence}")
     if len(warnings) > SHOWN:
-        progress.say(f"  and {len(warnings) - SHOWN} more warnings in the log")
+        progress.say(
+            f"  and {len(warnings) - SHOWN} more warnings: summary.json has them all, under steps"
+        )
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
     int8 = evaluate(rounded, validation, preprocessing=preprocessing)

@@ -14,10 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.output_folder import (
+    check_output,
+    check_replaceable,
+    json_with,
+    open_folder,
+    write_output,
+)
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import Quantized, fold_bn, quantize
 from edgeticket.pipeline.quantize.placement import place
@@ -95,16 +102,19 @@ def measure_sensitivity(
         progress=progress,
     )
     make_folder(out)
+    folder = out / recipe.name
+    file, ours = folder / "sensitivity.json", json_with("losses")
     with locked(out / f".{recipe.name}.sensitivity.lock"):
+        check_replaceable(folder)
+        check_output(file, ours=ours)
         candidate = dense_network(job)
         for position, step in enumerate(recipe.compress):
             if step.decides_scales:
                 break
             candidate = apply_pass(job, candidate, position)
         result = _try_layers(job, candidate)
-    folder = out / recipe.name
-    make_folder(folder)
-    write_atomic(folder / "sensitivity.json", format_json(to_json(result)))
+    open_folder(folder)
+    write_output(file, format_json(to_json(result)), ours=ours)
     return result
 
 

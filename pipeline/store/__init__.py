@@ -80,7 +80,7 @@ class Store:
             digest = None if fresh else _whole(final, key)
             if digest is not None:
                 return Result(final, digest, reused=True)
-            shutil.rmtree(final, ignore_errors=True)
+            _clear(final)
             resume, folder = scratch / "resume", scratch / "result"
             shutil.rmtree(folder, ignore_errors=True)
             resume.mkdir(parents=True, exist_ok=True)
@@ -118,6 +118,21 @@ def _whole(folder: Path, key: str) -> str | None:
     return None
 
 
+def _clear(folder: Path) -> None:
+    """Make room for a result: what the record lists goes; what else lies there is put aside."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for name in json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]:
+            (folder / Path(name).name).unlink(missing_ok=True)
+        (folder / RECORD).unlink()
+        folder.rmdir()
+    count = 0
+    while os.path.lexists(folder):
+        count += 1
+        aside = folder.with_name(f"{folder.name}.kept{count}")
+        if not os.path.lexists(aside):
+            folder.rename(aside)
+
+
 def _digest_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical_json(files)).hexdigest()
 
@@ -142,7 +157,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Processes started with ``close_fds=False`` inherit the lock and hold it as long as they live.
     """
-    with path.open("w") as file:
+    with path.open("a") as file:
         os.set_inheritable(file.fileno(), True)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -156,6 +156,55 @@ def test_the_command_writes_both_files_whatever_the_outcome(
     assert ElementTree.parse(junit).getroot()[0].get("errors") == "1"
 
 
+LONG = (
+    *("dense-onnx-fp32", "dense-tflite-fp32", "ticket-onnx-fp32", "ticket-tflite-fp32"),
+    *("ticket-onnx-int8-s8", "ticket-onnx-int8-u8", "ticket-tflite-int8"),
+    "a-network-of-somebody-with-a-name-that-is-far-longer-than-all-the-others-are-tflite-int8",
+)
+
+
+@pytest.mark.parametrize("names", [LONG[:4], LONG[:7], LONG])
+def test_names_are_whole_at_80_columns(tmp_path: Path, names: tuple[str, ...]) -> None:
+    base = named(BASE, "dense-onnx-fp32")
+    cases = []
+    for change in (elsewhere, lambda report: report):
+        for name in names:
+            after = worse(change(named(BASE, name)))
+            found = replace(
+                compare(base, worse(elsewhere(base)), limits=Limits(max_drop_points=1)),
+                after=f"{name} on {after.machine.board}",
+            )
+            cases.append(Case(f"reports/{after.machine.board}/{name}.json", name, found, None))
+    cases.append(Case("reports/[red]broken[/].json", "broken.json", None, "[/x] is no report"))
+    console = Console(file=io.StringIO(), width=80)
+    Gate(tuple(cases)).print(console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "reports/[red]broken[/].json: [/x] is no report" in text
+    together = "".join(line.strip() for line in lines)
+    for name in names:
+        shown = [line for line in lines if line.split()[:1] == [name]]
+        assert len(shown) == 2 or together.count(name) >= 2
+    assert text.count("Raspberry Pi 5 Model B, against") == 1
+
+
+def test_an_older_file_of_somebody_else_is_not_written_over(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.md"
+    for flag in ("--markdown", "--junit"):
+        mine.write_text("years of work")
+        monkeypatch.setattr(
+            sys, "argv", ["edgeticket", "compare", str(good), str(good), flag, str(mine)]
+        )
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        assert mine.read_text() == "years of work"
+
+
 SPIKES = [
     *("]]>", "<script>", "&amp;", 'a"b', "|", "a\nb", "\x00\x1b[31m", "`x`", "\u2028"),
     *(

@@ -64,6 +64,17 @@ def test_names_in_a_file_are_text(tmp_path: Path) -> None:
     assert r"[/x]\x9b2J" in result.output
 
 
+def test_an_operator_that_is_not_known_is_named_before_other_advice(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            turned = x.flatten(2).permute(1, 0, 2)  # moves the batch, which is refused too
+            return nn.functional.celu(turned).permute(1, 0, 2).unflatten(2, (8, 10))
+
+    told = inspect_file(written(tmp_path, Turned())).files["tflite-int8"].told
+    assert "(Celu) is an operator that cannot be written" in told
+    assert "`edgeticket bundle`" in told
+
+
 def test_a_tflite_file_shows_its_scales() -> None:
     found = inspect_file(FILES / "int8.tflite")
     assert {port.direction: port.dtype for port in found.ports} == {

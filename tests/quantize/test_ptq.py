@@ -267,9 +267,21 @@ def test_doubts_are_told_by_name() -> None:
     narrow = ActivationScale(float(np.float32(scales.activations["head"].scale / 4)), 0)
     doubtful = Scales({**scales.activations, "conv2": wide, "head": narrow}, scales.weights)
     said = find_doubts(fold_bn(module), doubtful, [images()])
-    assert "relu: 3 of 8 channels are always zero" in said
-    assert any(s.startswith("conv2: ") and "of the values use 1/8 of the range" in s for s in said)
-    assert any(s.startswith("head: ") and "saturate" in s for s in said)
-    assert not any(s.startswith("x: ") for s in said)
+    dead, wide_one, clipped = (
+        next(s for s in said if s.startswith(start))
+        for start in (
+            "channels that are always zero",
+            "values that use 1/8",
+            "values that saturate",
+        )
+    )
+    assert "relu (3 of 8)" in dead
+    assert "`method: channel_magnitude`" in dead
+    assert " conv2 (" in wide_one
+    assert "`ranges: mse`" in wide_one
+    assert " head (" in clipped
+    assert "`ranges: minmax`" in clipped
+    assert not any(" x (" in s for s in said)
     plain = find_doubts(fold_bn(block()), calibrate(block(), [images()], PTQ), [images()])
-    assert plain == ["relu_2: 2 of 8 channels are always zero"]
+    assert len(plain) == 1
+    assert "always zero on the calibration set: relu_2 (2 of 8);" in plain[0]

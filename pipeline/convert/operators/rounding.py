@@ -29,7 +29,7 @@ def _read_quantize(draft: Draft, node: onnx.NodeProto, label: str) -> None:
     name, output = node.input[0], node.output[0]
     scale = np.asarray(draft.constant(node, 1, label).data)
     if scale.dtype != np.float32 or not (np.isfinite(scale) & (scale > 0)).all():
-        raise InputError(f"{label}: scales must be positive float32; calibrate the network anew")
+        raise InputError(f"{label}: scales must be positive float32; export it with such")
     zero_point = draft.constant(node, 2, label).data
     if zero_point.dtype != np.int8:
         raise InputError(f"{label}: codes are {zero_point.dtype}; quantise to int8")

@@ -103,7 +103,7 @@ class Summary:
             if "warnings" not in step or not step["warnings"]:
                 continue
             shown, more = step["warnings"][:SHOWN], len(step["warnings"]) - SHOWN
-            rest = f"; and {more} more in the log" * (more > 0)
+            rest = f"; and {more} more in summary.json, under steps" * (more > 0)
             sentences.append(f"{step['step']}: {'; '.join(shown)}{rest}.")
         return sentences
 
