@@ -11,6 +11,7 @@ import typer
 
 from edgeticket import device_runner
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.text import clean_text
 from edgeticket.pipeline.commands.compare import compare
 from edgeticket.pipeline.commands.data import fetch
 from edgeticket.pipeline.commands.devices import bench, device_app
@@ -75,5 +76,5 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> int:
-    print(f"edgeticket: error: {sentence}", file=sys.stderr)
+    print(f"edgeticket: error: {clean_text(sentence)}", file=sys.stderr)
     return 2

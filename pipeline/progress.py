@@ -53,12 +53,12 @@ class Bars:
             yield lambda steps, note: None
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with RichProgress(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(title, total=total, note="")

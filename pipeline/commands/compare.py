@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.screen import Screen
 
 
 def compare(
@@ -88,7 +88,7 @@ def compare(
         told = gate if single is None or single.comparison is None else single.comparison
         print(json.dumps(told.to_json(), indent=2, allow_nan=False))
     elif single is not None and single.comparison is not None:
-        single.comparison.print(Console())
+        single.comparison.print(Screen())
     else:
-        gate.print(Console())
+        gate.print(Screen())
     raise typer.Exit(gate.exit_code)

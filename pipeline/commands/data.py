@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.screen import Screen
 
 
 def fetch(
@@ -35,6 +35,6 @@ def fetch(
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.data import fetch as fetch_dataset
 
-    console = Console()
+    console = Screen()
     path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.screen import Screen
 
 TARGET_HELP = (
     "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
@@ -98,7 +98,7 @@ def bench(
     patience = Patience(
         connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
     )
-    console = Console()
+    console = Screen()
     outcomes = bench_devices(
         bundle, found, runner or [], out=out, offline=offline, patience=patience, console=console
     )
@@ -129,7 +129,7 @@ def setup(
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.visit import set_up_device
 
-    console = Console()
+    console = Screen()
     patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
     asyncio.run(set_up_device(target, offline=offline, patience=patience, console=console))
 
@@ -144,7 +144,7 @@ def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
     from edgeticket.pipeline.devices.visit import check_device
 
     patience = Patience(connect_s=connect_timeout)
-    trusted = asyncio.run(check_device(target, patience=patience, console=Console()))
+    trusted = asyncio.run(check_device(target, patience=patience, console=Screen()))
     raise typer.Exit(0 if trusted else 1)
 
 
@@ -157,4 +157,4 @@ def remove(
     from edgeticket.pipeline.devices.visit import clean_device
 
     patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
-    asyncio.run(clean_device(target, patience=patience, console=Console()))
+    asyncio.run(clean_device(target, patience=patience, console=Screen()))

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.commands.devices import TARGET_HELP
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.screen import Screen
 
 
 def diff(
@@ -90,7 +90,7 @@ def diff(
     from edgeticket.pipeline.diff.table import print_diff
     from edgeticket.pipeline.reference.diff import diff_bundle
 
-    console = Console()
+    console = Screen()
     if on is not None and taps:
         raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
     found = diff_bundle(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.screen import Screen
 
 
 def experiment(
@@ -49,7 +49,7 @@ def experiment(
         out=out,
         data_folder=data_folder(data),
         jobs=jobs,
-        progress=Bars(Console()),
+        progress=Bars(Screen()),
     )
     raise typer.Exit(1 if failed else 0)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.screen import Screen
 
 if TYPE_CHECKING:
     from edgeticket.models.network import Network
@@ -56,13 +56,13 @@ def inspect(
 
     if Path(subject).suffix in RUNTIMES:
         seen = inspect_file(Path(subject))
-        seen.print(Console())
+        seen.print(Screen())
         if json_file is not None:
             write_atomic(json_file, format_json(to_json(seen)))
         raise typer.Exit(0 if seen.usable else 1)
     network = _network(subject, size=size, args=args or [], data=data)
     found = inspect_network(network)
-    found.print(Console())
+    found.print(Screen())
     if json_file is not None:
         write_atomic(json_file, format_json(to_json(found)))
     raise typer.Exit(0 if found.files["tflite-int8"].possible else 1)
@@ -105,7 +105,7 @@ def init(
     look_in((out.parent, Path()))
     text = write_first_recipe(Wishes(name, model, folder, weights, size))
     write_atomic(out, text.encode())
-    Console().print(
+    Screen().print(
         f"{out}: next, `edgeticket inspect {out}` and `edgeticket run {out}`",
         highlight=False,
         soft_wrap=True,
@@ -195,7 +195,7 @@ def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> 
             recipe_folder=path.parent,
             store=Path("runs") / ".stages",
             data_folder=folder,
-            progress=Bars(Console()),
+            progress=Bars(Screen()),
         )
         arch = recipe.model.architecture
         takes = job.data.input_shape if is_own(arch) else ()

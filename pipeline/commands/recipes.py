@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.screen import Screen
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     from edgeticket.pipeline.recipe import read_recipe
     from edgeticket.pipeline.run.pipeline import run as run_recipe
 
-    console = Console()
+    console = Screen()
     path = ready_file(recipe, kind="recipe")
     summary = run_recipe(
         read_recipe(path, overrides or []),
@@ -66,7 +66,7 @@ def sensitivity(
     from edgeticket.pipeline.recipe import read_recipe
     from edgeticket.pipeline.run.sensitivity import measure_sensitivity
 
-    console = Console()
+    console = Screen()
     path = ready_file(recipe, kind="recipe")
     found = measure_sensitivity(
         read_recipe(path, overrides or []),

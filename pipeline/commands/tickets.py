@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.screen import Screen
 
 Folder = Annotated[
     Path,
@@ -43,7 +43,7 @@ def pack(
     data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed)
     write_atomic(out, data)
     sizes = weigh(data, decode(data, place=str(out)))
-    Console().print(
+    Screen().print(
         f"{out}: {sizes.size_bytes:,} bytes, {sizes.mask_bytes:,} of them for the mask of "
         f"{sizes.weights:,} weights, {sizes.kept / sizes.weights:.1%} kept: "
         f"{sizes.bits_per_weight:.3f} bits a weight (entropy {sizes.bound_bits_per_weight:.3f})",
@@ -68,7 +68,7 @@ def unpack(
     ticket = read(file)
     save_network(ticket.network, out)
     save_mask(ticket.mask, out / "mask.safetensors")
-    Console().print(
+    Screen().print(
         f"{out}: {ticket.network.arch}, {ticket.init} from seed {ticket.seed}, "
         f"{ticket.mask.density:.1%} of its weights kept; its digest is right",
         highlight=False,

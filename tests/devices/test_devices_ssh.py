@@ -246,7 +246,7 @@ def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate:
             async with connect(target, patience=PATIENCE) as connection:
                 argv = ["sleep", word]
                 sleeping = asyncio.create_task(
-                    call(connection, "measure", id="one", argv=argv, timeout_s=50, **common)
+                    call(connection, "measure", id="1" * 32, argv=argv, timeout_s=50, **common)
                 )
                 while not processes_with(f"sleep\0{word}"):
                     await asyncio.sleep(0.05)
@@ -261,7 +261,7 @@ def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate:
                 await asyncio.sleep(0.05)
             assert not processes_with(f"sleep\0{word}")
             async with connect(device.target, patience=PATIENCE) as connection:
-                found, _ = await call(connection, "measure", id="two", argv=["true"], **common)
+                found, _ = await call(connection, "measure", id="2" * 32, argv=["true"], **common)
                 assert found["exit_code"] == 0
 
     asyncio.run(asyncio.wait_for(do(), 40))

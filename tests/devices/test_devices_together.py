@@ -166,7 +166,12 @@ def test_over_ssh_with_the_real_runner(
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     lay_out(tmp_path / "board", tmp_path / "me")
-    serve = [sys.executable, str(ROOT / "tests" / "ssh_server.py"), str(tmp_path / "board"), "0"]
+    serve = [
+        sys.executable,
+        str(ROOT / "tests" / "fixtures" / "ssh_server.py"),
+        str(tmp_path / "board"),
+        "0",
+    ]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         board = Board(int(server.stdout.readline()), tmp_path / "board")
