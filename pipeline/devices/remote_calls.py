@@ -43,8 +43,10 @@ SAID_LINES = 3  # of what a device said instead of an answer
 # somebody else's, and we send nothing until that word has come: a shell that a start-up file has
 # put in python's place would run our text as commands.
 FIRST = (
-    'import json, sys; [print("", sys.argv[1] + ":begin", sep=chr(10), file=f, flush=True) '
-    "for f in (sys.stderr, sys.stdout)]; exec(json.loads(sys.stdin.buffer.readline().decode()))"
+    'import json, os, sys; word = ":terminal" if os.isatty(0) else ":begin"; '
+    '[print("", sys.argv[1] + word, sep=chr(10), file=f, flush=True) '
+    "for f in (sys.stderr, sys.stdout)]; "
+    "os.isatty(0) or exec(json.loads(sys.stdin.buffer.readline().decode()))"
 )
 
 # Reads [[module, text], ...] from standard input, makes the modules, and starts the last one.
@@ -113,8 +115,8 @@ async def call(
             f"{connection.address}: no sign of {connection.python} for {patience.sign_s:g} s"
             f"{_said(error.stdout, error.stderr, word)}: {START_UP}"
         ) from None
-    _, answered, framed = done.stdout.partition(f"\n{word}:answer\n".encode())
-    line, _, rest = framed.partition(b"\n")
+    _, answered, framed = done.stdout.partition(f"\n{word}:answer".encode())
+    line, _, rest = framed.partition(b"\n")[2].partition(b"\n")
     rest, ended, _ = rest.rpartition(f"\n{word}:end\n".encode())
     try:
         found = json.loads(line) if answered else {}
@@ -143,6 +145,11 @@ class _Ear:
 
 def _failure(connection: Connection, done: Finished, word: str) -> InputError:
     said = _said(done.stdout, done.stderr, word)
+    if f"{word}:terminal".encode() in done.stdout:
+        return InputError(
+            f"{connection.address}: a program there gives us a terminal, which spoils what is "
+            "sent: see that no start-up file (~/.bashrc, ~/.profile) starts script, screen or tmux"
+        )
     killed = done.exit_code < 0 or done.exit_code > 128  # as a shell tells of signals
     if f"\n{word}:begin".encode() not in done.stdout and not killed:
         if done.exit_code in NO_PROGRAM or "not found" in said:

@@ -246,7 +246,7 @@ def _read_trust(target: Address) -> tuple[Trust, asyncssh.SSHKnownHosts]:
         kept = [path for path in configured or () if path != os.devnull]
         unkept = configured is None or bool(configured and not kept)
         trust = Trust(tuple(kept or [KNOWN_HOSTS]), unkept)
-        paths = [Path(path).expanduser() for path in (*trust.files, SYSTEM_KNOWN_HOSTS)]
+        paths = [*(Path(path).expanduser() for path in trust.files), SYSTEM_KNOWN_HOSTS]
         return trust, asyncssh.read_known_hosts([str(path) for path in paths if path.is_file()])
     except (OSError, ValueError, RuntimeError, asyncssh.Error) as error:
         raise InputError(f"{target.text}: your SSH set-up cannot be used: {error}") from None
