@@ -247,13 +247,13 @@ def test_a_cold_start_that_fails_gives_reasons(path: Path) -> None:
 def test_a_runtime_that_dies_is_told_and_not_met_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(command: list[str], **options: Any) -> Any:
-        raise subprocess.CalledProcessError(-11, command, stderr=b"")
+    def dies(module: str, arguments: list[str], **options: Any) -> Any:
+        return subprocess.CompletedProcess(arguments, -11, stdout=b"", stderr=b"")
 
     loaded: list[str] = []
-    monkeypatch.setattr("edgeticket.device_runner.cold.subprocess.run", dies)
+    monkeypatch.setattr("edgeticket.device_runner.cold.run_child", dies)
     monkeypatch.setattr(bench_module, "load_subject", lambda *_, **__: loaded.append("x"))
-    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime died of signal 11"):
+    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime dies of SIGSEGV"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
     assert loaded == []
 
@@ -290,6 +290,6 @@ def test_nothing_is_imported_that_a_device_lacks(what: str, path: Path) -> None:
         [sys.executable, "-c", "import sys; print(*{n.split('.')[0] for n in sys.modules})"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    known = sys.stdlib_module_names | set(bare.stdout.split()) | {"device_runner"} | NEEDS[what]
+    known = sys.stdlib_module_names | set(bare.stdout.split()) | {"edgeticket"} | NEEDS[what]
     assert imported - known == set()
     assert not imported & {"torch", "pydantic", "yaml", "rich", "typer", "onnx", "pipeline"}
