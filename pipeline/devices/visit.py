@@ -36,6 +36,7 @@ async def set_up_device(
 
         async def step(connection: Connection) -> Ready | None:
             if connection.environment is not None:
+                await look(connection, patience=patience, tell=tell)  # may its folder be used?
                 return None
             return await set_up(connection, offline=offline, patience=patience, tell=tell)
 

@@ -119,12 +119,9 @@ def test_commands_refuse_it_in_one_sentence(tmp_path: Path, command: list[str]) 
         [sys.executable, "-m", "edgeticket.pipeline", *words, f"local:{home}"],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
-    if command[1] == "setup":  # this very Python measures: there is nothing to set up
-        assert done.returncode == 0
-    else:
-        assert done.returncode == 2, done.stdout
-        assert "holds files that are not edgeticket's (files, runs, trees)" in done.stderr
-        assert done.stderr.count("\n") == 1
+    assert done.returncode == 2, done.stdout
+    assert "holds files that are not edgeticket's (files, runs, trees)" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert listing(home) == before
 
 

@@ -143,11 +143,13 @@ def test_a_host_that_is_killed_in_mid_run_and_run_again(bundle: Path, tmp_path: 
     command += ["--on", f"local:{home}", "--python", slow]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    end = time.monotonic() + 30
-    while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    end = time.monotonic() + 60
+    try:
+        while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
     while processes_with(f"sleep\0{word}") and time.monotonic() < end:
         time.sleep(0.05)
     assert not processes_with(f"sleep\0{word}")  # the device does not measure on for nobody
