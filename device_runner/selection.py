@@ -64,7 +64,7 @@ def select(
             skipped.append((entry.id, f"it is meant for {', '.join(entry.architectures)}"))
             continue
         try:
-            get_runtime(entry.runtime).find()
+            get_runtime(entry.runtime).choose()
         except InputError as error:
             if named or runtime is not None:
                 raise

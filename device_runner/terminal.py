@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Callable
 
-from edgeticket.device_runner.plain_text import plain
+from edgeticket.device_runner.plain_text import clean_line, plain
 from edgeticket.device_runner.unavailable import Unavailable
 
 if TYPE_CHECKING:  # they import numpy, which --help does without
@@ -23,6 +23,7 @@ class ProgressLine:
 
     def show(self, what: str, share: float) -> None:
         """Say what is being done, and how much of it, 0..1."""
+        what = clean_line(what)
         if self._terminal:
             if self._last not in ("", what):
                 sys.stderr.write("\n")
@@ -64,10 +65,11 @@ def validity_lines(reports: Sequence[Report]) -> list[str]:
 
 def finding_lines(validity: Validity) -> list[str]:
     """One line for each reason and each warning."""
-    return [
+    lines = [
         *(f"INVALID ({finding.rule}): {finding.sentence()}" for finding in validity.reasons),
         *(f"warning ({finding.rule}): {finding.sentence()}" for finding in validity.warnings),
     ]
+    return list(map(plain, lines))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -36,6 +36,6 @@ class PlainConsole(Console):
         )
 
 
-def open_console() -> Console:
-    """Where commands print for people."""
-    return PlainConsole(markup=False, highlight=False, emoji=False)
+def open_console(**options: Any) -> Console:
+    """Where commands print for people; ``options`` are rich's."""
+    return PlainConsole(markup=False, highlight=False, emoji=False, **options)

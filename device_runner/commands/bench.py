@@ -50,8 +50,9 @@ def add(commands: a.Commands) -> None:
     bench.set_defaults(run=run)
     bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
     bench.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PATH",
-        help="one report: a file ending in .json; else a folder for <artifact id>.json each",
+        "-o", "--output", type=Path, default=Path("reports"), metavar="PATH",
+        help="one report: a file ending in .json; else a folder for <artifact id>.json each "
+        "(default: %(default)s)",
     )  # fmt: skip
     _add_selection(bench.add_argument_group("what to measure"))
     _add_timing(bench.add_argument_group("how to time it"))

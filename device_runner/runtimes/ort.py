@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -21,6 +22,7 @@ from edgeticket.device_runner.runtimes.session import (
     TappedSession,
     installed_version,
 )
+from edgeticket.device_runner.runtimes.trial import why_not
 from edgeticket.device_runner.taps.onnx_bytes import check_onnx, read_nodes, tap_onnx
 
 PACKAGE = "onnxruntime"
@@ -31,6 +33,20 @@ GPU_SETTINGS = ("ORT_TENSORRT_", "ORT_CUDA_", "NVIDIA_TF32_OVERRIDE")  # environ
 DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 
 
+def choose() -> str:
+    """Try the runtime in a process of its own -> name of its package.
+
+    Raises:
+        InputError: it is not installed, or does not work here.
+    """
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise _unusable("it is not installed", f"pip install {PACKAGE}")
+    reason = why_not("ort", PACKAGE)
+    if reason is not None:
+        raise _unusable(reason, f"pip install {PACKAGE} in another version, as in {PACKAGE}==1.18")
+    return PACKAGE
+
+
 def find() -> tuple[str, Any]:
     """Import the runtime -> name of its package, its module.
 
@@ -38,9 +54,13 @@ def find() -> tuple[str, Any]:
         InputError: it is not installed, or its import fails.
     """
     try:
-        return PACKAGE, importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError(f"runtime ort cannot be used ({error}): pip install {PACKAGE}") from None
+        return PACKAGE, importlib.import_module(PACKAGE)
+    except (Exception, SystemExit) as error:
+        raise _unusable(f"{type(error).__name__}: {error}", f"pip install {PACKAGE}") from None
+
+
+def _unusable(reason: str, cure: str) -> InputError:
+    return InputError(f"runtime ort cannot be used ({reason}): {cure}")
 
 
 def load(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import edgeticket
+from edgeticket.pipeline.text import open_console
 
 TARGET_HELP = (
     "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
@@ -92,7 +92,7 @@ def bench(
     """
     from edgeticket.pipeline.devices.connection import Patience
 
-    console = Console()
+    console = open_console()
     outcomes = edgeticket.bench(
         bundle,
         on=on or [],
@@ -130,7 +130,7 @@ def setup(
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.visit import set_up_device
 
-    console = Console()
+    console = open_console()
     patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
     asyncio.run(set_up_device(target, offline=offline, patience=patience, console=console))
 
@@ -145,7 +145,7 @@ def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
     from edgeticket.pipeline.devices.visit import check_device
 
     patience = Patience(connect_s=connect_timeout)
-    trusted = asyncio.run(check_device(target, patience=patience, console=Console()))
+    trusted = asyncio.run(check_device(target, patience=patience, console=open_console()))
     raise typer.Exit(0 if trusted else 1)
 
 
@@ -158,4 +158,4 @@ def remove(
     from edgeticket.pipeline.devices.visit import clean_device
 
     patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
-    asyncio.run(clean_device(target, patience=patience, console=Console()))
+    asyncio.run(clean_device(target, patience=patience, console=open_console()))

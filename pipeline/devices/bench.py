@@ -16,6 +16,7 @@ from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
+from edgeticket.pipeline.text import open_console
 
 OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
@@ -98,7 +99,7 @@ def answer_here(
                 out=Path(folder),
                 offline=False,
                 patience=patience,
-                console=Console(quiet=True),
+                console=open_console(quiet=True),
             )
             found += done[0].reports
     return found

@@ -124,14 +124,16 @@ async def start(
     return Run(found["exit_code"], found["folder"], files, heard[-1])
 
 
-async def collect(connection: Connection, run: Run, *, patience: Patience) -> dict[str, bytes]:
+async def collect(
+    connection: Connection, run: Run, *, patience: Patience, tell: Tell
+) -> dict[str, bytes]:
     """Names and bytes of the files that the runner wrote, as they left it.
 
     Raises:
         InputError: one arrived damaged.
     """
     paths = [f"{run.folder}/{name}" for name, _ in run.files]
-    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience)
+    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience, tell=tell)
     found = {}
     for (name, digest), size in zip(run.files, sizes, strict=True):
         found[name], rest = rest[:size], rest[size:]

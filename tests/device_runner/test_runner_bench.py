@@ -253,13 +253,13 @@ def test_a_cold_start_that_fails_gives_reasons(path: Path) -> None:
 def test_a_runtime_that_dies_is_told_and_not_met_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(command: list[str], **options: Any) -> Any:
-        raise subprocess.CalledProcessError(-11, command, stderr=b"")
+    def dies(module: str, arguments: list[str], **options: Any) -> Any:
+        return subprocess.CompletedProcess(arguments, -11, stdout=b"", stderr=b"")
 
     loaded: list[str] = []
-    monkeypatch.setattr("edgeticket.device_runner.cold.subprocess.run", dies)
+    monkeypatch.setattr("edgeticket.device_runner.cold.run_child", dies)
     monkeypatch.setattr(bench_module, "load_subject", lambda *_, **__: loaded.append("x"))
-    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime died of signal 11"):
+    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime dies of SIGSEGV"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
     assert loaded == []
 

@@ -130,7 +130,6 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_measuring(
     [
         [],
         ["bench"],
-        ["bench", "x"],
         ["bench", "x", "-o", "y", "--threads", "0"],
         ["bench", "x", "-o", "y", "--threads", "two"],
         ["bench", "x", "-o", "y", "--min-seconds", "-1"],

@@ -16,7 +16,7 @@ from edgeticket.device_runner.cold import peak_rss
 from edgeticket.device_runner.machine import describe_machine, read_emulated
 from edgeticket.device_runner.readings import Throttling, run_command, take_readings
 from edgeticket.device_runner.readings.clocks import Thread, find_policies, read_threads
-from edgeticket.device_runner.readings.throttling import read_throttle_events
+from edgeticket.device_runner.readings.throttling import read_throttle_events, read_throttling
 from edgeticket.device_runner.unavailable import Unavailable
 
 PC_CPUINFO = "processor\t: 0\nmodel name\t: Intel(R) Core(TM) i5\nflags\t\t: fpu avx2 avx512_vnni\n"
@@ -252,3 +252,17 @@ def test_an_emulated_machine_says_so(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/edgeticket-emulated").write_text("cortex-a72 by QEMU\n")
     assert by("aarch64") == "cortex-a72 by QEMU"
+
+
+@pytest.mark.parametrize("answer", [rb"throttled=\377\376", rb"\377", rb"throttled=0x0\n\377"])
+def test_a_program_that_prints_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """A real program, whose bytes are no UTF-8: read with replacements, or unavailable."""
+    program = tmp_path / "vcgencmd"
+    program.write_text(f"#!/bin/sh\nprintf '{answer.decode()}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = read_throttling(run_command)
+    assert isinstance(found, Unavailable)
+    assert "\ufffd" in found.reason

@@ -17,7 +17,7 @@ from process_fixtures import running
 from rich.console import Console
 from runner_fixtures import example_report, write_tiny_bundle
 from ssh_server import Device as Board
-from ssh_server import lay_out, trust
+from ssh_server import lay_out, serve_apart, trust
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import read_report
@@ -167,15 +167,8 @@ def test_over_ssh_with_the_real_runner(
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     lay_out(tmp_path / "board", tmp_path / "me")
-    serve = [
-        sys.executable,
-        str(ROOT / "tests" / "fixtures" / "ssh_server.py"),
-        str(tmp_path / "board"),
-        "0",
-    ]
-    with running(serve, stdout=subprocess.PIPE) as server:
-        assert server.stdout
-        board = Board(int(server.stdout.readline()), tmp_path / "board")
+    with serve_apart(tmp_path / "board") as port:
+        board = Board(port, tmp_path / "board")
         trust(board, tmp_path / "me")
         options = ["--out", str(tmp_path / "out"), "--python", sys.executable]
         quick = ["--artifact", "tiny-tflite-int8", "--min-seconds", "0", "--min-queries", "64"]
@@ -184,7 +177,6 @@ def test_over_ssh_with_the_real_runner(
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as caught:
             main()
-        server.kill()
     told = capfd.readouterr().out
     assert caught.value.code == 1, told  # one of three could not be reached
     label = f"127.0.0.1-{board.port}"
