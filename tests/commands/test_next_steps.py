@@ -23,7 +23,7 @@ from torch import nn
 
 from edgeticket.device_runner.cli import _parser
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
     source = export_onnx(module.eval(), torch.zeros(1, 3, 8, 8))
     (folder / "model.onnx").write_bytes(source)
-    (folder / "model.tflite").write_bytes(CONVERTERS["tflite-fp32"](source).data)
+    (folder / "model.tflite").write_bytes(TARGETS["tflite-fp32"].convert(source).data)
     np.savez(folder / "test.npz", inputs=np.zeros((6, 8, 8, 3), np.uint8))
     (folder / "labels.txt").write_text("0\n1\n2\n0\n1\n2\n")
     shutil.copytree(folder / "runs" / "demo" / "reports", folder / "known-good")

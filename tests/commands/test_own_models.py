@@ -17,7 +17,7 @@ from edgeticket.device_runner.cli import main as device_runner
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.recipe import read_recipe
 
@@ -140,7 +140,7 @@ def test_a_bundle_of_a_folder_of_pictures(
 ) -> None:
     file = network_file(tmp_path, side=64)
     tflite = tmp_path / "own.tflite"
-    tflite.write_bytes(CONVERTERS["tflite-fp32"](file.read_bytes()).data)
+    tflite.write_bytes(TARGETS["tflite-fp32"].convert(file.read_bytes()).data)
     told = edgeticket(
         *("bundle", file, tflite, "--samples", photos, "--mean", "127.5", "--std", "127.5"),
         *("-o", tmp_path / "made"),
