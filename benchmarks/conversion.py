@@ -1,6 +1,6 @@
 """Time and memory of converting mobilenet_v2 (random weights, 224×224 pixels) to all five files.
 
-    python benchmarks/conversion.py
+    python benchmarks/conversion.py [--pixels 224]
 
 The conversion runs in a process of its own, which never imports torch: what is printed as memory
 is the peak of that process, with the runtimes' schema and ONNX loaded.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 
-def export(folder: Path) -> None:
+def export(folder: Path, *, pixels: int) -> None:
     """Write fp32.pickle and int8.pickle, the graphs; say how long each step took."""
     import torch
 
@@ -30,9 +30,9 @@ def export(folder: Path) -> None:
 
     torch.manual_seed(0)
     module = import_torchvision().models.mobilenet_v2(weights=None).eval()
-    images = torch.randn(8, 3, 224, 224)
+    images = torch.randn(8, 3, pixels, pixels)
     start_s = time.perf_counter()
-    folded = fold_bn(module, (3, 224, 224))
+    folded = fold_bn(module, (3, pixels, pixels))
     print(f"capture and fold         {time.perf_counter() - start_s:6.2f} s")
     start_s = time.perf_counter()
     scales = calibrate(folded, torch.split(images, 1), Ptq(method="ptq"))
@@ -46,16 +46,14 @@ def export(folder: Path) -> None:
 
 def convert(folder: Path) -> None:
     """Convert what `export` wrote; prints seconds and bytes of each file as JSON."""
-    from edgeticket.pipeline.convert import CONVERTERS
+    from edgeticket.pipeline.convert.targets import TARGETS
 
     measured = {}
-    for name, converter in CONVERTERS.items():
-        precision = "fp32" if name.endswith("fp32") else "int8"
-        source = pickle.loads(
-            (folder / f"{precision}.pickle").read_bytes()
-        )  # its own, just written
+    for name, target in TARGETS.items():
+        # Its own, just written.
+        source = pickle.loads((folder / f"{target.precision}.pickle").read_bytes())
         start_s = time.perf_counter()
-        converted = converter(source)
+        converted = target.convert(source)
         measured[name] = (time.perf_counter() - start_s, len(converted.data))
     assert "torch" not in sys.modules
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -65,12 +63,14 @@ def convert(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
-    folder: Path | None = parser.parse_args().converted
+    parser.add_argument("--pixels", type=int, default=224, help="of a side (default: 224)")
+    given = parser.parse_args()
+    folder: Path | None = given.converted
     if folder is not None:
         convert(folder)
         return
     with tempfile.TemporaryDirectory() as name:
-        export(Path(name))
+        export(Path(name), pixels=given.pixels)
         command = [sys.executable, __file__, "--converted", name]
         measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     for name, (seconds, size_bytes) in measured["files"].items():

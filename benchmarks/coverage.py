@@ -35,9 +35,10 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.manifest import TensorSpec
 from edgeticket.models.torchvision_cure import import_torchvision
-from edgeticket.pipeline.convert import CONVERTERS, Converted
+from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.operators import KINDS
@@ -179,7 +180,7 @@ def _measure(takes: Any, build: Build, found: dict[str, Any]) -> None:
     with torch.no_grad():
         expected = [x.numpy() for x in _flat(network(*tests))]
     graph = export(folded)
-    files = {kind: CONVERTERS[kind](graph) for kind in ("onnx-fp32", "tflite-fp32")}
+    files = {kind: TARGETS[kind].convert(graph) for kind in ("onnx-fp32", "tflite-fp32")}
     floats = {kind: run(file, kind, tests) for kind, file in files.items()}
     for kind, outputs in floats.items():
         found[kind] = max(map(_relative, outputs, expected))
@@ -190,7 +191,7 @@ def _measure(takes: Any, build: Build, found: dict[str, Any]) -> None:
     quantized = export(fake_quantized(folded, scales))
     found["int8_share"] = int8_share(quantized)
     kinds = ("onnx-int8-s8", "onnx-int8-u8", "tflite-int8")
-    files |= {kind: CONVERTERS[kind](quantized) for kind in kinds}
+    files |= {kind: TARGETS[kind].convert(quantized) for kind in kinds}
     results = {kind: run(files[kind], kind, tests) for kind in kinds}
     found |= _equality(files, results)
     exact = floats["onnx-fp32"]

@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import TensorSpec
 from edgeticket.device_runner.preprocess import to_tensor
-from edgeticket.pipeline.convert import CONVERTERS
 from edgeticket.pipeline.convert.read import rename
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator, Quantization
 from edgeticket.pipeline.graph.module import Layer, layer_constants
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
@@ -101,7 +101,7 @@ def check_export(
     Raises:
         InputError: the difference is larger than ``tolerance``, or not a number.
     """
-    converted = CONVERTERS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"](graph)
+    converted = TARGETS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"].convert(graph)
     taken, given = converted.input, converted.output
     return _compare(converted.data, module, inputs, taken, given, tolerance=tolerance)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import check_export, export
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
@@ -57,14 +57,14 @@ def test_the_same_module_gives_the_same_graph(rounded: tuple[fx.GraphModule, Gra
     for name, constant in graph.constants.items():
         np.testing.assert_array_equal(again.constants[name].data, constant.data)
     for kind in ("onnx-int8-u8", "tflite-int8"):
-        assert CONVERTERS[kind](again).data == CONVERTERS[kind](graph).data
+        assert TARGETS[kind].convert(again).data == TARGETS[kind].convert(graph).data
 
 
 @pytest.mark.parametrize("kind", ["onnx-fp32", "onnx-int8-s8"])
 def test_nothing_but_the_network_is_in_the_file(
     kind: str, rounded: tuple[fx.GraphModule, Graph]
 ) -> None:
-    data = CONVERTERS[kind](rounded[1] if "int8" in kind else export(folded())).data
+    data = TARGETS[kind].convert(rounded[1] if "int8" in kind else export(folded())).data
     model = onnx.load_from_string(data)
     assert model.ir_version == 10
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
@@ -82,7 +82,7 @@ def test_values_are_named_after_the_steps_that_made_them() -> None:
     assert [op.output for op in graph.operators] == ["_0", "_2", "_3", "_4", "output"]
     assert graph.inputs == ("input",)
     assert graph.outputs == ("output",)
-    model = onnx.load_from_string(CONVERTERS["onnx-fp32"](graph).data)
+    model = onnx.load_from_string(TARGETS["onnx-fp32"].convert(graph).data)
     assert [value.name for value in model.graph.input] == ["input"]
     assert [value.name for value in model.graph.output] == ["output"]
 
@@ -121,8 +121,8 @@ def test_a_file_of_codes_is_compared_in_real_numbers(
 
 def test_a_training_network_is_exported_as_it_is_evaluated() -> None:
     training = network().train()
-    data = CONVERTERS["onnx-fp32"](export(fold_bn(training, TAKES))).data
-    assert data == CONVERTERS["onnx-fp32"](export(folded())).data
+    data = TARGETS["onnx-fp32"].convert(export(fold_bn(training, TAKES))).data
+    assert data == TARGETS["onnx-fp32"].convert(export(folded())).data
     assert training.training
 
 
@@ -154,5 +154,5 @@ def test_reshaping_by_the_batch_size(flatten: Callable[[Tensor], Tensor]) -> Non
 
     module = fold_bn(Flat().eval(), TAKES)
     int8 = fake_quantized(module, calibrate(module, [images()], Ptq(method="ptq")))
-    converted = CONVERTERS["tflite-int8"](export(int8))
+    converted = TARGETS["tflite-int8"].convert(export(int8))
     assert converted.output.shape == (1, 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from work import images, timed, torch_network
 
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.quantize import fake_quantized, quantize
 from edgeticket.pipeline.recipe import Ptq, check
@@ -21,7 +21,7 @@ def write(folder: Path, file: Path, *, kind: str) -> None:
     batches = list(torch.split(torch.from_numpy(images(folder)), 100))
     done = quantize(torch_network(folder), batches, cfg)
     graph = export(fake_quantized(done.folded, done.scales))
-    file.write_bytes(CONVERTERS[kind](graph).data)
+    file.write_bytes(TARGETS[kind].convert(graph).data)
 
 
 if __name__ == "__main__":

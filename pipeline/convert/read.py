@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,20 +10,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
+PLACE = "the ONNX file"
 MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
 TYPES |= {onnx.TensorProto.INT32: "int64"}
 
 
+@functools.lru_cache(maxsize=2)  # one network becomes several files: of its fp32 and int8 export
 def read_graph(data: bytes) -> Graph:
     """Read and check an ONNX file with fixed shapes and a batch of one.
 
@@ -166,24 +169,9 @@ def read_array(tensor: onnx.TensorProto) -> Array:
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(data)
-        _check_names(model)
-        onnx.checker.check_model(model)
-    except DecodeError:
-        raise InputError(f"{len(data)} bytes are not a whole ONNX file; export it again") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the ONNX file is not valid ({reason}); export it again") from None
+    model = parse_onnx(data, place=PLACE)
+    validate_onnx(model, place=PLACE)
     return model
-
-
-def _check_names(model: onnx.ModelProto) -> None:
-    """Protobuf hands out damaged text as bytes, and fails only where somebody writes it."""
-    for node in model.graph.node:
-        for name in (node.name, *node.input, *node.output):
-            if not isinstance(name, str):
-                raise ValueError(f"{name!r} is no text")
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

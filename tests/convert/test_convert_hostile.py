@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET
 from edgeticket.pipeline.operators import ONNX
 
@@ -76,13 +76,13 @@ def sources() -> dict[str, bytes]:
 
 def test_the_whole_file_converts() -> None:
     for name in ("onnx-fp32", "tflite-fp32"):
-        assert CONVERTERS[name](every_operator()).output.shape == (1, 3)
+        assert TARGETS[name].convert(every_operator()).output.shape == (1, 3)
 
 
 def assert_converted_or_refused(kind: str, data: bytes) -> None:
     refusal = None
     try:
-        CONVERTERS[kind](data)
+        TARGETS[kind].convert(data)
     except InputError as error:
         refusal = str(error)
     assert refusal is None or "\n" not in refusal

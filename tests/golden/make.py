@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeticket.device_runner.manifest import write_manifest
 from edgeticket.device_runner.report import write_report
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
@@ -46,8 +46,8 @@ def main() -> None:
     folded = fold_bn(network, (1, 6, 6))
     scales = calibrate(folded, [inputs], Ptq(method="ptq"))
     graphs = {"fp32": export(folded), "int8": export(fake_quantized(folded, scales))}
-    for kind, convert in CONVERTERS.items():
-        data = convert(graphs["int8" if "int8" in kind else "fp32"]).data
+    for kind, target in TARGETS.items():
+        data = target.convert(graphs[target.precision]).data
         (FOLDER / converted_name(kind)).write_bytes(data)
 
 

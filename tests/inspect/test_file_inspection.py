@@ -6,12 +6,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from torch import nn
 from typer.testing import CliRunner
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.inspect.file import inspect_file
 from edgeticket.pipeline.quantize import fold_bn
@@ -26,7 +27,7 @@ def written(folder: Path, activation: str = "Relu") -> Path:
     )
     file = folder / "model.onnx"
     folded = fold_bn(module.eval(), (3, 8, 10))
-    model = onnx.load_from_string(CONVERTERS["onnx-fp32"](export(folded)).data)
+    model = onnx.load_from_string(TARGETS["onnx-fp32"].convert(export(folded)).data)
     (node,) = (node for node in model.graph.node if node.op_type == "Relu")
     node.op_type = activation
     onnx.save(model, file)
@@ -56,6 +57,31 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "not known to the converter" in result.output
     assert "Celu" in (tmp_path / "i.json").read_text()
+
+
+def test_names_in_a_file_are_text(tmp_path: Path) -> None:
+    """Markup, escape sequences and line breaks in names of layers and values."""
+    file = written(tmp_path, nn.ReLU())
+    model = onnx.load(file)
+    model.graph.node[0].name = "[/bold][link=x]\x1b[31m\nred\u202e"
+    model.graph.input[0].name = "[/x]\x9b2J"
+    model.graph.node[0].input[0] = "[/x]\x9b2J"
+    onnx.save(model, file)
+    result = CliRunner().invoke(app, ["inspect", str(file)], env={"COLUMNS": "300"})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert r"[/bold][link=x]\x1b[31m\nred\u202e" in result.output
+    assert r"[/x]\x9b2J" in result.output
+
+
+def test_an_operator_that_is_not_known_is_named_before_other_advice(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            turned = x.flatten(2).permute(1, 0, 2)  # moves the batch, which is refused too
+            return nn.functional.celu(turned).permute(1, 0, 2).unflatten(2, (8, 10))
+
+    told = inspect_file(written(tmp_path, Turned())).files["tflite-int8"].told
+    assert "(Celu) is an operator that cannot be written" in told
+    assert "`edgeticket bundle`" in told
 
 
 def test_a_tflite_file_shows_its_scales() -> None:

@@ -12,7 +12,7 @@ from convert_fixtures import outputs
 from test_quantize import block, images
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.progress import QUIET
@@ -45,7 +45,7 @@ def test_both_runtimes_agree_with_torch(kept: tuple[str, ...]) -> None:
     exported = export(int8)
     step = max(float(a.scale) for a in done.scales.activations.values())
     for name, runtime in RUNTIMES.items():
-        file = CONVERTERS[name](exported)
+        file = TARGETS[name].convert(exported)
         found = outputs(file, x.permute(0, 2, 3, 1).numpy(), runtime=runtime)
         if file.output.scale is None:  # the last layer is float32: so is the output
             assert "head" in kept

@@ -15,7 +15,7 @@ from training_fixtures import StopAfter
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.progress import QUIET, Progress
@@ -27,8 +27,9 @@ from edgeticket.pipeline.quantize.scales import ActivationScale, Scales
 from edgeticket.pipeline.recipe import Ptq, Qat, check
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.run.candidate import Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
-from edgeticket.pipeline.run.quantize_passes import aware_training
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
+from edgeticket.pipeline.run.quantize_passes import quantize_while_training
 from edgeticket.pipeline.store import Store
 from edgeticket.pipeline.train import evaluate
 
@@ -99,9 +100,9 @@ def test_training_heals_what_coarse_scales_broke(store: Path) -> None:
     broken = Scales(narrow, ptq.scales.weights)
     before = fake_quantized(folded_of(dense.network), broken)
     cfg = check(Qat, {**QAT, "range_lr": 0.03, "train": {**TUNED, "epochs": 4}}, place="test")
-    after = aware_training(
-        dense.network, None, broken, job.data, cfg, seed=0, resume=store, progress=QUIET
-    )
+    start = Candidate(dense.network, None, broken, (), digest="")
+    after = quantize_while_training(start, job.data, cfg, seed=0, resume=store, progress=QUIET)
+    assert after.scales is not None
 
     def loss(module: torch.nn.Module) -> float:
         found = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
@@ -166,7 +167,7 @@ def test_what_is_exported_is_what_was_trained_last(store: Path) -> None:
     deployed = unfold(network, done.folded)
     rounded = fake_quantized(folded_of(deployed), done.scales)
     assert torch.equal(rounded(x), expected)
-    layers = int8_layers(CONVERTERS["onnx-int8-s8"](export(rounded)).data)
+    layers = int8_layers(TARGETS["onnx-int8-s8"].convert(export(rounded)).data)
     assert layers.keys() == start.scales.weights.keys()
     for name, (codes, scales) in layers.items():
         weight, _ = module.get_submodule(name).last

@@ -18,8 +18,9 @@ from edgeticket.pipeline.recipe import check
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.run.artifacts import build_artifacts
 from edgeticket.pipeline.run.candidate import Candidate, Job
+from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.levels import remove_levels
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.store import Store
 
 BRIEF = {"epochs": 2, "batch_size": 50, "lr": 0.05, "warmup": 0.0}
