@@ -54,7 +54,8 @@ def test_a_module_and_its_onnx_become_files_that_answer_alike(source: str, tmp_p
     module, x = network(), inputs()
     given: nn.Module | bytes | Path = module
     if source != "module":
-        given = edgeticket.quantize(module, x).float_onnx
+        float_graph = edgeticket.quantize(module, x).float_graph
+        given = edgeticket.convert(float_graph, kinds=["onnx-fp32"])["onnx-fp32"].data
     if source == "file":
         (tmp_path / "net.onnx").write_bytes(given)  # type: ignore[arg-type]
         given = tmp_path / "net.onnx"
