@@ -60,6 +60,11 @@ def origin_of(folded: fx.GraphModule, name: str) -> Origin:
     """Where the layer ``name`` of a graph that `fold_bn` made came from."""
     (node,) = (n for n in folded.graph.nodes if n.name == name)
     meta: Mapping[str, str] = node.meta
+    if "factor" in meta or "module" not in meta:
+        raise InputError(
+            f"{name} has stored numbers of the network in it ({meta.get('factor', 'of a norm')}), "
+            "so that its weights cannot be written back: use ptq with its defaults"
+        )
     return Origin(meta["module"], meta.get("norm"))
 
 
