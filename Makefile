@@ -5,13 +5,13 @@
 # make test-images     the images of docker/, built and run; needs buildah besides
 # make slow    the tests that need minutes or data that is not in a package
 # make benchmark    speed, as ratios
+# make docs    the site, in site/
 # make benchmark-peers RUNS="runs/NAME ..."    int8 by us and by other tools, each in its own environment
 
 PYTHON ?= python3.11
 BIN := .venv/bin
-SOURCES := pipeline device_runner models tests benchmarks
 
-.PHONY: demo test test-devices test-images check lint slow benchmark benchmark-peers clean
+.PHONY: demo test test-devices test-images check lint slow benchmark benchmark-peers docs clean
 
 demo: .venv/host
 	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
@@ -22,11 +22,13 @@ check: lint
 	$(BIN)/python -m pytest -m "not slow and not devices and not images"
 
 lint: .venv/dev
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks tests/package/typed_use.py
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/shellcheck .ci/*
 
 slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
@@ -50,11 +52,14 @@ RUNS ?= runs/cifar10_resnet20_ptq runs/cifar10_resnet56_ptq
 benchmark-peers: .venv/dev
 	for run in $(RUNS); do $(BIN)/python benchmarks/peers/compare.py $$run || exit 1; done
 
+docs: .venv/docs
+	$(BIN)/mkdocs build --quiet
+
 # The stamps say which extra is installed; dev contains host.
-.venv/dev .venv/host: .venv/%: pyproject.toml constraints.txt
+.venv/dev .venv/host .venv/docs: .venv/%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

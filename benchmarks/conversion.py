@@ -1,6 +1,6 @@
 """Time and memory of converting mobilenet_v2 (random weights, 224×224 pixels) to all five files.
 
-    python benchmarks/conversion.py
+    python benchmarks/conversion.py [--pixels 224]
 
 The conversion runs in a process of its own, which never imports torch: what is printed as memory
 is the peak of that process, with the runtimes' schema and ONNX loaded.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import resource
 import subprocess
 import sys
@@ -18,37 +19,41 @@ import time
 from pathlib import Path
 
 
-def export(folder: Path) -> None:
-    """Write fp32.onnx and int8.onnx; say how long each step took."""
+def export(folder: Path, *, pixels: int) -> None:
+    """Write fp32.pickle and int8.pickle, the graphs; say how long each step took."""
     import torch
 
     from edgeticket.models.torchvision_cure import import_torchvision
-    from edgeticket.pipeline.export import export_onnx
+    from edgeticket.pipeline.export import export as export_graph
     from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
     from edgeticket.pipeline.recipe import Ptq
 
     torch.manual_seed(0)
     module = import_torchvision().models.mobilenet_v2(weights=None).eval()
-    images = torch.randn(8, 3, 224, 224)
+    images = torch.randn(8, 3, pixels, pixels)
     start_s = time.perf_counter()
-    scales = calibrate(module, torch.split(images, 1), Ptq(method="ptq"))
+    folded = fold_bn(module, (3, pixels, pixels))
+    print(f"capture and fold         {time.perf_counter() - start_s:6.2f} s")
+    start_s = time.perf_counter()
+    scales = calibrate(folded, torch.split(images, 1), Ptq(method="ptq"))
     print(f"calibrate on {len(images)} images  {time.perf_counter() - start_s:6.2f} s")
-    modules = {"fp32": fold_bn(module), "int8": fake_quantized(module, scales)}
+    modules = {"fp32": folded, "int8": fake_quantized(folded, scales)}
     for name, network in modules.items():
         start_s = time.perf_counter()
-        (folder / f"{name}.onnx").write_bytes(export_onnx(network, images[:1]))
+        (folder / f"{name}.pickle").write_bytes(pickle.dumps(export_graph(network)))
         print(f"export {name}              {time.perf_counter() - start_s:6.2f} s")
 
 
 def convert(folder: Path) -> None:
     """Convert what `export` wrote; prints seconds and bytes of each file as JSON."""
-    from edgeticket.pipeline.convert import CONVERTERS
+    from edgeticket.pipeline.convert.targets import TARGETS
 
     measured = {}
-    for name, converter in CONVERTERS.items():
-        source = (folder / f"{'fp32' if name.endswith('fp32') else 'int8'}.onnx").read_bytes()
+    for name, target in TARGETS.items():
+        # Its own, just written.
+        source = pickle.loads((folder / f"{target.precision}.pickle").read_bytes())
         start_s = time.perf_counter()
-        converted = converter(source)
+        converted = target.convert(source)
         measured[name] = (time.perf_counter() - start_s, len(converted.data))
     assert "torch" not in sys.modules
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -58,12 +63,14 @@ def convert(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
-    folder: Path | None = parser.parse_args().converted
+    parser.add_argument("--pixels", type=int, default=224, help="of a side (default: 224)")
+    given = parser.parse_args()
+    folder: Path | None = given.converted
     if folder is not None:
         convert(folder)
         return
     with tempfile.TemporaryDirectory() as name:
-        export(Path(name))
+        export(Path(name), pixels=given.pixels)
         command = [sys.executable, __file__, "--converted", name]
         measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     for name, (seconds, size_bytes) in measured["files"].items():

@@ -82,7 +82,9 @@ def steps_of(network: Network, *, bf16: bool, count: int) -> dict[str, Step]:
 
     return {
         "plain": step_of(network.module(), images, bf16=bf16),
-        "channels": step_of(channels, images, bf16=bf16, gates="means", extra=channels.steering),
+        "channels": step_of(
+            channels, images, bf16=bf16, gates="means", extra=channels.cost_penalty
+        ),
         "frozen": step_of(on_weights(frozen=True), images, bf16=bf16, gates="scores"),
         "trained": step_of(on_weights(frozen=False), images, bf16=bf16, gates="scores"),
     }

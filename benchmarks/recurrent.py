@@ -21,7 +21,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
@@ -63,8 +63,8 @@ def main() -> None:
         runs = {"own operator": _onnx(_own(kind, module.layer, given.steps), x)}
         for name, graph in [("fp32", plain), ("int8", rounded)]:
             onnx_name = "onnx-fp32" if name == "fp32" else "onnx-int8-u8"
-            runs[onnx_name] = _onnx(CONVERTERS[onnx_name](graph).data, x)
-            runs[f"tflite-{name}"] = _tflite(CONVERTERS[f"tflite-{name}"](graph).data)
+            runs[onnx_name] = _onnx(TARGETS[onnx_name].convert(graph).data, x)
+            runs[f"tflite-{name}"] = _tflite(TARGETS[f"tflite-{name}"].convert(graph).data)
         best = dict.fromkeys(runs, float("inf"))
         for _ in range(given.runs):
             for name, run in runs.items():

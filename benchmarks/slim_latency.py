@@ -22,13 +22,13 @@ from edgeticket.device_runner.preprocess import to_tensor
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.models import input_shape
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.export import export
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.cost import count
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Budget, Ptq
-from edgeticket.pipeline.run.artifacts import FP32, INT8
 from edgeticket.pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
 
 KINDS = ("onnx-fp32", "onnx-int8-u8", "tflite-fp32", "tflite-int8")
@@ -56,7 +56,7 @@ def main() -> None:
     norms = [channel_norms(dense.module(), group) for group in groups]
     budget = Budget(macs=given.macs)
     ticket = keep_channels(dense, groups, norms, budget=budget, round_to=given.round_to)
-    narrow = with_statistics(slim(ticket.start, ticket.mask), images)
+    narrow = with_statistics(shrink(ticket.start, ticket.mask), images)
     networks = {"dense": dense, "slim": narrow}
     queries = [
         query(onnx, kind, images)
@@ -92,23 +92,20 @@ def with_statistics(network: Network, images: torch.Tensor) -> Network:
     return network.with_weights(module)
 
 
-def exports(network: Network, images: torch.Tensor) -> dict[str, bytes]:
-    """The ONNX file of each precision."""
-    module = fold_bn(network.module())
-    scales = calibrate(network.module(), [images], Ptq(method="ptq"))
-    quantized = fake_quantized(network.module(), scales)
-    return {
-        "fp32": export_onnx(module, images[:1]),
-        "int8": export_onnx(quantized, images[:1]),
-    }
+def exports(network: Network, images: torch.Tensor) -> dict[str, Graph]:
+    """The graph of each precision."""
+    folded = fold_bn(network.module(), network.input_shape)
+    scales = calibrate(folded, [images], Ptq(method="ptq"))
+    return {"fp32": export(folded), "int8": export(fake_quantized(folded, scales))}
 
 
 def query(
-    onnx: Mapping[str, bytes], kind: str, images: torch.Tensor
+    graphs: Mapping[str, Graph], kind: str, images: torch.Tensor
 ) -> tuple[Callable[[Any], Any], Sequence[Any]]:
     """A loaded file's run, and inputs for it."""
-    converted = CONVERTERS[kind](onnx["int8" if kind in INT8 else "fp32"])
-    runtime = get_runtime((FP32 | INT8)[kind].runtime)
+    target = TARGETS[kind]
+    converted = target.convert(graphs[target.precision])
+    runtime = get_runtime(target.runtime)
     session = runtime.load(converted.data, threads=1, place=kind)
     tensor = to_tensor(images.permute(0, 2, 3, 1).contiguous().numpy(), converted.input)
     return session.run, [tensor[i : i + 1] for i in range(len(tensor))]

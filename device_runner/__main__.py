@@ -1,4 +1,4 @@
-"""``python -m device_runner`` is ``device-runner``."""
+"""``python -m edgeticket.device_runner`` is ``device-runner``."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Manifest, check_path, read_manifest
 from edgeticket.device_runner.npy import parse_npy
 from edgeticket.device_runner.recordings import Transcripts, parse_recordings, to_queries
+from edgeticket.device_runner.regular import is_regular
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT_BYTES = 8 * 2**20
@@ -156,6 +157,8 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     if os.path.isdir(path):  # unlike Path.is_dir, quiet about a path that cannot be looked at
         yield Bundle(_Folder(path), place=str(path))
         return
+    if os.path.lexists(path) and not is_regular(path):
+        raise InputError(f"{path} is no bundle: give a bundle folder or its .zip")
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))

@@ -7,10 +7,13 @@ from pathlib import Path
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.manifest import Manifest
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.runtimes import get_runtime
 
 
 def check_bundle(path: Path) -> Manifest:
     """Read every listed file, and fit the samples to every artifact -> the manifest.
+
+    An artifact that would have its runtime read other files is refused.
 
     Raises:
         InputError: the first thing that is not as it should be.
@@ -18,7 +21,10 @@ def check_bundle(path: Path) -> Manifest:
     with open_bundle(path) as bundle:
         manifest = bundle.manifest
         for file in manifest.files:
-            bundle.read(file.path)
+            data = bundle.read(file.path)
+            for artifact in manifest.artifacts:
+                if artifact.file == file.path:
+                    get_runtime(artifact.runtime).check(data, place=f"{path}: {file.path}")
         inputs, _ = bundle.samples()
     values = preprocess(inputs[:1], manifest.preprocessing)
     for artifact in manifest.artifacts:

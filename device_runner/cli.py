@@ -11,6 +11,7 @@ from edgeticket.device_runner import __version__
 from edgeticket.device_runner.commands import bench, check, energy, info, tap
 from edgeticket.device_runner.commands.arguments import STYLE
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 
 DESCRIPTION = """\
 Measures the models of a bundle on this machine: latency, accuracy, cold start, memory, energy.
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         sys.stdout.flush()
     except InputError as error:
-        print(f"device-runner: error: {error}", file=sys.stderr)
+        print(f"device-runner: error: {plain(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("device-runner: interrupted", file=sys.stderr)

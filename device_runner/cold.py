@@ -6,17 +6,18 @@ and prints a line of JSON. In the bench process itself caches are warm and memor
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
 
 from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.child import run_child, take_output, tell_signal
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import clean_line
 from edgeticket.device_runner.report import ColdStart
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
@@ -34,36 +35,27 @@ def measure_cold(bundle: Path, artifact: str, *, threads: int, cpu_only: bool = 
         InputError: the process was killed by a signal: the runtime crashed on this model, and
             would take the whole measurement along.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "edgeticket.device_runner.cold",
-        str(bundle),
-        artifact,
-        str(threads),
-    ]
-    command += ["cpu"] if cpu_only else []
-    here = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # the same packages
+    arguments = [str(bundle), artifact, str(threads), *(["cpu"] if cpu_only else [])]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=True,
-            env={**os.environ, "PYTHONPATH": here},
+        done = run_child(__name__, arguments, timeout_s=TIMEOUT_S)
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return _no_cold_start(str(error))
+    if done.returncode < 0:
+        raise InputError(
+            f"{artifact}: its runtime dies of {tell_signal(-done.returncode)} on the first query: "
+            "try another artifact or another version of the runtime"
         )
-        fields = parse_json(done.stdout, place="answer of the cold start")
-        return ColdStart(**flat_fields(fields))
-    except subprocess.CalledProcessError as error:
-        if error.returncode < 0:
-            raise InputError(
-                f"{artifact}: its runtime died of signal {-error.returncode} on the first query: "
-                "try another artifact or another version of the runtime"
-            ) from None
-        lines = error.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-        reason = f"the process ended with {error.returncode}: {lines[-1]}"
-    except (subprocess.TimeoutExpired, OSError, InputError) as error:
-        reason = str(error)
+    if done.returncode != 0:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+        reason = f"the process ended with {done.returncode}: {clean_line(lines[-1])}"
+        return _no_cold_start(reason)
+    try:
+        return ColdStart(**flat_fields(parse_json(done.stdout, place="answer of the cold start")))
+    except InputError as error:
+        return _no_cold_start(str(error))
+
+
+def _no_cold_start(reason: str) -> ColdStart:
     missing = Unavailable(reason)
     return ColdStart(load_ns=missing, first_inference_ns=missing, peak_rss_bytes=missing)
 
@@ -103,8 +95,10 @@ def peak_rss(status: Path = Path("/proc/self/status")) -> int | Unavailable:
     return int(found[1]) * 1024 if found else Unavailable(f"{status} has no VmHWM")
 
 
-if __name__ == "__main__":
-    answer = first_query(
-        Path(sys.argv[1]), sys.argv[2], threads=int(sys.argv[3]), cpu_only="cpu" in sys.argv[4:]
-    )
-    print(format_json(to_json(answer)).decode("utf-8"))
+def main(arguments: Sequence[str]) -> None:
+    """Answer one query of an artifact, and print how long that took, as JSON."""
+    bundle, artifact, threads, *cpu = arguments
+    answer = take_output()
+    cold = first_query(Path(bundle), artifact, threads=int(threads), cpu_only=bool(cpu))
+    answer.write(format_json(to_json(cold)).decode("utf-8"))
+    answer.flush()

@@ -11,9 +11,12 @@ from edgeticket.device_runner.chunks import Chunks, check_chunks
 from edgeticket.device_runner.ctc import SEPARATOR
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.schema import check_version, load_schema, validate
-from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
+from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
 
-SCHEMA_VERSION = 3  # 2: chunks of recordings, transcripts, scores by name; 3: separator_bias
+# 2: chunks of recordings, transcripts, scores by name; 3: separator_bias
+# 4: parameters and multiply-accumulates may be unavailable
+SCHEMA_VERSION = 4
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
@@ -71,8 +74,8 @@ class Network:
     """Host metrics of one network; ``scores`` are shares over the bundle's samples: top1, or wer
     and cer. Empty: it was not scored."""
 
-    parameters: int
-    macs: int
+    parameters: int | Unavailable
+    macs: int | Unavailable
     scores: Mapping[str, float]
 
 
@@ -118,7 +121,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         preprocessing=tuple(document["preprocessing"]),
         labels=tuple(document["labels"]),
         samples=Samples(**document["samples"]),
-        networks={name: Network(**n) for name, n in document["networks"].items()},
+        networks={name: Network(**flat_fields(n)) for name, n in document["networks"].items()},
         provenance=document["provenance"],
         capture=tuple(document["capture"]),
         chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),

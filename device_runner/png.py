@@ -17,6 +17,10 @@ from edgeticket.device_runner.errors import InputError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3}  # colour types: grey, RGB
 LIMIT_PIXELS = 2**26
+LEFT, ABOVE, MEAN = 1, 2, 3  # filters; 0 is none, 4 Paeth's choice
+EASY = 64  # so many lines without hard ones between them are worth an end
+BAND = 1024  # lines that are undone at once: what skewed arrays take is bounded
+LIMIT_SIDE = 2**16
 
 
 def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
@@ -27,13 +31,13 @@ def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
     """
     if not data.startswith(SIGNATURE):
         raise InputError(f"{place} is not a PNG file")
-    packed = b""
+    packed: list[bytes] = []
     header = None
     for kind, content in _chunks(data, place):
         if kind == b"IHDR" and len(content) == 13:
             header = struct.unpack(">IIBBBBB", content)
         elif kind == b"IDAT":
-            packed += content
+            packed.append(content)
     if header is None:
         raise InputError(f"{place} is damaged: it has no header")
     width, height, bits, colour, _, _, interlaced = header
@@ -42,12 +46,12 @@ def parse_png(data: bytes, *, place: str) -> npt.NDArray[np.uint8]:
             f"{place} is a PNG of {bits} bits, colour type {colour}: save it as 8-bit grey or RGB "
             "without alpha, palette or interlacing"
         )
-    if not 0 < width * height <= LIMIT_PIXELS:
+    if not 0 < width * height <= LIMIT_PIXELS or max(width, height) > LIMIT_SIDE:
         raise InputError(f"{place} is {width} by {height}: no network takes that")
     channels = CHANNELS[colour]
     size = height * (1 + width * channels)
     try:
-        rows = zlib.decompressobj().decompress(packed, size)
+        rows = zlib.decompressobj().decompress(b"".join(packed), size)
     except zlib.error as error:
         raise InputError(f"{place} is damaged: {error}") from None
     if len(rows) != size:
@@ -74,25 +78,89 @@ def _chunks(data: bytes, place: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _unfilter(lines: npt.NDArray[np.uint8], channels: int, place: str) -> npt.NDArray[np.uint8]:
-    """Undo what each line's first byte names: none, left, above, mean of both, Paeth's choice."""
-    height, width = len(lines), lines.shape[1] - 1
-    out = np.zeros((height + 1, width + channels), np.int32)  # a line above, a pixel to the left
+    """Undo what each line's first byte names: none, left, above, mean of both, Paeth's choice.
+
+    Lines -> uint8 [height, width x channels]. Lines that need no neighbour, or one alone, are sums
+    along an axis; others, and those between them, are undone along their diagonals.
+    """
+    kinds, rows = lines[:, 0], lines[:, 1:]
+    if kinds.max(initial=0) > 4:
+        y = int(np.argmax(kinds > 4))
+        raise InputError(f"{place} is damaged: line {y} has filter {kinds[y]}")
+    out = np.empty_like(rows)
+    above = np.zeros(rows.shape[1], np.uint8)
+    y = 0
+    while y < len(rows):
+        end = y + 1
+        if kinds[y] >= MEAN:
+            end = _end_of_band(kinds, y)
+            out[y:end] = _along_diagonals(rows[y:end], kinds[y:end], above, channels)
+        elif kinds[y] == LEFT:
+            pixels = rows[y].reshape(-1, channels)
+            out[y] = np.add.accumulate(pixels, axis=0, dtype=np.uint8).reshape(-1)
+        else:
+            out[y] = rows[y] + above if kinds[y] == ABOVE else rows[y]
+        above = out[end - 1]
+        y = end
+    return out
+
+
+def _end_of_band(kinds: npt.NDArray[np.uint8], start: int) -> int:
+    """Behind the last line that is undone with line ``start``: until many easy ones follow."""
+    hard = start + np.flatnonzero(kinds[start : start + BAND] >= MEAN)
+    gaps = np.flatnonzero(np.diff(hard) > EASY)
+    return int(hard[gaps[0] if len(gaps) else -1]) + 1
+
+
+def _along_diagonals(
+    rows: npt.NDArray[np.uint8],
+    kinds: npt.NDArray[np.uint8],
+    above: npt.NDArray[np.uint8],
+    channels: int,
+) -> npt.NDArray[np.uint8]:
+    """Undo lines of any filter.
+
+    A pixel needs those at its left, above it, and at the left of that one. The pixels of which
+    column and line add up to the same number need none of one another, so all of them are undone at
+    once. In skewed arrays, whose row d holds those of diagonal d, neighbours are slices.
+    """
+    height, width = len(rows), rows.shape[1] // channels
+    diagonals = width + height
+    # One line above the band, which is undone already; what lies left of the picture is 0.
+    skewed = np.zeros((diagonals + 1, height + 1, channels), np.int16)
+    given = np.zeros((diagonals, height, channels), np.int16)
+    skewed[1 : width + 1, 0] = above.reshape(width, channels)
     for y in range(height):
-        kind, line = lines[y, 0], lines[y, 1:].astype(np.int32)
-        row, above = out[y + 1], out[y]
-        if kind in (0, 2):
-            row[channels:] = (line + (above[channels:] if kind == 2 else 0)) & 255
-            continue
-        if kind > 4:
-            raise InputError(f"{place} is damaged: line {y} has filter {kind}")
-        for x in range(width):
-            left, up, corner = int(row[x]), int(above[x + channels]), int(above[x])
-            guess = (left, (left + up) // 2, _paeth(left, up, corner))[(1, 3, 4).index(kind)]
-            row[x + channels] = (line[x] + guess) & 255
-    return out[1:, channels:].astype(np.uint8)
+        given[y : y + width, y] = rows[y].reshape(width, channels)
+    is_choice, is_mean = (kinds > MEAN)[:, None], (kinds == MEAN)[:, None]
+    has_choices, has_means, has_easy = is_choice.any(), is_mean.any(), (kinds < MEAN).any()
+    of_left, of_up = ((kinds == kind)[:, None].astype(np.int16) for kind in (LEFT, ABOVE))
+    for d in range(1, diagonals):
+        # Line y of the band has its pixel x = d - 1 - y on diagonal d of ``skewed``, as line y + 1.
+        first, last = max(0, d - width), min(height, d)
+        left = skewed[d, first + 1 : last + 1]
+        up = skewed[d, first:last]
+        guess = (left + up) >> 1 if has_means else left
+        if has_easy:
+            one = left * of_left[first:last] + up * of_up[first:last]
+            guess = np.where(is_mean[first:last], guess, one)
+        if has_choices:
+            chosen = _choose(left, up, skewed[d - 1, first:last])
+            guess = np.where(is_choice[first:last], chosen, guess)
+        skewed[d + 1, first + 1 : last + 1] = (given[d - 1, first:last] + guess) & 255
+    out = np.empty((height, width, channels), np.uint8)
+    for y in range(height):
+        out[y] = skewed[y + 2 : y + 2 + width, y + 1]
+    return out.reshape(height, -1)
 
 
-def _paeth(left: int, up: int, corner: int) -> int:
-    guess = left + up - corner
-    distances = abs(guess - left), abs(guess - up), abs(guess - corner)
-    return (left, up, corner)[distances.index(min(distances))]
+def _choose(
+    left: npt.NDArray[np.int16], up: npt.NDArray[np.int16], corner: npt.NDArray[np.int16]
+) -> npt.NDArray[np.int16]:
+    """Paeth: which of three neighbours is nearest to left + up - corner; the first of equals."""
+    from_left, from_up = up - corner, left - corner
+    by_left, by_up, by_corner = np.abs(from_left), np.abs(from_up), np.abs(from_left + from_up)
+    of_two = np.where(by_up <= by_corner, up, corner)
+    is_left = (by_left <= by_up) & (by_left <= by_corner)
+    chosen: npt.NDArray[np.int16] = np.where(is_left, left, of_two)
+    return chosen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -15,6 +16,7 @@ from edgeticket.device_runner.npy import parse_npy
 from edgeticket.device_runner.png import parse_png
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.recordings import Transcripts
+from edgeticket.device_runner.regular import is_litter, is_regular, name_some, read_regular
 
 Inputs = npt.NDArray[np.uint8]
 Labels = Union[npt.NDArray[np.int64], Transcripts]
@@ -25,8 +27,14 @@ Asked = Union[int, Path, None]
 """The first so many of the bundle's; a folder; None: all of the bundle's."""
 
 
-def load_samples(bundle: Bundle, asked: Asked) -> tuple[Inputs, Labels]:
-    """Inputs as stored, [N, ...], and what they are.
+def _tell_nobody(sentence: str) -> None:
+    pass
+
+
+def load_samples(
+    bundle: Bundle, asked: Asked, *, tell: Callable[[str], None] = _tell_nobody
+) -> tuple[Inputs, Labels]:
+    """Inputs as stored, [N, ...], and what they are; ``tell`` as `read_folder` has it.
 
     Raises:
         InputError: more were asked for than there are, or the folder does not fit the bundle.
@@ -41,7 +49,7 @@ def load_samples(bundle: Bundle, asked: Asked) -> tuple[Inputs, Labels]:
         )
     inputs, _ = bundle.samples()
     return read_folder(
-        asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture
+        asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture, tell=tell
     )
 
 
@@ -51,6 +59,7 @@ def read_folder(
     shape: Sequence[int],
     classes: Sequence[str],
     steps: Sequence[Mapping[str, Any]] = (),
+    tell: Callable[[str], None] = _tell_nobody,
 ) -> tuple[Inputs, npt.NDArray[np.int64]]:
     """A folder of examples -> inputs uint8 [N, ``*shape``], labels int64 [N].
 
@@ -59,12 +68,15 @@ def read_folder(
     in the order of their names. Pictures of another size go through ``steps``, those of the
     manifest's ``capture``, as the samples of the bundle did.
 
+    Plain files alone are read, whatever the case of their suffix. Others are passed over, and
+    ``tell`` hears of them; what systems leave in folders nobody hears of.
+
     Raises:
         InputError: a file or folder that is none of these; the place is named.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"--samples {folder} is neither a number nor a folder")
-    if (folder / "inputs.npy").exists():
+    if os.path.lexists(folder / "inputs.npy"):
         inputs = parse_npy(
             _read(folder / "inputs.npy"), dtypes=["uint8"], ranks=[len(shape) + 1],
             place=str(folder / "inputs.npy"),
@@ -86,35 +98,62 @@ def read_folder(
                 f"bundle has {len(classes)} classes"
             )
         return inputs, labels
-    examples: list[npt.NDArray[Any]] = []
-    found: list[int] = []
-    for entry in sorted(folder.iterdir()):
-        if not entry.is_dir():
-            continue
-        if entry.name not in classes:
-            raise InputError(
-                f"{entry} is named like no class of the bundle ({', '.join(classes[:10])}"
-                f"{', ...' * (len(classes) > 10)})"
-            )
-        for file in sorted(entry.iterdir()):
-            examples.append(_example(file, shape, steps))
-            found.append(classes.index(entry.name))
-    if not examples:
+    found, others = _list_examples(folder, classes)
+    if not found:
+        passed_over = f" (but {name_some(others)})" if others else ""
         raise InputError(
             f"{folder} has neither inputs.npy and labels.npy nor a folder of examples per class"
+            f"{passed_over}: examples are .npy and .png files"
         )
-    return np.stack(examples), np.array(found, dtype=np.int64)
+    if others:
+        tell(f"passed over in {folder}, neither .npy nor .png: {name_some(others)}")
+    examples = [_example(file, shape, steps) for file, _ in found]
+    return np.stack(examples), np.array([label for _, label in found], dtype=np.int64)
+
+
+def _list_examples(
+    folder: Path, classes: Sequence[str]
+) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Files that may be examples, with their classes, by name; and what else there is."""
+    numbers = {name: i for i, name in reversed(list(enumerate(classes)))}
+    found: list[tuple[Path, int]] = []
+    others: list[str] = []
+    for entry in _entries(folder):
+        if not os.path.isdir(entry.path):  # unlike entry.is_dir, quiet about links in a circle
+            continue
+        if entry.name not in numbers:
+            raise InputError(
+                f"{entry.path} is named like no class of the bundle ({', '.join(classes[:10])}"
+                f"{', ...' * (len(classes) > 10)})"
+            )
+        for file in _entries(Path(entry.path)):
+            path = Path(file.path)
+            if path.suffix.lower() in (".npy", ".png") and is_regular(path):
+                found.append((path, numbers[entry.name]))
+            else:
+                others.append(f"{entry.name}/{file.name}")
+    return found, others
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder by name, without what systems leave there."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                (entry for entry in entries if not is_litter(entry.name)), key=lambda e: e.name
+            )
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from None
 
 
 def _example(
     file: Path, shape: Sequence[int], steps: Sequence[Mapping[str, Any]]
 ) -> npt.NDArray[Any]:
-    if file.suffix == ".npy":
+    example: npt.NDArray[Any]
+    if file.suffix.lower() == ".npy":
         example = parse_npy(_read(file), dtypes=["uint8"], ranks=[len(shape)], place=str(file))
-    elif file.suffix == ".png":
-        example = parse_png(_read(file), place=str(file))
     else:
-        raise InputError(f"{file} is neither .npy nor .png: convert it")
+        example = parse_png(_read(file), place=str(file))
     if example.shape != tuple(shape) and example.ndim == 3 and steps:
         example = capture(example[np.newaxis], steps)[0]
     if example.shape != tuple(shape):
@@ -126,9 +165,4 @@ def _example(
 
 
 def _read(file: Path) -> bytes:
-    try:
-        if file.stat().st_size > SIZE_LIMIT_BYTES:
-            raise InputError(f"{file} is larger than {SIZE_LIMIT_BYTES} bytes")
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    return read_regular(file, limit_bytes=SIZE_LIMIT_BYTES)

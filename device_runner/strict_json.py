@@ -130,7 +130,7 @@ def _check_tree(document: Any) -> None:
     for depth in itertools.count():
         for item in level:
             if isinstance(item, str):
-                _check_text(item)
+                check_text(item)
         containers = [item for item in level if isinstance(item, (dict, list))]
         if not containers:
             return
@@ -143,7 +143,11 @@ def _check_tree(document: Any) -> None:
                 level += container.values()
 
 
-def _check_text(text: str) -> None:
+def check_text(text: str) -> None:
+    """
+    Raises:
+        ValueError: no encoding could write it.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Callable
 
+from edgeticket.device_runner.plain_text import clean_line, plain
 from edgeticket.device_runner.unavailable import Unavailable
 
 if TYPE_CHECKING:  # they import numpy, which --help does without
@@ -22,6 +23,7 @@ class ProgressLine:
 
     def show(self, what: str, share: float) -> None:
         """Say what is being done, and how much of it, 0..1."""
+        what = clean_line(what)
         if self._terminal:
             if self._last not in ("", what):
                 sys.stderr.write("\n")
@@ -63,16 +65,18 @@ def validity_lines(reports: Sequence[Report]) -> list[str]:
 
 def finding_lines(validity: Validity) -> list[str]:
     """One line for each reason and each warning."""
-    return [
+    lines = [
         *(f"INVALID ({finding.rule}): {finding.sentence()}" for finding in validity.reasons),
         *(f"warning ({finding.rule}): {finding.sentence()}" for finding in validity.warnings),
     ]
+    return list(map(plain, lines))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of equally many cells -> lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+    shown = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in shown)
     return "\n".join(line.rstrip() for line in lines)
 
 

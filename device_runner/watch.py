@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TypeVar
 
-from edgeticket.device_runner.readings.clocks import find_policy, read_hertz
+from edgeticket.device_runner.readings.clocks import find_policies, read_hertz, read_threads
 from edgeticket.device_runner.readings.counters import Counters, read_counters
 from edgeticket.device_runner.readings.heat import read_cooling, read_temperature
 from edgeticket.device_runner.readings.source import Command
@@ -41,8 +41,7 @@ class During:
     duration_s: float
     looks: int
     looking_share: float  # of the duration, 0..1
-    clock_hz: Span | Unavailable  # of the policy that this process ran on
-    clock_policy: str | Unavailable  # where it ran at the last look
+    clock_hz: Mapping[str, Span] | Unavailable  # by the policies that its threads ran on
     temperature_c: Mapping[str, Span] | Unavailable
     conditions: tuple[str, ...] | Unavailable  # of `vcgencmd get_throttled`, seen by any look
     cooling: Mapping[str, int] | Unavailable  # highest state by cooling device
@@ -57,8 +56,7 @@ class During:
 
 @dataclass(frozen=True)
 class _Look:
-    policy: str | Unavailable
-    clock_hz: int | Unavailable
+    clock_hz: Mapping[str, float] | Unavailable
     temperature_c: Mapping[str, float] | Unavailable
     cooling: Mapping[str, int] | Unavailable
     conditions: tuple[str, ...] | Unavailable
@@ -71,6 +69,7 @@ class Watch:
         self._root, self._command, self._cpus = root, command, cpus
         self._looks: list[_Look] = []
         self._spent_ns = 0
+        self._threads = read_threads(root)
         self._first = read_counters(root, cpus=cpus)
         self._due_ns = perf_counter_ns()
 
@@ -95,11 +94,11 @@ class Watch:
     def _look(self) -> _Look:
         # The clock first: all that follows is work that may change it.
         clocks = read_hertz(self._root, "scaling_cur_freq")
-        policy = find_policy(self._root)
+        before, self._threads = self._threads, read_threads(self._root)
+        policies = find_policies(self._root, before, self._threads)
         throttling = read_throttling(self._command)
         return _Look(
-            policy=policy,
-            clock_hz=_own(clocks, policy),
+            clock_hz=_own(clocks, policies),
             temperature_c=read_temperature(self._root),
             cooling=read_cooling(self._root),
             conditions=throttling if isinstance(throttling, Unavailable) else throttling.now,
@@ -118,8 +117,7 @@ def summarise_watch(
         duration_s=duration_s,
         looks=len(looks),
         looking_share=min(1.0, spent_ns / 1e9 / duration_s) if duration_s > 0 else 0.0,
-        clock_hz=_span([look.clock_hz for look in looks], unseen),
-        clock_policy=looks[-1].policy if looks else unseen,
+        clock_hz=_by_name([look.clock_hz for look in looks], _span_of, unseen),
         temperature_c=_by_name([look.temperature_c for look in looks], _span_of, unseen),
         conditions=_union([look.conditions for look in looks], unseen),
         cooling=_by_name([look.cooling for look in looks], max, unseen),
@@ -159,26 +157,20 @@ def _suspended(first: Counters, last: Counters) -> float | Unavailable:
     return max(0.0, ((last.boot_ns - first.boot_ns) - (last.steady_ns - first.steady_ns)) / 1e9)
 
 
-def _own(clocks: Mapping[str, int] | Unavailable, policy: str | Unavailable) -> int | Unavailable:
+def _own(
+    clocks: Mapping[str, int] | Unavailable, policies: tuple[str, ...] | Unavailable
+) -> Mapping[str, float] | Unavailable:
     if isinstance(clocks, Unavailable):
         return clocks
-    if isinstance(policy, Unavailable):
-        return policy
-    if policy not in clocks:
-        return Unavailable(f"{policy} does not tell its clock")
-    return clocks[policy]
+    if isinstance(policies, Unavailable):
+        return policies
+    known = {policy: float(clocks[policy]) for policy in policies if policy in clocks}
+    return known or Unavailable(f"{', '.join(policies)} does not tell its clock")
 
 
 def _span_of(values: list[float]) -> Span:
     ordered = sorted(values)
     return Span(ordered[0], ordered[len(ordered) // 2], ordered[-1])
-
-
-def _span(values: list[int | Unavailable], unseen: Unavailable) -> Span | Unavailable:
-    known = [value for value in values if not isinstance(value, Unavailable)]
-    if known:
-        return _span_of([float(value) for value in known])
-    return next((value for value in values if isinstance(value, Unavailable)), unseen)
 
 
 def _by_name(

@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib
-import importlib.util
+import importlib.abc
+import importlib.machinery
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
+class _UserFolders(importlib.abc.MetaPathFinder):
+    """Finds the user's modules beside the recipe, before installed ones of the same name.
+
+    Only while the user's code is imported or called (`user_folders_first`): what this program
+    imports by itself, whenever that is, never comes from a file that happens to lie there.
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.depth = 0  # of nested `user_folders_first`
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A module or package with an `__init__.py`; folders without one wait for their turn."""
+        if not self.depth or path is not None or fullname in RESERVED:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, self.folders)
+        return None if spec is None or spec.loader is None else spec
+
+
+_USER_FOLDERS = _UserFolders()
+# Names that stand for the same module in every folder.
+RESERVED = sys.stdlib_module_names | {"edgeticket"}
+
+
 def look_in(folders: Sequence[Path]) -> None:
-    """Let `find_function` find modules in ``folders``, the first one first."""
-    for folder in reversed([str(folder.absolute()) for folder in folders]):
-        if folder in sys.path:
-            sys.path.remove(folder)
-        sys.path.insert(0, folder)
+    """Let `find_function` find modules in ``folders``, the first one first.
+
+    What is not on `sys.path` yet is put at its end, where it shadows nothing that is installed.
+    """
+    wanted = [str(folder.absolute()) for folder in folders]
+    kept = [folder for folder in _USER_FOLDERS.folders if folder not in wanted]
+    _USER_FOLDERS.folders = [*wanted, *kept]
+    sys.path += [folder for folder in wanted if folder not in sys.path]
+    if _USER_FOLDERS not in sys.meta_path:
+        sys.meta_path.insert(0, _USER_FOLDERS)
     importlib.invalidate_caches()
+
+
+@contextlib.contextmanager
+def user_folders_first() -> Iterator[None]:
+    """While the user's code runs, what it imports is looked for in the user's folders first."""
+    _USER_FOLDERS.depth += 1
+    try:
+        yield
+    finally:
+        _USER_FOLDERS.depth -= 1
 
 
 def find_function(name: str) -> Callable[..., Any]:
@@ -31,7 +75,8 @@ def find_function(name: str) -> Callable[..., Any]:
     if not (colon and module_name and function_name):
         raise ValueError(f"{name!r} should be written package.module:function")
     try:
-        module = importlib.import_module(module_name)
+        with user_folders_first():
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ValueError(
@@ -41,6 +86,7 @@ def find_function(name: str) -> Callable[..., Any]:
         raise ValueError(f"{name}: importing {module_name} raised {error!r}") from error
     except Exception as error:
         raise ValueError(f"{name}: importing {module_name} raised {error!r}") from error
+    _check_origin(name, module_name.partition(".")[0])
     function = getattr(module, function_name, None)
     if not callable(function):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -48,6 +94,20 @@ def find_function(name: str) -> Callable[..., Any]:
             f"{module_name} has no function {function_name} (it has {', '.join(known[:12])})"
         )
     return function  # type: ignore[no-any-return]
+
+
+def _check_origin(name: str, top: str) -> None:
+    """A module of that name may have been loaded before, from somewhere else."""
+    meant = importlib.machinery.PathFinder.find_spec(top, _USER_FOLDERS.folders)
+    loaded = sys.modules[top].__spec__
+    if meant is None or meant.origin is None or loaded is None or meant.origin == loaded.origin:
+        return
+    if top in RESERVED:
+        raise ValueError(f"{name}: {top} is Python's or this program's: rename {meant.origin}")
+    raise ValueError(
+        f"{name}: {meant.origin} is meant, but {top} was loaded from {loaded.origin} before: "
+        "rename one of them, or use a process of its own"
+    )
 
 
 def source_digest(name: str) -> str:

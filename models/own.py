@@ -2,7 +2,7 @@
 
 They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``;
 ``onnx:FILE`` is one that is written down in its arguments (`models.program`). Arguments go to the
-function as they are; weights are never fetched.
+function as they are; weights are never fetched, and arguments that would do so are refused.
 """
 
 from __future__ import annotations
@@ -13,17 +13,26 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
+import re
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgeticket.models.imported import find_function, source_digest
+from edgeticket.models.bounds import TooLargeError
+from edgeticket.models.imported import find_function, source_digest, user_folders_first
 from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
+
+MOST_SHOWN, MOST_LISTED = 400, 700  # letters in a sentence
+
+# Arguments by which a library opens a file of weights, or fetches one; all of theirs begin so.
+_BRINGS_WEIGHTS = re.compile(r"(weights|pretrained|checkpoint|cache)(_|$)")
 
 
 def is_own(arch: str) -> bool:
@@ -39,10 +48,21 @@ def build_own(arch: str, args: Args) -> nn.Module:
     """
     source, _, name = arch.partition(":")
     make = SOURCES[source](name)
+    bringing = [key for key in args if source in LIBRARIES and _BRINGS_WEIGHTS.match(key)]
+    if bringing:
+        raise ValueError(
+            f"{arch}: {bringing[0]} would bring weights, which are never fetched: leave it out, "
+            "and name a file of weights, as model.weights in a recipe"
+        )
     try:
-        module = make(**args)
+        with user_folders_first():
+            module = make(**args)
+    except TooLargeError:
+        raise
     except Exception as error:
-        told = " ".join(str(error).split()) or "no reason given"
+        # PyTorch's own errors end in the stack of its C++.
+        told = " ".join(str(error).partition("\nException raised from")[0].split())[:MOST_SHOWN]
+        told = told or "no reason given"
         raise ValueError(f"{arch} raised {type(error).__name__}: {told}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"{arch} returned a {type(module).__name__}, not a torch.nn.Module")
@@ -89,9 +109,16 @@ def _of_torchvision(name: str) -> Callable[..., Any]:
     models = import_torchvision().models
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3) or known
-        raise ValueError(f"torchvision has no model {name!r} (it has {', '.join(near)})")
-    return functools.partial(models.get_model, name, weights=None)
+        near = difflib.get_close_matches(name[:64], known, n=3) or known
+        shown = reprlib.repr(name)
+        raise ValueError(
+            f"torchvision has no model {shown} (it has {', '.join(near)})"[:MOST_LISTED]
+        )
+    without = {"weights": None}
+    # Of networks for other tasks, which would fetch a part.
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        without["weights_backbone"] = None
+    return functools.partial(models.get_model, name, **without)
 
 
 def _of_timm(name: str) -> Callable[..., Any]:
@@ -100,10 +127,14 @@ def _of_timm(name: str) -> Callable[..., Any]:
     import_torchvision()  # timm imports it, and it may need the cure
     timm = importlib.import_module("timm")
     if name not in timm.list_models():
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise ValueError(f"timm has no model {name!r} (near: {', '.join(near) or 'none'})")
+        near = difflib.get_close_matches(name[:64], timm.list_models(), n=3)
+        raise ValueError(
+            f"timm has no model {reprlib.repr(name)} (near: {', '.join(near) or 'none'})"
+        )
     return functools.partial(timm.create_model, name, pretrained=False)
 
+
+LIBRARIES = ("torchvision", "timm")  # whose functions build networks and do nothing else
 
 SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
     "torchvision": _of_torchvision,

@@ -1,4 +1,4 @@
-"""`python -m pipeline` is `edgeticket`."""
+"""`python -m edgeticket.pipeline` is `edgeticket`."""
 
 from edgeticket.pipeline.cli import main
 

@@ -19,6 +19,7 @@ from edgeticket.pipeline.commands.experiments import experiment, results
 from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.tickets import pack, unpack
+from edgeticket.pipeline.text import plain
 
 app = typer.Typer(
     help="Find the smallest network that still does the job, and prove it on the device.\n\n"
@@ -75,5 +76,5 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> int:
-    print(f"edgeticket: error: {sentence}", file=sys.stderr)
+    print(f"edgeticket: error: {plain(sentence)}", file=sys.stderr)
     return 2

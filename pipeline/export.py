@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.device_runner.preprocess import to_tensor
 from edgeticket.pipeline.convert.read import rename
-from edgeticket.pipeline.graph.graph import Constant, Graph, Operator, Quantization
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator, Quantization
 from edgeticket.pipeline.graph.module import Layer, StoredOnce, layer_constants
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
 
@@ -105,12 +107,26 @@ def check_export(
     Raises:
         InputError: the difference is larger than ``tolerance``, or not a number.
     """
-    converted = CONVERTERS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"](graph)
-    return check_onnx(converted.data, module, inputs, tolerance=tolerance)
+    converted = TARGETS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"].convert(graph)
+    taken, given = converted.input, converted.output
+    return _compare(converted.data, module, inputs, taken, given, tolerance=tolerance)
 
 
 def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
-    """`check_export` of a file; one of codes is fed codes, and its codes are read as numbers."""
+    """`check_export` of a file in float32."""
+    return _compare(data, module, inputs, None, None, tolerance=tolerance)
+
+
+def _compare(
+    data: bytes,
+    module: nn.Module,
+    inputs: Tensor,
+    taken: TensorSpec | None,
+    given: TensorSpec | None,
+    *,
+    tolerance: float,
+) -> float:
+    """A file of codes is fed the codes of ``inputs``, and its codes are read as numbers."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -122,8 +138,9 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
     singles = torch.split(inputs, 1)
     with torch.inference_mode():
         expected = torch.cat([module(one) for one in singles]).numpy()
-    outputs = [session.run(None, {name: one.numpy()})[0] for one in singles]
-    difference = float(np.max(np.abs(np.concatenate(outputs) - expected)))
+    found = [session.run(None, {name: _as_taken(one, taken)})[0] for one in singles]
+    outputs = _as_reals(np.concatenate(found), given)
+    difference = float(np.max(np.abs(outputs - expected)))
     difference /= max(1.0, float(np.max(np.abs(expected))))
     if not difference <= tolerance:
         raise InputError(
@@ -132,3 +149,17 @@ def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: flo
             "an operator of the network is exported wrongly"
         )
     return difference
+
+
+def _as_taken(one: Tensor, spec: TensorSpec | None) -> Array:
+    values: Array = one.numpy()
+    if spec is None or spec.scale is None:
+        return values
+    return to_tensor(np.moveaxis(values, 1, -1), spec)
+
+
+def _as_reals(values: Array, spec: TensorSpec | None) -> Array:
+    if spec is None or spec.scale is None or spec.zero_point is None:
+        return values
+    reals: Array = (values.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)
+    return reals

@@ -16,7 +16,7 @@ from edgeticket.device_runner.manifest import read_manifest, write_manifest
 from edgeticket.device_runner.report import read_report
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.strict_json import format_json, to_json
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -42,12 +42,12 @@ def test_transcription() -> None:
     assert format_json(to_json(report)) == (GOLDEN / "report-speech.json").read_bytes()
 
 
-@pytest.mark.parametrize("kind", CONVERTERS)
+@pytest.mark.parametrize("kind", TARGETS)
 def test_converted_files(kind: str) -> None:
     source = "network-qdq.onnx" if "int8" in kind else "network.onnx"
     suffix = "onnx" if kind.startswith("onnx") else "tflite"
     golden = (GOLDEN / f"{kind}.{suffix}").read_bytes()
-    assert CONVERTERS[kind]((GOLDEN / source).read_bytes()).data == golden
+    assert TARGETS[kind].convert((GOLDEN / source).read_bytes()).data == golden
 
 
 def test_the_golden_int8_files_still_give_equal_codes() -> None:

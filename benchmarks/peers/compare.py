@@ -4,7 +4,8 @@
 
 The argument is the folder of a finished run whose recipe ends in `ptq`. Every tool gets that run's
 float32 network and calibration images, in an environment of its own that is made when it is missing
-(about 5 GB in all). Then all files are timed side by side, one thread, by the device runner's own
+(about 5 GB in all; `--installed` makes none). A tool that cannot be had is left out, in one
+sentence. Then all files are timed side by side, one thread, by the device runner's own
 loop, and answer all samples of the bundle. × is the ratio of medians to the same runtime's float32
 file, s what quantising and writing took.
 """
@@ -20,16 +21,18 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from edgeticket.device_runner.accuracy import infer_all, judge
+from edgeticket.device_runner.accuracy import classify, infer_all
 from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.latency import measure
+from edgeticket.device_runner.latency import Latency, measure
 from edgeticket.device_runner.manifest import Artifact, Manifest, TensorSpec
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.device_runner.runtimes import get_runtime
@@ -85,14 +88,19 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--only", help="peers whose name contains this")
     parser.add_argument("--venvs", type=Path, default=Path(".venv-peers"))
+    parser.add_argument("--installed", action="store_true", help="make no environment")
     parser.add_argument("--data", type=Path, help="where data sets lie")
     parser.add_argument("--seconds", type=float, default=3.0, help="timed, for each file")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         compare(given)
-    except (InputError, subprocess.CalledProcessError) as error:
+    except InputError as error:
         sys.exit(f"compare: error: {error}")
+
+
+class AbsentError(Exception):
+    """A peer cannot be had here; the message says why."""
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -103,6 +111,8 @@ def compare(given: argparse.Namespace) -> None:
         if not recipe.bench.amx:
             withhold_amx()
         inputs, labels = bundle.samples()
+        if not (isinstance(inputs, np.ndarray) and isinstance(labels, np.ndarray)):
+            raise InputError(f"{given.run}: peers are compared on pictures and their classes")
         folder = Path(scratch)
         prepare(folder, given, recipe)
         files = [
@@ -112,14 +122,19 @@ def compare(given: argparse.Namespace) -> None:
             if (file.network, file.runtime, file.precision) == ("dense", runtime, "fp32")
         ]
         peers = [peer for peer in PEERS if (given.only or "").lower() in peer.name.lower()]
-        files += [carry_out(peer, folder, given.venvs) for peer in peers]
+        for peer in peers:
+            try:
+                files.append(carry_out(peer, folder, given.venvs, installed=given.installed))
+            except AbsentError as error:
+                print(f"{peer.name} is left out: {error}")
         show(files, manifest, inputs, labels, seconds=given.seconds)
 
 
 def prepare(folder: Path, given: argparse.Namespace, recipe: Recipe) -> None:
     """Lay out what `work.py` describes."""
     data = load_recipe_data(recipe, folder=data_folder(given.data))
-    values = preprocess(data.calibration.inputs, data.preprocessing)
+    images = data.calibration.queries(len(data.calibration))
+    values = preprocess(images, data.preprocessing)
     np.save(folder / "calibration.npy", np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
     bundle, reference = given.run / "bundle", given.run / "reference"
     shutil.copyfile(bundle / "artifacts/dense-onnx-fp32.onnx", folder / "fp32.onnx")
@@ -127,36 +142,52 @@ def prepare(folder: Path, given: argparse.Namespace, recipe: Recipe) -> None:
     (folder / "ptq.json").write_text(recipe.compress[-1].model_dump_json())
 
 
-def carry_out(peer: Peer, folder: Path, venvs: Path) -> Made:
-    """Run a peer's script in its environment."""
+def carry_out(peer: Peer, folder: Path, venvs: Path, *, installed: bool) -> Made:
+    """Run a peer's script in its environment.
+
+    Raises:
+        AbsentError: there is none, and none can be made.
+        InputError: the script failed.
+    """
     print(f"{peer.name} ...", file=sys.stderr, flush=True)
-    python = environment(peer.venv, venvs) if peer.venv else Path(sys.executable)
+    python = Path(sys.executable)
+    if peer.venv:
+        python = environment(peer.venv, venvs, installed=installed)
     file = folder / f"{peer.name.replace(' ', '_')}.{SUFFIXES[peer.runtime]}"
     command = [str(python), str(HERE / peer.script), str(folder), str(file)]
     answer = subprocess.run(
         [*command, *([peer.argument] if peer.argument else [])],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
         text=True,
         env=os.environ | {"OLIVE_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(HERE.parents[1])},
     )
+    if answer.returncode != 0:
+        last = (answer.stderr.strip() or "no message").rpartition("\n")[2]
+        raise InputError(f"{peer.name}: {peer.script} ended with {answer.returncode}: {last}")
     seconds: float = json.loads(answer.stdout.splitlines()[-1])["seconds"]
     kind = peer.argument if peer.script == "ours.py" else None
     return Made(peer.name, peer.runtime, file, seconds, kind)
 
 
-def environment(name: str, venvs: Path) -> Path:
-    """The Python of a peer's environment, made with its pinned packages if it is not there."""
+def environment(name: str, venvs: Path, *, installed: bool) -> Path:
+    """The Python of a peer's environment, made with its pinned packages if it is not there.
+
+    Raises:
+        AbsentError: it is not there and not to be made, or its packages cannot be had.
+    """
     folder = (venvs / name).absolute()
     stamp = folder / "complete"
     if not stamp.exists():
+        if installed:
+            raise AbsentError(f"{folder} is not there; without --installed it is made")
         print(f"installing {name} in {folder} ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         wanted = str(HERE / "requirements" / f"{name}.txt")
         pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "-r", wanted]
-        subprocess.run(pip, check=True)
+        if subprocess.run(pip, check=False).returncode != 0:
+            raise AbsentError(f"pip cannot install what {wanted} lists, see above")
         stamp.touch()
     return folder / "bin/python"
 
@@ -164,8 +195,8 @@ def environment(name: str, venvs: Path) -> Path:
 def show(
     files: list[Made],
     manifest: Manifest,
-    inputs: np.ndarray,
-    labels: np.ndarray,
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
     *,
     seconds: float,
 ) -> None:
@@ -177,7 +208,7 @@ def show(
     artifacts = [
         replace(described(manifest, made.kind), id=made.name)
         if made.kind
-        else describe(made, session)
+        else describe(made, session, channels_first=network_input(manifest))
         for made, session in zip(files, sessions, strict=True)
     ]
     first = preprocess(inputs[:CYCLED], manifest.preprocessing)
@@ -190,13 +221,14 @@ def show(
     for column in ("", "top-1 %", "agreement %", "p50 ms", "× fp32", "kB", "s"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     judged = [
-        judge(
+        classify(
             infer_all(session.run, inputs, steps=manifest.preprocessing, artifact=artifact),
             inputs,
             labels,
         )
         for artifact, session in zip(artifacts, sessions, strict=True)
     ]
+    p50_ns = [median_ns(latency) for latency in latencies]
     floats = {made.runtime: i for i, made in enumerate(files) if made.seconds is None}
     for i, made in enumerate(files):
         own = floats[made.runtime]
@@ -205,12 +237,23 @@ def show(
             made.name,
             f"{100 * judged[i].top1:.2f}",
             f"{100 * same:.2f}",
-            f"{latencies[i].p50_ns / 1e6:.3f}",
-            f"{latencies[own].p50_ns / latencies[i].p50_ns:.2f}",
+            f"{p50_ns[i] / 1e6:.3f}",
+            f"{p50_ns[own] / p50_ns[i]:.2f}",
             f"{made.file.stat().st_size / 1000:.0f}",
             "" if made.seconds is None else f"{made.seconds:.1f}",
         )
     Console(width=90).print(table)
+
+
+def median_ns(latency: Latency) -> int:
+    """The median of queries that are enough for one."""
+    assert isinstance(latency.p50_ns, int)
+    return latency.p50_ns
+
+
+def network_input(manifest: Manifest) -> tuple[int, ...]:
+    """[C, H, W] of what the network takes."""
+    return described(manifest, "dense-onnx-fp32").input.shape[1:]
 
 
 def described(manifest: Manifest, kind: str) -> Artifact:
@@ -218,9 +261,9 @@ def described(manifest: Manifest, kind: str) -> Artifact:
     return next(file for file in manifest.artifacts if file.id.endswith(kind))
 
 
-def describe(made: Made, session: Session) -> Artifact:
+def describe(made: Made, session: Session, *, channels_first: tuple[int, ...]) -> Artifact:
     """What the runner needs to know of a file that no bundle describes."""
-    shape = session.input.shape
+    layout = "NCHW" if tuple(session.input.shape[1:]) == channels_first else "NHWC"
     return Artifact(
         id=made.name,
         file=made.file.name,
@@ -230,7 +273,7 @@ def describe(made: Made, session: Session) -> Artifact:
         precision="fp32" if made.seconds is None else "int8",
         architectures=(),
         exact_with=(),
-        input=tensor(session.input, layout="NCHW" if shape[1] == 3 else "NHWC"),
+        input=tensor(session.input, layout=layout),
         output=tensor(session.output, layout="NC"),
     )
 

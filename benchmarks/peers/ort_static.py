@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from work import one_by_one, timed
 
 
-class Images(CalibrationDataReader):
+class Images(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, folder: Path) -> None:
         name = onnx.load(folder / "fp32.onnx").graph.input[0].name
         self.batches = iter([{name: image} for image in one_by_one(folder)])
 
-    def get_next(self):
+    def get_next(self) -> dict[str, Any] | None:
         return next(self.batches, None)
 
 

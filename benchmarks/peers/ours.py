@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from work import images, timed, torch_network
 
-from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.quantize import fake_quantized, quantize
 from edgeticket.pipeline.recipe import Ptq, check
 
@@ -20,8 +20,8 @@ def write(folder: Path, file: Path, *, kind: str) -> None:
     cfg = check(Ptq, json.loads((folder / "ptq.json").read_bytes()), place="ptq.json")
     batches = list(torch.split(torch.from_numpy(images(folder)), 100))
     done = quantize(torch_network(folder), batches, cfg)
-    onnx = export_onnx(fake_quantized(done.folded, done.scales), batches[0][:1])
-    file.write_bytes(CONVERTERS[kind](onnx).data)
+    graph = export(fake_quantized(done.folded, done.scales))
+    file.write_bytes(TARGETS[kind].convert(graph).data)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeticket.device_runner.accuracy import Outputs, infer_all, judge
@@ -16,12 +17,13 @@ from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.cold import measure_cold
 from edgeticket.device_runner.cores import pinned
 from edgeticket.device_runner.ctc import Decoder, find_separator
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.instructions import warn_inexact
 from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.npy import format_npy
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.readings import Command, run_command
-from edgeticket.device_runner.report import Report, SessionIdentity
+from edgeticket.device_runner.report import ColdStart, Report, SessionIdentity
 from edgeticket.device_runner.samples import Asked, load_samples
 from edgeticket.device_runner.selection import select
 from edgeticket.device_runner.subjects import load_subject
@@ -33,7 +35,7 @@ def bench(
     plan: Plan = Plan(),  # noqa: B008 (it is frozen)
     runtime: str | None = None,
     precision: str | None = None,
-    artifact: str | None = None,
+    artifact: str | Sequence[str] | None = None,
     samples: Asked = None,
     outputs: Path | None = None,
     progress: Progress = lambda what, share: None,
@@ -68,13 +70,23 @@ def bench(
             warning = warn_inexact(entry, manifest.artifacts, machine, withheld=withheld)
             if warning is not None:
                 progress(f"warning: {warning}", 1.0)
-        inputs, labels = load_samples(bundle, samples)
+        inputs, labels = load_samples(
+            bundle, samples, tell=lambda sentence: progress(f"warning: {sentence}", 1.0)
+        )
 
-        tried = [(entry, threads) for entry in selection.chosen for threads in plan.threads]
-        cold = []
-        for i, (entry, threads) in enumerate(tried):  # first: a crash shall be elsewhere
-            progress("cold starts", i / len(tried))
-            cold.append(measure_cold(path, entry.id, threads=threads, cpu_only=plan.cpu_only))
+        wanted = [(entry, threads) for entry in selection.chosen for threads in plan.threads]
+        asked_for = artifact is not None or runtime is not None
+        tried, cold = [], []
+        for i, (entry, threads) in enumerate(wanted):  # first: a crash shall be elsewhere
+            progress("cold starts", i / len(wanted))
+            start = _start_cold(path, entry.id, threads=threads, cpu_only=plan.cpu_only)
+            if not isinstance(start, InputError):
+                tried.append((entry, threads))
+                cold.append(start)
+            elif asked_for or (not tried and i == len(wanted) - 1):
+                raise start
+            else:
+                progress(f"skipping {entry.id}: {start}", 1.0)
         batch, cpu_only = plan.batch or 1, plan.cpu_only
         subjects = [
             load_subject(bundle, entry, inputs, threads=threads, batch=batch, cpu_only=cpu_only)
@@ -87,7 +99,7 @@ def bench(
         identity = SessionIdentity(
             id=uuid.uuid4().hex,
             started_utc=started,
-            artifacts=tuple(entry.id for entry in selection.chosen),
+            artifacts=tuple(dict.fromkeys(entry.id for entry, _ in tried)),
             command=tuple(sys.argv),
             cores=cores,
             cooldown=timed.cooldown,
@@ -117,6 +129,14 @@ def bench(
             reports.append(report)
         progress("accuracy", 1.0)
         return reports
+
+
+def _start_cold(path: Path, name: str, *, threads: int, cpu_only: bool) -> ColdStart | InputError:
+    """The cold start of one artifact, or that its runtime crashed: the others can be measured."""
+    try:
+        return measure_cold(path, name, threads=threads, cpu_only=cpu_only)
+    except InputError as error:
+        return error
 
 
 def _keep(answers: Outputs, folder: Path, artifact: str) -> None:

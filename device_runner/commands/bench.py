@@ -50,8 +50,9 @@ def add(commands: a.Commands) -> None:
     bench.set_defaults(run=run)
     bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
     bench.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PATH",
-        help="one report: a file ending in .json; else a folder for <artifact id>.json each",
+        "-o", "--output", type=Path, default=Path("reports"), metavar="PATH",
+        help="one report: a file ending in .json; else a folder for <artifact id>.json each "
+        "(default: %(default)s)",
     )  # fmt: skip
     _add_selection(bench.add_argument_group("what to measure"))
     _add_timing(bench.add_argument_group("how to time it"))
@@ -61,7 +62,10 @@ def add(commands: a.Commands) -> None:
 def _add_selection(group: a.Group) -> None:
     group.add_argument("--runtime", metavar="NAME", help="only artifacts for it: ort or tflite")
     group.add_argument("--precision", metavar="NAME", help="only artifacts of it: fp32 or int8")
-    group.add_argument("--artifact", metavar="ID", help="only this one, for whatever machine")
+    group.add_argument(
+        "--artifact", action="append", metavar="ID",
+        help="only this one, for whatever machine; may be given often",
+    )  # fmt: skip
     group.add_argument(
         "--samples", type=a.samples, metavar="N|DIR",
         help="accuracy over the first N samples only, or over a folder on this device: inputs.npy "

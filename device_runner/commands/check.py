@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgeticket.device_runner.commands import arguments as a
+from edgeticket.device_runner.plain_text import clean_line
 from edgeticket.device_runner.terminal import table
 
 
@@ -23,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from edgeticket.device_runner.check import check_bundle
     from edgeticket.device_runner.instructions import warn_inexact
     from edgeticket.device_runner.machine import describe_machine
+    from edgeticket.device_runner.runtimes import why_unusable
 
     manifest = check_bundle(options.bundle)
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]
@@ -37,6 +39,10 @@ def run(options: argparse.Namespace) -> int:
         warning = warn_inexact(entry, manifest.artifacts, here)
         if warning is not None and here.architecture in entry.architectures:
             print(f"warning: {warning}")
+    for name in dict.fromkeys(entry.runtime for entry in manifest.artifacts):
+        reason = why_unusable(name)
+        if reason is not None:
+            print(clean_line(f"warning: {reason}", longest=2000))
     samples = manifest.samples
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "

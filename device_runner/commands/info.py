@@ -59,7 +59,7 @@ def _describe_runtime(runtime: Runtime) -> object:
     from edgeticket.device_runner.strict_json import to_json
 
     try:
-        package, _ = runtime.find()
+        package = runtime.choose()
     except InputError as error:
         return to_json(Unavailable(str(error)))
     return {"package": package, "version": to_json(installed_version(package))}

@@ -7,6 +7,7 @@ either ``power_w`` or both ``voltage_v`` and ``current_a``. Other columns are ig
 from __future__ import annotations
 
 import csv
+import io
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular_text
 from edgeticket.device_runner.unavailable import Unavailable
 
 LEAST_ROWS = 3
@@ -64,12 +66,10 @@ def read_meter(path: Path, *, offset_s: float = 0.0) -> MeterLog:
     Raises:
         InputError: not readable, columns missing, a value that is none, times that do not ascend.
     """
+    text = read_regular_text(path, kind="the meter's log", limit_bytes=SIZE_LIMIT_BYTES)
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise InputError(f"{path} is larger than {SIZE_LIMIT_BYTES} bytes: cut it")
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
         raise InputError(f"cannot read the meter's log {path}: {error}") from None
     times: list[float] = []
     powers: list[float] = []

@@ -15,7 +15,12 @@ from edgeticket.device_runner.unavailable import Unavailable
 
 POWERCAP = "sys/class/powercap"
 CHANNELS = (1, 2, 3)
-WHOLE_MODULE = ("VDD_IN", "POM_5V_IN")  # rails of Jetson modules that feed all others
+UNCONNECTED = ("NC", "N/C", "NOT CONNECTED")  # a channel with nothing on it reads noise
+# Rails of Jetsons (NVIDIA's Developer Guide, "Jetson ... Power Monitor") that feed all others.
+WHOLE_MODULE = ("VDD_IN", "POM_5V_IN")
+# Rails that are fed by another which is measured, too: adding both would count them twice. The
+# memory of an AGX Orin is fed by its 5 V supply, at which the monitor looks (both say 5 V).
+FED_BY = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}
 
 
 @dataclass(frozen=True)
@@ -43,35 +48,71 @@ def find_sensors(
     return sensors, missing
 
 
+@dataclass(frozen=True)
+class _Rail:
+    """One channel of a power monitor, in mV and mA."""
+
+    label: str
+    place: str  # chip and channel
+    volt: Path
+    current: Path
+
+    def read_w(self) -> float | Unavailable:
+        volt, current = read_integer(self.volt), read_integer(self.current)
+        if isinstance(volt, Unavailable):
+            return volt
+        if isinstance(current, Unavailable):
+            return current
+        return volt * current / 1e6
+
+
 def find_ina3221(root: Path, command: Command, clock: Callable[[], float]) -> Sensor | Unavailable:
-    """Jetson's power monitors (Linux: Documentation/hwmon/ina3221.rst), in mV and mA."""
-    rails: dict[str, tuple[Path, Path]] = {}
-    for folder in find_hwmon(root, "ina3221"):
-        for channel in CHANNELS:
-            label = read_text(folder / f"in{channel}_label")
-            current = folder / f"curr{channel}_input"
-            if isinstance(label, str) and current.exists():
-                rails[label] = (folder / f"in{channel}_input", current)
+    """Jetson's power monitors (Linux: Documentation/hwmon/ina3221.rst), in mV and mA.
+
+    A rail that feeds all others says it alone, for they are part of it; else all are added up that
+    are part of no other.
+    """
+    rails = _rails(root)
     if not rails:
         return Unavailable("no ina3221 with labelled rails (a Jetson has one)")
-    whole = [name for name in WHOLE_MODULE if name in rails]
-    names = whole[:1] or list(rails)
+    whole = [rail for name in WHOLE_MODULE for rail in rails if rail.label == name]
+    labels = [rail.label for rail in rails]
+    used = whole[:1] or [rail for rail in rails if FED_BY.get(rail.label) not in labels]
+    names = [
+        rail.label if labels.count(rail.label) == 1 else f"{rail.label} ({rail.place})"
+        for rail in used
+    ]
     scope = (
         "the whole module" if whole else "the sum of the module's rails; carrier board not in it"
     )
 
     def read_w() -> float | Unavailable:
         total = 0.0
-        for name in names:
-            volt, current = (read_integer(file) for file in rails[name])
-            if isinstance(volt, Unavailable):
-                return volt
-            if isinstance(current, Unavailable):
-                return current
-            total += volt * current / 1e6
+        for rail in used:
+            power = rail.read_w()
+            if isinstance(power, Unavailable):
+                return power
+            total += power
         return total
 
     return Sensor(f"INA3221 {' + '.join(names)}", scope, read_w)
+
+
+def _rails(root: Path) -> list[_Rail]:
+    """The channels that something is connected to, of all chips, in the order of their buses."""
+    rails = []
+    for folder in find_hwmon(root, "ina3221"):
+        device = folder / "device"
+        chip = device.resolve().name if device.exists() else folder.name
+        for channel in CHANNELS:
+            label = read_text(folder / f"in{channel}_label")
+            volt, current = folder / f"in{channel}_input", folder / f"curr{channel}_input"
+            switched = read_integer(folder / f"in{channel}_enable")
+            if not isinstance(label, str) or label.upper() in UNCONNECTED or switched == 0:
+                continue
+            if current.exists():
+                rails.append(_Rail(label, f"{chip} channel {channel}", volt, current))
+    return sorted(rails, key=lambda rail: rail.place)
 
 
 def find_pmic(root: Path, command: Command, clock: Callable[[], float]) -> Sensor | Unavailable:

@@ -6,12 +6,14 @@ CPUs that share a clock are one policy: all of a Raspberry Pi's, a cluster of a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeticket.device_runner.readings.source import read_text
 from edgeticket.device_runner.unavailable import Unavailable
 
 CPUFREQ = "sys/devices/system/cpu/cpufreq"
+WORKING = 10  # the busiest thread's time divided by this is work, too
 
 # Their highest clock is a turbo that one core reaches while the others rest.
 TURBO_DRIVERS = (
@@ -53,19 +55,49 @@ def read_rated_hertz(root: Path) -> Mapping[str, int] | Unavailable:
     return read_hertz(root, "cpuinfo_max_freq")
 
 
-def find_policy(root: Path) -> str | Unavailable:
-    """The policy of the CPU that this process last ran on (field 39 of proc/self/stat)."""
+@dataclass(frozen=True)
+class Thread:
+    """``ticks`` of CPU time that it used since it began, and the CPU that it ran on last."""
+
+    ticks: int
+    cpu: str
+
+
+def read_threads(root: Path) -> Mapping[str, Thread] | Unavailable:
+    """The threads of this process by their numbers (fields 14, 15 and 39 of their stat)."""
+    tasks = root / "proc/self/task"
+    files = {file.parent.name: file for file in sorted(tasks.glob("*/stat"))}
+    threads = {}
+    for name, file in (files or {"self": root / "proc/self/stat"}).items():
+        text = read_text(file)  # a thread may just have ended
+        # From field 3 on: names of programs hold blanks.
+        fields = text.rpartition(")")[2].split() if isinstance(text, str) else []
+        if len(fields) > 36 and fields[11].isdecimal() and fields[12].isdecimal():
+            threads[name] = Thread(int(fields[11]) + int(fields[12]), fields[36])
+    return threads or Unavailable(f"no readable stat under {tasks}")
+
+
+def find_policies(
+    root: Path, before: Mapping[str, Thread] | Unavailable, now: Mapping[str, Thread] | Unavailable
+) -> tuple[str, ...] | Unavailable:
+    """The policies of the CPUs that this process's working threads ran on last.
+
+    Working are those that used CPU time between the two looks: a tenth at least of what the
+    busiest did.
+    """
     related = read_policies(root, "related_cpus")
     if isinstance(related, Unavailable):
         return related
     if len(related) == 1:
-        return next(iter(related))
-    text = read_text(root / "proc/self/stat")
-    if isinstance(text, Unavailable):
-        return text
-    fields = text.rpartition(")")[2].split()  # from field 3 on: names of programs hold blanks
-    cpu = fields[36] if len(fields) > 36 else ""
-    for policy, cpus in related.items():
-        if cpu in cpus.split():
-            return policy
-    return Unavailable(f"no cpufreq policy has CPU {cpu or 'of this process'}")
+        return tuple(related)
+    if isinstance(now, Unavailable):
+        return now
+    earlier: Mapping[str, Thread] = {} if isinstance(before, Unavailable) else before
+    idle = Thread(0, "")
+    risen = {name: thread.ticks - earlier.get(name, idle).ticks for name, thread in now.items()}
+    if not any(risen.values()):  # too short a time to tell: those that have worked before
+        risen = {name: thread.ticks for name, thread in now.items()}
+    working = [name for name, ticks in risen.items() if ticks >= max(risen.values()) / WORKING]
+    cpus = {now[name].cpu for name in working}
+    policies = tuple(name for name, members in related.items() if cpus & set(members.split()))
+    return policies or Unavailable(f"no cpufreq policy has CPU {', '.join(sorted(cpus))}")

@@ -15,7 +15,15 @@ Command = Callable[[Sequence[str]], str]
 
 def run_command(command: Sequence[str]) -> str:
     """Run a program of the machine, at most 5 s -> its standard output."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=5,
+        check=True,
+    )
     return done.stdout
 
 

@@ -9,11 +9,11 @@ from typing import Any, Callable, TypeVar
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.cooldown import Cooldown
 from edgeticket.device_runner.energy import Energy, Interval, SourceEnergy
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import artifact_fields
 from edgeticket.device_runner.readings import Readings, Throttling
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report.checks import check_report
 from edgeticket.device_runner.report.fields import (
     Accuracy,
@@ -53,7 +53,8 @@ __all__ = [
 
 # 2: validity, scenarios, windows, energy, what happened during the run
 # 3: transcription, real time
-SCHEMA_VERSION = 3
+# 4: the clock of every cluster of cores
+SCHEMA_VERSION = 4
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -66,13 +67,7 @@ def read_report(path: Path) -> Report:
         InputError: not readable, not what the schema allows, of another version, or
             numbers that contradict one another.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(SIZE_LIMIT_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read report {path}: {error}") from None
-    if len(data) > SIZE_LIMIT_BYTES:
-        raise InputError(f"{path} is larger than {SIZE_LIMIT_BYTES} bytes: no report is")
+    data = read_regular(path, kind="report", limit_bytes=SIZE_LIMIT_BYTES)
     return parse_report(data, place=str(path))
 
 
@@ -144,11 +139,10 @@ def _readings(document: Mapping[str, Any]) -> Readings:
 
 def _during(document: Mapping[str, Any]) -> During:
     fields = flat_fields(document)
-    temperatures = fields["temperature_c"]
-    if not isinstance(temperatures, Unavailable):
-        temperatures = {zone: Span(**span) for zone, span in temperatures.items()}
-    clock = _optional(Span, document["clock_hz"])
-    return During(**{**fields, "clock_hz": clock, "temperature_c": temperatures})
+    for name in ("clock_hz", "temperature_c"):
+        if not isinstance(fields[name], Unavailable):
+            fields[name] = {key: Span(**span) for key, span in fields[name].items()}
+    return During(**fields)
 
 
 def _energy(document: Mapping[str, Any]) -> Energy | Unavailable:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -20,13 +22,29 @@ from edgeticket.device_runner.runtimes.session import (
     TappedSession,
     installed_version,
 )
-from edgeticket.device_runner.taps.onnx_bytes import read_nodes, tap_onnx
+from edgeticket.device_runner.runtimes.trial import why_not
+from edgeticket.device_runner.taps.onnx_bytes import check_onnx, read_nodes, tap_onnx
 
 PACKAGE = "onnxruntime"
 # Most wanted first. Which of them there are depends on the build that is installed; nodes that one
 # cannot run go to the next, and CPU runs everything.
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+GPU_SETTINGS = ("ORT_TENSORRT_", "ORT_CUDA_", "NVIDIA_TF32_OVERRIDE")  # environment variables
 DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
+
+
+def choose() -> str:
+    """Try the runtime in a process of its own -> name of its package.
+
+    Raises:
+        InputError: it is not installed, or does not work here.
+    """
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise _unusable("it is not installed", f"pip install {PACKAGE}")
+    reason = why_not("ort", PACKAGE)
+    if reason is not None:
+        raise _unusable(reason, f"pip install {PACKAGE} in another version, as in {PACKAGE}==1.18")
+    return PACKAGE
 
 
 def find() -> tuple[str, Any]:
@@ -36,9 +54,13 @@ def find() -> tuple[str, Any]:
         InputError: it is not installed, or its import fails.
     """
     try:
-        return PACKAGE, importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError(f"runtime ort cannot be used ({error}): pip install {PACKAGE}") from None
+        return PACKAGE, importlib.import_module(PACKAGE)
+    except (Exception, SystemExit) as error:
+        raise _unusable(f"{type(error).__name__}: {error}", f"pip install {PACKAGE}") from None
+
+
+def _unusable(reason: str, cure: str) -> InputError:
+    return InputError(f"runtime ort cannot be used ({reason}): {cure}")
 
 
 def load(
@@ -149,6 +171,22 @@ def _providers(ort: Any, *, cpu_only: bool) -> list[str]:
     return [name for name in PROVIDERS if name in present and (not cpu_only or name[:3] == "CPU")]
 
 
+def _check_environment(providers: list[str]) -> None:
+    """What no manifest knows must not decide an answer: TensorRT would take calibration tables,
+    plugins and engines from wherever the environment says.
+
+    Raises:
+        InputError: a variable by which it does.
+    """
+    prefixes = ("ORT_LOAD_CONFIG_FROM_MODEL", *(GPU_SETTINGS if len(providers) > 1 else ()))
+    for name in sorted(os.environ):
+        if name.startswith(prefixes):
+            raise InputError(
+                f"the environment sets {name}, by which onnxruntime takes settings that no report "
+                f"tells: unset {name}"
+            )
+
+
 def _open(
     model: bytes,
     *,
@@ -164,6 +202,9 @@ def _open(
     where it ran.
     """
     package, ort = find()
+    check_onnx(model, place=place)
+    providers = _providers(ort, cpu_only=cpu_only)
+    _check_environment(providers)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -177,9 +218,7 @@ def _open(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        return package, ort.InferenceSession(
-            model, options, providers=_providers(ort, cpu_only=cpu_only)
-        )
+        return package, ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # its exceptions share no base class
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place}: onnxruntime refuses the model file: {line}") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from edgeticket.device_runner.runtimes.session import (
     TappedSession,
     installed_version,
 )
-from edgeticket.device_runner.taps.tflite_bytes import tap_tflite
+from edgeticket.device_runner.runtimes.trial import why_not
+from edgeticket.device_runner.taps.tflite_bytes import check_tflite, tap_tflite
 from edgeticket.device_runner.unavailable import Unavailable
 
 # Package and module, in order of preference.
@@ -26,21 +29,62 @@ PROVIDERS = (
 )
 
 
+def choose() -> str:
+    """Try those that are installed, each in a process of its own -> the first that works.
+
+    Raises:
+        InputError: none is installed, or works here.
+    """
+    reasons = {}
+    for package, path in _installed():
+        reason = why_not("tflite", path)
+        if reason is None:
+            return package
+        reasons[package] = reason
+    raise _unusable(reasons)
+
+
 def find() -> tuple[str, Any]:
     """Import the first provider that works -> name of its package, its module.
 
     Raises:
         InputError: none is installed, or the import of those that are fails.
     """
-    failures: list[str] = []
-    for package, path in PROVIDERS:
-        if importlib.util.find_spec(path.split(".")[0]) is not None:
-            module, failure = _import(path)
-            if module is not None:
-                return package, module
-            failures.append(f"{package}: {failure}")
-    reason = "; ".join(failures) or "no package has it"
-    raise InputError(f"runtime tflite cannot be used ({reason}): pip install ai-edge-litert")
+    reasons = {}
+    installed = _installed()
+    for package, path in installed:
+        # Where another one may do, it is asked elsewhere first: its import may end this process.
+        reason = why_not("tflite", path) if len(installed) > 1 else None
+        if reason is not None:
+            reasons[package] = reason
+            continue
+        try:
+            return package, importlib.import_module(path)
+        except (Exception, SystemExit) as error:
+            reasons[package] = f"{type(error).__name__}: {error}"
+    raise _unusable(reasons)
+
+
+def _installed() -> list[tuple[str, str]]:
+    """Package and module of the providers that are there, in order of preference."""
+    return [
+        (package, path)
+        for package, path in PROVIDERS
+        if importlib.util.find_spec(path.split(".")[0]) is not None
+    ]
+
+
+def _unusable(reasons: Mapping[str, str]) -> InputError:
+    why = "; ".join(f"{package}: {reason}" for package, reason in reasons.items())
+    cure = "pip install ai-edge-litert"
+    if set(reasons) == {"tflite-runtime"} and int(np.__version__.split(".")[0]) > 1:
+        why = f"tflite-runtime was built for numpy 1, and numpy {np.__version__} is here"
+        cure = "pip install 'numpy<2'"
+    elif "ai-edge-litert" in reasons:
+        cure += " in another version, as in ai-edge-litert==2.1.0"
+    return InputError(
+        f"runtime tflite cannot be used ({why or 'no package of it is installed'}): {cure}"
+    )
 
 
 def load(
@@ -104,11 +148,12 @@ def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
 
 def _open(model: bytes, *, threads: int, place: str) -> tuple[str, Any]:
     package, module = find()
+    check_tflite(model, place=place)
     try:
         # It reads weights from these bytes while it lives, and keeps them itself.
         interpreter = module.Interpreter(model_content=model, num_threads=threads)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place}: {package} refuses the model file: {line}") from None
     return package, interpreter
@@ -139,14 +184,6 @@ class _Query:
         self._invoke()
         y: Array = self._get(self._y)
         return y
-
-
-def _import(path: str) -> tuple[Any, str]:
-    """Module and nothing, or None and why not: tflite-runtime beside numpy 2 raises either."""
-    try:
-        return importlib.import_module(path), ""
-    except (ImportError, AttributeError) as error:
-        return None, str(error)
 
 
 def _port(details: Any) -> Port:

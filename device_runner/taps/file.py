@@ -7,6 +7,7 @@ sample's layers and no more. Format of taps.json: ``schemas/taps.schema.json``.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import zipfile
@@ -22,6 +23,7 @@ from edgeticket.device_runner.atomic import open_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.npy import npy_header
+from edgeticket.device_runner.regular import is_regular
 from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity
 from edgeticket.device_runner.schema import check_version, load_schema, validate
 from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
@@ -163,6 +165,8 @@ def open_taps(path: Path) -> Iterator[Taps]:
             one another.
     """
     place = str(path)
+    if os.path.lexists(path) and not is_regular(path):
+        raise InputError(f"{place} is no plain file, so no taps file either")
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))

@@ -1,4 +1,4 @@
-"""Name inner tensors of a TFLite file as outputs, without flatbuffers.
+"""Look into TFLite files, and name inner tensors as outputs, without flatbuffers.
 
 The list of outputs is a vector that its subgraph points to with a 32-bit offset. A longer vector
 is appended to the file, and those four bytes are changed to point there. Format: the FlatBuffers
@@ -8,14 +8,63 @@ internals (tables, vtables, offsets) and schema.fbs of TensorFlow Lite.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from edgeticket.device_runner.errors import InputError
 
 # Positions of fields in the tables of schema.fbs.
-MODEL_SUBGRAPHS = 2
+MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS, MODEL_GROUPS, MODEL_EXTERNAL = 1, 2, 4, 8, 9
+CODE_CUSTOM = 1
+BUFFER_OFFSET, BUFFER_SIZE = 1, 2
 SUBGRAPH_TENSORS, SUBGRAPH_OUTPUTS, SUBGRAPH_OPERATORS = 0, 2, 3
-OPERATOR_OUTPUTS = 2
+OPERATOR_OUTPUTS, OPERATOR_OFFSET, OPERATOR_SIZE = 2, 9, 10
 TENSOR_NAME = 3
+TENSORFLOWS = "Flex"  # how the names of its own operators begin
+
+
+def check_tflite(model: bytes, *, place: str) -> None:
+    """Refuse a TFLite file that is not all there is: what a runtime reads is what was hashed.
+
+    Numbers may lie behind the flatbuffer, for they are part of the file; in no other file, and not
+    beyond the end.
+
+    Raises:
+        InputError: not a TFLite file; buffers or operators that lead elsewhere.
+    """
+    try:
+        file = _File(model)
+        root = file.follow(0)
+        codes = [file.optional_text(code, CODE_CUSTOM) for code in file.tables(root, MODEL_CODES)]
+        places = [(table, BUFFER_OFFSET, BUFFER_SIZE) for table in file.tables(root, MODEL_BUFFERS)]
+        for subgraph in file.tables(root, MODEL_SUBGRAPHS):
+            operators = file.tables(subgraph, SUBGRAPH_OPERATORS)
+            places += [(table, OPERATOR_OFFSET, OPERATOR_SIZE) for table in operators]
+        spans = [(file.long(table, start), file.long(table, size)) for table, start, size in places]
+        outside = file.tables(root, MODEL_GROUPS) or file.tables(root, MODEL_EXTERNAL)
+    except (struct.error, IndexError, ValueError):
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
+    if outside:
+        raise InputError(
+            f"{place} keeps numbers in other files, which no manifest knows: convert it with the "
+            "weights inside"
+        )
+    _check_spans(spans, len(model), place)
+    for code in codes:
+        if code.startswith(TENSORFLOWS):
+            raise InputError(
+                f"{place} has the operator {code[:80]!r} of TensorFlow, which may read other "
+                "files: convert it without TensorFlow's own operators (SELECT_TF_OPS)"
+            )
+
+
+def _check_spans(spans: Sequence[tuple[int, int]], size: int, place: str) -> None:
+    """Offset and size of what lies behind the flatbuffer; 0 and 1 say that nothing does."""
+    for offset, length in spans:
+        if offset > 1 and offset + length > size:
+            raise InputError(
+                f"{place} should have {length} bytes from byte {offset} on, but ends after {size}: "
+                "copy or convert it again"
+            )
 
 
 def tap_tflite(model: bytes, *, place: str) -> bytes:
@@ -28,17 +77,17 @@ def tap_tflite(model: bytes, *, place: str) -> bytes:
     """
     try:
         file = _File(model)
-        (subgraph,) = file.tables(file.field(file.follow(0), MODEL_SUBGRAPHS))
-        tensors = file.tables(file.field(subgraph, SUBGRAPH_TENSORS))
+        (subgraph,) = file.tables(file.follow(0), MODEL_SUBGRAPHS)
+        tensors = file.tables(subgraph, SUBGRAPH_TENSORS)
         at = file.field(subgraph, SUBGRAPH_OUTPUTS)
         outputs = file.integers(at)
-        for operator in file.tables(file.field(subgraph, SUBGRAPH_OPERATORS)):
+        for operator in file.tables(subgraph, SUBGRAPH_OPERATORS):
             for index in file.integers(file.field(operator, OPERATOR_OUTPUTS)):
                 name = file.text(file.field(tensors[index], TENSOR_NAME))
                 if index not in outputs and "." not in name:
                     outputs.append(index)
     except (struct.error, IndexError, ValueError):
-        raise InputError(f"{place} is not a whole TFLite file: make it again") from None
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
     end = len(model) + -len(model) % 4
     tapped = bytearray(model.ljust(end, b"\0"))
     struct.pack_into("<I", tapped, at, end - at)
@@ -57,19 +106,28 @@ class _File:
 
     def field(self, table: int, position: int) -> int:
         """Where a table holds a field; ValueError where it holds none."""
-        vtable = table - self._number("<i", table)
-        if 4 + 2 * position >= self._number("<H", vtable):
+        at = self._find(table, position)
+        if at is None:
             raise ValueError
-        offset = self._number("<H", vtable + 4 + 2 * position)
-        if offset == 0:
-            raise ValueError
-        return table + offset
+        return at
 
-    def tables(self, at: int) -> list[int]:
-        """The tables in the vector that the field at ``at`` points to."""
+    def tables(self, table: int, position: int) -> list[int]:
+        """The tables in a vector that a field of ``table`` points to; none where there is none."""
+        at = self._find(table, position)
+        if at is None:
+            return []
         vector = self.follow(at)
-        count = self._count(vector)
-        return [self.follow(vector + 4 + 4 * i) for i in range(count)]
+        return [self.follow(vector + 4 + 4 * i) for i in range(self._count(vector))]
+
+    def long(self, table: int, position: int) -> int:
+        """A number of 64 bits; 0 where there is none."""
+        at = self._find(table, position)
+        return 0 if at is None else self._number("<Q", at)
+
+    def optional_text(self, table: int, position: int) -> str:
+        """Empty where there is none; damaged text is shown, not refused."""
+        at = self._find(table, position)
+        return "" if at is None else self._bytes(at).decode(errors="replace")
 
     def integers(self, at: int) -> list[int]:
         """The numbers, none negative, in the vector that the field at ``at`` points to."""
@@ -80,8 +138,23 @@ class _File:
         return list(numbers)
 
     def text(self, at: int) -> str:
+        return self._bytes(at).decode()
+
+    def _bytes(self, at: int) -> bytes:
         start = self.follow(at) + 4
-        return self._data[start : start + self._number("<I", start - 4)].decode()
+        size = self._number("<I", start - 4)
+        if start + size > len(self._data):
+            raise ValueError
+        return self._data[start : start + size]
+
+    def _find(self, table: int, position: int) -> int | None:
+        vtable = table - self._number("<i", table)
+        if vtable < 0:
+            raise ValueError
+        if 4 + 2 * position >= self._number("<H", vtable):
+            return None
+        offset = self._number("<H", vtable + 4 + 2 * position)
+        return table + offset if offset else None
 
     def _count(self, vector: int) -> int:
         count = self._number("<I", vector)
@@ -90,5 +163,7 @@ class _File:
         return count
 
     def _number(self, form: str, at: int) -> int:
+        if at < 0:  # struct would count from the end
+            raise ValueError
         number: int = struct.unpack_from(form, self._data, at)[0]
         return number

@@ -126,6 +126,12 @@ RULES: Mapping[str, Rule] = {
         "a cap that stays may be meant, as a Jetson's power modes are; results hold for it alone",
         "raise it, if it is not meant: sudo cpupower frequency-set -u MAX (Jetson: nvpmodel -m 0)",
     ),
+    "clusters": Rule(
+        WARNING, f.find_clusters, 1.0,
+        "a big core is several times as fast as a little one, whatever their clocks, so times of "
+        "both are times of neither",
+        "keep to the cores of one cluster: --cores (lscpu -e shows which belong together)",
+    ),
     "power-mode": Rule(
         WARNING, f.find_power_mode, 0,
         "results hold for this mode alone",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+import edgeticket
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.text import open_console
 
 
 def compare(
@@ -60,27 +61,35 @@ def compare(
     more, each is one line: a folder BEFORE lends each report the one of the same artifact, threads
     and scenario; a single report BEFORE stands against all.
 
-    In CI: `edgeticket compare known-good/ reports/ --max-drop 0.5 --identical --require-valid
-    --junit compare.xml --markdown compare.md`. Exit codes: 0 fine, 1 a limit is broken,
+        edgeticket compare host.json device.json --max-drop 0.5
+
+        edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
+
+    Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
-    from edgeticket.device_runner.atomic import write_atomic
-    from edgeticket.pipeline.compare import Limits, run_gate
-    from edgeticket.pipeline.compare.formats import to_junit, to_markdown
+    from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
+    from edgeticket.pipeline.output_folder import check_output, write_output
 
-    limits = Limits(
+    if markdown is not None:
+        check_output(markdown, ours=is_markdown)
+    if junit is not None:
+        check_output(junit, ours=is_junit)
+
+    gate = edgeticket.compare(
+        before,
+        after,
         max_drop_points=max_drop,
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=None if min_agreement is None else min_agreement / 100,
         identical=identical,
-        valid=require_valid,
+        require_valid=require_valid,
     )
-    gate = run_gate(before, after, limits=limits)
     if markdown is not None:
-        write_atomic(markdown, to_markdown(gate).encode())
+        write_output(markdown, to_markdown(gate).encode(), ours=is_markdown)
     if junit is not None:
-        write_atomic(junit, to_junit(gate))
+        write_output(junit, to_junit(gate), ours=is_junit)
     single = gate.cases[0] if len(gate.cases) == 1 and not after[0].is_dir() else None
     if single is not None and single.problem is not None:
         raise InputError(single.problem)
@@ -88,7 +97,7 @@ def compare(
         told = gate if single is None or single.comparison is None else single.comparison
         print(json.dumps(told.to_json(), indent=2, allow_nan=False))
     elif single is not None and single.comparison is not None:
-        single.comparison.print(Console())
+        single.comparison.print(open_console())
     else:
-        gate.print(Console())
+        gate.print(open_console())
     raise typer.Exit(gate.exit_code)

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.text import open_console
 
 
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="Which data set, e.g. `cifar10`.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="NAME", help="Which data set, such as `cifar10`.")
+    ],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="Take it from there; no network is used."),
+        typer.Option(
+            "--from", metavar="PATH", help="Take it from this file or folder; no network is used."
+        ),
     ] = None,
     data: DataFolder = None,
 ) -> None:
@@ -31,10 +35,14 @@ def fetch(
 
     `speech_commands`, `librispeech_speakers`: read where they were unpacked in the data folder;
     this looks whether they are there and whole.
+
+        edgeticket fetch cifar10
+
+        edgeticket fetch fashion_mnist --from Downloads/fashion
     """
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.data import fetch as fetch_dataset
 
-    console = Console()
+    console = open_console()
     path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)

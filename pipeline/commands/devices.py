@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from edgeticket.device_runner.errors import InputError
+import edgeticket
+from edgeticket.pipeline.text import open_console
 
 TARGET_HELP = (
     "`ssh://user@host[:port][/folder]`, or a Host of ~/.ssh/config as `ssh://name`, "
@@ -90,21 +90,22 @@ def bench(
 
     Exit codes: 0 all devices measured, 1 some did not (or `-- --strict` and INVALID), 2 none did.
     """
-    from edgeticket.pipeline.devices.bench import bench_devices
     from edgeticket.pipeline.devices.connection import Patience
-    from edgeticket.pipeline.devices.fleet import gather
 
-    found = gather(on or [], devices or [], python=python)
-    patience = Patience(
-        connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+    console = open_console()
+    outcomes = edgeticket.bench(
+        bundle,
+        on=on or [],
+        devices=devices or [],
+        options=runner or [],
+        out=out,
+        python=python,
+        offline=offline,
+        patience=Patience(
+            connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+        ),
+        console=console,
     )
-    console = Console()
-    outcomes = bench_devices(
-        bundle, found, runner or [], out=out, offline=offline, patience=patience, console=console
-    )
-    failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    if len(failed) == len(outcomes):
-        raise InputError("; ".join(str(outcome.failure) for outcome in failed))
     for outcome in outcomes:
         trouble = outcome.failure or outcome.complaint
         if trouble is not None:
@@ -129,7 +130,7 @@ def setup(
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.visit import set_up_device
 
-    console = Console()
+    console = open_console()
     patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
     asyncio.run(set_up_device(target, offline=offline, patience=patience, console=console))
 
@@ -144,7 +145,7 @@ def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
     from edgeticket.pipeline.devices.visit import check_device
 
     patience = Patience(connect_s=connect_timeout)
-    trusted = asyncio.run(check_device(target, patience=patience, console=Console()))
+    trusted = asyncio.run(check_device(target, patience=patience, console=open_console()))
     raise typer.Exit(0 if trusted else 1)
 
 
@@ -157,4 +158,4 @@ def remove(
     from edgeticket.pipeline.devices.visit import clean_device
 
     patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
-    asyncio.run(clean_device(target, patience=patience, console=Console()))
+    asyncio.run(clean_device(target, patience=patience, console=open_console()))

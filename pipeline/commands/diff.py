@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+import edgeticket
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.commands.devices import TARGET_HELP
 from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.text import open_console
 
 
 def diff(
@@ -20,18 +21,19 @@ def diff(
     artifacts: Annotated[
         list[str] | None,
         typer.Option(
-            "--artifact", metavar="ID", help="Only this one; may be given often. Default: all int8."
+            "--artifact", metavar="ID", help="Only this one. Repeatable; default: all int8."
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many of the bundle's samples.")
+        int, typer.Option(min=1, metavar="N", help="How many of the bundle's samples to run.")
     ] = 16,
     taps: Annotated[
         list[Path] | None,
         typer.Option(
             "--taps",
             metavar="FILE",
-            help="Judge what `device-runner tap` wrote on a device, against this machine.",
+            help="Judge what `device-runner tap` wrote on a device, against this machine. "
+            "Repeatable.",
         ),
     ] = None,
     on: Annotated[
@@ -61,14 +63,23 @@ def diff(
         ),
     ] = None,
     bound: Annotated[
-        float, typer.Option(min=0, metavar="LSB", help="A layer's own difference, at most.")
+        float,
+        typer.Option(
+            min=0, metavar="LSB", help="Exit with 1 if a layer's own difference is larger."
+        ),
     ] = 1.0,
     min_equal: Annotated[
         float,
-        typer.Option(min=0, max=100, metavar="PERCENT", help="Codes of a layer equal, at least."),
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="Exit with 1 if fewer codes of a layer are equal.",
+        ),
     ] = 95.0,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="All of it as JSON.")
+        Path | None,
+        typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
     ] = None,
 ) -> None:
     """Show at which layer a runtime parts from the reference, and by how much.
@@ -84,28 +95,30 @@ def diff(
 
         edgeticket diff runs/demo --on ssh://pi@raspberrypi.local
     """
-    from edgeticket.device_runner.atomic import write_atomic
     from edgeticket.device_runner.strict_json import format_json
-    from edgeticket.pipeline.diff import Bounds
     from edgeticket.pipeline.diff.table import print_diff
-    from edgeticket.pipeline.reference.diff import diff_bundle
+    from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 
-    console = Console()
+    console = open_console()
     if on is not None and taps:
         raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
-    found = diff_bundle(
+    ours = json_with("pairs", "first_over")
+    if json_file is not None:
+        check_output(json_file, ours=ours)
+    found = edgeticket.diff(
         bundle,
         artifacts=artifacts or [],
+        samples=samples,
         taps=taps or [],
         on=on,
-        samples=samples,
-        references=reference,
+        reference=reference,
         alone=alone,
         code=code,
-        bounds=Bounds(lsb=bound, exact=min_equal / 100),
+        max_lsb=bound,
+        min_equal=min_equal / 100,
         progress=Bars(console),
     )
     print_diff(found, console)
     if json_file is not None:
-        write_atomic(json_file, format_json(found.to_json()))
+        write_output(json_file, format_json(found.to_json()), ours=ours)
     raise typer.Exit(0 if found.is_within else 1)

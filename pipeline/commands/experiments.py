@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.text import open_console
 
 
 def experiment(
@@ -24,7 +24,10 @@ def experiment(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's."
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Lines are appended to DIR/NAME.jsonl, NAME being the experiment's.",
         ),
     ] = Path("results"),
     jobs: Annotated[
@@ -37,6 +40,8 @@ def experiment(
     Stop it at any time; the same command goes on where it was and skips what has a line. The
     test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
     runs failed, the others are done.
+
+        edgeticket experiment lenet300_fashion --jobs 2
     """
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.experiment.file import read_experiment
@@ -49,7 +54,7 @@ def experiment(
         out=out,
         data_folder=data_folder(data),
         jobs=jobs,
-        progress=Bars(Console()),
+        progress=Bars(open_console()),
     )
     raise typer.Exit(1 if failed else 0)
 
@@ -64,6 +69,8 @@ def results(
 
     Reads DIR/*.jsonl; DIR/published.yaml for numbers from papers, and DIR/runs/NAME.md, copies of
     the `summary.md` of single runs, if there are any. The same lines give the same bytes.
+
+        edgeticket results results -o docs/results.md
     """
     from edgeticket.pipeline.experiment.results import write_results
 

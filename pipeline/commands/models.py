@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from edgeticket.device_runner.atomic import write_atomic
+import edgeticket
+from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.recipe.ready import ready_file
-
-if TYPE_CHECKING:
-    from edgeticket.models.network import Network
-
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The data folder, as in `run`.")
-]
+from edgeticket.pipeline.text import open_console, plain
 
 
 def inspect(
@@ -28,44 +24,61 @@ def inspect(
         str,
         typer.Argument(
             metavar="MODEL|RECIPE|FILE",
-            help="A recipe; or `torchvision:NAME`, `timm:NAME`, `import:package.module:function`, "
-            "or one of this project's, such as `resnet20`; or a .onnx or .tflite file.",
+            help="What to look at: a recipe; or `torchvision:NAME`, `timm:NAME`, "
+            "`import:package.module:function`, or one of this project's, such as `resnet20`; or a "
+            ".onnx or .tflite file.",
         ),
     ],
     size: Annotated[
-        str, typer.Option(metavar="CxHxW", help="What a network from elsewhere takes.")
+        str,
+        typer.Option(
+            metavar="CxHxW",
+            help="Channels, height and width of one input, for a network that is named.",
+        ),
     ] = "3x224x224",
     args: Annotated[
         list[str] | None,
-        typer.Option("--arg", metavar="KEY=VALUE", help="An argument of the network; often."),
+        typer.Option(
+            "--arg",
+            metavar="KEY=VALUE",
+            help="An argument of the network's function: `--arg num_classes=10`. Repeatable.",
+        ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="All of it as JSON.")
+        Path | None,
+        typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
     ] = None,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
-    """What would happen to a network, before any work.
+    """Say what would happen to a network, before any work.
 
-    Its layers with parameters and multiply-accumulates; which passes can act on it, and where;
-    how each of its operators is written for each runtime; and what is in the way. Of a model file
-    also its inputs and outputs with their scales. Exit code 1: no int8 file can be made of it; of
-    one that is int8 already, or TFLite: its runtime refuses it.
+    The verdict comes first: whether it becomes int8, on which runtimes, and how much of it. Then
+    what is in the way; its layers with parameters and multiply-accumulates; which passes can act
+    on it, and where; how each of its operators is written for each runtime. Of a model file also
+    its inputs and outputs with their scales.
+
+        edgeticket inspect torchvision:mobilenet_v2 --size 3x224x224
+
+        edgeticket inspect model.onnx --json model.json
+
+    Exit codes: 0 int8 files can be made of it, 1 they cannot (of a file that is int8 already, or
+    TFLite: its runtime refuses it), 2 it cannot be read.
     """
-    from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
-    from edgeticket.pipeline.inspect.network import inspect_network
-
-    if Path(subject).suffix in RUNTIMES:
-        seen = inspect_file(Path(subject))
-        seen.print(Console())
-        if json_file is not None:
-            write_atomic(json_file, format_json(to_json(seen)))
-        raise typer.Exit(0 if seen.usable else 1)
-    network = _network(subject, size=size, args=args or [], data=data)
-    found = inspect_network(network)
-    found.print(Console())
+    ours = json_with("layers", "operators", "files")
     if json_file is not None:
-        write_atomic(json_file, format_json(to_json(found)))
-    raise typer.Exit(0 if found.files["tflite-int8"].possible else 1)
+        check_output(json_file, ours=ours)
+    console = open_console()
+    found = edgeticket.inspect(
+        subject,
+        size=_shape(size),
+        args=_arguments(args or []),
+        data=data,
+        progress=Bars(console),
+    )
+    found.print(console)
+    if json_file is not None:
+        write_output(json_file, format_json(to_json(found)), ours=ours)
+    raise typer.Exit(0 if found.usable else 1)
 
 
 def init(
@@ -73,43 +86,64 @@ def init(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="As in `inspect`; a name alone is torchvision's, such as `mobilenet_v2`.",
+            help="A network, as in `inspect`, or FILE.onnx; a name alone is torchvision's, such as "
+            "`mobilenet_v2`.",
         ),
     ],
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Pictures, FOLDER/CLASS/*.jpg; see `run`.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Pictures in one folder for each class, FOLDER/CLASS/*.jpg; or FOLDER/train/CLASS "
+            "with FOLDER/val/CLASS.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE.yaml", help="The recipe to write.")
     ] = Path("recipe.yaml"),
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Trained weights, instead of training."),
+        typer.Option(
+            metavar="FILE",
+            help="Trained weights, safetensors or a state_dict; tried before the recipe is "
+            "written. Without them the recipe trains.",
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(min=8, max=1024, metavar="PIXELS", help="Default: what the pictures have."),
+        typer.Option(
+            min=8,
+            max=1024,
+            metavar="PIXELS",
+            help="Height and width of one input; default: what most pictures have, up to 224.",
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write a recipe for a network and a folder of pictures; it runs as it is.
 
-    Numbers in it are chosen from what is in the folder, and comments say what they are for.
+    Numbers in it are chosen from what is in the folder, and comments say what they are for. With
+    trained weights, or an ONNX file, it makes int8 files; passes that prune stand in comments.
+
+        edgeticket init mobilenet_v2 photos -o mine.yaml
+
+        edgeticket init resnet18 photos --weights best.pth
+
+        edgeticket init model.onnx photos
     """
     from edgeticket.models.imported import look_in
-    from edgeticket.pipeline.inspect.first_recipe import Wishes, write_first_recipe
+    from edgeticket.pipeline.inspect.first_network import Wishes
+    from edgeticket.pipeline.inspect.first_recipe import write_first_recipe
 
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-.") or "recipe"
     look_in((out.parent, Path()))
     text = write_first_recipe(Wishes(name, model, folder, weights, size))
+    make_folder(out.parent)
     write_atomic(out, text.encode())
-    Console().print(
-        f"{out}: next, `edgeticket inspect {out}` and `edgeticket run {out}`",
-        highlight=False,
-        soft_wrap=True,
-    )
+    file = shlex.quote(str(out))
+    _say(f"{out}: next, `edgeticket inspect {file}`, then `edgeticket run {file}`")
 
 
 def bundle(
@@ -119,33 +153,57 @@ def bundle(
     samples: Annotated[
         Path,
         typer.Option(
-            metavar="FILE",
-            help="Test examples: .npy, or .npz with `inputs` (and `labels`); uint8 or float32.",
+            metavar="DIR|FILE",
+            help="Test examples: a folder of pictures (DIR/CLASS/*.jpg), or .npy, or .npz with "
+            "`inputs` (and `labels`), uint8 or float32.",
         ),
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The class of each: .npy, or a number a line."),
+        typer.Option(
+            metavar="FILE",
+            help="The class of each sample: .npy, or text with a number a line; default: what "
+            "--samples says.",
+        ),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes, one a line in the order of their numbers; for a folder of "
+            "pictures, those of the class folders.",
+        ),
     ] = None,
     mean: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="Of pixels, one or one per channel: 127,127,127.")
+        str,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Taken off the samples before the model, one number or one per channel, in 0 to "
+            "255 for pictures: 127.5 or 123.7,116.3,103.5. Default: nothing.",
+        ),
     ] = "",
-    std: Annotated[str, typer.Option(metavar="NUMBERS", help="Likewise: (x - mean) / std.")] = "",
+    std: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="They are then divided by this.")
+    ] = "",
     layout: Annotated[
         str | None,
-        typer.Option(metavar="NHWC|NCHW|...", help="Of the models' inputs, if shapes do not tell."),
+        typer.Option(
+            metavar="NHWC|NCHW|...", help="Order of the models' inputs, if shapes do not tell."
+        ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Makes DIR and DIR.zip.")
+        Path, typer.Option("-o", "--out", metavar="DIR", help="The bundle: DIR, and DIR.zip.")
     ] = Path("bundle"),
 ) -> None:
     """Make a bundle of any model files, for `device-runner`, `compare` and `diff --alone`.
 
     For models that were trained and converted elsewhere. Quantised inputs and outputs are
     handled by their scale and zero point, which are read from the files; an open batch becomes 1.
+    Pictures are resized to what the first model takes, shorter side first, and cut to the middle.
+
+        edgeticket bundle model.tflite model.onnx --samples photos --mean 127.5 --std 127.5
+
+        device-runner bench bundle
     """
     from edgeticket.pipeline.external.bundle import bundle_foreign
 
@@ -162,9 +220,41 @@ def bundle(
     for artifact in artifacts:
         x = artifact.input
         codes = "" if x.scale is None else f", scale {x.scale:g}, zero point {x.zero_point}"
-        print(f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {x.dtype} {x.layout} "
-              f"{list(x.shape)}{codes}")  # fmt: skip
-    print(f"{out} and {out}.zip: next, `device-runner bench {out}`")
+        _say(
+            f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {x.dtype} {x.layout} "
+            f"{list(x.shape)}{codes}"
+        )
+    _say(f"{out} and {out}.zip, {_preparation(out, mean=mean)}")
+    _say(f"next, `device-runner bench {shlex.quote(str(out))}`")
+
+
+def _preparation(bundle: Path, *, mean: str) -> str:
+    """What happens to samples before the model, in words."""
+    from edgeticket.device_runner.bundle import open_bundle
+
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+    told = f"{manifest.samples.count} samples"
+    for step in manifest.capture:
+        size = "x".join(map(str, step.get("size", ())))
+        told += {
+            "resize": f", resized to {size or step.get('shorter')}"
+            + " (the shorter side)" * (not size),
+            "center_crop": f", the middle {size}",
+            "grey": ", grey",
+        }[step["op"]]
+    if mean:
+        return f"{told}, scaled by --mean and --std"
+    if manifest.capture:
+        return (
+            f"{told}; pixels go in as 0 to 255: give --mean and --std if the models were trained "
+            "with others"
+        )
+    return f"{told}, which go in as they are"
+
+
+def _say(line: str) -> None:
+    open_console().print(plain(line), soft_wrap=True)
 
 
 def _numbers(text: str, flag: str) -> list[float]:
@@ -174,41 +264,20 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise InputError(f"{flag} {text}: write numbers with commas, e.g. 127.5,127.5") from None
 
 
-def _network(subject: str, *, size: str, args: list[str], data: Path | None) -> Network:
-    """The network of a recipe, or a random one of the architecture that is named."""
-    from edgeticket.models import ARCHITECTURES
-    from edgeticket.models.imported import look_in
-    from edgeticket.models.own import is_own
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.network.file import new_network
-    from edgeticket.pipeline.onnx_import import model_args
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.recipe.reading import parse_value
-    from edgeticket.pipeline.run.candidate import Job
-
-    if subject not in ARCHITECTURES and not is_own(subject):
-        path = ready_file(Path(subject), kind="recipe")
-        recipe = read_recipe(path)
-        folder = data_folder(data)
-        job = Job.open(
-            recipe,
-            recipe_folder=path.parent,
-            store=Path("runs") / ".stages",
-            data_folder=folder,
-            progress=Bars(Console()),
-        )
-        arch = recipe.model.architecture
-        takes = job.data.input_shape if is_own(arch) else ()
-        given = model_args(recipe.model, folders=job.folders)
-        return new_network(arch, given, seed=0, takes=takes)
-    look_in((Path(),))
+def _shape(size: str) -> tuple[int, ...]:
     shape = tuple(int(n) for n in size.split("x") if n.isdecimal() and int(n) > 0)
     if len(shape) != 3 or size.count("x") != 2:
         raise InputError(f"--size {size}: write it as CxHxW, e.g. 3x224x224")
+    return shape
+
+
+def _arguments(pairs: list[str]) -> dict[str, Any]:
+    from edgeticket.pipeline.recipe.reading import parse_value
+
     given = {}
-    for pair in args:
+    for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise InputError(f"--arg {pair}: write it as key=value, e.g. num_classes=10")
         given[key] = parse_value(text, place=f"--arg {pair}")
-    return new_network(subject, given, seed=0, takes=shape if is_own(subject) else ())
+    return given

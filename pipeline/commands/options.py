@@ -12,13 +12,16 @@ DataFolder = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Where data sets and weights lie. Default: $EDGETICKET_DATA, "
+        help="Where data sets and weights lie; default: $EDGETICKET_DATA, "
         "else ~/.cache/edgeticket/data.",
     ),
 ]
 
 RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe file, or the name of a ready one, such as `demo`.")
+    Path,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, or the name of a ready one, such as `demo`."
+    ),
 ]
 
 Overrides = Annotated[
@@ -27,6 +30,6 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change one value of the recipe: `--set train.epochs=3`, "
-        "`--set compress.0.budget.macs=0.3`. May be given often.",
+        "`--set compress.0.budget.macs=0.3`. Repeatable.",
     ),
 ]

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.recipe.ready import ready_file
+from edgeticket.pipeline.text import open_console
 
 
 def run(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="Results go to DIR/NAME/, NAME being the recipe's."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -29,19 +32,18 @@ def run(
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
     (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
     at any time; the same command goes on where it was. A second run of an unchanged recipe takes
-    seconds.
-    """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.run.pipeline import run as run_recipe
+    seconds. Files that you put into DIR/NAME/ stay there.
 
-    console = Console()
-    path = ready_file(recipe, kind="recipe")
-    summary = run_recipe(
-        read_recipe(path, overrides or []),
-        recipe_folder=path.parent,
+        edgeticket run demo
+
+        edgeticket run mine.yaml --set train.epochs=3 -o trial
+    """
+    console = open_console()
+    summary = edgeticket.run(
+        recipe,
         out=out,
-        data_folder=data_folder(data),
+        overrides=overrides or [],
+        data=data,
         remeasure=remeasure,
         progress=Bars(console),
     )
@@ -51,7 +53,10 @@ def run(
 def sensitivity(
     recipe: RecipeFile,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Writes DIR/NAME/sensitivity.json.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="The result goes to DIR/NAME/sensitivity.json."
+        ),
     ] = Path("runs"),
     overrides: Overrides = None,
     data: DataFolder = None,
@@ -61,18 +66,11 @@ def sensitivity(
     Prints accuracy, agreement with float32 and KL divergence on the validation set, the most
     costly layer first. Layers that cost too much can be named under `keep_fp32` in `ptq` or
     `qat`. Stop it at any time; the same command goes on where it was.
-    """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.recipe import read_recipe
-    from edgeticket.pipeline.run.sensitivity import measure_sensitivity
 
-    console = Console()
-    path = ready_file(recipe, kind="recipe")
-    found = measure_sensitivity(
-        read_recipe(path, overrides or []),
-        recipe_folder=path.parent,
-        out=out,
-        data_folder=data_folder(data),
-        progress=Bars(console),
+        edgeticket sensitivity demo
+    """
+    console = open_console()
+    found = edgeticket.sensitivity(
+        recipe, out=out, overrides=overrides or [], data=data, progress=Bars(console)
     )
     found.print(console)

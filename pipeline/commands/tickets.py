@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.output_folder import check_output, write_output
+from edgeticket.pipeline.text import open_console
 
 Folder = Annotated[
     Path,
     typer.Argument(metavar="DIR", help="A network: network.json and weights.safetensors."),
 ]
-Init = Annotated[str, typer.Option(help="How its weights were drawn: `model.init` of the recipe.")]
+Init = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="How its weights were drawn: `model.init` of the recipe."),
+]
 
 
 def pack(
     network: Folder,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="What to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The .ticket file to write.")
+    ],
     init: Init = "signed_constant",
-    init_kept: Annotated[float, typer.Option(help="`model.init_kept` of the recipe.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="`seed` of the recipe.")] = 0,
+    init_kept: Annotated[
+        float, typer.Option(metavar="SHARE", help="`model.init_kept` of the recipe, up to 1.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="`seed` of the recipe.")] = 0,
 ) -> None:
     """A strong ticket's network to a .ticket file: seed, coded mask, statistics of batch norm.
 
     Every weight must be zero or what the seed draws; a run of a recipe that ends so leaves a
     .ticket file by itself. docs/ticket-format.md describes the file.
+
+        edgeticket pack network -o mine.ticket --seed 3
     """
 
     from edgeticket.pipeline.network.file import load_network
@@ -41,9 +51,9 @@ def pack(
     loaded = load_network(network)
     mask = Mask.of_zeros(loaded, prunable(loaded.module()))
     data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed)
-    write_atomic(out, data)
+    write_output(out, data, ours=lambda there: there == data)
     sizes = weigh(data, decode(data, place=str(out)))
-    Console().print(
+    open_console().print(
         f"{out}: {sizes.size_bytes:,} bytes, {sizes.mask_bytes:,} of them for the mask of "
         f"{sizes.weights:,} weights, {sizes.kept / sizes.weights:.1%} kept: "
         f"{sizes.bits_per_weight:.3f} bits a weight (entropy {sizes.bound_bits_per_weight:.3f})",
@@ -54,21 +64,32 @@ def pack(
 
 def unpack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .ticket file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Made if need be.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Where the network goes; made if need be."),
+    ],
 ) -> None:
     """A .ticket file to the network that it was made of, bit for bit.
 
     Leaves network.json, weights.safetensors (PyTorch's names, dense with zeros) and
     mask.safetensors in DIR. A recipe takes the weights as `model.weights`.
+
+        edgeticket unpack mine.ticket -o network
     """
     from edgeticket.pipeline.network.file import save_network
     from edgeticket.pipeline.prune.mask_file import save_mask
     from edgeticket.pipeline.tickets.file import read
 
     ticket = read(file)
+    # Files of another network, or of somebody else, are not written over.
+    with tempfile.TemporaryDirectory() as scratch:
+        save_network(ticket.network, Path(scratch))
+        save_mask(ticket.mask, Path(scratch) / "mask.safetensors")
+        for same in sorted(Path(scratch).iterdir()):
+            check_output(out / same.name, ours=same.read_bytes().__eq__)
     save_network(ticket.network, out)
     save_mask(ticket.mask, out / "mask.safetensors")
-    Console().print(
+    open_console().print(
         f"{out}: {ticket.network.arch}, {ticket.init} from seed {ticket.seed}, "
         f"{ticket.mask.density:.1%} of its weights kept; its digest is right",
         highlight=False,

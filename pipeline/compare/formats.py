@@ -8,11 +8,20 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from edgeticket.pipeline.compare.gate import HEADINGS, TEXTS, Gate, tell_case, tell_wrongs
+from edgeticket.device_runner.plain_text import plain
+from edgeticket.pipeline.compare.gate import (
+    HEADINGS,
+    TEXTS,
+    Gate,
+    tell_case,
+    tell_notes,
+    tell_wrongs,
+)
 
 # What XML 1.0 cannot hold in any notation (W3C XML 1.0, production 2).
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MARKUP = re.compile(r"([\\`*_\[\]|~#<>&])")
+_MARKUP = re.compile(r"([\\`*_\[\]|~#<>&@!]|(?<=[a-z]):(?=//)|(?<=www)\.)", re.IGNORECASE)
+_LIST = re.compile(r"^(\d{0,9})([-+=.)])")  # at its beginning: a list in the list, or a heading
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -26,7 +35,13 @@ def to_markdown(gate: Gate) -> str:
         for case in gate.cases
         for sentence in tell_wrongs(case)
     ]
-    return "\n".join([*lines, "", *(wrongs or ["All limits are kept."])]) + "\n"
+    notes = [
+        f"- {_plain(case.path)}: note: {_plain(sentence)}"
+        for case in gate.cases
+        for sentence in tell_notes(case)
+    ]
+    below = [*(wrongs or ["All limits are kept."]), *(["", *notes] if notes else [])]
+    return "\n".join([*lines, "", *below]) + "\n"
 
 
 def to_junit(gate: Gate) -> bytes:
@@ -51,7 +66,8 @@ def to_junit(gate: Gate) -> bytes:
             wrong = ElementTree.SubElement(test, kind, message=_xml(sentence), type=case.outcome)
             wrong.text = _xml(sentence)
         said = ElementTree.SubElement(test, "system-out")
-        said.text = _xml("\n".join(map(": ".join, zip(HEADINGS, tell_case(case), strict=True))))
+        facts = [*map(": ".join, zip(HEADINGS, tell_case(case), strict=True))]
+        said.text = _xml("\n".join([*facts, *(f"note: {note}" for note in tell_notes(case))]))
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
@@ -59,9 +75,20 @@ def to_junit(gate: Gate) -> bytes:
     return data + b"\n"
 
 
+def is_markdown(data: bytes) -> bool:
+    """Whether ``data`` is what `to_markdown` wrote, so that a newer one may take its place."""
+    return data.startswith(f"| {HEADINGS[0]} | {HEADINGS[1]} |".encode())
+
+
+def is_junit(data: bytes) -> bool:
+    """Whether ``data`` is what `to_junit` wrote."""
+    return b'<testsuite name="edgeticket compare"' in data[:400]
+
+
 def _xml(text: str) -> str:
     return _NO_XML.sub("\ufffd", text)
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", _BREAKS.sub(" ", text))
+    line = plain(_BREAKS.sub(" ", text)).strip()
+    return _LIST.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", line))

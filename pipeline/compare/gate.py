@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import Report, read_report
+from edgeticket.pipeline.compare.gate_table import print_gate
 from edgeticket.pipeline.compare.limits import Limits
 from edgeticket.pipeline.compare.pair import compare
 from edgeticket.pipeline.compare.result import Comparison, tell_ms, tell_times
@@ -62,16 +61,8 @@ class Gate:
         ]
 
     def print(self, console: Console) -> None:
-        """One line a case, then what is wrong with it."""
-        table = Table()
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in TEXTS else "right")
-        for case in self.cases:
-            table.add_row(*map(Text, tell_case(case)))
-        console.print(table)
-        for case in self.cases:
-            for sentence in tell_wrongs(case):
-                console.print(f"{case.path}: {sentence}", highlight=False, markup=False)
+        """The cases of one kind and machine together, a line each, then what is wrong with them."""
+        print_gate(self, console)
 
 
 def run_gate(before: Path, after: Sequence[Path], *, limits: Limits) -> Gate:
@@ -158,6 +149,11 @@ def tell_wrongs(case: Case) -> tuple[str, ...]:
     if case.comparison is None:
         return (case.problem or "",)
     return case.comparison.broken_limits
+
+
+def tell_notes(case: Case) -> tuple[str, ...]:
+    """Sentences that say what else differs, though it breaks no limit."""
+    return () if case.comparison is None else case.comparison.notes
 
 
 HEADINGS = (

@@ -45,6 +45,7 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
     return Comparison(
         kind=kind,
+        notes=_notes(before, after),
         before=_title(before),
         after=_title(after),
         interleaved=before.session.id == after.session.id and before.latency.scenario != PACED,
@@ -118,8 +119,46 @@ def _are_twins(before: Report, after: Report) -> bool:
 
 
 def _where(report: Report) -> tuple[object, ...]:
-    """A Jetson in another power mode is another machine."""
-    return report.machine, report.before.power_mode
+    """What makes a machine itself. Another kernel or system on it is told, and another power mode
+    of a Jetson is another machine."""
+    machine = report.machine
+    return (
+        *(machine.board, machine.cpu, machine.architecture, machine.cores),
+        *(machine.int8_instructions, machine.max_frequency_hz, machine.emulated),
+        report.before.power_mode,
+    )
+
+
+def _notes(before: Report, after: Report) -> tuple[str, ...]:
+    """What else differs and may be at the bottom of a difference."""
+    notes = []
+    if _where(before) == _where(after):
+        old, new = before.machine, after.machine
+        software = {"kernel": (old.kernel, new.kernel), "system": (old.os, new.os)}
+        software["Jetson release"] = (old.jetson, new.jetson)
+        software["memory"] = (_memory(old.memory_bytes), _memory(new.memory_bytes))
+        notes = [
+            f"the same machine with another {name}: {_tell(a)} against {_tell(b)}"
+            for name, (a, b) in software.items()
+            if a != b
+        ]
+    if before.bundle.digest != after.bundle.digest:
+        notes.append(
+            f"they were measured with two bundles that differ: {before.bundle.name} "
+            f"({before.bundle.digest[:12]}) against {after.bundle.name} "
+            f"({after.bundle.digest[:12]}); samples are the same, models, labels or preprocessing "
+            "may not be"
+        )
+    return tuple(notes)
+
+
+def _memory(size_bytes: int | Unavailable) -> str | Unavailable:
+    """In GB, for kernels keep unlike amounts for themselves."""
+    return size_bytes if isinstance(size_bytes, Unavailable) else f"{size_bytes / 1e9:.0f} GB"
+
+
+def _tell(value: str | Unavailable) -> str:
+    return "unknown" if isinstance(value, Unavailable) else value
 
 
 def _emulated(*reports: Report) -> Unavailable | None:

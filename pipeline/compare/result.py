@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.bootstrap import Interval
+from edgeticket.pipeline.text import plain
 
 _SHOWN = 5  # samples that changed their class
 
@@ -31,6 +33,7 @@ class Comparison:
     """How ``after`` stands to ``before``."""
 
     kind: str  # fidelity, platform, threads
+    notes: tuple[str, ...]  # what else differs: kernels, bundles
     before: str
     after: str
     interleaved: bool  # measured in turns in one session; else drift may be in the ratios
@@ -71,10 +74,11 @@ class Comparison:
     def print(self, console: Console) -> None:
         """The verdict as a table for people."""
         table = Table(
-            title=f"{self.kind}: {self.after} against {self.before}", title_justify="left"
+            title=Text(plain(f"{self.kind}: {self.after} against {self.before}")),
+            title_justify="left",
         )
         for heading in ("", "before", "after", "change"):
-            table.add_column(heading, justify="left" if not heading else "right")
+            table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
         p50, p90 = self.p50_ms, self.p90_ms
         table.add_row("p50 ms", tell_ms(p50[0]), tell_ms(p50[1]), _times(self.speedup_p50))
         table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
@@ -95,16 +99,19 @@ class Comparison:
         console.print(table)
         for sample in self.changed[:_SHOWN]:
             console.print(
-                f"  sample {sample.index}: {self.noun} {sample.label}, "
-                f"before {sample.before}, after {sample.after}",
-                markup=False,
+                Text(
+                    f"  sample {sample.index}: {self.noun} {plain(sample.label)}, "
+                    f"before {plain(sample.before)}, after {plain(sample.after)}"
+                )
             )
         if len(self.changed) > _SHOWN:
             console.print(f"  and {len(self.changed) - _SHOWN} more: see --json")
         if not self.interleaved:
             console.print("The two were not measured interleaved: ratios may hold drift.")
+        for sentence in self.notes:
+            console.print(f"note: {plain(sentence)}", markup=False, highlight=False)
         for sentence in self.broken_limits:
-            console.print(f"LIMIT BROKEN: {sentence}")
+            console.print(Text(f"LIMIT BROKEN: {plain(sentence)}"))
 
 
 def tell_ms(value: float | Unavailable) -> str:

@@ -1,11 +1,11 @@
 """The graph -> files for the runtimes, as bytes. No torch on this side of the border.
 
 One set of scales serves every int8 file: the numbers in them are literally the same.
+`pipeline.convert.targets` has the table of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeticket.device_runner.errors import InputError
@@ -14,10 +14,19 @@ from edgeticket.pipeline.convert.onnx_file import write_onnx
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.tflite_file import write_tflite
+from edgeticket.pipeline.errors import ConversionError, raised_as
 from edgeticket.pipeline.formats.tflite_draft import end_order
-from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.graph import Graph, Value
 
-__all__ = ["CONVERTERS", "Converted", "Source"]
+__all__ = [
+    "Converted",
+    "Source",
+    "onnx_fp32",
+    "onnx_int8_s8",
+    "onnx_int8_u8",
+    "tflite_fp32",
+    "tflite_int8",
+]
 
 Source = Graph | bytes
 """A graph, or an ONNX file of one."""
@@ -44,30 +53,35 @@ class Converted:
         return only
 
 
+@raised_as(ConversionError)
 def onnx_fp32(source: Source) -> Converted:
     """For ONNX Runtime, float32, channels first: cleaned."""
     graph = _read(source, quantized=False)
     return _converted(graph, write_onnx(graph))
 
 
+@raised_as(ConversionError)
 def onnx_int8_s8(source: Source) -> Converted:
     """For ONNX Runtime on ARM: int8 codes in and out, channels first."""
     graph = _read(source, quantized=True)
     return _converted(graph, write_onnx(graph))
 
 
+@raised_as(ConversionError)
 def onnx_int8_u8(source: Source) -> Converted:
     """For ONNX Runtime on x86: uint8 codes in and out (int8 code + 128), channels first."""
     graph = _read(source, quantized=True)
     return _converted(graph, write_onnx(graph, unsigned=True), unsigned=True)
 
 
+@raised_as(ConversionError)
 def tflite_fp32(source: Source) -> Converted:
     """For TFLite runtimes, float32, channels last."""
     graph = _read(source, quantized=False)
     return _converted(graph, write_tflite(graph), channels_last=True)
 
 
+@raised_as(ConversionError)
 def tflite_int8(source: Source) -> Converted:
     """For TFLite runtimes: int8 codes in and out, channels last."""
     graph = _read(source, quantized=True)
@@ -96,7 +110,7 @@ def _converted(
         return TensorSpec(
             name=name,
             shape=tuple(value.shape[a] for a in end_order(rank)) if channels_last else value.shape,
-            dtype=value.dtype if q is None else "uint8" if unsigned else "int8",
+            dtype=_dtype(value, unsigned=unsigned, tflite=channels_last),
             layout=LAYOUTS[rank][channels_last],
             scale=None if q is None else float(q.scale),
             zero_point=None if q is None else q.zero_point + 128 * unsigned,
@@ -105,13 +119,11 @@ def _converted(
     return Converted(data, tuple(map(spec, graph.inputs)), tuple(map(spec, graph.outputs)))
 
 
+def _dtype(value: Value, *, unsigned: bool, tflite: bool) -> str:
+    if value.quantization is not None:
+        return "uint8" if unsigned else "int8"
+    return "int32" if tflite and value.dtype == "int64" else value.dtype
+
+
 # By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.
 LAYOUTS = {2: ("NC", "NC"), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
-
-CONVERTERS: dict[str, Callable[[Source], Converted]] = {
-    "onnx-fp32": onnx_fp32,
-    "onnx-int8-s8": onnx_int8_s8,
-    "onnx-int8-u8": onnx_int8_u8,
-    "tflite-fp32": tflite_fp32,
-    "tflite-int8": tflite_int8,
-}

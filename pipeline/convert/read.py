@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,20 +10,26 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import OPSET, Array, Graph, Operator
+from edgeticket.pipeline.convert.onnx_rules import MOST_NUMBERS, OnnxRules, is_computable
+from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
+from edgeticket.pipeline.graph.draft import BatchSize, Draft
+from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
-MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
-UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
-TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
+PLACE = "the ONNX file"
+UNREADABLE = (
+    *(KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError),
+    *(AttributeError, MemoryError),
+)
+TYPES: dict[int, str] = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
 TYPES |= {onnx.TensorProto.INT32: "int64"}
+ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
+@functools.lru_cache(maxsize=2)  # one network becomes several files: of its fp32 and int8 export
 def read_graph(data: bytes) -> Graph:
     """Read and check an ONNX file with fixed shapes and a batch of one.
 
@@ -45,65 +52,149 @@ def graph_of(model: onnx.ModelProto) -> Graph:
     Raises:
         InputError: it holds something that cannot be converted.
     """
-    draft = Draft(KINDS)
-    names: dict[str, Any] = {"": ""}  # ONNX value -> name in the draft, or None
+    reading = _Reading()
     for tensor in model.graph.initializer:
-        names[tensor.name] = draft.constant(read_array(tensor), tensor.name)
-    inputs = [value for value in model.graph.input if value.name not in names]
+        reading.store(tensor.name, read_array(tensor))
+    inputs = [value for value in model.graph.input if value.name not in reading.names]
     for value in inputs:
-        shape = _shape(value)
+        reading.flow(value)
+    for index, node in enumerate(model.graph.node):
+        reading.read(node, f"{node.name or f'node {index}'} ({node.op_type})")
+    outputs = [reading.output(value.name) for value in model.graph.output]
+    reading.check_rounding()
+    return _named(reading.draft, [value.name for value in inputs], outputs, model)
+
+
+class _Reading:
+    """A walk over the nodes of an ONNX file."""
+
+    def __init__(self) -> None:
+        self.draft, self.rules = Draft(KINDS), OnnxRules()
+        self.names: dict[str, Any] = {"": ""}  # ONNX value -> name in the draft, or None
+        # A value and what rounding makes of it have one name in the draft, and one scale.
+        self.rounded: set[str] = set()  # ONNX values that are behind rounding
+        self.raw: dict[str, str] = {}  # name in the draft -> who reads it before
+
+    def store(self, name: str, array: Array) -> None:
+        """A tensor of the file, or one that was computed from those."""
+        self.rules.store(name, array)
+        self.names[name] = self.draft.constant(array, name)
+
+    def flow(self, value: onnx.ValueInfoProto) -> None:
+        """An input of the network."""
+        shape, code = _shape(value), value.type.tensor_type.elem_type
         if not shape or shape[0] != 1:
             raise InputError(
                 f"input {value.name} has shape {list(shape)}; export with a batch of 1"
             )
-        code = value.type.tensor_type.elem_type
         if code not in TYPES:
             raise InputError(f"input {value.name} is not float32; give the file as it was exported")
-        names[value.name], draft.shapes[value.name] = value.name, shape
+        self.names[value.name] = value.name
+        self.draft.shapes[value.name] = (BatchSize(1), *shape[1:])
+        self.rules.flow(value.name, code, shape)
         if TYPES[code] != "float32":
-            draft.dtypes[value.name] = TYPES[code]
-    for index, node in enumerate(model.graph.node):
-        _read_node(draft, names, node, index)
-    outputs = []
-    for value in model.graph.output:
-        found = names.get(value.name)
-        if not isinstance(found, str) or found in draft.constants:
-            raise InputError(f"output {value.name} does not follow from the input; leave it out")
-        outputs.append(found)
-    return _named(draft, [value.name for value in inputs], outputs, model)
+            self.draft.dtypes[value.name] = TYPES[code]
 
+    def read(self, node: onnx.NodeProto, label: str) -> None:
+        """One node, which becomes operators, or constants."""
+        self.draft.label = label
+        if node.domain not in ("", "ai.onnx"):
+            raise InputError(f"{label} is of {node.domain}; use standard ONNX operators only")
+        unknown = [name for name in node.input if self.names.get(name) is None]
+        if unknown:
+            raise self.draft.refuse(f"reads {unknown[0]}, which cannot be converted; leave it out")
+        self.rules.infer(node, label)
+        if node.op_type not in ROUNDING and is_computable(node) and self._is_stored(node):
+            arrays = {name: self._real(self.names[name]) for name in node.input if name}
+            for name, array in self.rules.compute(node, label, arrays).items():
+                self.store(name, as_float32(array, f"{name}, which {label} makes,"))
+            return
+        reader = ONNX.get(node.op_type)
+        if reader is None:
+            raise InputError(
+                f"{label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
+            )
+        self._note_rounding(node, label)
+        self.draft.step = self.draft.unique(node.name or node.output[0])
+        self.draft.result = self.draft.unique(node.output[0])
+        self.draft.origin = ()
+        try:
+            found = reader(self.draft, *self._sources(node), **attributes(node))
+        except UNREADABLE as error:  # ONNX's own checker does not look at values
+            raise InputError(
+                f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
+                "export it again"
+            ) from None
+        results = [found] if isinstance(found, str) else list(found)
+        results += [None] * (len(node.output) - len(results))  # what cannot be had
+        for name, result in zip(node.output, results, strict=True):
+            if name:
+                self._take(node, name, result)
 
-def _read_node(draft: Draft, names: dict[str, Any], node: onnx.NodeProto, index: int) -> None:
-    draft.label = f"{node.name or f'node {index}'} ({node.op_type})"
-    if node.domain not in ("", "ai.onnx"):
-        raise InputError(f"{draft.label} is of {node.domain}; use standard ONNX operators only")
-    if node.op_type == "Constant":
-        (attribute,) = node.attribute
-        if attribute.name != "value":
-            raise InputError(f"{draft.label}: {attribute.name} cannot be converted; give a tensor")
-        names[node.output[0]] = draft.constant(read_array(attribute.t), node.output[0])
-        return
-    reader = ONNX.get(node.op_type)
-    if reader is None:
-        raise InputError(
-            f"{draft.label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
-        )
-    draft.step = draft.unique(node.name or node.output[0])
-    draft.result = draft.unique(node.output[0])
-    draft.origin, draft.open_axes = (), None
-    try:
-        sources = [names[name] for name in node.input]
-        if None in sources:
-            raise draft.refuse("reads an output that cannot be converted; leave it out")
-        found = reader(draft, *sources, **attributes(node))
-    except UNREADABLE as error:  # ONNX's own checker does not look at values
-        raise InputError(
-            f"{draft.label} is not as ONNX defines it ({type(error).__name__}: {error}); "
-            "export it again"
-        ) from None
-    results = [found] if isinstance(found, str) else list(found)
-    results += [None] * (len(node.output) - len(results))  # what cannot be had
-    names.update(zip(node.output, results, strict=True))
+    def _is_stored(self, node: onnx.NodeProto) -> bool:
+        return all(not name or self.names[name] in self.draft.constants for name in node.input)
+
+    def _real(self, name: str) -> Array:
+        """The numbers of a constant, also of one that is stored as codes."""
+        constant = self.draft.constants[name]
+        if constant.scale is None:
+            return constant.data
+        column = constant.scale.reshape(-1, *[1] * (constant.data.ndim - 1))
+        return constant.data.astype(np.float32) * column
+
+    def _sources(self, node: onnx.NodeProto) -> list[str]:
+        """What a node reads; only weights of layers, and rounding itself, may be codes."""
+        sources = []
+        for index, name in enumerate(node.input):
+            source = self.names[name]
+            constant = self.draft.constants.get(source)
+            is_weight = node.op_type in ROUNDING or (
+                node.op_type in ("Conv", "Gemm") and index == 1
+            )
+            if constant is not None and constant.scale is not None and not is_weight:
+                source = self.draft.constant(self._real(source), f"{name}_real")
+            sources.append(source)
+        return sources
+
+    def _note_rounding(self, node: onnx.NodeProto, label: str) -> None:
+        flowing = [name for name in node.input if name and name not in self.rounded]
+        if node.op_type not in ROUNDING:
+            self.raw |= {self.names[n]: label for n in flowing if self.names[n] not in self.raw}
+
+    def _take(self, node: onnx.NodeProto, name: str, result: str | None) -> None:
+        """Note an output; what it is here must be what ONNX says."""
+        self.names[name] = result
+        if result is None:
+            return
+        sources = {self.names[source]: source for source in node.input if source}
+        if node.op_type in ROUNDING or sources.get(result) in self.rounded:
+            self.rounded.add(name)
+        draft, shape, dtype = self.draft, self.rules.shape(name), self.rules.dtype(name)
+        if node.op_type not in ROUNDING and dtype not in ("", draft.dtype(result)):
+            raise draft.refuse(
+                f"computes {dtype} numbers, which cannot be written; let it compute in float32"
+            )
+        if shape not in (None, tuple(draft.shape(result))):
+            raise draft.refuse(
+                f"makes {list(draft.shape(result))} here, but {list(shape or ())} by ONNX; use "
+                "another form of it"
+            )
+
+    def output(self, name: str) -> str:
+        """What an output of the network is in the draft."""
+        found = self.names.get(name)
+        if not isinstance(found, str) or found in self.draft.constants:
+            raise InputError(f"output {name} does not follow from the input; leave it out")
+        if name not in self.rounded:
+            self.raw.setdefault(found, f"output {name}")
+        return found
+
+    def check_rounding(self) -> None:
+        """Refuse a value that is rounded, and also read as it was before."""
+        for name in self.draft.scales.keys() & self.raw.keys():
+            raise InputError(
+                f"{self.raw[name]} reads {name} before it is rounded; let it read the rounded"
+            )
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -115,9 +206,6 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def _named(draft: Draft, inputs: list[str], outputs: list[str], model: onnx.ModelProto) -> Graph:
     """The finished graph, its outputs called as in the file."""
     graph = draft.finish(inputs, outputs)
-    for value in graph.values.values():
-        if math.prod(value.shape) > MOST_NUMBERS:
-            raise InputError(f"{value.name} has shape {list(value.shape)}, which no device holds")
     renamed: dict[str, str] = {}
     for name, value in zip(outputs, model.graph.output, strict=True):
         if name in renamed or name in inputs:
@@ -136,12 +224,10 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
     def new(name: str) -> str:
         return names.get(name, name)
 
-    operators: list[Operator] = []
-    for op in graph.operators:
-        name = new(op.name) if op.name == op.output else op.name
-        operators.append(
-            replace(op, name=name, inputs=tuple(map(new, op.inputs)), output=new(op.output))
-        )
+    operators = [
+        replace(op, inputs=tuple(map(new, op.inputs)), output=new(op.output))
+        for op in graph.operators
+    ]
     return replace(
         graph,
         inputs=tuple(map(new, graph.inputs)),
@@ -159,32 +245,23 @@ def read_array(tensor: onnx.TensorProto) -> Array:
         array: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{tensor.name} cannot be read ({error}); export it again") from None
-    if array.dtype.kind not in "iub" and array.dtype != np.float32:
-        raise InputError(f"{tensor.name} is {array.dtype}; store numbers as float32")
+    array = as_float32(array, tensor.name)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{tensor.name} holds NaN or infinity; check how it was trained")
     return array
 
 
+def as_float32(array: Array, place: str) -> Array:
+    """Real numbers as they are, whole ones and truth values too; others are refused."""
+    if array.dtype.kind not in "iub" and array.dtype != np.float32:
+        raise InputError(f"{place} is {array.dtype}; store numbers as float32")
+    return array
+
+
 def _parse(data: bytes) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(data)
-        _check_names(model)
-        onnx.checker.check_model(model)
-    except DecodeError:
-        raise InputError(f"{len(data)} bytes are not a whole ONNX file; export it again") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the ONNX file is not valid ({reason}); export it again") from None
+    model = parse_onnx(data, place=PLACE)
+    validate_onnx(model, place=PLACE)
     return model
-
-
-def _check_names(model: onnx.ModelProto) -> None:
-    """Protobuf hands out damaged text as bytes, and fails only where somebody writes it."""
-    for node in model.graph.node:
-        for name in (node.name, *node.input, *node.output):
-            if not isinstance(name, str):
-                raise ValueError(f"{name!r} is no text")
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

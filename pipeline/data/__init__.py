@@ -24,6 +24,7 @@ from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_l
 from edgeticket.pipeline.data.own import find_file, load_own
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
+from edgeticket.pipeline.data.sizes import split_sizes
 from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import DataConfig
@@ -82,25 +83,15 @@ def load_dataset(
         collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
     pool, title = collection.pool, cfg.title
     own_validation = collection.validation
-    sizes = {} if own_validation else {"validation": cfg.validation}
-    sizes["calibration"] = cfg.calibration
-    if collection.test is None:
-        if cfg.test is None:
-            raise InputError(f"data.test: {title} has no official test set; give a number")
-        sizes["test"] = cfg.test
-    elif cfg.test is not None and cfg.test > len(collection.test):
-        raise InputError(f"data.test: {cfg.test} examples, but {title} has {len(collection.test)}")
-    needed = sum(sizes.values()) + (cfg.train or 1)
-    if needed > len(pool):
-        asked = " + ".join(f"{n} {name}" for name, n in sizes.items())
-        raise InputError(
-            f"data: {asked} + {cfg.train or 'at least 1'} train = {needed} examples, "
-            f"but {title} has {len(pool)} of them; make the splits smaller"
-        )
+    sizes = split_sizes(cfg, collection, title=title)
     order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
     own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
     test = collection.test
+    if any(size != getattr(cfg, key) for key, size in sizes.items()):
+        trained = len(rest[: cfg.train])
+        told = ", ".join(f"{size} {key}" for key, size in sorted(sizes.items(), reverse=True))
+        progress.say(f"{title}: of {len(pool)} examples {told}, {trained} train")
     if test is None:
         test = pool.take(own_test)
     elif cfg.test is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -12,10 +14,12 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 
 # As torchvision's ImageFolder.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"))
 MOST_PIXELS = 100_000_000
+MOST_BYTES = 2**30
 
 _DAMAGE = (
     UnidentifiedImageError,
@@ -28,6 +32,9 @@ _DAMAGE = (
     IndexError,
     KeyError,
     MemoryError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,  # of libraries for single formats; recursion and what is not implemented, too
     struct.error,
     zlib.error,
 )
@@ -42,8 +49,9 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: the file cannot be read, is damaged, or holds numbers that are no colours.
     """
+    data = read_regular(path, limit_bytes=MOST_BYTES)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(
                     f"{path} has {image.width}x{image.height} pixels, more than "
@@ -51,7 +59,8 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
                 )
             return _colours(ImageOps.exif_transpose(image), path)
     except _DAMAGE as error:
-        reason = " ".join(str(error).replace(repr(str(path)), "it").split()) or type(error).__name__
+        shown = re.sub(r"<_io\.BytesIO object at 0x[0-9a-f]+>", "it", str(error))
+        reason = " ".join(shown.split()) or type(error).__name__
         raise InputError(f"{path} is no whole picture ({reason}): remove it, or save it") from None
 
 

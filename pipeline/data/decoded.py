@@ -6,6 +6,7 @@ into memory.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import warnings
@@ -39,26 +40,31 @@ def decoded(
     Raises:
         InputError: pictures that cannot be decoded, or become different sizes; names them.
     """
-
-    def write(folder: Path, resume: Path) -> None:
-        _decode_all(listing, steps, resume, progress)
-        (resume / "inputs.npy").rename(folder / "inputs.npy")
-
     stats = [(listing.root / file).stat() for file in listing.files]
     files = [[f, s.st_size, s.st_mtime_ns] for f, s in zip(listing.files, stats, strict=True)]
     result = store.stage(
         "decode",
-        write,
+        functools.partial(_write_decoded, listing=listing, steps=steps, progress=progress),
         config={"files": files, "steps": [dict(step) for step in steps]},
         inputs={},
-        code=["edgeticket.pipeline.data.decode", "edgeticket.device_runner.preprocess"],
-        glue=(__name__,),
         tools=["numpy", "pillow"],
     )
     stored = np.load(result.folder / "inputs.npy", mmap_mode="r")
     if stored.nbytes <= IN_MEMORY_BYTES:
         return np.array(stored)
     return Rows(stored, np.arange(len(stored)))
+
+
+def _write_decoded(
+    folder: Path,
+    resume: Path,
+    *,
+    listing: Listing,
+    steps: Sequence[Mapping[str, Any]],
+    progress: Progress,
+) -> None:
+    _decode_all(listing, steps, resume, progress)
+    (resume / "inputs.npy").rename(folder / "inputs.npy")
 
 
 def _decode_all(

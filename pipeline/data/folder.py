@@ -11,25 +11,30 @@ from __future__ import annotations
 
 import csv
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import (
+    is_litter,
+    is_regular,
+    name_some,
+    read_regular,
+    read_regular_text,
+)
 from edgeticket.pipeline.data.decode import SUFFIXES
+from edgeticket.pipeline.network.torch_file import read_document
 
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation")
 TEST = ("test",)
-SHOWN = 4  # names in one message
+SHOWN = 4  # pictures in one message
 MOST_CLASSES = 1_000_000
-
-_DAMAGE = (OSError, RuntimeError, pickle.UnpicklingError, TypeError, KeyError, IndexError)
+MOST_LIST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,7 @@ def read_classes(file: Path) -> Classes:
     Raises:
         InputError: it cannot be read, or names a folder or number twice.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.classes: cannot read {file}: {error}") from None
+    text = read_regular_text(file, kind="data.classes", limit_bytes=MOST_LIST_BYTES)
     if file.suffix == ".csv":
         rows = _csv_rows(text, file)
     else:
@@ -138,27 +140,21 @@ def _csv_rows(text: str, file: Path) -> list[tuple[int, str, str]]:
             (int(row["index"]) if "index" in columns else i, row[key], row.get("name") or row[key])
             for i, row in enumerate(reader)
         ]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise InputError(f"data.classes: {file} is no whole table: {error}") from None
 
 
 def _imagenet_classes(root: Path) -> Classes | None:
     """From torchvision's meta.bin: ({wnid: names}, the wnids of the validation set)."""
     file = root / "meta.bin"
-    if not file.is_file():
+    if not is_regular(file):
         return None
+    data = read_regular(file, limit_bytes=MOST_LIST_BYTES)
     try:
-        names = torch.load(file, weights_only=True)[0]
+        names = read_document(data)[0]
         wnids = tuple(sorted(names))
         return Classes(wnids, tuple(str(names[wnid][0]) for wnid in wnids))
-    except (
-        OSError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        TypeError,
-        KeyError,
-        IndexError,
-    ) as error:
+    except Exception as error:  # a damaged one may hold anything
         raise InputError(
             f"data.folder: {file} is not what torchvision.datasets.ImageNet writes ({error!r}); "
             "remove it, and the class folders are numbered by name"
@@ -172,7 +168,7 @@ def _first(root: Path, names: Sequence[str]) -> Path | None:
 def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [e for e in entries if e.is_dir() and not e.name.startswith(".")]
+            return [e for e in entries if os.path.isdir(e.path) and not is_litter(e.name)]
     except OSError as error:
         raise InputError(f"data.folder: cannot read {folder}: {error.strerror}") from None
 
@@ -188,8 +184,8 @@ def _list(root: Path, classes: Classes) -> Listing:
     strange = [name for name in found if name not in numbers]
     if strange:
         raise InputError(
-            f"data.folder: {root} has {_some(strange)}, which the classes do not "
-            f"({len(numbers)}: {_some(list(numbers))}); training and test have the same classes"
+            f"data.folder: {root} has {name_some(strange)}, which the classes do not "
+            f"({len(numbers)}: {name_some(list(numbers))}); training and test have the same classes"
         )
     files: list[str] = []
     labels: list[int] = []
@@ -202,24 +198,40 @@ def _list(root: Path, classes: Classes) -> Listing:
 
 def _pictures(folder: Path) -> list[str]:
     """The pictures in a folder and in those below it, by name."""
-    found, others = [], set()
-    for place, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                found.append(path.relative_to(folder).as_posix())
-            elif not name.startswith("."):
-                others.add(path.suffix.lower() or name)
+    found: list[str] = []
+    others: set[str] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(folder / below) as entries:
+                inside = sorted((e for e in entries if not is_litter(e.name)), key=_by_name)
+        except OSError as error:
+            raise InputError(
+                f"data.folder: cannot read {folder / below}: {error.strerror}"
+            ) from None
+        for entry in inside:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif Path(name).suffix.lower() in SUFFIXES and is_regular(Path(entry.path)):
+                found.append(name)
+            else:
+                others.add(Path(name).suffix.lower() or entry.name)
     if not found:
-        there = f" (but {_some(sorted(others))})" if others else ""
+        there = f" (but {name_some(sorted(others))})" if others else ""
         raise InputError(
             f"data.folder: {folder} has no pictures{there}: remove the folder, or fill it with "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    return found
+    return sorted(found, key=_in_order)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-    return ", ".join(names[:SHOWN]) + more
+def _by_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _in_order(name: str) -> tuple[tuple[bool, str], ...]:
+    """What lies in a folder itself comes before what lies further down."""
+    *folders, file = name.split("/")
+    return (*((True, folder) for folder in folders), (False, file))

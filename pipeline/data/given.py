@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import is_regular
+from edgeticket.models.imported import user_folders_first
 from edgeticket.pipeline.data.examples import Split
 from edgeticket.pipeline.data.folder import MOST_CLASSES
 
@@ -27,13 +27,16 @@ def read_npz(file: Path) -> tuple[Split, Split | None, tuple[str, ...] | None]:
     Raises:
         InputError: it is damaged, or an array is missing or something else.
     """
+    if not is_regular(file):
+        raise InputError(f"data.npz: {file} is no plain file")
     try:
         with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = {name: np.asarray(stored[name]) for name in stored.files}
     except OSError as error:
         raise InputError(f"data.npz: cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"data.npz: {file} is no whole .npz of plain arrays: {error}") from None
+    except Exception as error:  # numpy has many kinds for what is damaged
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"data.npz: {file} is no whole .npz of plain arrays: {reason}") from None
     return check_arrays(arrays, place=f"data.npz: {file}")
 
 
@@ -50,7 +53,8 @@ def call_factory(
     """
     place = f"data.factory: {name}"
     try:
-        made = make(**args)
+        with user_folders_first():
+            made = make(**args)
     except Exception as error:
         told = " ".join(str(error).split())
         raise InputError(f"{place} raised {type(error).__name__}: {told}") from error
@@ -86,7 +90,10 @@ def check_arrays(
             f"{place}: test_inputs are {list(test.inputs.shape[1:])}, inputs "
             f"{list(pool.inputs.shape[1:])}: make them one shape, or say data.resize"
         )
-    names = tuple(str(n) for n in arrays["classes"].tolist()) if "classes" in arrays else None
+    named = arrays.get("classes")
+    if named is not None and named.ndim != 1:
+        raise InputError(f"{place}: classes are {list(named.shape)}: they must be a list of names")
+    names = tuple(str(n) for n in named.tolist()) if named is not None else None
     largest = max(int(s.labels.max()) for s in (pool, test) if s is not None)
     if names is not None and largest >= len(names):
         raise InputError(f"{place}: labels go to {largest}, but classes names {len(names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +129,10 @@ def find_file(name: str, *, folders: Sequence[Path], kind: str = "file") -> Path
     Raises:
         InputError: it is in none of them.
     """
-    candidates = [folder / Path(name).expanduser() for folder in folders]
+    candidates = [folder / os.path.expanduser(name) for folder in folders]
+    exists = os.path.isdir if kind == "folder" else os.path.isfile  # quiet about any name
     for path in candidates:
-        if path.is_dir() if kind == "folder" else path.is_file():
+        if exists(path):
             return path
     looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
-    raise InputError(f"no {kind} {name} (looked for {looked})")
+    raise InputError(f"no {kind} {name!s:.200} (looked for {looked})")

@@ -16,6 +16,7 @@ from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
+from edgeticket.pipeline.text import open_console
 
 OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
@@ -94,11 +95,21 @@ def answer_here(
             done = measure_together(
                 bundle,
                 [dataclasses.replace(local.device, label="answers")],
-                [*arguments, "--artifact", name, *ANSWERS],
+                [*_without_artifacts(arguments), "--artifact", name, *ANSWERS],
                 out=Path(folder),
                 offline=False,
                 patience=patience,
-                console=Console(quiet=True),
+                console=open_console(quiet=True),
             )
             found += done[0].reports
     return found
+
+
+def _without_artifacts(arguments: Sequence[str]) -> list[str]:
+    """The runner's arguments but for the artifacts that were asked for."""
+    kept: list[str] = []
+    for i, word in enumerate(arguments):
+        is_flag = word == "--artifact" or word.startswith("--artifact=")
+        if not is_flag and (i == 0 or arguments[i - 1] != "--artifact"):
+            kept.append(word)
+    return kept

@@ -36,9 +36,9 @@ class Ready:
     facts: Facts
 
 
-async def look(connection: Connection, *, patience: Patience) -> Facts:
+async def look(connection: Connection, *, patience: Patience, tell: Tell) -> Facts:
     """What is there; nothing is changed."""
-    found, _ = await call(connection, "look", patience=patience)
+    found, _ = await call(connection, "look", patience=patience, tell=tell)
     found["version"], found["libc"] = tuple(found["version"]), tuple(found["libc"])
     return Facts(**found)
 
@@ -56,7 +56,7 @@ async def set_up(connection: Connection, *, offline: bool, patience: Patience, t
         InputError: no environment can be made there; the one before stays as it was.
     """
     tell("looking around")
-    facts = await look(connection, patience=patience)
+    facts = await look(connection, patience=patience, tell=tell)
     name, wheel = build_runner_wheel()
     wanted = plan(facts, name, place=connection.address)
     identity = json.dumps([[s.alternatives for s in wanted], facts.executable, facts.version])

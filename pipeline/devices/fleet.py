@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +60,7 @@ def make_device(
     kind, _, rest = target.partition(":")
     if kind not in TARGETS:
         known = ", ".join(FORMS.values())
-        raise InputError(f"{place}{target!r} is no target (known: {known})")
+        raise InputError(f"{place}{reprlib.repr(target)} is no target (known: {known})")
     if kind == "ssh":
         address = parse_address(target)
         rest = address.host if address.port in (None, 22) else f"{address.host}-{address.port}"

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import clean_line
 from edgeticket.device_runner.report import Report
 from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.measure import measure_on
@@ -60,10 +61,13 @@ class DeviceLines:
 
     def show(self, label: str, line: str) -> None:
         """Say what a device is doing."""
+        line = clean_line(line, longest=2000)
         before, self._lines[label] = self._lines[label], line
         if not self._console.is_terminal:
             if _NUMBERS.sub("", before) != _NUMBERS.sub("", line):  # not every percent
-                self._console.print(f"{label}: {line}", highlight=False, soft_wrap=True)
+                self._console.print(
+                    f"{label}: {line}", highlight=False, soft_wrap=True, markup=False, emoji=False
+                )
             return
         table = Table.grid(padding=(0, 2))
         for name, text in self._lines.items():
@@ -103,16 +107,19 @@ def measure_together(
                     patience=patience,
                     tell=lambda line: lines.show(device.label, line),
                 )
-            except InputError as error:
-                lines.show(device.label, f"FAILED: {error}")
-                return Outcome(device, (), str(error))
+            except Exception as error:  # a bug on one device must not cost the others' reports
+                sentence = str(error)
+                if not isinstance(error, InputError):
+                    sentence = f"{device.target}: {type(error).__name__}: {error}"
+                lines.show(device.label, f"FAILED: {sentence}")
+                return Outcome(device, (), clean_line(sentence, longest=2000))
             took = time.monotonic() - started
             lines.show(device.label, f"done in {took:.0f} s, {len(found.reports)} reports")
             return Outcome(device, found.reports, None, found.complaint)
 
         async def everyone() -> list[Outcome]:
             tasks = [asyncio.create_task(one(device)) for device in devices]
-            await asyncio.wait(tasks)  # a bug on one device must not cost the others' reports
+            await asyncio.wait(tasks)
             return [task.result() for task in tasks]
 
         return asyncio.run(everyone())

@@ -20,6 +20,7 @@ def measure(bundle: Path, reports: Path, bench: BenchConfig) -> None:
     command = [
         *(
             sys.executable,
+            "-P",  # a file in the current folder is no module of ours
             "-m",
             "edgeticket.device_runner",
             "bench",

@@ -65,7 +65,7 @@ async def measure_on(
         if run.exit_code not in (0, BROKEN) or not run.files:
             raise run.failure(device.target, doing="measuring")
         tell("bringing the reports back")
-        files = await link.do(lambda c: collect(c, run, patience=patience), heal=True)
+        files = await link.do(lambda c: collect(c, run, patience=patience, tell=tell), heal=True)
     found = _reports(files, device.target, parcel.bundle)
     make_folder(out / device.label)
     for name, (_, data) in found.items():

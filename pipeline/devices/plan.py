@@ -26,6 +26,7 @@ class Facts:
     gpu: str | None  # version of an installed ONNX Runtime with CUDA or TensorRT
     free_bytes: int
     environment: Mapping[str, Any] | None
+    noexec: str | None = None  # the folder that lies on a file system without programs
 
     @property
     def architecture(self) -> str:
@@ -57,6 +58,11 @@ def plan(facts: Facts, runner: str, *, place: str) -> tuple[Step, ...]:
     Raises:
         InputError: the device's Python is too old, or cannot make environments.
     """
+    if facts.noexec is not None:
+        raise InputError(
+            f"{place}: {facts.noexec} is mounted noexec, so that no library is loaded from an "
+            "environment there: name a folder elsewhere, as in ssh://user@host/var/tmp/edgeticket"
+        )
     if facts.version < OLDEST:
         raise InputError(
             f"{place}: the newest Python there is {'.'.join(map(str, facts.version))}, and the "

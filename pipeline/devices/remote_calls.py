@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import getpass
 import json
+import os
+import secrets
 import socket
 from collections.abc import Iterable
 from importlib.resources import files
@@ -12,11 +14,40 @@ from itertools import chain
 from typing import Any
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.devices.connection import Connection, LinkError, Patience, Tell
+from edgeticket.device_runner.plain_text import clean_line
+from edgeticket.pipeline.devices.connection import (
+    Connection,
+    Finished,
+    LinkError,
+    Patience,
+    Sign,
+    SilentError,
+    Tell,
+)
 
 PACKAGE = "edgeticket.pipeline.devices.on_device"
-MODULES = ("ground", "files", "measure", "environment", "main")  # each after those it imports
+MODULES = (
+    "ground",
+    "kept",
+    "mark",
+    "files",
+    "measure",
+    "environment",
+    "main",
+)  # after those they import
 NO_PROGRAM = (126, 127)  # a shell's exit codes
+SAID_LINES = 3  # of what a device said instead of an answer
+
+# The command line itself. It has no line break, apostrophe, backslash, "!" or "$", so that every
+# shell, csh and fish among them, passes it on as it is. What is printed before its first word is
+# somebody else's, and we send nothing until that word has come: a shell that a start-up file has
+# put in python's place would run our text as commands.
+FIRST = (
+    'import json, os, sys; word = ":terminal" if os.isatty(0) else ":begin"; '
+    '[print("", sys.argv[1] + word, sep=chr(10), file=f, flush=True) '
+    "for f in (sys.stderr, sys.stdout)]; "
+    "os.isatty(0) or exec(json.loads(sys.stdin.buffer.readline().decode()))"
+)
 
 # Reads [[module, text], ...] from standard input, makes the modules, and starts the last one.
 START = """
@@ -55,45 +86,122 @@ async def call(
         request: the errand's own arguments, as JSON values.
 
     Raises:
-        InputError: the device refuses, in one sentence.
+        InputError: the device refuses, or says something else than an answer; in one sentence.
         LinkError, SlowError: as `Connection.run`.
     """
-    common = {"errand": errand, "home": connection.home, "lock_s": patience.lock_s, "who": _us()}
+    place = {"home": connection.home, "example": _example(connection.address)}
+    common = {"errand": errand, "lock_s": patience.lock_s, "who": _us(), **place}
     asked = json.dumps({**common, **request}).encode() + b"\n"
-    done = await connection.run(
-        [connection.python, "-I", "-c", START],
-        timeout_s=(timeout_s or patience.step_s) + patience.lock_s,
-        stdin=chain([_modules(), asked], payload),
-        hold_stdin=hold,
-        tell=tell,
+    word = secrets.token_hex(16)
+    ear = _Ear(f"{word}:begin", tell)
+    sign = Sign(
+        f"\n{word}:begin".encode(),
+        wait_s=patience.sign_s,
+        late=lambda: ear.tell(
+            f"no sign of {connection.python} there yet; waiting {patience.sign_s:g} s for it"
+        ),
     )
-    line, _, rest = done.stdout.partition(b"\n")
     try:
-        found = json.loads(line)
+        done = await connection.run(
+            [connection.python, "-I", "-c", FIRST, word],
+            timeout_s=(timeout_s or patience.step_s) + patience.lock_s,
+            stdin=chain([_first_line(), _modules(), asked], payload),
+            hold_stdin=hold,
+            tell=ear.hear,
+            sign=sign,
+        )
+    except SilentError as error:
+        raise InputError(
+            f"{connection.address}: no sign of {connection.python} for {patience.sign_s:g} s"
+            f"{_said(error.stdout, error.stderr, word)}: {START_UP}"
+        ) from None
+    _, answered, framed = done.stdout.partition(f"\n{word}:answer".encode())
+    line, _, rest = framed.partition(b"\n")[2].partition(b"\n")
+    rest, ended, _ = rest.rpartition(f"\n{word}:end\n".encode())
+    try:
+        found = json.loads(line) if answered else {}
     except ValueError:
-        raise _failure(connection, done.exit_code, done.stderr) from None
+        found = {}
     if "error" in found:
-        raise InputError(f"{connection.address}: {found['error']}")
+        raise InputError(f"{connection.address}: {clean_line(str(found['error']), longest=2000)}")
+    if "answer" not in found or not ended:
+        raise _failure(connection, done, word)
     return found["answer"], rest
 
 
-def _failure(connection: Connection, exit_code: int, stderr: bytes) -> InputError:
-    lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-    if exit_code in NO_PROGRAM:
+class _Ear:
+    """Hears what is written to standard error; what is not the errand's own is not passed on."""
+
+    def __init__(self, first: str, tell: Tell | None) -> None:
+        self._first = first
+        self._begun = False
+        self.tell: Tell = tell or (lambda line: None)
+
+    def hear(self, line: str) -> None:
+        if self._begun:
+            self.tell(line)
+        self._begun = self._begun or line == self._first
+
+
+def _failure(connection: Connection, done: Finished, word: str) -> InputError:
+    said = _said(done.stdout, done.stderr, word)
+    if f"{word}:terminal".encode() in done.stdout:
         return InputError(
-            f"{connection.address}: there is no {connection.python} ({lines[-1]}): "
-            "install it there, for example with `sudo apt install python3`"
+            f"{connection.address}: a program there gives us a terminal, which spoils what is "
+            "sent: see that no start-up file (~/.bashrc, ~/.profile) starts script, screen or tmux"
         )
-    if exit_code < 0 or exit_code > 128:  # as a shell tells of signals
+    killed = done.exit_code < 0 or done.exit_code > 128  # as a shell tells of signals
+    if f"\n{word}:begin".encode() not in done.stdout and not killed:
+        if done.exit_code in NO_PROGRAM or "not found" in said:
+            return InputError(
+                f"{connection.address}: there is no {connection.python}{said}: "
+                "install it there, for example with `sudo apt install python3`"
+            )
+        return InputError(
+            f"{connection.address}: {connection.python} did not start there, and the login shell "
+            f"ended with {done.exit_code}{said}: {START_UP}"
+        )
+    if killed:
         return LinkError(
             f"{connection.address}: {connection.python} was killed there: was the device rebooted, "
             "or is its memory full?"
         )
-    return InputError(f"{connection.address}: {connection.python} failed there: {lines[-1]}")
+    return InputError(f"{connection.address}: {connection.python} failed there{said}")
+
+
+START_UP = (
+    "its login shell must run a command that it is given; see what its start-up files do "
+    "(~/.bashrc, ~/.profile, ~/.zshenv: exit, exec), and which shell and ForceCommand it has"
+)
+
+
+def _said(stdout: bytes, stderr: bytes, word: str) -> str:
+    """The last lines of what a device said, for a sentence."""
+    text = stdout.partition(f"\n{word}".encode())[0] + b"\n" + stderr
+    lines = [clean_line(line, longest=200) for line in text[-(2**16) :].splitlines()]
+    lines = [line for line in lines if line and not line.startswith(word)]
+    return f" (it says: {' / '.join(lines[-SAID_LINES:])})" if lines else ", and it says nothing"
+
+
+def _example(address: str) -> str:
+    """The same target with another folder, to show how one is named."""
+    kind, _, rest = address.partition(":")
+    host = "//" + rest.removeprefix("//").split("/")[0] if kind == "ssh" else ""
+    return f"{kind}:{host}/var/tmp/edgeticket"
 
 
 def _us() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user has no name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+@functools.cache
+def _first_line() -> bytes:
+    """The line that `FIRST` reads."""
+    return json.dumps(START).encode() + b"\n"
 
 
 @functools.cache

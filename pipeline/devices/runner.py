@@ -15,6 +15,9 @@ from edgeticket.pipeline.devices.remote_calls import call
 from edgeticket.pipeline.devices.runner_wheel import build_runner_wheel
 from edgeticket.pipeline.devices.transfer import Content, content_of, push
 
+# From Python 3.11 on: a file in the folder where it starts is no module of the runner's.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
 
 @dataclass(frozen=True)
 class Device:
@@ -121,14 +124,16 @@ async def start(
     return Run(found["exit_code"], found["folder"], files, heard[-1])
 
 
-async def collect(connection: Connection, run: Run, *, patience: Patience) -> dict[str, bytes]:
+async def collect(
+    connection: Connection, run: Run, *, patience: Patience, tell: Tell
+) -> dict[str, bytes]:
     """Names and bytes of the files that the runner wrote, as they left it.
 
     Raises:
         InputError: one arrived damaged.
     """
     paths = [f"{run.folder}/{name}" for name, _ in run.files]
-    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience)
+    sizes, rest = await call(connection, "fetch", paths=paths, patience=patience, tell=tell)
     found = {}
     for (name, digest), size in zip(run.files, sizes, strict=True):
         found[name], rest = rest[:size], rest[size:]
@@ -147,8 +152,9 @@ async def _runner(
             connection, name, {name: content_of(wheel)}, patience=patience, tell=tell
         )
         # A wheel of pure Python is importable as it is, and wins over a runner installed there.
-        return [device.python, "-m", "edgeticket.device_runner"], {"PYTHONPATH": f"{folder}/{name}"}
+        program = [device.python, "-m", "edgeticket.device_runner"]
+        return program, SAFE_PATH | {"PYTHONPATH": f"{folder}/{name}"}
     if connection.environment is not None:
-        return [connection.environment, "-m", "edgeticket.device_runner"], {}
+        return [connection.environment, "-m", "edgeticket.device_runner"], SAFE_PATH
     ready = await set_up(connection, offline=offline, patience=patience, tell=tell)
-    return [ready.python, "-m", "edgeticket.device_runner"], {}
+    return [ready.python, "-m", "edgeticket.device_runner"], SAFE_PATH

@@ -16,6 +16,7 @@ from edgeticket.pipeline.devices.connection import (
     Finished,
     LinkError,
     Patience,
+    Sign,
     SlowError,
     Tell,
     converse,
@@ -48,6 +49,7 @@ class Spawned:
         stdin: bytes | Iterable[bytes] = b"",
         hold_stdin: bool = False,
         tell: Tell | None = None,
+        sign: Sign | None = None,
     ) -> Finished:
         """As `Connection.run`. The program gets a process group, which is killed as a whole."""
         try:
@@ -61,7 +63,7 @@ class Spawned:
             async with asyncio.timeout(timeout_s):
                 out, err = await converse(
                     process.stdin, process.stdout, process.stderr,
-                    stdin=stdin, hold_stdin=hold_stdin, tell=tell,
+                    stdin=stdin, hold_stdin=hold_stdin, tell=tell, sign=sign,
                 )  # fmt: skip
                 return Finished(await process.wait(), out, err)
         except TimeoutError:

@@ -23,6 +23,7 @@ from edgeticket.pipeline.devices.connection import (
     Finished,
     LinkError,
     Patience,
+    Sign,
     SlowError,
     Tell,
     converse,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SILENT_TRIES = 3
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+KNOWN_HOSTS = "~/.ssh/known_hosts"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
 
@@ -97,6 +99,7 @@ class Remote:
         stdin: bytes | Iterable[bytes] = b"",
         hold_stdin: bool = False,
         tell: Tell | None = None,
+        sign: Sign | None = None,
     ) -> Finished:
         """As `Connection.run`; the login shell of the user sees one quoted command line."""
         import asyncssh
@@ -109,7 +112,7 @@ class Remote:
                 try:
                     out, err = await converse(
                         program.stdin, program.stdout, program.stderr,
-                        stdin=stdin, hold_stdin=hold_stdin, tell=tell,
+                        stdin=stdin, hold_stdin=hold_stdin, tell=tell, sign=sign,
                     )  # fmt: skip
                     await program.wait_closed()
                 finally:
@@ -142,7 +145,7 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
     import asyncssh
 
     target = parse_address(address)
-    known = _read_known_hosts(target)
+    trust, known = _read_trust(target)
     seen: list[tuple[bool, str]] = []  # of a refused host key: is it another one? its fingerprint
 
     class Client(asyncssh.SSHClient):
@@ -168,9 +171,9 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
             keepalive_count_max=SILENT_TRIES,
         )
     except asyncssh.HostKeyNotVerifiable as error:
-        raise _untrusted(target, seen, _reason(error)) from None
+        raise _untrusted(target, trust, seen, _reason(error)) from None
     except asyncssh.KeyExchangeFailed as error:
-        raise _untrusted(target, [(True, "of another kind")], _reason(error)) from None
+        raise _untrusted(target, trust, [(True, "of another kind")], _reason(error)) from None
     except asyncssh.PermissionDenied:
         raise InputError(
             f"{address}: the device accepts none of your SSH keys: bring one there once with "
@@ -203,8 +206,35 @@ def _parts(target: Address) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _read_known_hosts(target: Address) -> asyncssh.SSHKnownHosts:
-    """The user's files, by ~/.ssh/config or the default one, and the system's."""
+@dataclass(frozen=True)
+class Trust:
+    """The files that host keys are looked up in; the first is the one that keeps new ones.
+
+    ``unkept``: the user's ~/.ssh/config keeps no key at all, so that ssh must be told where to.
+    """
+
+    files: tuple[str, ...]
+    unkept: bool
+
+    def login(self, target: Address) -> str:
+        """What to type so that ssh asks about the key, and keeps it where it is looked up."""
+        if not self.unkept:
+            return target.command
+        options = f"-o UserKnownHostsFile={self.files[0]} -o StrictHostKeyChecking=ask"
+        return target.command.replace("ssh ", f"ssh {options} ", 1)
+
+    def forget(self, name: str) -> str:
+        """What to type so that a key is no longer known."""
+        file = "" if self.files[0] == KNOWN_HOSTS else f"-f {shlex.quote(self.files[0])} "
+        return f"ssh-keygen {file}-R {shlex.quote(name)}"
+
+
+def _read_trust(target: Address) -> tuple[Trust, asyncssh.SSHKnownHosts]:
+    """The user's files, by ~/.ssh/config or the default one, and the system's; and their keys.
+
+    A file that is none (``none``, /dev/null) trusts everybody with ssh and nobody with us: the
+    default one takes its place, or what to type would lead nowhere.
+    """
     import asyncssh
 
     try:
@@ -212,17 +242,19 @@ def _read_known_hosts(target: Address) -> asyncssh.SSHKnownHosts:
         options = asyncssh.SSHClientConnectionOptions(
             **_parts(target), config=[str(config)] if config.is_file() else None
         )
-        configured = options.known_hosts
-        files = configured if isinstance(configured, list) else []  # none at all trusts nobody
-        own = files or [Path.home() / ".ssh" / "known_hosts"]
-        return asyncssh.read_known_hosts(
-            [str(path) for path in (*own, SYSTEM_KNOWN_HOSTS) if Path(path).is_file()]
-        )
-    except (OSError, ValueError, asyncssh.Error) as error:
+        configured: Any = options.known_hosts
+        kept = [path for path in configured or () if path != os.devnull]
+        unkept = configured is None or bool(configured and not kept)
+        trust = Trust(tuple(kept or [KNOWN_HOSTS]), unkept)
+        paths = [*(Path(path).expanduser() for path in trust.files), SYSTEM_KNOWN_HOSTS]
+        return trust, asyncssh.read_known_hosts([str(path) for path in paths if path.is_file()])
+    except (OSError, ValueError, RuntimeError, asyncssh.Error) as error:
         raise InputError(f"{target.text}: your SSH set-up cannot be used: {error}") from None
 
 
-def _untrusted(target: Address, seen: Sequence[tuple[bool, str]], reason: str) -> InputError:
+def _untrusted(
+    target: Address, trust: Trust, seen: Sequence[tuple[bool, str]], reason: str
+) -> InputError:
     if not seen:
         return InputError(
             f"{target.text}: a host on the way to it is not trusted ({reason}): "
@@ -233,12 +265,12 @@ def _untrusted(target: Address, seen: Sequence[tuple[bool, str]], reason: str) -
     if changed:
         return InputError(
             f"{target.text}: its host key ({fingerprint}) is not the one in known_hosts: if the "
-            f"device was installed anew, type `ssh-keygen -R {shlex.quote(name)}` and "
-            f"`{target.command}`; if not, somebody may be in between"
+            f"device was installed anew, type `{trust.forget(name)}` and "
+            f"`{trust.login(target)}`; if not, somebody may be in between"
         )
     return InputError(
-        f"{target.text}: its host key ({fingerprint}) is not known here: type `{target.command}` "
-        "once, and accept the key if it is the one that the device shows"
+        f"{target.text}: its host key ({fingerprint}) is not known here: type "
+        f"`{trust.login(target)}` once, and accept the key if it is the one that the device shows"
     )
 
 

@@ -85,5 +85,7 @@ async def _tap(
     )
     if run.exit_code != 0 or not run.files:
         return run.failure(device.target, doing=f"tapping {artifact}")
-    (data,) = (await link.do(lambda c: collect(c, run, patience=patience), heal=True)).values()
+    (data,) = (
+        await link.do(lambda c: collect(c, run, patience=patience, tell=tell), heal=True)
+    ).values()
     return data

@@ -85,7 +85,9 @@ async def push(
     by_digest = {content.sha256: content for content in contents.values()}
     wanted = {path: [content.sha256, content.size_bytes] for path, content in contents.items()}
     for _ in range(ROUNDS):
-        found, _rest = await call(connection, "place", patience=patience, name=name, files=wanted)
+        found, _rest = await call(
+            connection, "place", patience=patience, name=name, files=wanted, tell=tell
+        )
         if "folder" in found:
             folder: str = found["folder"]
             return folder

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import clean_line
 from edgeticket.device_runner.terminal import table, words
 from edgeticket.pipeline.devices import connect
-from edgeticket.pipeline.devices.connection import Connection, Patience
+from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
 from edgeticket.pipeline.devices.environment import Ready, look, set_up
 from edgeticket.pipeline.devices.fleet_run import DeviceLines
 from edgeticket.pipeline.devices.link import open_link
 from edgeticket.pipeline.devices.plan import Facts
 from edgeticket.pipeline.devices.remote_calls import call
 
+MENTIONED = 5  # files that stay
 TIGHT_BYTES = 300 * 2**20  # free disk that set-up and a bundle may want
 
 
@@ -29,13 +32,11 @@ async def set_up_device(
     Raises:
         InputError: it cannot be reached, or no environment can be made there.
     """
-    with DeviceLines([target], console) as lines:
-
-        def tell(line: str) -> None:
-            lines.show(target, line)
+    with _progress(target, console) as tell:
 
         async def step(connection: Connection) -> Ready | None:
             if connection.environment is not None:
+                await look(connection, patience=patience, tell=tell)  # may its folder be used?
                 return None
             return await set_up(connection, offline=offline, patience=patience, tell=tell)
 
@@ -60,9 +61,10 @@ async def check_device(target: str, *, patience: Patience, console: Console) -> 
     Raises:
         InputError: it cannot be reached, or is not set up.
     """
-    async with connect(target, patience=patience) as connection:
-        facts = await look(connection, patience=patience)
-        found = await _ask_runner(connection, facts, patience=patience)
+    with _progress(target, console) as tell:
+        async with connect(target, patience=patience, tell=tell) as connection:
+            facts = await look(connection, patience=patience, tell=tell)
+            found = await _ask_runner(connection, facts, patience=patience, tell=tell)
     for title in ("machine", "now", "runtimes"):
         console.print(title, style="bold")
         rows = [(f"  {name}", words(value)) for name, value in found[title].items()]
@@ -77,8 +79,15 @@ async def check_device(target: str, *, patience: Patience, console: Console) -> 
     return not found["validity"]["reasons"]
 
 
+@contextmanager
+def _progress(target: str, console: Console) -> Iterator[Tell]:
+    """Where the progress of a single device goes."""
+    with DeviceLines([target], console) as lines:
+        yield lambda line: lines.show(target, line)
+
+
 async def _ask_runner(
-    connection: Connection, facts: Facts, *, patience: Patience
+    connection: Connection, facts: Facts, *, patience: Patience, tell: Tell
 ) -> Mapping[str, Any]:
     """What `device-runner info --json` says there."""
     python = connection.environment
@@ -89,11 +98,16 @@ async def _ask_runner(
             f"{connection.address} is not set up: `edgeticket device setup {connection.address}`"
         )
     argv = [python, "-m", "edgeticket.device_runner", "info", "--json"]
-    done = await connection.run(argv, timeout_s=patience.step_s)
-    if done.exit_code != 0:
-        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise InputError(f"{connection.address}: its runner cannot tell ({last}): set it up again")
-    found: Mapping[str, Any] = json.loads(done.stdout)
+    done, _ = await call(
+        connection, "ask", argv=argv, limit_s=patience.step_s, patience=patience, tell=tell
+    )
+    try:
+        found: Mapping[str, Any] = json.loads(done["output"])
+    except ValueError:
+        last = clean_line(done["last"].rpartition("\n")[2]) or "no message"
+        raise InputError(
+            f"{connection.address}: its runner cannot tell ({last}): set it up again"
+        ) from None
     return found
 
 
@@ -103,8 +117,13 @@ async def clean_device(target: str, *, patience: Patience, console: Console) -> 
     Raises:
         InputError: it cannot be reached, or somebody measures there.
     """
-    async with connect(target, patience=patience) as connection:
-        left, _ = await call(connection, "remove", patience=patience)
-        home = connection.home
-    kept = f"; {', '.join(left)} in {home} is not ours and stays" if left else ""
-    console.print(f"{target}: nothing of edgeticket is left there{kept}", highlight=False)
+    with _progress(target, console) as tell:
+        async with connect(target, patience=patience, tell=tell) as connection:
+            left, _ = await call(connection, "remove", patience=patience, tell=tell)
+            home = connection.home
+    names = ", ".join(left[:MENTIONED])
+    more = f" and {len(left) - MENTIONED} more" if len(left) > MENTIONED else ""
+    stays = f"; {names}{more} in {home} is not ours and stays" if left else ""
+    console.print(
+        f"{target}: nothing of edgeticket is left there{stays}", highlight=False, soft_wrap=True
+    )

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import clean_line
 from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.plan import Facts, Step
 from edgeticket.pipeline.devices.spawned import Spawned
@@ -86,9 +87,10 @@ async def _pip_download(arguments: Sequence[str], folder: Path, *, patience: Pat
     done = await HERE.run(argv, timeout_s=patience.setup_s)
     if done.exit_code == 0:
         return True
-    told = done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
-    if "Retrying (" not in told and ("No matching" in told or "conflict" in told):
+    said = done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
+    if "Retrying (" not in said and ("No matching" in said or "conflict" in said):
         return False
     raise InputError(
-        f"this machine's pip cannot fetch wheels for the device: {told.strip().splitlines()[-1]}"
+        "this machine's pip cannot fetch wheels for the device: "
+        + clean_line((said.strip().splitlines() or ["it says nothing"])[-1])
     )

@@ -11,13 +11,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from edgeticket.pipeline.diff.values import (
-    parse_onnx,
-    read_quantizations,
-    signed,
-    to_codes,
-    to_reals,
-)
+from edgeticket.pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
+from edgeticket.pipeline.external.onnx_model import parse_onnx
 from edgeticket.pipeline.graph.graph import Quantization
 
 Array = npt.NDArray[Any]
@@ -61,7 +56,7 @@ class OnnxReference:
         Raises:
             InputError: it is no ONNX file.
         """
-        self._model = parse_onnx(data, title=title)
+        self._model = parse_onnx(data, place=title)
         kinds = onnx.shape_inference.infer_shapes(self._model).graph
         self.title = title
         self.quantizations: Mapping[str, Quantization] = read_quantizations(data, title=title)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from edgeticket.pipeline.diff.values import parse_onnx
+from edgeticket.pipeline.external.onnx_model import parse_onnx
 
 Array = npt.NDArray[Any]
 
@@ -61,7 +61,7 @@ def read_products(data: bytes, *, title: str) -> list[Product]:
 
     Depthwise and grouped convolutions have kernels of their own, which add in 32 bits.
     """
-    model = parse_onnx(data, title=title)
+    model = parse_onnx(data, place=title)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     real = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
     products = []

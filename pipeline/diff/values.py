@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
-from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.external.onnx_model import parse_onnx
 from edgeticket.pipeline.graph.graph import HIGHEST, LOWEST, Quantization
 
 Array = npt.NDArray[Any]
@@ -46,7 +45,7 @@ def read_quantizations(data: bytes, *, title: str) -> dict[str, Quantization]:
     Raises:
         InputError: ``title`` is no ONNX file.
     """
-    model = parse_onnx(data, title=title)
+    model = parse_onnx(data, place=title)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     found: dict[str, Quantization] = {}
 
@@ -64,15 +63,3 @@ def read_quantizations(data: bytes, *, title: str) -> dict[str, Quantization]:
         elif node.input and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     return found
-
-
-def parse_onnx(data: bytes, *, title: str) -> onnx.ModelProto:
-    """Bytes -> model.
-
-    Raises:
-        InputError: ``title`` is no ONNX file.
-    """
-    try:
-        return onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise InputError(f"{title} is no ONNX file ({error}): make the bundle again") from None

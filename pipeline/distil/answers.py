@@ -39,12 +39,12 @@ def same_kind(loss: str, pairs: Pairs, student: Answers, teacher: Answers, *ndim
         ndims: what it can use; 4 is a map [N, channels, height, width], 2 a vector [N, features].
     """
     for of_student, of_teacher in pairs:
-        found = [list(student.layers[of_student].shape), list(teacher.layers[of_teacher].shape)]
-        if len(found[0]) != len(found[1]) or len(found[0]) not in ndims:
+        shapes = [list(student.layers[of_student].shape), list(teacher.layers[of_teacher].shape)]
+        if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) not in ndims:
             wanted = " or ".join(
                 {2: "vectors [N, features]", 4: "maps [N, C, H, W]"}[n] for n in ndims
             )
             raise InputError(
                 f"distil.{loss} compares {wanted}, but {of_student} of the network gives "
-                f"{found[0]} and {of_teacher} of its teacher {found[1]}"
+                f"{shapes[0]} and {of_teacher} of its teacher {shapes[1]}"
             )

@@ -72,7 +72,7 @@ class Distillation(nn.Module):
 
         Args:
             batch: its images, uint8 [N, H, W, C].
-            outputs: what the student said.
+            outputs: what the student answered.
             labels: class indices.
         """
         learnt = Answers(outputs, self.student_taps.read())

@@ -66,9 +66,9 @@ def _find(module: nn.Module, layer: str, *, owner: str) -> str:
     if isinstance(module, fx.GraphModule):
         steps = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
         flat = layer.replace(".", "_")
-        own = [step for step in steps if step == flat or step.startswith(f"{flat}_")]
-        if own:
-            return own[-1]
+        inside = [step for step in steps if step == flat or step.startswith(f"{flat}_")]
+        if inside:
+            return inside[-1]
         known = dict.fromkeys(steps)
     else:
         paths = [name for name, _ in module.named_modules() if name]

@@ -20,8 +20,6 @@ from edgeticket.pipeline.recipe import (
     Config,
     DataConfig,
     ModelConfig,
-    Ptq,
-    Qat,
     Recipe,
     TrainConfig,
     check,
@@ -66,7 +64,7 @@ class PointRecipe(Recipe):
 
     @model_validator(mode="after")
     def _ends_in_int8(self) -> PointRecipe:
-        if any(isinstance(step, Ptq | Qat) for step in self.compress):
+        if any(step.decides_scales for step in self.compress):
             raise ValueError(
                 "compress: an experiment judges fp32 networks, so leave out ptq and qat"
             )
@@ -124,7 +122,9 @@ def read_experiment(path: Path) -> Experiment:
         InputError: the file is missing, no YAML, or says something that an experiment cannot.
     """
     grid = check(Grid, read_document(path, kind="experiment"), place=str(path))
-    common = grid.model_dump(mode="json", include={"name", "data", "model", "train"}, by_alias=True)
+    # What is not given stays so: sizes of splits fit the data then.
+    parts = {"name", "data", "model", "train"}
+    common = grid.model_dump(mode="json", include=parts, exclude_unset=True, by_alias=True)
     points = []
     for name, document in grid.variants.items():
         place = f"{path}: variants.{name}"

@@ -26,11 +26,12 @@ from edgeticket.pipeline.experiment.file import Experiment, Point
 from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line, read_lines
 from edgeticket.pipeline.experiment.processes import Failed, outcomes
 from edgeticket.pipeline.progress import QUIET, Progress
-from edgeticket.pipeline.recipe import Levels
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
+from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.levels import remove_levels
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
-from edgeticket.pipeline.store import code_digest, locked
+from edgeticket.pipeline.run.passes import PASSES, apply_pass
+from edgeticket.pipeline.store import locked
+from edgeticket.pipeline.store.code import code_digest
 from edgeticket.pipeline.train import evaluate
 
 THREADS = 1  # of one run: results depend on it, and two runs use two cores better than one does
@@ -91,13 +92,13 @@ def run_experiment(
             for number, (point, outcome) in enumerate(ended, start=1):
                 if isinstance(outcome, Failed):
                     failed += 1
-                    told = f"FAILED: {outcome.reason}"
+                    result = f"FAILED: {outcome.reason}"
                 else:
                     append_line(file, outcome)
-                    told = f"{outcome.test_top1:.2%} on test, {outcome.run.seconds:.0f} s"
+                    result = f"{outcome.test_top1:.2%} on test, {outcome.run.seconds:.0f} s"
                 left = (time.monotonic() - start) / number * (len(points) - number)
                 progress.say(
-                    f"[{number}/{len(points)}] {point}: {told}; about {_minutes(left)} left"
+                    f"[{number}/{len(points)}] {point}: {result}; about {_minutes(left)} left"
                 )
                 advance(1, "")
         if not failed and (removed := remove_levels(places.store, user=experiment.name)):
@@ -169,14 +170,8 @@ def _kept(candidate: Candidate, parameters: int) -> tuple[int, float]:
 def _epochs(point: Point, log: Sequence[Mapping[str, Any]]) -> int:
     """Passes over the training split, in all steps of a run."""
     total = point.recipe.train.epochs if point.recipe.train else 0
-    for step, entry in zip(point.recipe.compress, log[1:], strict=True):
-        if isinstance(step, Levels):  # an early-bird level counts as a whole one
-            levels = len(entry["levels"]) if "levels" in entry else 0
-            per_level = step.train.epochs - step.rewind_to
-            total += levels * per_level + (step.rewind_to if levels else 0)
-        elif (training := getattr(step, "train", None)) is not None:
-            total += training.epochs
-    return total
+    steps = zip(point.recipe.compress, log[1:], strict=True)
+    return total + sum(PASSES[step.method].epochs(step, entry) for step, entry in steps)
 
 
 def _circumstances(seconds: float) -> Circumstances:
@@ -218,4 +213,4 @@ def _alone(point: Point, *, experiment: str, places: Places) -> Line:
 
 
 def _code() -> str:
-    return code_digest((__name__,), ())
+    return code_digest(run_point)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.pipeline.recipe import Config, check
 
@@ -58,10 +59,7 @@ def read_lines(path: Path) -> tuple[Line, ...]:
     Raises:
         InputError: it cannot be read, or a line is not a result; file and line are named.
     """
-    try:
-        rows = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read results {path}: {error.strerror or error}") from None
+    rows = read_regular(path, kind="results").splitlines()
     lines = []
     for number, row in enumerate(rows, start=1):
         place = f"{path}, line {number}"
@@ -94,10 +92,7 @@ def read_tables(folder: Path) -> list[str]:
     """
     tables = []
     for file in sorted(folder.glob("*.md")):
-        try:
-            tables.append(file.read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {file}: {error}") from None
+        tables.append(read_regular_text(file).strip())
         if not tables[-1].startswith("# "):
             raise InputError(f"{file} is no table of a run: copy a run's summary.md there")
     return tables

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import TypeVar
@@ -46,6 +47,7 @@ def outcomes(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    _start_server()
     waiting = list(items)
     running: dict[Connection, tuple[Item, ForkServerProcess]] = {}
     try:
@@ -54,7 +56,7 @@ def outcomes(
                 item = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_work_and_tell, args=(work, item, theirs), daemon=True
+                    target=_work_and_send, args=(work, item, theirs), daemon=True
                 )
                 process.start()
                 theirs.close()
@@ -77,7 +79,23 @@ def outcomes(
             process.terminate()
 
 
-def _work_and_tell(work: Callable[[Item], Made], item: Item, telling: Connection) -> None:
+def _start_server() -> None:
+    """Start the fork server where it finds modules as this process does.
+
+    It is `python -c`, which would look for them in the current folder first.
+    """
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
+
+
+def _work_and_send(work: Callable[[Item], Made], item: Item, results: Connection) -> None:
     """The whole life of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -89,7 +107,7 @@ def _work_and_tell(work: Callable[[Item], Made], item: Item, telling: Connection
     except Exception as error:
         traceback.print_exc()
         outcome = Failed(f"{type(error).__name__}: {error}")
-    telling.send(outcome)
+    results.send(outcome)
 
 
 def _die_with_parent() -> None:

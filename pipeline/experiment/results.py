@@ -14,6 +14,7 @@ from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.experiment.lines import Line, read_lines, read_tables
 from edgeticket.pipeline.experiment.plot import plot_accuracy
+from edgeticket.pipeline.output_folder import check_output
 from edgeticket.pipeline.recipe import Config, check, read_document
 
 PUBLISHED = "published.yaml"
@@ -90,7 +91,10 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
     if file.exists():
         document = read_document(file, kind="list of published numbers")
         published = check(PublishedFile, document, place=str(file)).experiments
+    check_output(out, ours=_is_document)
     plots = out.with_suffix("")
+    for name in {line.experiment for line in lines}:
+        check_output(plots / f"{name}.svg", ours=_is_plot)
     make_folder(plots)
     sections, written = [], []
     for name in sorted({line.experiment for line in lines} | set(published)):
@@ -124,16 +128,16 @@ def latest_cells(lines: Iterable[Line]) -> tuple[Cells, int]:
     Where the configuration of a cell was changed, the one that was run last counts; lines of
     others are left out, and so are all but the last of one seed.
     """
-    found: dict[tuple[str, float | None], dict[str, dict[int, Line]]] = {}
+    by_cell: dict[tuple[str, float | None], dict[str, dict[int, Line]]] = {}
     count = 0
     for line in lines:
         count += 1
-        of_cell = found.setdefault((line.variant, line.sparsity), {})
+        of_cell = by_cell.setdefault((line.variant, line.sparsity), {})
         seeds = of_cell.pop(line.digest, {})  # put back at the end: dicts keep the order
         of_cell[line.digest] = seeds | {line.seed: line}
     cells = {
         key: Cell(tuple(line for _, line in sorted(list(of_cell.values())[-1].items())))
-        for key, of_cell in found.items()
+        for key, of_cell in by_cell.items()
     }
     return cells, count - sum(len(cell.lines) for cell in cells.values())
 
@@ -203,17 +207,17 @@ def _table(cells: Cells, seeds: int) -> list[str]:
     heads = " | ".join(f"{100 * sparsity:.4g} % sparse" for sparsity in sparsities)
     rows = [f"| | {heads} | epochs |", "|---" + "|--:" * (len(sparsities) + 1) + "|"]
     for variant in variants:
-        own = {at: cells[variant, at] for at in sparsities if (variant, at) in cells}
+        of_variant = {at: cells[variant, at] for at in sparsities if (variant, at) in cells}
         texts = []
         for sparsity in sparsities:
-            cell = own.get(sparsity)
+            cell = of_variant.get(sparsity)
             text = "–" if cell is None else str(cell)
             if cell is not None and cell.mean == best[sparsity]:
                 text = f"**{text}**"
             if cell is not None and len(cell.lines) < seeds:
                 text += f" ({_seeds(cell)})"
             texts.append(text)
-        rows.append(f"| {variant} | {' | '.join(texts)} | {_epochs(own.values())} |")
+        rows.append(f"| {variant} | {' | '.join(texts)} | {_epochs(of_variant.values())} |")
     with_sparsity = [(at, cell) for (_, at), cell in cells.items() if at is not None]
     misses = [abs(line.sparsity_reached - at) for at, cell in with_sparsity for line in cell.lines]
     return [*rows, "", f"Wanted sparsities were met within {100 * max(misses):.2f} points."]
@@ -235,6 +239,14 @@ def _published_table(published: Sequence[Published]) -> list[str]:
         "|---|---|--:|--:|---|",
         *rows,
     ]
+
+
+def _is_document(data: bytes) -> bool:
+    return data.startswith(b"# Results\n\nWritten by `edgeticket results ")
+
+
+def _is_plot(data: bytes) -> bool:
+    return b'viewBox="0 0 792 360"' in data[:600] and b'id="figure_1"' in data[:2000]
 
 
 def _seeds(cell: Cell) -> str:

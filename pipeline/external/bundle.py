@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,19 @@ from edgeticket.device_runner import __version__
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Artifact, Network
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
 from edgeticket.pipeline.external.file import Foreign, read_foreign
+from edgeticket.pipeline.external.pictures import read_pictures
+from edgeticket.pipeline.output_folder import (
+    check_output,
+    check_replaceable,
+    is_foreign_zip,
+    put_in_place,
+    read_bundle_record,
+)
 
 ALL = ("x86_64", "aarch64", "armv7l")
 FEW_CHANNELS = 4
@@ -33,6 +41,8 @@ class Given:
 
     inputs: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
+    names: tuple[str, ...] | None = None  # of the classes, where samples are folders
+    capture: tuple[Mapping[str, Any], ...] = ()  # what made them of pictures
 
 
 def bundle_foreign(
@@ -46,11 +56,12 @@ def bundle_foreign(
     layout: str | None,
     out: Path,
 ) -> list[Artifact]:
-    """Write ``out``, a bundle folder, and ``out``.zip; an older one is replaced.
+    """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
 
     Args:
         models: .onnx and .tflite files; those that cost the same count as one network.
-        samples: .npy, or .npz with ``inputs`` and perhaps ``labels``.
+        samples: .npy, or .npz with ``inputs`` and perhaps ``labels``; or a folder of pictures, in
+            one folder for each class, or by themselves.
         labels: .npy, or text with one number a line; None: in ``samples``.
         names: of the classes, one a line; None: their numbers.
         mean, std: what happens to samples before the model; none: nothing.
@@ -59,7 +70,13 @@ def bundle_foreign(
     Raises:
         InputError: anything that does not fit, by name.
     """
-    given = read_samples(samples, labels)
+    zipped = out.with_name(f"{out.name}.zip")
+    check_replaceable(out, read=read_bundle_record)
+    check_output(zipped, ours=is_foreign_zip)
+    if samples.is_dir():
+        given = _of_folder(samples, models[0], labels=labels, names=names)
+    else:
+        given = read_samples(samples, labels)
     steps: list[Mapping[str, Any]] = []
     if mean or std:
         channels = given.inputs.shape[-1]
@@ -80,6 +97,12 @@ def bundle_foreign(
     if len(classes) > 1:
         raise InputError(f"the models give {sorted(classes)} values: they must be of one task")
     (count,) = classes
+    if given.names is not None and len(given.names) != count:
+        raise InputError(
+            f"the model gives {count} values, and {names or samples} has {len(given.names)} "
+            "classes: give --names, a file with the folder of each class, one a line in the order "
+            "of the model's values"
+        )
     if int(given.labels.max()) >= count:
         raise InputError(
             f"labels go to {given.labels.max()}, but the model gives {count} values: classes are "
@@ -99,21 +122,48 @@ def bundle_foreign(
             artifacts=[(a, m.data) for a, m in zip(artifacts, read, strict=True)],
             inputs=given.inputs,
             targets=given.labels,
-            dataset=samples.stem,
-            labels=_names(names, count),
+            dataset=plain(samples.stem),
+            labels=_names(names, count) if given.names is None else given.names,
             preprocessing=steps,
+            capture=given.capture,
             networks=networks,
             provenance={
                 "made_by": "other tools",
-                "files": [file.name for file in models],
+                "files": [plain(file.name) for file in models],
                 "tools": {"edgeticket": __version__},
             },
         )
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
-        shutil.rmtree(out, ignore_errors=True)
-        (scratch / "bundle").rename(out)
-        (scratch / "bundle.zip").replace(out.with_name(f"{out.name}.zip"))
+        put_in_place(scratch / "bundle", out, read=read_bundle_record)
+        (scratch / "bundle.zip").replace(zipped)
     return artifacts
+
+
+def _of_folder(folder: Path, model: Path, *, labels: Path | None, names: Path | None) -> Given:
+    by_folder = names if labels is None else None
+    pictures = read_pictures(folder, model, names=by_folder)
+    numbers = pictures.labels if labels is None else _load_labels(labels)
+    if numbers is None:
+        raise InputError(
+            f"{folder} has pictures but no folder for each class: put them in such folders "
+            f"({folder.name}/cat/1.jpg), or give --labels, the class of each in the order of the "
+            "files' names, one a line"
+        )
+    return Given(
+        pictures.inputs,
+        _checked_labels(numbers, len(pictures.inputs)),
+        pictures.names if labels is None else None,
+        pictures.steps,
+    )
+
+
+def _checked_labels(labels: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    if labels.dtype.kind not in "iu" or labels.shape != (count,) or labels.min() < 0:
+        raise InputError(
+            f"labels are {labels.dtype} {list(labels.shape)}: give the class of each of the "
+            f"{count} samples, whole numbers from 0 on"
+        )
+    return labels.astype(np.int64)
 
 
 def read_samples(file: Path, labels: Path | None) -> Given:
@@ -144,49 +194,42 @@ def read_samples(file: Path, labels: Path | None) -> Given:
         )
     if inputs.dtype == np.float32 and not np.isfinite(inputs).all():
         raise InputError(f"{file}: inputs are not all finite")
-    if found.dtype.kind not in "iu" or found.shape != inputs.shape[:1] or found.min() < 0:
-        raise InputError(
-            f"labels are {found.dtype} {list(found.shape)}: give the class of each of the "
-            f"{len(inputs)} samples, whole numbers from 0 on"
-        )
+    classes = _checked_labels(found, len(inputs))
     if inputs.ndim == 4 and inputs.shape[1] <= FEW_CHANNELS < inputs.shape[3]:
         inputs = inputs.transpose(0, 2, 3, 1)
-    return Given(np.ascontiguousarray(inputs), found.astype(np.int64))
+    return Given(np.ascontiguousarray(inputs), classes)
 
 
 def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a .npz by name; that of a .npy under ""."""
+    data = read_regular(file)
     try:
-        loaded = np.load(file, allow_pickle=False)
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {error}") from None
+            # A member of another kind is given as its bytes.
+            return {name: np.asarray(loaded[name]) for name in loaded.files}
+    except Exception as error:  # numpy has many kinds for what is damaged
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {reason}") from None
 
 
 def _load_labels(file: Path) -> npt.NDArray[Any]:
     if file.suffix in (".npy", ".npz"):
         arrays = _load(file)
         return arrays[next(name for name in ("", "labels", *arrays) if name in arrays)]
+    text = read_regular_text(file)
     try:
-        return np.array([int(word) for word in file.read_text().split()], dtype=np.int64)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, UnicodeDecodeError, OverflowError) as error:
+        return np.array([int(word) for word in text.split()], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{file} is no list of class numbers: {error}") from None
 
 
 def _names(file: Path | None, count: int) -> list[str]:
     if file is None:
         return [str(i) for i in range(count)]
-    try:
-        names = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}") from None
+    names = read_regular_text(file).splitlines()
     if len(names) != count:
         raise InputError(f"{file} has {len(names)} names, the model gives {count} values")
     return names
@@ -200,7 +243,11 @@ def _describe(
     artifacts: list[Artifact] = []
     mixed = len({model.precision for model in read}) > 1
     for file, model in zip(files, read, strict=True):
-        alike = [name for name, known in networks.items() if known.macs == model.macs]
+        alike = [
+            name
+            for name, known in networks.items()
+            if known.macs == model.macs and isinstance(model.macs, int)
+        ]
         network = alike[0] if alike else f"model-{len(networks) + 1}"
         networks.setdefault(network, Network(model.parameters, model.macs, {}))
         stem, number = _plain(file.stem), 2

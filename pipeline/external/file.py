@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import CODE_RANGES, TensorSpec
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.runtimes.session import Port
-from edgeticket.pipeline.external.cost import MAKES, READS, onnx_layers, tflite_layers
+from edgeticket.pipeline.external.layers import Count, total
+from edgeticket.pipeline.external.onnx_cost import onnx_layers
+from edgeticket.pipeline.external.onnx_model import constants_of, parse_onnx, read_file, read_onnx
+from edgeticket.pipeline.external.tflite_cost import tflite_layers
+from edgeticket.pipeline.external.tflite_model import name_of, parse_tflite
 
 LAYOUTS = ("NCHW", "NHWC", "NCW", "NWC", "NC")
 DTYPES = {
@@ -28,6 +31,10 @@ DTYPES = {
     onnx.TensorProto.INT64: "int64",
     onnx.TensorProto.FLOAT16: "float16",
 }
+# Where a node has scale and zero point of what it reads, or of what it makes.
+READS = {"DequantizeLinear": 1, "QLinearConv": 1, "QLinearMatMul": 1, "QGemm": 1}
+MAKES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6}
+MAKES |= {"QLinearGlobalAveragePool": 3, "QLinearSoftmax": 3, "QLinearSigmoid": 3}
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 
@@ -41,8 +48,8 @@ class Foreign:
     precision: str
     input: TensorSpec
     output: TensorSpec
-    parameters: int
-    macs: int
+    parameters: Count
+    macs: Count
 
 
 def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None) -> Foreign:
@@ -56,24 +63,16 @@ def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None
     Raises:
         InputError: another kind of file, damaged, or one that a bundle cannot hold.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
     if file.suffix not in READERS:
         raise InputError(f"{file}: give a file that ends in {' or '.join(READERS)}")
-    return READERS[file.suffix](data, sample, layout, str(file))
+    return READERS[file.suffix](file, sample, layout, str(file))
 
 
-def _read_onnx(data: bytes, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
-    try:
-        model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"{place} is no whole ONNX file ({told}): export it again") from None
+def _read_onnx(file: Path, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
+    data = read_onnx(file)
+    model = parse_onnx(data, place=place)
     graph = model.graph
-    constants = {t.name: t for t in graph.initializer}
+    constants = constants_of(graph)
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise InputError(
@@ -103,8 +102,8 @@ def _read_onnx(data: bytes, sample: Sequence[int], layout: str | None, place: st
         *(graph.output[0].name, session.output, onnx_scale(maker, MAKES, constants), "NC", None),
         place=f"{place}: the output",
     )
-    layers = onnx_layers(model, constants)
-    parameters, macs = sum(n.parameters for n in layers), sum(n.macs for n in layers)
+    layers = onnx_layers(model)
+    parameters, macs = total([n.parameters for n in layers]), total([n.macs for n in layers])
     quantised = any(node.op_type.startswith(QUANTISED) for node in graph.node)
     return Foreign(data, "ort", "int8" if quantised else "fp32", source, target, parameters, macs)
 
@@ -143,21 +142,16 @@ def onnx_scale(
     return (float(scale[0]), int(zero[0])) if len(scale) == 1 else None
 
 
-def _read_tflite(data: bytes, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
-    if data[4:8] != b"TFL3":
-        raise InputError(f"{place} is no whole TFLite file: convert it again")
-    session = get_runtime("tflite").load(data, threads=1, place=place)
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-        graph = model.subgraphs[0]
-        tensors = graph.tensors
-        names = [tensors[i].name.decode() for i in (graph.inputs[0], graph.outputs[0])]
-        layers = tflite_layers(model)
-        parameters, macs = sum(n.parameters for n in layers), sum(n.macs for n in layers)
-    except Exception as error:  # flatbuffers checks nothing
-        raise InputError(f"{place} is no whole TFLite file ({error!r}): convert it again") from None
+def _read_tflite(file: Path, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
+    data = read_file(file)
+    model = parse_tflite(data, place=place)
+    session = get_runtime("tflite").load(data, threads=1, place=place)  # one input, one output
+    graph = model.subgraphs[0]
+    names = [name_of(graph.tensors[i]) for i in (graph.inputs[0], graph.outputs[0])]
+    layers = tflite_layers(model)
+    parameters, macs = total([n.parameters for n in layers]), total([n.macs for n in layers])
     codes = (schema.TensorType.INT8, schema.TensorType.UINT8)
-    precision = "int8" if any(t.type in codes for t in tensors) else "fp32"
+    precision = "int8" if any(t.type in codes for t in graph.tensors) else "fp32"
 
     def spec(name: str, port: Port, layout: str | None, sample: Sequence[int] | None) -> TensorSpec:
         scale = None

@@ -131,6 +131,8 @@ class TfliteDraft:
         """
         if name in self.graph.constants:
             data = self.graph.constants[name].data
+            if data.dtype == np.int64:  # there are kernels for int32 alone
+                data = data.astype(np.int32)
             if data.size > 1 or not scalar:
                 data = data.reshape((1,) * (len(order) - data.ndim) + data.shape).transpose(order)
             else:
@@ -205,11 +207,22 @@ class TfliteDraft:
         other.type, other.quantization, other.buffer = source.type, source.quantization, 0
         return len(self._subgraph.tensors) - 1
 
-    def constant(self, name: str, data: Array, *, scale: Array | None = None, axis: int = 0) -> int:
+    def constant(
+        self,
+        name: str,
+        data: Array,
+        *,
+        scale: Array | None = None,
+        axis: int = 0,
+        once: bool = True,
+    ) -> int:
         """A tensor that is stored in the file; ``scale`` for each index of ``axis``, or none.
 
-        Equal tensors are stored once.
+        Args:
+            once: one that equals an earlier one is that. Otherwise it stands alone, under its name.
         """
+        if not once:
+            return self._constant(name, data, scale, axis)
         array = np.ascontiguousarray(data)
         scales = b"" if scale is None else np.asarray(scale).tobytes()
         key = (array.dtype.str, data.shape, array.tobytes(), scales, axis)
@@ -226,7 +239,7 @@ class TfliteDraft:
 
     def constant_like(self, tensor: int, name: str, data: Array) -> int:
         """Stored numbers, or codes in the scale of another tensor."""
-        index = self._constant(name, data, None, 0)
+        index = self.constant(name, data, once=False)
         self._subgraph.tensors[index].quantization = self._subgraph.tensors[tensor].quantization
         return index
 

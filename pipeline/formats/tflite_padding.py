@@ -55,7 +55,7 @@ def pad_input(
     padded = (1, top + shape[1] + bottom, left + shape[2] + right, shape[3])
     output = draft.like(source, f"{operator.name}.padded", padded)
     amounts = np.array([(0, 0), *margins, (0, 0)], np.int32)
-    inputs = [source, draft.constant(f"{operator.name}.padding", amounts)]
+    inputs = [source, draft.constant(f"{operator.name}.padding", amounts, once=False)]
     version = draft.version(operator, int8=2)
     if fill == "zero" or _never_negative(draft, operator):  # for codes: the zero point
         draft.append(B.PAD, inputs, output, schema.PadOptionsT(), version=version)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
+import inspect
+import itertools
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import OutputKind
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.program import operator_name as _operator_name
+from edgeticket.pipeline.graph.program import plain_program, quiet
 from edgeticket.pipeline.graph.whole import WholeLayers
-from edgeticket.pipeline.operators import ATEN, KINDS
+from edgeticket.pipeline.operators import ATEN, KINDS, RANDOM, REFUSED
 
 EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would be taken for fixed
 
@@ -42,7 +44,9 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
             with the place.
     """
     shapes = input_shapes(takes)
-    program = _export(module, shapes)
+    program = plain_program(
+        _export(module, shapes), ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
+    )
     reader = _Reader(program, type(module).__name__)
     return reader.read()
 
@@ -63,15 +67,21 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
         )
     source = copy.deepcopy(module).eval()
     failure: Exception | None = None
-    for batch in (EXAMPLES, 1):
-        examples = tuple(torch.zeros(batch, *shape) for shape in shapes)
-        is_open = batch > 1
-        sizes = tuple({0: Dim.DYNAMIC} for _ in shapes) if is_open else None
-        try:
-            with _quiet(), torch.no_grad(), WholeLayers():
-                return export(source, examples, dynamic_shapes=sizes, strict=False)
-        except Exception as error:  # torch.export raises whatever the module's code meets
-            failure = failure or error
+    for types in _dtypes(len(shapes)):
+        for batch in (EXAMPLES, 1):
+            examples = tuple(
+                torch.zeros(batch, *shape, dtype=dtype)
+                for shape, dtype in zip(shapes, types, strict=True)
+            )
+            is_open = batch > 1
+            sizes = _open_sizes(source, len(shapes)) if is_open else None
+            try:
+                with quiet(), torch.no_grad(), WholeLayers():
+                    return export(source, examples, dynamic_shapes=sizes, strict=False)
+            except Exception as error:  # torch.export raises whatever the module's code meets
+                failure = failure or error
+        if not any(sign in str(failure) for sign in WANTS_INTEGERS):
+            break
     reason = " ".join(str(failure).split())
     raise InputError(
         f"{type(module).__name__} cannot be traced ({reason[:300]}); write its forward without "
@@ -79,19 +89,24 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
     ) from failure
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _open_sizes(module: nn.Module, count: int) -> tuple[Any, ...]:
+    """Every input's first axis is open; inputs that ``*names`` takes are one entry."""
+    sizes: list[Any] = [{0: Dim.DYNAMIC} for _ in range(count)]
+    named = inspect.signature(module.forward).parameters.values()
+    for place, parameter in enumerate(named):
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return (*sizes[:place], tuple(sizes[place:]))
+    return tuple(sizes)
+
+
+# What torch says where real numbers are taken for indices.
+WANTS_INTEGERS = ("Long", "long, byte or bool", "indices")
+
+
+def _dtypes(inputs: int) -> list[tuple[torch.dtype, ...]]:
+    """What inputs may hold: real numbers, or else whole ones in some of them."""
+    kinds = (torch.float32, torch.int64)
+    return list(itertools.product(kinds, repeat=inputs)) if inputs < 4 else [kinds[:1] * inputs]
 
 
 class _Reader:
@@ -101,7 +116,6 @@ class _Reader:
         self.program, self.title = program, title
         self.draft = Draft(KINDS)
         self.values: dict[fx.Node, Any] = {}  # names, numbers, or lists of them
-        self.batch = _batch_symbols(program)
         self.named = Counter(_leaf(node) for node in program.graph.nodes if _is_named(node))
 
     def read(self) -> Graph:
@@ -138,14 +152,15 @@ class _Reader:
 
     def _input(self, node: fx.Node) -> str:
         value = node.meta["val"]
-        self.draft.shapes[node.name] = self._sizes(value.shape)
+        first, *rest = self._sizes(value.shape)
+        self.draft.shapes[node.name] = (BatchSize(first), *rest)
         if value.dtype != torch.float32:
             self.draft.dtypes[node.name] = "int64"
         self.values[node] = node.name
         return node.name
 
     def _sizes(self, shape: Sequence[Any]) -> tuple[int, ...]:
-        return tuple(int(self._size(n)) for n in shape)
+        return tuple(self._size(n) for n in shape)
 
     def _size(self, size: Any) -> int:
         """A size for a batch of one; a `BatchSize` where the batch decides it."""
@@ -159,6 +174,9 @@ class _Reader:
         value = node.meta.get("val")
         if isinstance(value, torch.SymInt):
             return self._size(value)
+        if isinstance(value, torch.SymFloat | torch.SymBool):
+            expression = value.node.expr
+            return type(value.node.hint)(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
         if isinstance(value, int | float | bool):
             return value
         name = _operator_name(node.target)
@@ -170,42 +188,34 @@ class _Reader:
             if index >= len(items):
                 return None  # an output that cannot be had; whoever reads it says so
             return items[index]
-        if name in ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size"):
+        if name in PASSED_OVER:
             return None
-        if self._is_stored(node):
+        if name in RANDOM:
+            raise self._refuse(node, RANDOM[name])
+        if name in SHAPED or self._is_stored(node):
             return self._fold(node)
         reader = ATEN.get(name)
         if reader is None:
             raise self._refuse(
                 node,
-                f"is an operator that cannot be converted (known: {', '.join(sorted(ATEN))}): "
-                "replace it where the network is defined",
+                REFUSED.get(name)
+                or "is an operator that cannot be converted: replace it where the network is "
+                "defined by what docs/operators.md lists",
             )
         draft = self.draft
         draft.label = f"{self._title(node)} ({name})"
         draft.step = draft.result = draft.unique(self._name(node, name))
         draft.origin = (_leaf(node),)
-        draft.open_axes = None
-        if isinstance(value, Tensor):
-            draft.open_axes = [isinstance(self._size(n), BatchSize) for n in value.shape]
         try:
             result = reader(draft, **arguments)
-            self._note_batch(result, value)
-            return result
         except InputError:
             raise
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             raise draft.refuse(f"has a form that cannot be converted ({error})") from error
-
-    def _note_batch(self, result: Any, value: Any) -> None:
-        """Say which axes of results count examples, as far as the trace knows."""
-        if isinstance(result, list | tuple) and isinstance(value, list | tuple):
-            for part, meant in zip(result, value, strict=False):
-                self._note_batch(part, meant)
-        elif isinstance(result, str) and isinstance(value, Tensor):
-            opened = [isinstance(self._size(n), BatchSize) for n in value.shape]
-            if True in opened:  # else the trace was made with a batch of one
-                self.draft.batch_axes[result] = opened.index(True)
+        rank = value.ndim if isinstance(value, Tensor) else 0
+        if rank and isinstance(result, str) and draft.rank(result) != rank:
+            raise draft.refuse("drops the axis of the batch: leave that in")
+        return result
 
     def _arguments(self, node: fx.Node) -> dict[str, Any]:
         """What the node is called with, by the names of the operator's schema."""
@@ -250,6 +260,9 @@ class _Reader:
                 return [value_of(part) for part in item]
             if isinstance(item, str) and item in self.draft.constants:
                 return torch.from_numpy(np.array(self.draft.constants[item].data))
+            if isinstance(item, str) and item in self.draft.shapes:  # its shape alone is read
+                dtype = getattr(torch, self.draft.dtype(item))
+                return torch.zeros([int(n) for n in self.draft.shapes[item]], dtype=dtype)
             return int(item) if isinstance(item, BatchSize) else item
 
         args = [value_of(item) for item in node.args]
@@ -282,37 +295,38 @@ class _Reader:
     def _outputs(self) -> list[str]:
         (last,) = (node for node in self.program.graph.nodes if node.op == "output")
         names: list[str] = []
-        for item in last.args[0]:
+        draft = self.draft
+        inputs = {str(v) for n, v in self.values.items() if n.op == "placeholder"}
+        specs = self.program.graph_signature.output_specs
+        for item, spec in zip(last.args[0], specs, strict=True):
+            if spec.kind is not OutputKind.USER_OUTPUT or item is None:
+                continue
             value = self.values.get(item) if isinstance(item, fx.Node) else None
             if not isinstance(value, str):
                 raise InputError(
                     f"{self.title} returns something that is no tensor: return tensors"
                 )
-            if value in self.draft.constants or value in names or value in self.draft_inputs():
-                raise InputError(
-                    f"{self.title} returns {value}, which is stored, an input, or returned twice"
+            if draft.is_constant(value) or value in names or value in inputs:
+                draft.label, draft.origin = f"{self.title} (its output)", ()
+                draft.step = draft.result = draft.unique(
+                    f"{re.sub(r'[^0-9a-zA-Z]', '_', value)}_output"
                 )
+                value = draft.add("Identity", value)
             names.append(value)
         return names
 
-    def draft_inputs(self) -> set[str]:
-        """The names of the network's inputs."""
-        return {str(v) for n, v in self.values.items() if n.op == "placeholder"}
 
-
+# What says something about sizes, and computes nothing.
+PASSED_OVER = frozenset(
+    {"_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size"}
+    | {"getitem", "sym_size", "sym_numel", "sym_constrain_range", "_assert_async"}
+)
+# What reads no more of a tensor than its shape and type.
+SHAPED = frozenset(
+    {"new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like"}
+    | {"full_like", "empty_like", "new_empty_strided", "fill", "zero"}
+)
 IGNORED = frozenset({"memory_format", "pin_memory", "layout", "device", "non_blocking", "copy"})
-
-
-def _batch_symbols(program: ExportedProgram) -> set[Any]:
-    return set(program.range_constraints)
-
-
-def _operator_name(target: Any) -> str:
-    """``aten::relu_`` -> ``relu``: what is changed in place is a value like any other here."""
-    if isinstance(target, torch._ops.OpOverload):
-        name = target._schema.name.partition("::")[2]
-        return name[:-1] if name.endswith("_") and not name.startswith("_") else name
-    return str(getattr(target, "__name__", target))
 
 
 def _module_of(node: fx.Node) -> tuple[str, str]:

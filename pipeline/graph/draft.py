@@ -33,15 +33,35 @@ class KindOf(Protocol):
 
 
 class BatchSize(int):
-    """A size that follows from the number of examples: its value for a batch of one."""
+    """A size that follows from the number of examples: its value for a batch of one.
+
+    Products, quotients and sums of such sizes follow from it, too; their own ratio does not.
+    """
+
+    def __mul__(self, other: Any) -> Any:
+        return BatchSize(int(self) * int(other)) if isinstance(other, int) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        quotient = int(self) // int(other)
+        return quotient if isinstance(other, BatchSize) else BatchSize(quotient)
+
+    def __add__(self, other: Any) -> Any:
+        both = int(self) + int(other)
+        return BatchSize(both) if isinstance(other, BatchSize) or not other else both
+
+    __radd__ = __add__
 
 
-# What only moves numbers, of whatever type.
-PASSING = frozenset({"Reshape", "Flatten", "Transpose", "Slice", "Concat", "Gather", "Tile"})
+SAME_DTYPE = "input"  # as a `Kind.dtype`: that of the tensors that flow into it
+GIVEN_DTYPE = "to"  # that of its attribute ``to``
 
 
 class Draft:
     """Operators so far, and shapes of all that flows, for a batch of one.
+
+    A size in those that grows with the batch is a `BatchSize`, so that readers hand that on.
 
     A reader is called for one node; ``step`` is what the node shall be called, ``result`` what its
     output is called, ``label`` how sentences name it.
@@ -54,12 +74,9 @@ class Draft:
         self.constants: dict[str, Constant] = {}
         self.operators: list[Operator] = []
         self.made: dict[str, Operator] = {}  # by output
-        self.batch_axes: dict[str, int | None] = {}  # of what flows, where that is not 0
         self.scales: dict[str, Quantization] = {}  # by value before rounding
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()
-        # Which axes of the present node's output grow with the batch; None where that is not known.
-        self.open_axes: list[bool] | None = None
         self._counts: Counter[str] = Counter()
         self._names: set[str] = set()  # of operators
 
@@ -84,44 +101,27 @@ class Draft:
         """
         description = self.kinds[kind]
         shapes = [self.shapes[name] if name else () for name in inputs]
-        shape = tuple(int(n) for n in description.shape(attributes, *shapes))
+        shape = tuple(description.shape(attributes, *shapes))
         output = self.unique(f"{self.result}_{suffix}" if suffix else self.result)
         name = f"{self.step}_{suffix}" if suffix else self.step
         if name in self._names or self.step == self.result:
             name = output
         self._names.add(name)
         origin = self.origin if origin is None else origin
-        operator = Operator(name, kind, inputs, output, attributes, clamp, origin)
+        plain = {key: _plain(value) for key, value in attributes.items()}
+        operator = Operator(name, kind, inputs, output, plain, clamp, origin)
         self.operators.append(operator)
         self.made[output] = operator
         self.shapes[output] = shape
-        self.batch_axes[output] = self._moved_batch(operator)
-        dtype = self.dtype(inputs[0]) if kind in PASSING else description.dtype
+        dtype = description.dtype
+        if dtype == SAME_DTYPE:
+            flowing = [name for name in inputs if name and name not in self.constants]
+            dtype = self.dtype((flowing or inputs)[-1])
+        elif dtype == GIVEN_DTYPE:
+            dtype = attributes["to"]
         if dtype != "float32":
             self.dtypes[output] = dtype
         return output
-
-    def batch_axis(self, name: str) -> int | None:
-        """Which axis of a value counts examples; None where no axis does."""
-        return None if name in self.constants else self.batch_axes.get(name, 0)
-
-    def _moved_batch(self, operator: Operator) -> int | None:
-        """Where an operator puts the axis of the batch."""
-        flowing = [name for name in operator.inputs if name and name not in self.constants]
-        if not flowing:
-            return None
-        shape = self.shapes[operator.output]
-        source = max(flowing, key=self.rank)  # where shapes are broadcast, axes align at the end
-        axis = self.batch_axis(source)
-        if "free" in operator.attributes:
-            free = list(operator.attributes["free"])
-            return free.index(-1) if -1 in free else None
-        if axis is None:
-            return None
-        if "perm" in operator.attributes:
-            return list(operator.attributes["perm"]).index(axis)
-        axis += max(len(shape) - self.rank(source), 0)
-        return axis if axis < len(shape) else None
 
     def unique(self, name: str) -> str:
         """``name``, or with a number behind it that makes it new."""
@@ -151,7 +151,7 @@ class Draft:
         return name
 
     def shape(self, name: str) -> Shape:
-        """Of a value or constant."""
+        """Of a value or constant; a size that grows with the batch is a `BatchSize`."""
         return self.shapes[name]
 
     def rank(self, name: str) -> int:
@@ -191,8 +191,17 @@ class Draft:
         kept.reverse()
         names = [*inputs, *(op.output for op in kept)]
         values = {
-            name: Value(name, self.shapes[name], self.scales.get(name), self.dtype(name))
+            name: Value(name, _plain(self.shapes[name]), self.scales.get(name), self.dtype(name))
             for name in names
         }
         constants = {name: c for name, c in self.constants.items() if name in needed}
         return Graph(tuple(inputs), tuple(outputs), tuple(kept), values, constants)
+
+
+def _plain(value: Any) -> Any:
+    """The same with plain numbers for sizes."""
+    if isinstance(value, BatchSize):
+        return int(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(part) for part in value)
+    return value

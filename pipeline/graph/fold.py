@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from edgeticket.pipeline.graph.affine import Affine, affine_of
+from edgeticket.pipeline.graph.gates import with_hard_sigmoids
 from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator
 from edgeticket.pipeline.graph.subpixel import as_convolution
+from edgeticket.pipeline.operators import KINDS
 
 FUSIBLE = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -22,9 +25,11 @@ def fold(graph: Graph) -> Graph:
     """The same function without BatchNormalization and ConvTranspose.
 
     A norm goes into the layer before it, where nothing else reads that; another one becomes a
-    depthwise convolution. A transposed convolution becomes a convolution and DepthToSpace
+    depthwise convolution. So does what multiplies and shifts channels by stored numbers
+    (`affine`). A transposed convolution becomes a convolution and DepthToSpace
     (`subpixel`). A clamp behind a max pool moves in front of it, where it can fuse with a layer.
     """
+    graph = with_hard_sigmoids(graph)
     work = _Fold(graph)
     for operator in graph.operators:
         work.take(operator)
@@ -38,9 +43,8 @@ class _Fold:
         self.constants = dict(graph.constants)
         self.operators: dict[str, Operator] = {}  # by output, in order
         self.renamed: dict[str, str] = {}
-        self.fused: dict[
-            tuple[Any, ...], tuple[str, str]
-        ] = {}  # what is called twice is one weight
+        # What is called twice is one weight, also with a norm or a factor in it.
+        self.fused: dict[tuple[Any, ...], tuple[str, str]] = {}
         self.readers = Counter(name for op in graph.operators for name in op.inputs)
         self.readers.update(graph.outputs)
 
@@ -51,7 +55,7 @@ class _Fold:
             self._norm(operator)
         elif operator.kind == "Clip":
             self._clip(operator)
-        else:
+        elif not self._affine(operator):
             self.operators[operator.output] = operator
 
     def _norm(self, norm: Operator) -> None:
@@ -67,7 +71,7 @@ class _Fold:
             if key not in self.fused:
                 self.fused[key] = self._store(layer, *_fused(layer, norm, self.constants))
             names = self.fused[key]
-            origin = (*layer.origin[:1], *norm.origin[:1])
+            origin = ((*layer.origin, "")[0], (*norm.origin, "")[0], *layer.origin[2:])
             fused = replace(layer, inputs=(layer.inputs[0], *names), origin=origin)
             self.operators[source] = fused
             self._rename(norm.output, source)
@@ -80,29 +84,124 @@ class _Fold:
             self.constants[name].data.astype(np.float64) for name in norm.inputs[1:]
         )
         factor = weight / np.sqrt(variance + norm.attributes["epsilon"])
-        shift = (bias - mean * factor).astype(np.float32)
-        shape = self.values[norm.output].shape
-        channels, axes = shape[1], len(shape) - 2
-        if axes not in (1, 2):
-            self._vector(norm, factor.astype(np.float32), shift)
-            return
+        shift = bias - mean * factor
+        if len(self.values[norm.output].shape) in (3, 4):
+            self._by_channel(norm, norm.inputs[0], factor, shift, ("", *norm.origin[:1]))
+        else:
+            self._vector(norm, factor.astype(np.float32), shift.astype(np.float32))
+
+    def _by_channel(
+        self,
+        operator: Operator,
+        source: str,
+        factor: Array,
+        shift: Array,
+        origin: tuple[str, ...],
+    ) -> None:
+        channels, *sizes = self.values[operator.output].shape[1:]
+        axes = len(sizes)
         kernel = factor.astype(np.float32).reshape(channels, 1, *[1] * axes)
-        names = self._store(norm, kernel, shift)
-        self.operators[norm.output] = Operator(
-            norm.name,
-            "Conv",
-            (norm.inputs[0], *names),
-            norm.output,
-            {
-                "dilations": [1] * axes,
-                "group": channels,
-                "kernel_shape": [1] * axes,
-                "pads": [0] * 2 * axes,
-                "strides": [1] * axes,
-            },
-            None,
-            ("", *norm.origin[:1]),
+        names = self._store(operator, kernel, shift.astype(np.float32))
+        attributes = {
+            "dilations": [1] * axes,
+            "group": channels,
+            "kernel_shape": [1] * axes,
+            "pads": [0] * 2 * axes,
+            "strides": [1] * axes,
+        }
+        self.operators[operator.output] = Operator(
+            operator.name, "Conv", (source, *names), operator.output, attributes, None, origin
         )
+
+    def _affine(self, operator: Operator) -> bool:
+        """A stored factor and shift into the layer before, or as a convolution of each channel.
+
+        The latter where it lies between integer steps: alone it would be computed in float32.
+        """
+        step = affine_of(operator, self.values, self.constants)
+        if step is None:
+            return False
+        layer = self._layer_before(step.source, step.axis)
+        if layer is not None:
+            self._scale(layer, step, operator)
+            self._rename(operator.output, step.source)
+            return True
+        is_map = len(self.values[operator.output].shape) in (3, 4) and step.axis in (1, None)
+        if not is_map or not self._is_rounded(step.source) or not self._is_coded(operator.output):
+            return False
+        factor, shift = step.spread(self.values[operator.output].shape[1])
+        self._by_channel(operator, step.source, factor, shift, ("", "", operator.name))
+        return True
+
+    def _layer_before(self, name: str, axis: int | None) -> Operator | None:
+        """The layer whose output channels lie along that axis, if nothing else reads them."""
+        maker = self.operators.get(name)
+        while maker is not None and self._is_alone(name):
+            if maker.kind in FUSIBLE:
+                last = len(self.values[name].shape) - 1
+                channels = last if maker.kind == "Gemm" else 1
+                coded = self.constants[maker.inputs[1]].scale is not None
+                return maker if axis in (None, channels) and not coded else None
+            if maker.kind == "Transpose":
+                axis = None if axis is None else maker.attributes["perm"][axis]
+            elif maker.kind not in ("Reshape", "Flatten") or axis is not None:
+                return None
+            name = maker.inputs[0]
+            maker = self.operators.get(name)
+        return None
+
+    def _scale(self, layer: Operator, step: Affine, operator: Operator) -> None:
+        weight, *bias = (self.constants[n].data.astype(np.float64) for n in layer.inputs[1:])
+        group = layer.attributes.get("group", 1)
+        transposed = layer.kind == "ConvTranspose"  # [inputs, outputs / group, ...]
+        outputs = weight.shape[1] * group if transposed else len(weight)
+        factor, shift = step.spread(outputs)
+        if transposed:
+            parts = weight.reshape(group, -1, *weight.shape[1:])
+            column = factor.reshape(group, 1, -1, *[1] * (weight.ndim - 2))
+            scaled = (parts * column).reshape(weight.shape)
+        else:
+            scaled = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+        before = bias[0] if bias else np.zeros(outputs)
+        shifted = before * factor + shift
+        key = (layer.kind, *layer.inputs[1:], factor.tobytes(), shift.tobytes())
+        if key not in self.fused:
+            stored = scaled.astype(np.float32), shifted.astype(np.float32)
+            self.fused[key] = self._store(layer, *stored)
+        names = self.fused[key]
+        origin = (*layer.origin, "", "")[:2]
+        inputs = (layer.inputs[0], *names) if bias or shift.any() else (layer.inputs[0], names[0])
+        self.operators[layer.output] = replace(
+            layer, inputs=inputs, origin=(*origin, operator.name)
+        )
+
+    def _is_alone(self, name: str) -> bool:
+        return self.readers[name] == 1 and name not in self.graph.outputs
+
+    def _is_rounded(self, name: str) -> bool:
+        """Whether int8 files hold codes there, before anything says so."""
+        maker = self.operators.get(name)
+        if maker is None:
+            return name in self.graph.inputs
+        kind = KINDS[maker.kind]
+        if kind.keeps_codes:
+            return all(self._is_rounded(n) for n in maker.inputs if n not in self.constants)
+        return not kind.real
+
+    def _is_coded(self, name: str) -> bool:
+        """Whether any that reads a value of the graph can do so as codes."""
+        if name in self.graph.outputs:
+            return True
+        for op in self.graph.operators:
+            if name not in op.inputs:
+                continue
+            kind = KINDS[op.kind]
+            if kind.keeps_codes:
+                if self._is_coded(op.output):
+                    return True
+            elif not kind.real or affine_of(op, self.graph.values, self.constants) is not None:
+                return True
+        return False
 
     def _vector(self, norm: Operator, factor: Array, shift: Array) -> None:
         column = (-1, *[1] * (len(self.values[norm.output].shape) - 2))
@@ -139,8 +238,16 @@ class _Fold:
 
     def _store(self, operator: Operator, weight: Array, bias: Array) -> tuple[str, str]:
         names = f"{operator.name}.folded.weight", f"{operator.name}.folded.bias"
+        while self._others_read(names[0], operator):
+            names = f"{names[0]}_", f"{names[1]}_"
         self.constants |= {names[0]: Constant(weight), names[1]: Constant(bias)}
         return names
+
+    def _others_read(self, name: str, operator: Operator) -> bool:
+        if name not in self.constants:
+            return False
+        others = (op for op in self.operators.values() if op.name != operator.name)
+        return any(name in op.inputs for op in others)
 
     def finish(self) -> Graph:
         operators: list[Operator] = []

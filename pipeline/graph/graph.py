@@ -71,7 +71,8 @@ class Operator:
     """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
 
     clamp: real bounds that the output is clipped to.
-    origin: paths of the PyTorch modules that it was, a layer and then its norm; "" where unknown.
+    origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown;
+        and the operator that was folded into it last.
     """
 
     name: str
@@ -130,6 +131,7 @@ def integer_bias(operator: Operator, graph: Graph) -> tuple[npt.NDArray[np.int32
         channel = int(np.argmax(np.abs(codes)))
         raise InputError(
             f"{operator}: the bias of channel {channel} ({bias[channel]:.3g}) is too large for "
-            f"its scale ({scale[channel]:.3g}); calibrate the network anew, or prune the channel"
+            f"its scale ({scale[channel]:.3g}); name the layer "
+            "under keep_fp32 in ptq or qat, or remove the channel with channel_magnitude"
         )
     return codes.astype(np.int32), scale

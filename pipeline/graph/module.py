@@ -49,7 +49,7 @@ def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
 
     Every operator is a submodule of its own name; layers are PyTorch's, and those that read one
     constant have one parameter, so that training keeps it one. A node's ``meta`` has its
-    ``operator``, and the paths of the ``module`` and ``norm`` that it was.
+    ``operator``, the paths of the ``module`` and ``norm`` that it was, and the ``factor`` in it.
     """
     traced, root = fx.Graph(), nn.Module()
     nodes: dict[str, fx.Node] = {}
@@ -75,7 +75,7 @@ def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
         module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
-        paths = zip(("module", "norm"), operator.origin, strict=False)
+        paths = zip(("module", "norm", "factor"), operator.origin, strict=False)
         node.meta |= {key: path for key, path in paths if path}
         operators.append(operator)
     results = tuple(nodes[name] for name in graph.outputs)

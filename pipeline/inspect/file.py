@@ -6,31 +6,37 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
-from ai_edge_litert import schema_py_generated as schema
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
-from edgeticket.pipeline.external.cost import (
-    MAKES,
-    READS,
-    FileLayer,
-    onnx_layers,
-    tflite_kind,
-    tflite_layers,
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.convert.targets import runtimes_by_suffix
+from edgeticket.pipeline.external.file import DTYPES, MAKES, READS, onnx_scale
+from edgeticket.pipeline.external.layers import Count, FileLayer, tell_count, total
+from edgeticket.pipeline.external.onnx_cost import onnx_layers
+from edgeticket.pipeline.external.onnx_model import constants_of, parse_onnx, read_file, read_onnx
+from edgeticket.pipeline.external.tflite_cost import tflite_layers
+from edgeticket.pipeline.external.tflite_model import (
+    TYPES,
+    kind_of,
+    name_of,
+    parse_tflite,
+    shape_of,
 )
-from edgeticket.pipeline.external.file import DTYPES, onnx_scale
 from edgeticket.pipeline.inspect.network import Verdict, inspect_network
 from edgeticket.pipeline.onnx_import import read_onnx_network
 from edgeticket.pipeline.onnx_import.operators import OPERATORS
 from edgeticket.pipeline.onnx_import.source import QUANTISED
 
-RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
+RUNTIMES = runtimes_by_suffix()
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,8 @@ class FileInspection:
 
     name: str
     size_bytes: int
-    parameters: int
-    macs: int
+    parameters: Count
+    macs: Count
     ports: tuple[FilePort, ...]
     layers: tuple[FileLayer, ...]
     operators: tuple[FileOperator, ...]
@@ -79,9 +85,10 @@ class FileInspection:
     def print(self, console: Console) -> None:
         """Tables on a terminal."""
         console.print(
-            f"{self.name}: {self.size_bytes:,} bytes, {self.parameters:,} parameters, "
-            f"{self.macs:,} multiply-accumulates",
+            f"{plain(self.name)}: {self.size_bytes:,} bytes, "
+            f"{_tell(self.parameters, 'parameters')}, {_tell(self.macs, 'multiply-accumulates')}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         table = _table("inputs and outputs", "", "name", "type", "shape", "scale", "zero point")
@@ -89,19 +96,21 @@ class FileInspection:
             shape = "x".join(map(str, port.shape))
             scale = "" if port.scale is None else f"{port.scale:g}"
             zero = "" if port.zero_point is None else str(port.zero_point)
-            table.add_row(port.direction, port.name, port.dtype, shape, scale, zero)
+            _add_row(table, port.direction, port.name, port.dtype, shape, scale, zero)
         console.print(table)
         table = _table(f"{len(self.layers)} layers", "layer", "", "parameters", "MACs")
         for layer in self.layers:
-            table.add_row(layer.name, layer.kind, f"{layer.parameters:,}", f"{layer.macs:,}")
+            _add_row(
+                table, layer.name, layer.kind, tell_count(layer.parameters), tell_count(layer.macs)
+            )
         console.print(table)
         table = _table("operators", "operator", "count", "")
         for operator in self.operators:
-            table.add_row(operator.kind, str(operator.count), operator.told)
+            _add_row(table, operator.kind, str(operator.count), operator.told)
         console.print(table)
         table = _table("files", "file", "", "")
         for kind, verdict in self.files.items():
-            table.add_row(kind, "yes" if verdict.possible else "no", verdict.told)
+            _add_row(table, kind, "yes" if verdict.possible else "no", verdict.told)
         console.print(table)
 
 
@@ -111,10 +120,7 @@ def inspect_file(file: Path) -> FileInspection:
     Raises:
         InputError: it cannot be read, or is damaged.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    data = read_onnx(file) if file.suffix == ".onnx" else read_file(file)
     try:
         get_runtime(RUNTIMES[file.suffix]).load(data, threads=1, place=str(file))
         runs = Verdict(True, "its runtime loads it; `edgeticket bundle` makes a bundle of it")
@@ -125,8 +131,8 @@ def inspect_file(file: Path) -> FileInspection:
     return FileInspection(
         file.name,
         len(data),
-        sum(layer.parameters for layer in layers),
-        sum(layer.macs for layer in layers),
+        total([layer.parameters for layer in layers]),
+        total([layer.macs for layer in layers]),
         ports,
         layers,
         operators,
@@ -140,16 +146,10 @@ Look = tuple[
 
 
 def _look_into_onnx(data: bytes, file: Path) -> Look:
-    try:
-        model = onnx.load_model_from_string(data)
-        graph = model.graph
-        constants = {t.name: t for t in graph.initializer}
-        layers = onnx_layers(model, constants)
-    except (DecodeError, ValueError, IndexError, onnx.shape_inference.InferenceError) as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"{file} is no whole ONNX file ({told}): export it again") from None
-    if not graph.node:
-        raise InputError(f"{file} is no whole ONNX file, or has no operators: export it again")
+    model = parse_onnx(data, place=str(file))
+    graph = model.graph
+    constants = constants_of(graph)
+    layers = onnx_layers(model)
     ports = []
     for value in (*graph.input, *graph.output):
         if value.name in constants:
@@ -163,7 +163,7 @@ def _look_into_onnx(data: bytes, file: Path) -> Look:
                 "input" if is_input else "output",
                 value.name,
                 DTYPES.get(tensor.elem_type, f"ONNX's type {tensor.elem_type}"),
-                tuple(d.dim_value or d.dim_param or "?" for d in tensor.shape.dim),
+                tuple(_size(size) for size in tensor.shape.dim),
                 *(scale or (None, None)),
             )
         )
@@ -189,34 +189,51 @@ def _told_of(kind: str) -> str:
 
 
 def _look_into_tflite(data: bytes, file: Path) -> Look:
-    try:
-        if data[4:8] != b"TFL3":
-            raise ValueError("it does not say TFL3")
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-        graph = model.subgraphs[0]
-        layers = tflite_layers(model)
-        kinds = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
-        ports = []
-        for direction, indices in (("input", graph.inputs), ("output", graph.outputs)):
-            for i in indices:
-                tensor = graph.tensors[i]
-                codes = tensor.quantization
-                has_scale = codes is not None and codes.scale is not None and len(codes.scale) == 1
-                ports.append(
-                    FilePort(
-                        direction,
-                        tensor.name.decode(),
-                        kinds[tensor.type].lower(),
-                        tuple(int(size) for size in tensor.shape),
-                        float(codes.scale[0]) if has_scale else None,
-                        int(codes.zeroPoint[0]) if has_scale else None,
-                    )
+    model = parse_tflite(data, place=str(file))
+    graph = model.subgraphs[0]
+    ports = []
+    for direction, indices in (("input", graph.inputs), ("output", graph.outputs)):
+        for i in indices:
+            tensor = graph.tensors[i]
+            codes = tensor.quantization
+            has_scale = codes is not None and codes.scale is not None and len(codes.scale) == 1
+            has_zero = has_scale and codes.zeroPoint is not None and len(codes.zeroPoint) == 1
+            ports.append(
+                FilePort(
+                    direction,
+                    name_of(tensor),
+                    TYPES[tensor.type],
+                    _sizes(tensor),
+                    float(codes.scale[0]) if has_scale else None,
+                    (int(codes.zeroPoint[0]) if has_zero else 0) if has_scale else None,
                 )
-        counted = Counter(tflite_kind(model, op) for op in graph.operators).most_common()
-    except Exception as error:  # flatbuffers checks nothing
-        raise InputError(f"{file} is no whole TFLite file ({error!r}): convert it again") from None
+            )
+    counted = Counter(kind_of(model, op) for op in graph.operators).most_common()
     uses = tuple(FileOperator(kind, n, "LiteRT's own") for kind, n in counted)
-    return tuple(ports), layers, uses, {}
+    return tuple(ports), tflite_layers(model), uses, {}
+
+
+def _sizes(tensor: Any) -> tuple[int | str, ...]:
+    """Of a `schema.TensorT`; what the file leaves open is shown as such."""
+    shape, signature = shape_of(tensor), tensor.shapeSignature
+    if signature is None or len(signature) != len(shape):
+        return shape
+    return tuple("?" if is_open < 0 else n for n, is_open in zip(shape, signature, strict=True))
+
+
+def _size(size: onnx.TensorShapeProto.Dimension) -> int | str:
+    return size.dim_value if size.dim_value > 0 else size.dim_param or "?"
+
+
+def _tell(count: Count, noun: str) -> str:
+    if isinstance(count, Unavailable):
+        return f"{noun} not known ({count.reason})"
+    return f"{count:,} {noun}"
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Names are those of the file: text, never markup."""
+    table.add_row(*(Text(plain(cell)) for cell in cells))
 
 
 def _table(title: str, *columns: str) -> Table:

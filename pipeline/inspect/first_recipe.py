@@ -2,117 +2,98 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import statistics
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.models import ARCHITECTURES
-from edgeticket.models.network import Network
-from edgeticket.models.own import SOURCES, is_own
 from edgeticket.pipeline.data.folder import Layout, list_folder
-from edgeticket.pipeline.network.file import new_network
+from edgeticket.pipeline.data.own import IMAGENET_MEAN, IMAGENET_STD
+from edgeticket.pipeline.data.sizes import fitting_sizes
+from edgeticket.pipeline.inspect.first_network import (
+    Chosen,
+    Wishes,
+    choose_network,
+    is_onnx,
+    refuse_tflite,
+    written,
+)
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
-from edgeticket.pipeline.run.preflight import CHECKS
+from edgeticket.pipeline.run.passes import PASSES
 
 LOOKED_AT = 100  # pictures whose size is read
 LARGEST = 224
 STEPS = 300  # of training, at least, so that a small set is seen often enough
-NUMBER_OF_CLASSES = ("num_classes", "classes", "n_classes", "num_labels")
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user says about the recipe."""
-
-    name: str
-    model: str  # mobilenet_v2 of torchvision, or with a source before it, or an arch
-    data: Path
-    weights: str | None
-    size: int | None  # pixels
 
 
 def write_first_recipe(wishes: Wishes) -> str:
     """Look at the pictures and try the network -> the text of a recipe.
 
     Raises:
-        InputError: there are no pictures, too few, or no such network.
+        InputError: there are no pictures, too few, or no such network; weights that are not there
+            or do not fit.
     """
+    refuse_tflite(wishes.model, wishes.data)
     layout = list_folder(wishes.data, classes=None)
     classes, pictures = len(layout.classes.labels), len(layout.pool.files)
-    size = wishes.size or _size(layout)
-    sizes = {"validation": max(1, pictures // 10), "calibration": min(300, max(1, pictures // 10))}
-    if layout.validation is not None:
-        sizes["validation"] = min(5000, len(layout.validation.files))
-    if layout.test is None:
-        sizes["test"] = max(1, pictures // 5)
+    trained = wishes.weights is not None or is_onnx(wishes.model)
+    given = None if layout.validation is None else len(layout.validation.files)
+    has_test = layout.test is not None
+    sizes = fitting_sizes(pictures, classes, validation=given, has_test=has_test)
     left = pictures - sum(sizes.values()) + (layout.validation is not None) * sizes["validation"]
-    if left < classes:
+    if left < (1 if trained else classes):
         raise InputError(f"{wishes.data} has {pictures} pictures: too few to train and to test")
-    source, args = _model(wishes.model, classes, size)
-    arch = source["arch"] if "arch" in source else ":".join(next(iter(source.items())))
-    network = new_network(arch, args, seed=0, takes=(3, size, size) if is_own(arch) else ())
+    chosen = choose_network(wishes, classes, lambda: _size(layout))
     batch = 16 if left < 1000 else 64
     epochs = max(5, min(60, -(-STEPS * batch // left)))
+    channels, height, width = chosen.takes
+    square = height == width
     text = _HEAD.format(
         command=f"{wishes.name}.yaml",
         name=_quoted(wishes.name),
         folder=_quoted(str(wishes.data.absolute())),
-        resize=size if size < 64 else size * 8 // 7,
-        crop=size,
+        resize=_resize(height) if square else [height, width],
+        crop=f"  crop: {height}  # then the middle\n" if square else "",
+        shorter="the shorter side, in pixels" if square else "height and width, in pixels",
+        grey="  grey: true  # the network takes one channel\n" * (channels == 1),
+        mean=[127.5] if channels == 1 else list(IMAGENET_MEAN),
+        std=[127.5] if channels == 1 else list(IMAGENET_STD),
+        whose="the middle of" if channels == 1 else "ImageNet's, of",
         classes=classes,
         pictures=pictures,
         sizes="\n".join(f"  {key}: {value}{_SIZES[key]}" for key, value in sizes.items()),
-        source="\n".join(f"  {key}: {_quoted(value)}" for key, value in source.items()),
-        args=json.dumps(dict(args)),
+        source="\n".join(f"  {key}: {_quoted(value)}" for key, value in chosen.source.items()),
+        args="" if is_onnx(wishes.model) else f"  args: {json.dumps(dict(chosen.args))}\n",
     )
     if wishes.weights is not None:
-        text += (
-            f"  weights: {_quoted(wishes.weights)}  # nothing is trained but what passes train\n"
-        )
-        text += _PIXELS
-    else:
-        text += _TRAIN.format(epochs=epochs, batch=batch)
-    text += _passes(network, epochs=max(2, epochs // 2), batch=batch) + _TAIL
+        text += f"  weights: {_quoted(written(wishes.weights))}  # trained; the network is not\n"
+    text += _PIXELS if trained else _TRAIN.format(epochs=epochs, batch=batch)
+    text += _passes(chosen, epochs=max(2, epochs // 2), batch=batch, onnx=is_onnx(wishes.model))
+    text += _TAIL
     check(Recipe, parse_document(text), place="the new recipe")  # it must be one
     return text
 
 
-def _passes(network: Network, *, epochs: int, batch: int) -> str:
+def _passes(chosen: Chosen, *, epochs: int, batch: int, onnx: bool) -> str:
+    """int8; before it channels that go, as comments where weights are trained already."""
     text = "compress:  # passes, in this order\n"
+    if onnx:
+        return text + _NO_TRAINING + _PTQ
     try:
-        told = CHECKS["channel_magnitude"](network)
-        text += _CHANNELS.format(told=told, epochs=epochs, batch=batch)
+        told = PASSES["channel_magnitude"].check(chosen.network, None)
+        pruning = _CHANNELS.format(told=told, epochs=epochs, batch=batch)
+        if chosen.trained:
+            pruning = _OPTIONAL + "".join(f"  # {line[2:]}" for line in pruning.splitlines(True))
+        text += pruning
     except InputError as error:
         text += f"  # No channels are removed: {error}.\n"
     return text + _PTQ
 
 
-def _model(model: str, classes: int, size: int) -> tuple[dict[str, str], dict[str, Any]]:
-    """The keys that name the model, and arguments that fit it to the data."""
-    if model in ARCHITECTURES:
-        return {"arch": model}, {"num_classes": classes}
-    source, colon, name = model.partition(":")
-    if not colon:
-        source, name = "torchvision", model
-    if source not in SOURCES:
-        raise InputError(
-            f"{model}: no such source of networks (known: {', '.join(SOURCES)}, or one of "
-            f"{', '.join(ARCHITECTURES)})"
-        )
-    if source != "import":
-        return {source: name}, {"num_classes": classes}
-    try:
-        takes = inspect.signature(SOURCES[source](name)).parameters
-    except ValueError as error:
-        raise InputError(f"model.import: {error}") from None
-    return {source: name}, {key: classes for key in NUMBER_OF_CLASSES if key in takes}
+def _resize(crop: int) -> int:
+    return crop if crop < 64 else crop * 8 // 7
 
 
 def _size(layout: Layout) -> int:
@@ -150,16 +131,14 @@ _HEAD = """\
 name: {name}
 data:  # {pictures} pictures of {classes} classes, split evenly by class
   folder: {folder}
-  resize: {resize}  # the shorter side, in pixels
-  crop: {crop}  # then the middle
-{sizes}
-  # mean and std of the pixels per channel, in 0..255; these are ImageNet's
-  mean: [123.675, 116.28, 103.53]
-  std: [58.395, 57.12, 57.375]
+  resize: {resize}  # {shorter}
+{crop}{grey}{sizes}
+  # mean and std of the pixels per channel: {whose} 0..255
+  mean: {mean}
+  std: {std}
 model:
 {source}
-  args: {args}
-"""
+{args}"""
 
 _PIXELS = """\
   # If the weights were trained with other pixels than data.mean and data.std:
@@ -189,6 +168,15 @@ _CHANNELS = """\
       lr: 0.0005
       augment: crop_flip
       distil: {{teacher: dense, soft_targets: {{temperature: 4.0}}}}
+"""
+
+_OPTIONAL = """\
+  # To make it smaller and faster, too, take away the "# " in front of these lines:
+"""
+
+_NO_TRAINING = """\
+  # An ONNX file is not trained. To prune it as well, give the network that it was exported from:
+  # edgeticket init torchvision:NAME, timm:NAME or import:package.module:function, with --weights.
 """
 
 _PTQ = """\

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.prepare import prepare
-from edgeticket.pipeline.export import export
+from edgeticket.pipeline.convert.qdq_insertion import is_integer
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.graph.graph import Graph, Operator
+from edgeticket.pipeline.inspect.tables import print_inspection
 from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.page import int8_of, summary_of
+from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.cost import count, layer_macs
-from edgeticket.pipeline.quantize import fold_bn
-from edgeticket.pipeline.run.artifacts import FP32, INT8
-from edgeticket.pipeline.run.preflight import CHECKS, conversions
+from edgeticket.pipeline.recipe import PassConfig
+from edgeticket.pipeline.run.checks import checked
+from edgeticket.pipeline.run.passes import PASSES
+from edgeticket.pipeline.run.preflight import conversions, exports
 
-UNKNOWN = "not known to the converter"
+CHECK_LIMIT_S = 3.0  # of computing, for whether one kind of pass can act; a run takes its time
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """How much of the work of the int8 files is done on integers."""
+
+    macs: int  # of all multiply-accumulates
+    int8_macs: int
+    float_layers: tuple[str, ...]  # what multiplies in float32, by name
+
+
+@dataclass(frozen=True)
 class Inspection:
     """All there is to say before any work."""
 
@@ -66,54 +78,38 @@ class Inspection:
     passes: Mapping[str, Verdict]  # by method
     operators: tuple[Use, ...]
     files: Mapping[str, Verdict]  # by kind of file
+    integers: Integers | None  # None: it cannot be rounded
+
+    @property
+    def usable(self) -> bool:
+        """Whether an int8 file can be made of it."""
+        return self.files["tflite-int8"].possible
 
     @property
     def obstacles(self) -> tuple[str, ...]:
         """Why there is no file for a runtime; each reason once."""
         return tuple(dict.fromkeys(v.told for v in self.files.values() if not v.possible))
 
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether it becomes int8, on which runtimes, and how much of it."""
+        able = [name for name, kind in INT8_BY_RUNTIME.items() if self.files[kind].possible]
+        if not able:
+            return f"{self.name} does not become int8"
+        where = "both runtimes" if len(able) == len(INT8_BY_RUNTIME) else f"{able[0]} alone"
+        share = ""
+        if self.integers is not None and self.integers.macs:
+            part = self.integers.int8_macs / self.integers.macs
+            shown = "all" if part == 1 else f"{int(1000 * part) / 10:g} % of the"
+            share = f", {shown} multiply-accumulates in int8"
+        return f"{self.name} becomes int8 on {where}{share}"
+
     def print(self, console: Console) -> None:
-        """Tables on a terminal."""
-        shape = "x".join(map(str, self.takes))
-        console.print(
-            f"{self.name}: takes {shape}, {self.parameters:,} parameters, {self.macs:,} "
-            "multiply-accumulates",
-            highlight=False,
-            soft_wrap=True,
-        )
-        self._print_layers(console)
-        table = Table("pass", "", "", box=SIMPLE_HEAD, title="passes", title_justify="left")
-        for methods, verdict in _alike(self.passes).items():
-            table.add_row(methods, "yes" if verdict.possible else "no", verdict.told)
-        console.print(table)
-        if self.operators:
-            table = Table(
-                *("operator", "count", "ONNX Runtime fp32", "LiteRT fp32", "int8, both"),
-                box=SIMPLE_HEAD,
-                title="operators",
-                title_justify="left",
-            )
-            for use in self.operators:
-                table.add_row(use.kind, str(use.count), use.ort, use.tflite, use.int8)
-            console.print(table)
-        table = Table("file", "", "", box=SIMPLE_HEAD, title="files", title_justify="left")
-        for kind, verdict in self.files.items():
-            table.add_row(kind, "yes" if verdict.possible else "no", verdict.told)
-        console.print(table)
-
-    def _print_layers(self, console: Console) -> None:
-        table = Table(
-            *("layer", "", "parameters", "MACs"),
-            box=SIMPLE_HEAD,
-            title=f"{len(self.layers)} layers",
-            title_justify="left",
-        )
-        for layer in self.layers:
-            table.add_row(layer.name, layer.kind, f"{layer.parameters:,}", f"{layer.macs:,}")
-        console.print(table)
+        """The verdict first, then tables."""
+        print_inspection(self, console)
 
 
-def inspect_network(network: Network) -> Inspection:
+def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspection:
     """Try everything on ``network``, whose weights do not matter.
 
     Raises:
@@ -123,26 +119,33 @@ def inspect_network(network: Network) -> Inspection:
     try:
         parameters, macs = count(module, network.input_shape)
         by_layer = layer_macs(module, network.input_shape)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        told = " ".join(str(error).split())
+    except Exception as error:  # whatever a network that somebody wrote raises
+        told = " ".join(str(error).split()) or type(error).__name__
         shape = "x".join(map(str, network.input_shape))
-        raise InputError(f"{network.arch} does not run on an input of {shape}: {told}") from None
+        raise InputError(
+            f"{network.arch} does not run on an input of {shape}: {told}; --size says what it takes"
+        ) from None
     passes: dict[str, Verdict] = {}
     tried: dict[object, Verdict] = {}
-    for method, check in CHECKS.items():
-        if check not in tried:
-            try:
-                tried[check] = Verdict(True, check(network))
-            except InputError as error:
-                tried[check] = Verdict(False, str(error))
-        passes[method] = tried[check]
-    try:
-        found = conversions(network)
-        files = {kind: Verdict(told is None, told or "") for kind, told in found.items()}
-        operators = _operators(network)
-    except InputError as error:
-        files = {kind: Verdict(False, str(error)) for kind in (*FP32, *INT8)}
-        operators = ()
+    checks = {method: entry.check for method, entry in PASSES.items()}
+    with progress.task(f"inspect {network.arch}", 2 + len(set(checks.values()))) as advance:
+        for method, check in checks.items():
+            if check not in tried:
+                advance(0, f"where {method} can act")
+                tried[check] = _tried(check, network)
+                advance(1, "")
+            passes[method] = tried[check]
+        advance(0, "exporting")
+        try:
+            sources = exports(network)
+            advance(1, "converting")
+            reasons = conversions(network, sources=sources)
+            files = {kind: Verdict(told is None, told or "") for kind, told in reasons.items()}
+            operators, integers = _operators(sources["fp32"]), _integers(sources["int8"])
+        except InputError as error:
+            files = {kind: Verdict(False, str(error)) for kind in TARGETS}
+            operators, integers = (), None
+        advance(1, "")
     return Inspection(
         name=network.arch,
         takes=network.input_shape,
@@ -152,7 +155,15 @@ def inspect_network(network: Network) -> Inspection:
         passes=passes,
         operators=operators,
         files=files,
+        integers=integers,
     )
+
+
+def _tried(check: Callable[[Network, PassConfig | None], str], network: Network) -> Verdict:
+    try:
+        return Verdict(True, checked(check, network, None, limit_s=CHECK_LIMIT_S))
+    except InputError as error:
+        return Verdict(False, str(error))
 
 
 def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:
@@ -163,27 +174,51 @@ def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:
     ]
 
 
-def _operators(network: Network) -> tuple[Use, ...]:
+def _operators(source: Graph | InputError) -> tuple[Use, ...]:
     """Of the float network as the converter reads it; none where it cannot."""
     try:
-        graph = prepare(export(fold_bn(network.module(), network.input_shape)))
+        if isinstance(source, InputError):
+            return ()
+        graph = prepare(source)
     except InputError:
         return ()
     uses = []
     for name, times in Counter(op.kind for op in graph.operators).most_common():
-        kind = KINDS.get(name)
-        if kind is None:
-            uses.append(Use(name, times, "as it is", UNKNOWN, UNKNOWN))
-            continue
+        kind = KINDS[name]
         plain = kind.onnx.__name__ == "plain"
         ort = "as it is" if plain else summary_of(kind.onnx)
-        uses.append(Use(name, times, ort, summary_of(kind.tflite), int8_of(kind)))
+        tflite = summary_of(kind.tflite) if kind.tflite else "none"
+        uses.append(Use(name, times, ort, tflite, int8_of(kind)))
     return tuple(uses)
 
 
-def _alike(passes: Mapping[str, Verdict]) -> dict[str, Verdict]:
-    """Methods with the same verdict in one line."""
-    methods: dict[Verdict, list[str]] = {}
-    for method, verdict in passes.items():
-        methods.setdefault(verdict, []).append(method)
-    return {", ".join(names): verdict for verdict, names in methods.items()}
+def _integers(source: Graph | InputError) -> Integers | None:
+    try:
+        if isinstance(source, InputError):
+            return None
+        graph = prepare(source)
+    except InputError:
+        return None
+    total = integer = 0
+    floating = []
+    for operator in graph.operators:
+        macs = _macs(operator, graph)
+        total += macs
+        if macs and is_integer(operator, graph.values, graph.constants):
+            integer += macs
+        elif macs:
+            floating.append(operator.name)
+    return Integers(total, integer, tuple(floating))
+
+
+def _macs(operator: Operator, graph: Graph) -> int:
+    shapes = [
+        graph.constants[name].data.shape if name in graph.constants else graph.values[name].shape
+        for name in operator.inputs
+        if name
+    ]
+    output = graph.values[operator.output].shape
+    return KINDS[operator.kind].macs(operator.attributes, output, *shapes)
+
+
+INT8_BY_RUNTIME = {"ONNX Runtime": "onnx-int8-u8", "LiteRT": "tflite-int8"}

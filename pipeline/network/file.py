@@ -16,11 +16,18 @@ from torch import Tensor
 from edgeticket import models
 from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.models.network import Network, skeleton
 from edgeticket.models.own import is_own
+from edgeticket.pipeline.network.description import (
+    ANY,
+    FORMAT_VERSION,
+    MOST_BYTES,
+    check_size,
+    read_description,
+)
 from edgeticket.pipeline.network.weights import read_tensors, read_weights
 
-FORMAT_VERSION = 1
 _SHOWN = 4  # problems that one message lists
 
 
@@ -63,38 +70,24 @@ def load_network(folder: Path, *, trusted: str = "") -> Network:
 
     Args:
         folder: with the two files.
-        trusted: the architecture that may be a function of the user's own: to build such a
-            network runs code, so no file alone may ask for it. "*": any.
+        trusted: as `pipeline.network.description` has it.
 
     Raises:
         InputError: a file is missing, damaged, from a newer version, or asks for code to be run.
     """
-    path = folder / "network.json"
-    try:
-        description = json.loads(path.read_bytes())
-        version = description["version"]
-        if version != FORMAT_VERSION:
-            raise InputError(f"{path}: version {version}, but only {FORMAT_VERSION} is known")
-        arch, args = description["arch"], description["args"]
-        removed = {
-            name: {int(axis): tuple(indices) for axis, indices in axes.items()}
-            for name, axes in description["removed"].items()
-        }
-        bypassed = frozenset(description["bypassed"])
-        takes = tuple(description["takes"]) if "takes" in description else ()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} describes no network: {error!r}; write it again") from None
-    if str(arch).startswith("import:") and trusted not in ("*", arch):
-        raise InputError(
-            f"{path} is a network of {arch}: building it runs that code, so say where it is "
-            "(--code DIR), if you trust it"
-        )
-    weights = read_tensors(folder / "weights.safetensors")
-    known = known_tensors(arch, args, removed, bypassed)
-    _check(folder / "weights.safetensors", arch, weights, known, optional=())
-    return Network(arch, args, weights, removed, bypassed, takes)
+    path, file = folder / "network.json", folder / "weights.safetensors"
+    data = read_regular(path, limit_bytes=MOST_BYTES)
+    described = read_description(data, place=str(path), trusted=trusted)
+    weights = read_tensors(file)
+    arch, args = described.arch, described.args
+    if trusted != ANY:
+        # Of what was removed, the file has nothing to show; this leaves room for most of a network.
+        numbers = sum(tensor.numel() for tensor in weights.values())
+        room = {"numbers": 100 * numbers + 2**22, "tensors": 10 * len(weights) + 1000}
+        check_size(arch, args, **room, place=str(path))
+    known = known_tensors(arch, args, described.removed, described.bypassed)
+    _check(file, arch, weights, known, optional=())
+    return Network(arch, args, weights, described.removed, described.bypassed, described.takes)
 
 
 def import_weights(
@@ -128,7 +121,7 @@ def import_weights(
         if not tensor.is_floating_point()
         or (name not in trained and name in dict(module.named_parameters()))
     }
-    weights = read_weights(file, rename=rename)
+    weights = read_weights(file, rename=rename, wanted=known)
     _check(file, arch, weights, known, optional=optional)
     fixed = {n: t for n, t in module.state_dict().items() if n in optional and n not in weights}
     return Network(arch, args, {name: (weights | fixed)[name] for name in known}, takes=takes)
@@ -141,13 +134,13 @@ def known_tensors(arch: str, args: models.Args, removed: Any, bypassed: Any) -> 
         InputError: unknown architecture or argument, or one too large to build.
     """
     if arch not in models.ARCHITECTURES and not is_own(arch):
-        near = difflib.get_close_matches(str(arch), models.ARCHITECTURES, n=1)
+        near = difflib.get_close_matches(str(arch)[:64], models.ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(models.ARCHITECTURES)
         raise InputError(f"unknown architecture {arch!r} ({hint}known: {known})")
     try:
         return skeleton(arch, args, removed, bypassed).state_dict()
-    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
         raise InputError(str(error).partition("\n")[0]) from None
 
 

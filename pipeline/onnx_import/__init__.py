@@ -5,6 +5,7 @@
 its modules. So everything behind works on it as on any network.
 """
 
-from edgeticket.pipeline.onnx_import.network import model_args, read_onnx_network
+from edgeticket.pipeline.onnx_import.network import model_args, network_of_onnx, read_onnx_network
+from edgeticket.pipeline.onnx_import.source import is_quantized
 
-__all__ = ["model_args", "read_onnx_network"]
+__all__ = ["is_quantized", "model_args", "network_of_onnx", "read_onnx_network"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import onnx
 
+from edgeticket.pipeline.onnx_import.attributes import attributes
 from edgeticket.pipeline.onnx_import.draft import Draft
-from edgeticket.pipeline.operators.reading import attributes
 
 LAST = 2**31 - 1  # what files say for "to the end"
 

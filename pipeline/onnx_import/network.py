@@ -15,6 +15,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.export import check_onnx
+from edgeticket.pipeline.external.onnx_model import read_onnx
 from edgeticket.pipeline.network.file import known_tensors
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.onnx_import.draft import Draft
@@ -35,11 +36,13 @@ def read_onnx_network(file: Path) -> Network:
         InputError: the file cannot be read, is damaged, or has something that has no place in int8
             files; the sentence says what to do instead.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    return _network(data, str(file), file.name)
+    data = read_onnx(file)
+    if data[4:8] == b"TFL3":
+        raise InputError(
+            f"{file} is a TFLite file, which is finished: `edgeticket bundle {file} --samples DIR` "
+            "makes a bundle to measure of it, and `edgeticket inspect` says what is in it"
+        )
+    return network_of_onnx(data, str(file), file.name)
 
 
 def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
@@ -50,21 +53,27 @@ def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
 
 
 @functools.lru_cache(maxsize=2)  # a run asks for it in several places
-def _network(data: bytes, place: str, name: str) -> Network:
+def network_of_onnx(data: bytes, place: str, name: str) -> Network:
+    """The network in the bytes of a file; ``place`` is what errors call it. See above.
+
+    Raises:
+        InputError: as `read_onnx_network`.
+    """
     source = read_source(data, place=place)
     source = replace(source, nodes=fuse_gelu(source))
     draft = Draft(source, place)
+    # First of all: no other advice helps a network with one of these.
+    unknown = [node for node in source.nodes if node.op_type not in OPERATORS]
+    if unknown:
+        raise draft.refuse(
+            unknown[0],
+            f"is an operator that cannot be written for all runtimes (known: "
+            f"{', '.join(sorted(OPERATORS))}): replace it where the network was made, or make "
+            "a bundle of the file as it is with `edgeticket bundle`",
+        )
     for node in source.nodes:
-        reader = OPERATORS.get(node.op_type)
-        if reader is None:
-            raise draft.refuse(
-                node,
-                f"is an operator that cannot be written for all runtimes (known: "
-                f"{', '.join(sorted(OPERATORS))}): replace it where the network was made, or make "
-                "a bundle of the file as it is with `edgeticket bundle`",
-            )
         try:
-            reader(draft, node)
+            OPERATORS[node.op_type](draft, node)
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             reason = f"is not as ONNX defines it ({error!r}): export it again"
             raise draft.refuse(node, reason) from None

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 
 from edgeticket.pipeline.onnx_import import arithmetic, axes
+from edgeticket.pipeline.onnx_import.attributes import attributes
 from edgeticket.pipeline.onnx_import.draft import Draft
 from edgeticket.pipeline.onnx_import.source import Array
 from edgeticket.pipeline.onnx_import.windows import window_of
-from edgeticket.pipeline.operators.reading import attributes
 
 Reader = Callable[[Draft, onnx.NodeProto], None]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper, version_converter
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
 from edgeticket.pipeline.graph.graph import OPSET
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -34,6 +34,15 @@ class Source:
     shapes: Mapping[str, tuple[int, ...]]  # of all other values
     input: str
     output: str
+
+
+def is_quantized(data: bytes, *, place: str) -> bool:
+    """Whether an ONNX file holds rounded numbers.
+
+    Raises:
+        InputError: it is no whole ONNX file.
+    """
+    return any(node.op_type in QUANTISED for node in _parse(data, place).graph.node)
 
 
 def read_source(data: bytes, *, place: str) -> Source:
@@ -82,30 +91,9 @@ def read_source(data: bytes, *, place: str) -> Source:
 
 
 def _parse(data: bytes, place: str) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError):
-        raise InputError(f"{place} is no whole ONNX file: export or copy it again") from None
-    if not model.graph.node:
-        raise InputError(f"{place} is no whole ONNX file, or has no operators: export it again")
-    outside = [t.name for t in model.graph.initializer if _is_outside(t)]
-    if outside:
-        raise InputError(
-            f"{place}: {outside[0]} and {len(outside) - 1} more tensors lie in another file: "
-            "export with the weights inside, or put them there: onnx.save(onnx.load(FILE), NEW)"
-        )
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        told = " ".join(str(error).split())
-        unknown = "No Op registered" in told
-        cure = "use standard ONNX operators" if unknown else "export it again"
-        raise InputError(f"{place} is not valid ONNX ({told}): {cure}") from None
+    model = parse_onnx(data, place=place)
+    validate_onnx(model, place=place)
     return model
-
-
-def _is_outside(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _check_nodes(model: onnx.ModelProto, place: str) -> None:

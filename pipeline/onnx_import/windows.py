@@ -8,8 +8,8 @@ from typing import Any
 
 import onnx
 
+from edgeticket.pipeline.onnx_import.attributes import attributes
 from edgeticket.pipeline.onnx_import.draft import Draft
-from edgeticket.pipeline.operators.reading import attributes
 
 
 @dataclass(frozen=True)

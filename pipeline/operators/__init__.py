@@ -12,13 +12,17 @@ from edgeticket.pipeline.operators import (
     axes,
     channels,
     crossing,
+    derived,
     elementwise,
     functions,
     layers,
+    logic,
+    lookups,
     maps,
     norms,
     pools,
     recurrent,
+    refused,
     rounding,
 )
 from edgeticket.pipeline.operators.kind import (
@@ -30,9 +34,34 @@ from edgeticket.pipeline.operators.kind import (
     plain,
 )
 
-__all__ = ["ATEN", "KEEPING", "KINDS", "ONNX", "Kind", "Reader", "Role", "Substitution", "plain"]
+__all__ = [
+    "ATEN",
+    "KEEPING",
+    "KINDS",
+    "ONNX",
+    "RANDOM",
+    "REFUSED",
+    "Kind",
+    "Reader",
+    "Role",
+    "Substitution",
+    "plain",
+]
 
-FAMILIES = (layers, pools, elementwise, functions, norms, axes, channels, maps, recurrent)
+FAMILIES = (
+    layers,
+    pools,
+    elementwise,
+    functions,
+    logic,
+    lookups,
+    norms,
+    axes,
+    channels,
+    maps,
+    recurrent,
+    derived,
+)
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`
     **{name: kind for family in FAMILIES for name, kind in family.KINDS.items()},
@@ -42,6 +71,8 @@ ATEN: dict[str, Reader] = {  # by the name of an ATen operator, whatever its ove
     **{name: reader for family in FAMILIES for name, reader in family.ATEN.items()},
     **rounding.ATEN,
 }
+REFUSED = refused.REFUSED  # by the name of an ATen operator: what to do instead
+RANDOM = refused.RANDOM  # the same, even where nothing flows into it
 ONNX: dict[str, Reader] = {  # by ONNX operator
     **{name: reader for family in FAMILIES for name, reader in family.ONNX.items()},
     **rounding.ONNX,

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import BatchSize, Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Operator
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
@@ -23,50 +23,58 @@ from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, S
 
 
 def reshape(draft: Draft, source: str, target: Sequence[int]) -> str:
-    """Reshape; a size that follows from the batch, or −1, is open, so that any batch fits."""
+    """Reshape; −1 is what is left, and a size that grows with the batch is open."""
     shape = draft.shape(source)
-    sizes = [0 if isinstance(n, BatchSize) else int(n) for n in target]
-    known = [int(n) for n in target if int(n) > 0]
-    full = [int(n) if int(n) > 0 else math.prod(shape) // max(math.prod(known), 1) for n in target]
-    if not sizes or math.prod(full) != math.prod(shape):
+    total = math.prod(shape)
+    known = math.prod(n for n in target if n > 0)
+    full = [n if n > 0 else total // max(known, 1) if n < 0 else n for n in target]
+    if not full or math.prod(full) != total:
         raise draft.refuse(f"makes {list(target)} of {list(shape)}, which has other numbers")
-    if shape == tuple(full) and not draft.is_constant(source):
+    if draft.is_constant(source):
+        return draft.constant(draft.array(source).reshape([int(n) for n in full]))
+    if not any(isinstance(n, BatchSize) for n in full):
+        at = _open_axis(shape, full)
+        if at is not None:
+            full[at] = BatchSize(full[at])
+    if shape == tuple(full):
         return source
-    if draft.open_axes is not None and len(draft.open_axes) == len(full):
-        opened = draft.open_axes.index(True) if True in draft.open_axes else None
-    else:
-        opened = sizes.index(0) if 0 in sizes else sizes.index(-1) if -1 in sizes else None
-        if opened is None:
-            opened = _kept_batch(shape, draft.batch_axis(source), full)
-    return as_shape(draft, source, tuple(full), opened)
+    return as_shape(draft, source, tuple(full))
 
 
-def _kept_batch(shape: Shape, axis: int | None, target: Sequence[int]) -> int | None:
-    """The axis of ``target`` that has as many numbers before and behind as the batch has."""
-    if axis is None or axis >= len(shape) or shape[axis] != 1:
-        return None
-    before = math.prod(shape[:axis])
-    for i, size in enumerate(target):
-        if size == 1 and math.prod(target[:i]) == before:
-            return i
-    return None
+def _open_axis(shape: Shape, target: Sequence[int]) -> int | None:
+    """Where the axis of ``shape`` that grows with the batch is in ``target``, as far as known.
+
+    Of axes with as many numbers before them, one of the same size is taken.
+    """
+    opened = batch_axis(shape)
+    if opened is None:
+        return 0 if shape[:1] == (1,) and target[0] == 1 else None
+    before = math.prod(int(n) for n in shape[:opened])
+    places = [i for i in range(len(target)) if math.prod(target[:i]) == before]
+    alike = [i for i in places if target[i] == shape[opened]]
+    return next(iter([*alike, *places]), None)
 
 
-def as_shape(draft: Draft, source: str, shape: Shape, opened: int | None) -> str:
+def batch_axis(shape: Shape) -> int | None:
+    """The first axis that grows with the batch."""
+    return next((i for i, n in enumerate(shape) if isinstance(n, BatchSize)), None)
+
+
+def as_shape(draft: Draft, source: str, shape: Shape, suffix: str = "") -> str:
     """Flatten where all axes but the batch are merged, else Reshape; nothing if that undoes one.
 
-    Args:
-        opened: the axis that grows with the batch.
+    One axis that grows with the batch is open (−1), so that any batch fits.
     """
-    before = draft.shape(source)
+    before, opened = draft.shape(source), batch_axis(shape)
     made = draft.made.get(source)
     if made is not None and made.kind in ("Flatten", "Reshape"):
         (first,) = made.inputs
-        if draft.shape(first) == shape and draft.batch_axis(first) == opened:
+        if draft.shape(first) == shape and batch_axis(draft.shape(first)) == opened:
             return first
-    free = [-1 if i == opened else n for i, n in enumerate(shape)]
     flat = shape == (1, math.prod(before)) and before[:1] == (1,) and not opened
-    return draft.add("Flatten" if flat else "Reshape", source, shape=list(shape), free=free)
+    free = [-1 if i == opened else n for i, n in enumerate(shape)]
+    kind = "Flatten" if flat else "Reshape"
+    return draft.add(kind, source, suffix=suffix, shape=list(shape), free=free)
 
 
 def _aten_view(draft: Draft, self: str, shape: Sequence[int] = (), size: Sequence[int] = ()) -> str:
@@ -93,27 +101,27 @@ def unsqueeze(draft: Draft, self: str, axes: Sequence[int]) -> str:
     """New axes of size 1, counted in the output."""
     rank = draft.rank(self) + len(axes)
     places = {axis % rank for axis in axes}
-    old = [i for i in range(rank) if i not in places]  # where each axis of the input goes
-    sizes = dict(zip(old, draft.shape(self), strict=True))
-    batch = draft.batch_axis(self)
-    target = tuple(sizes.get(i, 1) for i in range(rank))
-    return as_shape(draft, self, target, None if batch is None else old[batch])
+    rest = iter(draft.shape(self))
+    return reshape(draft, self, [1 if i in places else next(rest) for i in range(rank)])
 
 
 def squeeze(draft: Draft, self: str, axes: Sequence[int] | None) -> str:
-    """Without axes of size 1; None: all of them but the batch."""
+    """Without axes of size 1; None: all of them but the batch, whose size is not 1 for all."""
     shape = draft.shape(self)
-    batch = draft.batch_axis(self)
-    named = [axis % len(shape) for axis in axes or ()]
-    wanted = [i for i in range(len(shape)) if i != batch] if axes is None else named
-    gone = {axis for axis in wanted if shape[axis] == 1}
-    if not gone:
-        return self
-    if batch in gone:
+    batch = {axis for axis in range(len(shape)) if is_batch(draft, self, axis)}
+    wanted = {*range(len(shape))} - batch if axes is None else {axis % len(shape) for axis in axes}
+    gone = {axis for axis in wanted if shape[axis] == 1 and not isinstance(shape[axis], BatchSize)}
+    if gone & batch:
         raise draft.refuse("drops the axis of the batch: leave that in")
-    kept = [i for i in range(len(shape)) if i not in gone]
-    target = tuple(shape[i] for i in kept)
-    return as_shape(draft, self, target, None if batch is None else kept.index(batch))
+    return reshape(draft, self, [n for i, n in enumerate(shape) if i not in gone])
+
+
+def is_batch(draft: Draft, name: str, axis: int) -> bool:
+    """Whether examples lie along that axis; it is the first where nothing else is known."""
+    if draft.is_constant(name):
+        return False
+    opened = [isinstance(n, BatchSize) for n in draft.shape(name)]
+    return opened[axis] if any(opened) else axis == 0 and draft.shape(name)[0] == 1
 
 
 def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:
@@ -160,7 +168,10 @@ def _onnx_axes(draft: Draft, axes: str) -> list[int]:
 
 
 def _onnx_squeeze(draft: Draft, x: str, axes: str = "") -> str:
-    return squeeze(draft, x, _onnx_axes(draft, axes) if axes else None)
+    along = _onnx_axes(draft, axes) if axes else None
+    if along is not None and any(is_batch(draft, x, axis) for axis in along):
+        raise draft.refuse("drops the axis of the batch: leave that in")
+    return squeeze(draft, x, along)
 
 
 def _onnx_unsqueeze(draft: Draft, x: str, axes: str) -> str:
@@ -309,6 +320,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_flatten_onnx,
         any_order=True,
+        dtype=SAME_DTYPE,
         conditions="Reshape to [1, n]",
     ),
     "Reshape": Kind(
@@ -317,9 +329,15 @@ KINDS: dict[str, Kind] = {
         _reshape_shape,
         Role.SAME,
         write_reshape,
+        dtype=SAME_DTYPE,
         conditions="any; Squeeze and Unsqueeze likewise",
     ),
     "Transpose": Kind(
-        write_transpose, _transpose_meaning, _transpose_shape, Role.SAME, conditions="any"
+        write_transpose,
+        _transpose_meaning,
+        _transpose_shape,
+        Role.SAME,
+        dtype=SAME_DTYPE,
+        conditions="any",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,17 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators.axes import reshape, squeeze
-from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
+from edgeticket.pipeline.operators.axes import as_shape, is_batch, reshape
+from edgeticket.pipeline.operators.kind import (
+    Attributes,
+    Kind,
+    Reader,
+    Role,
+    Shape,
+    broadcast_shape,
+)
 
 B = schema.BuiltinOperator
 LARGEST = 2**31 - 1
@@ -72,11 +80,11 @@ def select(draft: Draft, source: str, axis: int, index: int) -> str:
     """What is at ``index`` of ``axis``, which is lost."""
     shape = draft.shape(source)
     axis %= len(shape)
-    if not draft.is_constant(source) and axis == draft.batch_axis(source):
+    if is_batch(draft, source, axis):
         raise draft.refuse("picks one example of the batch: leave the batch as it is")
     at = int(index) % shape[axis]
     whole = cut(draft, source, axis, at, at + 1, suffix="slice")
-    return squeeze(draft, whole, [axis])
+    return reshape(draft, whole, [n for i, n in enumerate(shape) if i != axis])
 
 
 def split(draft: Draft, source: str, axis: int, sizes: Sequence[int]) -> list[str]:
@@ -133,11 +141,10 @@ def stack(draft: Draft, tensors: Sequence[str], dim: int = 0) -> str:
     for i, name in enumerate(tensors):
         shape = list(draft.shape(name))
         target = [*shape[:axis], 1, *shape[axis:]]
-        batch = draft.batch_axis(name)
-        if batch is not None and axis <= batch:
-            batch += 1
-        free = [-1 if k == batch else n for k, n in enumerate(target)]
-        wide.append(draft.add("Reshape", name, suffix=f"part{i}", shape=target, free=free))
+        if draft.is_constant(name):
+            wide.append(reshape(draft, name, target))
+        else:
+            wide.append(as_shape(draft, name, tuple(target), suffix=f"part{i}"))
     return concat(draft, wide, axis)
 
 
@@ -271,13 +278,25 @@ def index_constants(draft: Draft, self: str, axis: int, indices: Any) -> str:
 
 def _aten_index(draft: Draft, self: str, indices: Sequence[Any]) -> str:
     used = [(axis, name) for axis, name in enumerate(indices) if name]
-    if len(used) != 1:
-        raise draft.refuse("is indexed by several tensors at once: index one axis at a time")
-    axis, name = used[0]
-    numbers = draft.array(name, "its indices")
-    if numbers.dtype == bool:
-        numbers = np.flatnonzero(numbers)
-    return index_constants(draft, self, axis, numbers)
+    axes = [axis for axis, _ in used]
+    is_table = draft.is_constant(self) and axes == [0]
+    if is_table and not draft.is_constant(used[0][1]):
+        return draft.add("Embedding", self, used[0][1])
+    arrays = [draft.array(name, "its indices") for _, name in used]
+    if any(numbers.dtype == bool and numbers.ndim > 1 for numbers in arrays):
+        raise draft.refuse("is indexed by a mask of several axes: use where")
+    arrays = [np.flatnonzero(a) if a.dtype == bool else a for a in arrays]
+    if axes != list(range(axes[0], axes[0] + len(axes))):
+        raise draft.refuse("is indexed on axes that are apart: index one axis at a time")
+    shape = draft.shape(self)
+    flat: Any = 0  # places in the indexed axes as one
+    for axis, numbers in zip(axes, arrays, strict=True):
+        flat = flat * shape[axis] + np.where(numbers < 0, numbers + shape[axis], numbers)
+    first, last = axes[0], axes[-1] + 1
+    if last - first > 1:
+        merged = [*shape[:first], math.prod(shape[first:last]), *shape[last:]]
+        self = as_shape(draft, self, tuple(merged), suffix="merged")
+    return index_constants(draft, self, first, flat)
 
 
 def _onnx_gather(draft: Draft, x: str, indices: str, *, axis: int = 0) -> str:
@@ -345,7 +364,8 @@ def _onnx_tile(draft: Draft, x: str, repeats: str) -> str:
 
 
 def _slice_shape(attributes: Attributes, shape: Shape) -> Shape:
-    return tuple(attributes["size"])
+    size, axes = attributes["size"], attributes["axes"]
+    return tuple(size[i] if i in axes else n for i, n in enumerate(shape))
 
 
 def _slice_meaning(torch: Any, attributes: Attributes, x: Any) -> Any:
@@ -361,18 +381,16 @@ def _concat_shape(attributes: Attributes, *shapes: Shape) -> Shape:
         (*shapes[0][:axis], *shapes[0][axis + 1 :])
     }:
         raise ValueError(f"shapes {[list(s) for s in shapes]} differ beside axis {axis}")
-    return (*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])
+    outer = broadcast_shape({}, *((*s[:axis], 1, *s[axis + 1 :]) for s in shapes))
+    return (*outer[:axis], sum(s[axis] for s in shapes), *outer[axis + 1 :])
 
 
 def _concat_meaning(torch: Any, attributes: Attributes, *values: Any) -> Any:
     """Stored numbers are repeated for each example."""
     axis = attributes["axis"]
-    batch = max(v.shape[0] for v in values) if axis else 1
-    wide = [
-        v.expand(batch, *v.shape[1:]) if axis and v.shape[0] == 1 and batch > 1 else v
-        for v in values
-    ]
-    return torch.cat(wide, axis)
+    sizes = [max(v.shape[i] for v in values) for i in range(values[0].ndim)]
+    sizes[axis] = -1
+    return torch.cat([v.expand(sizes) for v in values], axis)
 
 
 def _pad_shape(attributes: Attributes, shape: Shape) -> Shape:
@@ -595,6 +613,7 @@ KINDS: dict[str, Kind] = {
         shuffle,
         role=Role.SAME,
         onnx=write_shuffle,
+        dtype=SAME_DTYPE,
         conditions="read from Reshape, Transpose, Reshape",
     ),
     "Concat": Kind(
@@ -603,6 +622,7 @@ KINDS: dict[str, Kind] = {
         _concat_shape,
         Role.JOIN,
         write_concat,
+        dtype=SAME_DTYPE,
         conditions="int8: inputs of one scale; else, and with stored numbers, in float32",
     ),
     "Gather": Kind(
@@ -611,6 +631,7 @@ KINDS: dict[str, Kind] = {
         _gather_shape,
         Role.SAME,
         write_gather,
+        dtype=SAME_DTYPE,
         conditions="stored indices of one axis",
     ),
     "Pad": Kind(
@@ -619,6 +640,7 @@ KINDS: dict[str, Kind] = {
         _pad_shape,
         Role.SAME,
         write_pad,
+        dtype=SAME_DTYPE,
         conditions="any number, reflected; repeated and circular as Concat",
     ),
     "Slice": Kind(
@@ -627,6 +649,7 @@ KINDS: dict[str, Kind] = {
         _slice_shape,
         Role.SAME,
         write_slice,
+        dtype=SAME_DTYPE,
         conditions="any step from 1 up; Split likewise",
     ),
 }

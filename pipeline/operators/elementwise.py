@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_clamp import activation, append_clamp
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -41,11 +41,36 @@ def operand(draft: Draft, value: Any) -> str:
     return value if isinstance(value, str) else draft.number(value)
 
 
-def binary(kind: str) -> Callable[..., str]:
-    """A reader of two operands, of ATen or of ONNX."""
+def alike(draft: Draft, *values: Any) -> list[str]:
+    """Operands in one type, as PyTorch promotes them: real before whole before bool.
+
+    A number beside a tensor gives way to it, unless it is real and the tensor is not.
+    """
+    types = [draft.dtype(v) for v in values if isinstance(v, str)]
+    types += ["float32" for v in values if isinstance(v, float)]
+    types += ["int64" for v in values if type(v) is int and "float32" not in types]
+    wanted = next((t for t in ("float32", "int64", "bool") if t in types), "float32")
+    names = []
+    for value in values:
+        if not isinstance(value, str):
+            number = draft.number(value) if wanted == "float32" else ""
+            names.append(number or draft.constant(np.asarray(value, wanted)))
+        elif draft.dtype(value) == wanted:
+            names.append(value)
+        elif draft.is_constant(value):
+            names.append(draft.constant(draft.array(value).astype(wanted)))
+        else:
+            names.append(draft.add("Cast", value, suffix="cast", to=wanted))
+    return names
+
+
+def binary(kind: str, *, real: bool = False) -> Callable[..., str]:
+    """A reader of two operands, of ATen or of ONNX; ``real``: of whole numbers, too, a real one."""
 
     def read(draft: Draft, self: Any, other: Any, alpha: float = 1) -> str:
-        left, right = operand(draft, self), operand(draft, other)
+        left, right = alike(draft, self, other, *([1.0] if real else []))[:2]
+        if draft.dtype(left) == "bool" and kind in ("Add", "Mul"):
+            return draft.add("Or" if kind == "Add" else "And", left, right)
         if alpha != 1:
             right = draft.add("Mul", right, draft.number(alpha), suffix="scaled", origin=())
         return draft.add(kind, left, right)
@@ -56,17 +81,18 @@ def binary(kind: str) -> Callable[..., str]:
 def _reversed_difference(draft: Draft, self: Any, other: Any, alpha: float = 1) -> str:
     if alpha != 1:
         self = draft.add("Mul", self, draft.number(alpha), suffix="scaled", origin=())
-    return draft.add("Sub", operand(draft, other), operand(draft, self))
+    return draft.add("Sub", *alike(draft, other, self))
 
 
 def _aten_divide(draft: Draft, self: Any, other: Any, rounding_mode: str | None = None) -> str:
-    left, right = operand(draft, self), operand(draft, other)
+    left, right, _ = alike(draft, self, other, 1.0)
     if rounding_mode is None:
         return draft.add("Div", left, right)
-    if rounding_mode != "floor":
-        raise draft.refuse(f"rounds its quotient ({rounding_mode}): only floor can be written")
     quotient = draft.add("Div", left, right, suffix="quotient")
-    return draft.add("Floor", quotient)
+    if rounding_mode == "floor":
+        return draft.add("Floor", quotient)
+    size = draft.add("Floor", draft.add("Abs", quotient, suffix="size"), suffix="whole")
+    return draft.add("Mul", draft.add("Sign", quotient, suffix="sign"), size)
 
 
 def power(draft: Draft, self: Any, exponent: Any) -> str:
@@ -179,7 +205,7 @@ def two_sided(code: int, options: Callable[[], Any], *, int8: int = 1) -> Tflite
 
 
 def _name_of(code: int) -> str:
-    return next(name for name, value in vars(B).items() if value == code)
+    return str(next(name for name, value in vars(B).items() if value == code))
 
 
 def write_clip_tflite(draft: TfliteDraft, operator: Operator) -> None:
@@ -224,12 +250,12 @@ ATEN: dict[str, Reader] = {
     "square": lambda draft, self: power(draft, self, 2.0),
     "sub": binary("Sub"),
     "subtract": binary("Sub"),
-    "true_divide": binary("Div"),
+    "true_divide": _aten_divide,
 }
 ONNX: dict[str, Reader] = {
     "Add": binary("Add"),
     "Clip": _onnx_clip,
-    "Div": binary("Div"),
+    "Div": binary("Div", real=True),
     "Max": _onnx_many("Max"),
     "Min": _onnx_many("Min"),
     "Mul": binary("Mul"),
@@ -244,6 +270,7 @@ KINDS: dict[str, Kind] = {
         _torch("add"),
         broadcast_shape,
         Role.SUM,
+        dtype=SAME_DTYPE,
         clips=True,
         any_order=True,
         conditions="a stored operand: in float32",
@@ -252,25 +279,39 @@ KINDS: dict[str, Kind] = {
         write_clip_tflite,
         _clip_meaning,
         role=Role.CLAMP,
+        dtype=SAME_DTYPE,
         onnx=write_clip,
         any_order=True,
         conditions="Relu likewise",
     ),
     "Div": Kind(two_sided(B.DIV, schema.DivOptionsT), _torch("div"), broadcast_shape, clips=True),
     "Max": Kind(
-        two_sided(B.MAXIMUM, schema.MaximumMinimumOptionsT), _torch("maximum"), broadcast_shape
+        two_sided(B.MAXIMUM, schema.MaximumMinimumOptionsT),
+        _torch("maximum"),
+        broadcast_shape,
+        dtype=SAME_DTYPE,
     ),
     "Min": Kind(
-        two_sided(B.MINIMUM, schema.MaximumMinimumOptionsT), _torch("minimum"), broadcast_shape
+        two_sided(B.MINIMUM, schema.MaximumMinimumOptionsT),
+        _torch("minimum"),
+        broadcast_shape,
+        dtype=SAME_DTYPE,
     ),
     "Mul": Kind(
         two_sided(B.MUL, schema.MulOptionsT, int8=2),
         _torch("mul"),
         broadcast_shape,
         Role.PRODUCT,
+        dtype=SAME_DTYPE,
         clips=True,
         conditions="axes of size 1 are repeated; a stored operand: in float32",
     ),
     "Pow": Kind(two_sided(B.POW, schema.PowOptionsT), _torch("pow"), broadcast_shape),
-    "Sub": Kind(two_sided(B.SUB, schema.SubOptionsT), _torch("sub"), broadcast_shape, clips=True),
+    "Sub": Kind(
+        two_sided(B.SUB, schema.SubOptionsT),
+        _torch("sub"),
+        broadcast_shape,
+        clips=True,
+        dtype=SAME_DTYPE,
+    ),
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator, Value
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -80,9 +81,16 @@ def _gelu(draft: Draft, self: str, approximate: str = "none") -> str:
 def _elu(
     draft: Draft, self: str, alpha: float = 1, scale: float = 1, input_scale: float = 1
 ) -> str:
-    if (scale, input_scale) != (1, 1):
-        raise draft.refuse("is an ELU with scales of its own: write it with products")
-    return draft.add("Elu", self, alpha=float(alpha))
+    if (scale, input_scale) == (1, 1):
+        return draft.add("Elu", self, alpha=float(alpha))
+    positive = draft.add("Clip", self, suffix="positive", clamp=(0.0, math.inf))
+    wide = draft.add("Mul", positive, draft.number(scale), suffix="wide")
+    negative = draft.add("Clip", self, suffix="negative", clamp=(-math.inf, 0.0))
+    inner = draft.add("Mul", negative, draft.number(input_scale), suffix="inner")
+    power = draft.add("Elu", inner, suffix="power", alpha=1.0)
+    return draft.add(
+        "Add", wide, draft.add("Mul", power, draft.number(scale * alpha), suffix="low")
+    )
 
 
 def _selu(draft: Draft, self: str) -> str:
@@ -286,6 +294,13 @@ def hard_sigmoid(draft: TfliteDraft, operator: Operator) -> None:
     steps.step(B.MUL, [shifted, steps.number(1 / 6)], "", schema.MulOptionsT())
 
 
+def write_hard_sigmoid(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """HardSigmoid with a slope of 1/6."""
+    draft.node("HardSigmoid", inputs, output, {"alpha": 1 / 6, "beta": 0.5})
+
+
 def _hard_sigmoid_as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
     """a depthwise convolution x/6 + 1/2, which saturates at the codes of 0 and 1."""
     operator = replace(operator, clamp=(0.0, 1.0))
@@ -348,7 +363,7 @@ ONNX: dict[str, Reader] = {
     "Tanh": function("Tanh"),
 }
 KINDS: dict[str, Kind] = {
-    "Abs": Kind(unary(B.ABS, schema.AbsOptionsT), _torch("abs")),
+    "Abs": Kind(unary(B.ABS, schema.AbsOptionsT), _torch("abs"), dtype=SAME_DTYPE),
     "Ceil": Kind(unary(B.CEIL), _torch("ceil")),
     "Cos": Kind(unary(B.COS, schema.CosOptionsT), _torch("cos")),
     "Elu": Kind(elu, lambda torch, a, x: torch.nn.functional.elu(x, alpha=a.get("alpha", 1.0))),
@@ -365,6 +380,7 @@ KINDS: dict[str, Kind] = {
         _torch("nn.functional.hardsigmoid"),
         role=Role.FIXED,
         fixed=HARD_SIGMOID_SCALE,
+        onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
         conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
     ),
@@ -379,7 +395,7 @@ KINDS: dict[str, Kind] = {
         lambda torch, a, x: torch.nn.functional.leaky_relu(x, a.get("alpha", 0.01)),
     ),
     "Log": Kind(unary(B.LOG), _torch("log")),
-    "Neg": Kind(unary(B.NEG, schema.NegOptionsT), _torch("neg")),
+    "Neg": Kind(unary(B.NEG, schema.NegOptionsT), _torch("neg"), dtype=SAME_DTYPE),
     "PRelu": Kind(
         prelu,
         lambda torch, a, x, slope: torch.where(x >= 0, x, x * slope),

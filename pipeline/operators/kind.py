@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
+from edgeticket.pipeline.graph.draft import BatchSize
 from edgeticket.pipeline.graph.graph import Constant, Operator, Value
 
 Shape = tuple[int, ...]
@@ -71,7 +72,7 @@ def broadcast_shape(attributes: Attributes, *shapes: Shape) -> Shape:
     wide = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
     result = []
     for sizes in zip(*wide, strict=True):
-        largest = max(sizes)
+        largest = max(sizes, key=lambda size: (size, isinstance(size, BatchSize)))
         if any(size not in (1, largest) for size in sizes):
             raise ValueError(f"shapes {[list(s) for s in shapes]} cannot be broadcast together")
         result.append(0 if 0 in sizes else largest)
@@ -111,7 +112,7 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
-    dtype: of its output.
+    dtype: of its output; or `draft.SAME_DTYPE`, `draft.GIVEN_DTYPE`.
     conditions: what docs/operators.md says about it.
     """
 

@@ -64,7 +64,7 @@ def multiply_matrix(draft: Draft, source: str, weight: str, bias: str = "") -> s
     draft.array(weight, "its weights")
     _check_layer(draft, weight, bias, rank=2, channels=draft.shape(source)[-1])
     inputs = [source, weight, bias] if bias else [source, weight]
-    return draft.add("Gemm", *inputs, transB=1)
+    return draft.add("Gemm", *inputs, alpha=1.0, beta=1.0, transA=0, transB=1)
 
 
 def _check_layer(draft: Draft, weight: str, bias: str, *, rank: int, channels: int) -> None:

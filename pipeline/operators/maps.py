@@ -13,6 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators.axes import as_shape
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
 B = schema.BuiltinOperator
@@ -33,12 +34,11 @@ def resize(draft: Draft, source: str, sizes: Sequence[int], *, mode: str, coordi
     kind = "ResizeNearest" if mode == "nearest" else "ResizeLinear"
     if len(sizes) == 1:  # a map of height 1 for the while
         tall = [*shape[:2], 1, shape[2]]
-        source = draft.add("Reshape", source, suffix="map", shape=tall, free=[-1, *tall[1:]])
+        source = as_shape(draft, source, tuple(tall), suffix="map")
         found = draft.add(
             kind, source, suffix="resized", sizes=[1, *sizes], coordinates=coordinates
         )
-        flat = [*shape[:2], *sizes]
-        return draft.add("Reshape", found, shape=flat, free=[-1, *flat[1:]])
+        return as_shape(draft, found, (*shape[:2], *sizes))
     return draft.add(kind, source, sizes=[int(n) for n in sizes], coordinates=coordinates)
 
 
@@ -87,11 +87,11 @@ def _aten_unshuffle(draft: Draft, self: str, downscale_factor: int) -> str:
     batch, channels, height, width = draft.shape(self)
     r = int(downscale_factor)
     parts = [batch, channels, height // r, r, width // r, r]
-    wide = draft.add("Reshape", self, suffix="parts", shape=parts, free=[-1, *parts[1:]])
+    wide = as_shape(draft, self, tuple(parts), suffix="parts")
     order = [0, 1, 3, 5, 2, 4]
     turned = draft.add("Transpose", wide, suffix="turned", perm=order)
     flat = [batch, channels * r * r, height // r, width // r]
-    return draft.add("Reshape", turned, shape=flat, free=[-1, *flat[1:]])
+    return as_shape(draft, turned, tuple(flat))
 
 
 def _onnx_resize(

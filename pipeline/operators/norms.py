@@ -11,11 +11,20 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators.axes import reshape, transpose
-from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Shape, TfliteWriter
+from edgeticket.pipeline.operators.axes import as_shape, is_batch, reshape, transpose
+from edgeticket.pipeline.operators.kind import (
+    Attributes,
+    Kind,
+    Reader,
+    Shape,
+    TfliteWriter,
+    broadcast_shape,
+)
 from edgeticket.pipeline.operators.layers import multiply_matrix
+from edgeticket.pipeline.operators.logic import cast
+from edgeticket.pipeline.operators.lookups import place_of_largest
 from edgeticket.pipeline.operators.pools import global_average_of
 
 B = schema.BuiltinOperator
@@ -118,14 +127,12 @@ def group_norm_of(
     """A layer norm of each group of channels, then a scale and a shift for each channel."""
     shape = draft.shape(source)
     size = math.prod(shape[1:]) // groups
-    merged = draft.add(
-        "Reshape", source, suffix="groups", shape=[1, groups, size], free=[-1, groups, size]
-    )
+    merged = as_shape(draft, source, (shape[0], groups, size), suffix="groups")
     ones = draft.constant(np.ones(size, np.float32), f"{draft.step}_ones")
     normal = draft.add(
         "LayerNormalization", merged, ones, suffix="normal", axis=-1, epsilon=float(epsilon)
     )
-    found = draft.add("Reshape", normal, suffix="map", shape=list(shape), free=[-1, *shape[1:]])
+    found = as_shape(draft, normal, shape, suffix="map")
     column = (-1, *[1] * (len(shape) - 2))
     for kind, name, label in (("Mul", weight, "weight"), ("Add", bias, "bias")):
         if name:
@@ -162,18 +169,26 @@ def batch_norm_of(
 
 def reduce(draft: Draft, kind: str, self: str, axes: Any, *, keepdims: bool) -> str:
     """A reduction over ``axes``, never over the batch; the mean of a map is a global pool."""
-    rank = draft.rank(self)
-    given = list(range(1, rank)) if axes in (None, (), []) else axes
-    over = sorted({axis % rank for axis in ([given] if isinstance(given, int) else given)})
-    if 0 in over:
+    if axes in (None, (), []):
+        keepdims = True  # a number for each example, whatever it meets
+    rank, over = draft.rank(self), _axes(draft, self, axes)
+    if any(is_batch(draft, self, axis) for axis in over):
         raise draft.refuse("reduces over the batch: leave that out")
     if kind == "ReduceMean" and rank == 4 and over == [2, 3]:
         return global_average_of(draft, self, keepdims=keepdims)
     return draft.add(kind, self, axes=over, keepdims=int(keepdims))
 
 
+def _axes(draft: Draft, self: str, axes: Any) -> list[int]:
+    """Axes in order; none given means all but that of the batch."""
+    rank = draft.rank(self)
+    if axes in (None, (), []):
+        return [axis for axis in range(rank) if not is_batch(draft, self, axis)]
+    return sorted({axis % rank for axis in ([axes] if isinstance(axes, int) else axes)})
+
+
 def vector_norm(draft: Draft, self: str, order: float, axes: Any, *, keepdims: bool) -> str:
-    """The norm of vectors along ``axes``, of order 1, 2 or infinity."""
+    """The norm of vectors along ``axes``, of any order but 0."""
     if order == 2:
         square = draft.add("Mul", self, self, suffix="square")
         total = _suffixed(draft, "ReduceSum", square, axes, keepdims, "sum")
@@ -183,13 +198,19 @@ def vector_norm(draft: Draft, self: str, order: float, axes: Any, *, keepdims: b
         return reduce(
             draft, "ReduceSum" if order == 1 else "ReduceMax", size, axes, keepdims=keepdims
         )
-    raise draft.refuse(f"is a norm of order {order}: 1, 2 and infinity can be written")
+    size = draft.add("Abs", self, suffix="size")
+    if order == -math.inf:
+        return reduce(draft, "ReduceMin", size, axes, keepdims=keepdims)
+    if order == 0:
+        raise draft.refuse("counts numbers that are not 0 (a norm of order 0): use a sum of x != 0")
+    power = draft.add("Pow", size, draft.number(order), suffix="power")
+    total = _suffixed(draft, "ReduceSum", power, axes, keepdims, "sum")
+    return draft.add("Pow", total, draft.number(1 / order))
 
 
 def _suffixed(draft: Draft, kind: str, self: str, axes: Any, keepdims: bool, suffix: str) -> str:
-    rank = draft.rank(self)
-    given = list(range(1, rank)) if axes in (None, (), []) else axes
-    over = sorted({axis % rank for axis in ([given] if isinstance(given, int) else given)})
+    keepdims = keepdims or axes in (None, (), [])
+    over = _axes(draft, self, axes)
     return draft.add(kind, self, suffix=suffix, axes=over, keepdims=int(keepdims))
 
 
@@ -197,9 +218,8 @@ def variance(
     draft: Draft, self: str, axes: Any, *, keepdims: bool, correction: float, root: bool = False
 ) -> str:
     """mean((x − mean(x))²), times n / (n − correction)."""
-    rank = draft.rank(self)
-    given = list(range(1, rank)) if axes in (None, (), []) else axes
-    over = sorted({axis % rank for axis in ([given] if isinstance(given, int) else given)})
+    keepdims = keepdims or axes in (None, (), [])
+    over = _axes(draft, self, axes)
     count = math.prod(draft.shape(self)[axis] for axis in over)
     mean = draft.add("ReduceMean", self, suffix="mean", axes=over, keepdims=1)
     centred = draft.add("Sub", self, mean, suffix="centred")
@@ -222,13 +242,15 @@ def _aten_reduce(kind: str) -> Reader:
     def read(
         draft: Draft, self: str, dim: Any = None, keepdim: bool = False, dtype: Any = None
     ) -> str:
+        if draft.dtype(self) == "bool":
+            self = cast(draft, self, "int64")
         return reduce(draft, kind, self, dim, keepdims=keepdim)
 
     return read
 
 
 def _aten_extreme(kind: str) -> Reader:
-    """``max`` and ``min`` along an axis also give indices, which nothing may read."""
+    """``max`` and ``min`` along an axis also give the place."""
 
     def read(
         draft: Draft, self: str, dim: Any = None, keepdim: bool = False, other: str = ""
@@ -236,7 +258,10 @@ def _aten_extreme(kind: str) -> Reader:
         if other:
             return draft.add("Max" if kind == "ReduceMax" else "Min", self, other)
         found = reduce(draft, kind, self, dim, keepdims=keepdim)
-        return found if dim is None else [found]
+        if dim is None:
+            return found
+        smallest = kind == "ReduceMin"
+        return [found, place_of_largest(draft, self, dim, keepdim, smallest=smallest)]
 
     return read
 
@@ -305,11 +330,44 @@ def _aten_instance_norm(
     return group_norm_of(draft, input, draft.shape(input)[1], weight, bias, eps)
 
 
+def _native_batch_norm(
+    draft: Draft,
+    input: str,
+    weight: str,
+    bias: str,
+    running_mean: str,
+    running_var: str,
+    momentum: float,
+    eps: float,
+) -> list[str]:
+    return [batch_norm_of(draft, input, weight, bias, running_mean, running_var, eps)]
+
+
+def _native_group_norm(
+    draft: Draft, input: str, weight: str, bias: str, *, group: int, eps: float, **_: Any
+) -> list[str]:
+    return [group_norm_of(draft, input, group, weight, bias, eps)]
+
+
 def _aten_rms_norm(
     draft: Draft, input: str, normalized_shape: Sequence[int], weight: str = "", eps: Any = None
 ) -> str:
     epsilon = float(np.finfo(np.float32).eps) if eps is None else eps
     return rms_norm(draft, input, len(normalized_shape), weight, epsilon)
+
+
+def _aten_with_mean(root: bool) -> Reader:
+    """A variance and the mean beside it."""
+
+    def read(draft: Draft, self: str = "", **more: Any) -> list[str]:
+        self = self or more.pop("inp", "") or more.pop("input")
+        spread_ = _aten_variance(root)(draft, self, **more)
+        mean = reduce(
+            draft, "ReduceMean", self, more.get("dim"), keepdims=more.get("keepdim", False)
+        )
+        return [spread_, mean]
+
+    return read
 
 
 def _aten_variance(root: bool) -> Reader:
@@ -350,8 +408,6 @@ def _aten_einsum(draft: Draft, equation: str, tensors: Sequence[str], path: Any 
         raise draft.refuse(f"is {equation}: only products of two matrices can be written")
     sizes = dict(zip(left, draft.shape(a), strict=True))
     sizes |= dict(zip(right, draft.shape(b), strict=True))
-    if len(batch) > 0 and sizes[batch[0]] == 1 and result[0] != batch[0]:
-        raise draft.refuse(f"is {equation}: the batch must stay in front")
 
     def merged(name: str, letters: str, groups: list[list[str]]) -> str:
         order = [letters.index(x) for group in groups for x in group]
@@ -454,7 +510,7 @@ def _onnx_reduce(kind: str) -> Reader:
 def _product_shape(attributes: Attributes, left: Shape, right: Shape) -> Shape:
     if left[-1] != right[-2]:
         raise ValueError(f"{list(left)} and {list(right)} cannot be multiplied")
-    outer = [max(a, b) for a, b in zip(left[:-2], right[:-2], strict=True)]
+    outer = broadcast_shape({}, left[:-2], right[:-2]) if len(left) > 2 else ()
     return (*outer, left[-2], right[-1])
 
 
@@ -587,6 +643,9 @@ def reducer(code: int) -> TfliteWriter:
 ATEN: dict[str, Reader] = {
     "_log_softmax": _aten_softmax("LogSoftmax"),
     "_softmax": _aten_softmax("Softmax"),
+    "_native_batch_norm_legit_no_training": _native_batch_norm,
+    "native_group_norm": _native_group_norm,
+    "native_layer_norm": lambda draft, *values, **more: [_aten_layer_norm(draft, *values, **more)],
     "amax": _aten_reduce("ReduceMax"),
     "amin": _aten_reduce("ReduceMin"),
     "baddbmm": lambda draft, self, batch1, batch2, beta=1, alpha=1: draft.add(
@@ -612,8 +671,10 @@ ATEN: dict[str, Reader] = {
     "scaled_dot_product_attention": attention,
     "softmax": _aten_softmax("Softmax"),
     "std": _aten_variance(root=True),
+    "std_mean": _aten_with_mean(root=True),
     "sum": _aten_reduce("ReduceSum"),
     "var": _aten_variance(root=False),
+    "var_mean": _aten_with_mean(root=False),
 }
 ONNX: dict[str, Reader] = {
     "BatchNormalization": _onnx_batch_norm,
@@ -646,9 +707,15 @@ KINDS: dict[str, Kind] = {
         macs=_product_macs,
         conditions="of two values; with a constant matrix it is a Gemm",
     ),
-    "ReduceMax": Kind(reducer(B.REDUCE_MAX), _reduced("amax"), _reduced_shape, onnx=write_reduce),
+    "ReduceMax": Kind(
+        reducer(B.REDUCE_MAX), _reduced("amax"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+    ),
     "ReduceMean": Kind(reducer(B.MEAN), _reduced("mean"), _reduced_shape, onnx=write_reduce),
-    "ReduceMin": Kind(reducer(B.REDUCE_MIN), _reduced("amin"), _reduced_shape, onnx=write_reduce),
-    "ReduceSum": Kind(reducer(B.SUM), _reduced("sum"), _reduced_shape, onnx=write_reduce),
+    "ReduceMin": Kind(
+        reducer(B.REDUCE_MIN), _reduced("amin"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+    ),
+    "ReduceSum": Kind(
+        reducer(B.SUM), _reduced("sum"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+    ),
     "Softmax": Kind(softmax, lambda torch, a, x: torch.softmax(x, -1), conditions="any axis"),
 }

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
-from edgeticket.pipeline.graph.draft import Draft
+from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Array, Operator, Value
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.functions import SIGMOID_SCALE
@@ -182,7 +182,7 @@ class Layer:
         label: str,
     ) -> tuple[list[list[str]], list[State]]:
         """For each step the h of each direction, and for each direction its last state."""
-        draft, length = self.draft, self.draft.shape(source)[self.time]
+        draft, length = self.draft, step_count(self.draft, source, self.time)
         outputs: list[list[str]] = [[] for _ in range(length)]
         last: list[State] = []
         for weights, given, back in zip(directions, initial, backwards, strict=True):
@@ -207,7 +207,22 @@ class Layer:
     def _row(self, rows: str, t: int, steps: Steps) -> str:
         size = self.draft.shape(rows)[2]
         row = cut(self.draft, rows, self.time, t, t + 1, suffix=f"{steps.label}slice")
-        return steps.add("Reshape", row, suffix="x", shape=[1, size], free=[-1, size])
+        return steps.add("Reshape", row, suffix="x", shape=[BatchSize(1), size], free=[-1, size])
+
+
+def step_count(draft: Draft, source: str, time: int) -> int:
+    """The size of the axis of time.
+
+    Raises:
+        InputError: examples lie along it, so that they would depend on each other.
+    """
+    length = draft.shape(source)[time]
+    if isinstance(length, BatchSize):
+        raise draft.refuse(
+            "takes the examples for steps of time: give it [examples, steps, features] and "
+            "batch_first=True"
+        )
+    return length
 
 
 def started(steps: Steps, x: str, given: Sequence[str | Array | None]) -> State | None:
@@ -246,7 +261,7 @@ def initial_state(draft: Draft, name: str, index: int, axis: int = 0) -> str | A
 
 def _reshaped(draft: Draft, source: str, form: Sequence[int | None], suffix: str) -> str:
     """Reshape; None is the axis of the batch."""
-    shape = [1 if n is None else n for n in form]
+    shape = [BatchSize(1) if n is None else n for n in form]
     free = [-1 if n is None else n for n in form]
     if draft.shape(source) == tuple(shape):
         return source
@@ -332,6 +347,7 @@ def _aten(cell: str) -> Reader:
             )
         states = [hx] if isinstance(hx, str) else hx
         layer = Layer(draft, CELLS[cell], 1 if batch_first else 0)
+        step_count(draft, input, layer.time)  # before the states, which it may be the cause of
         source, last = input, []
         for i in range(num_layers):
             numbers = range(i * count, (i + 1) * count)
@@ -460,7 +476,7 @@ class _Onnx:
             raise draft.refuse(f"has activations {given}: only {list(activations)} can be written")
         if settings:
             raise draft.refuse(f"has {', '.join(sorted(settings))}, which cannot be written")
-        length = draft.shape(x)[self.time]
+        length = step_count(draft, x, self.time)
         if lengths and (draft.array(lengths, "its lengths") != length).any():
             raise draft.refuse("has sequences of several lengths: give one length")
 

@@ -31,6 +31,7 @@ def _quantize(
     if np.asarray(zeros).dtype != np.int8:
         raise draft.refuse(f"makes codes that are {np.asarray(zeros).dtype}; quantise to int8")
     if draft.is_constant(x):
+        _check_axis(draft, x, steps, axis)
         folded = _fold(draft, draft.constants[x], steps, np.asarray(zeros))
         name = draft.unique(draft.result)
         draft.constants[name], draft.shapes[name] = folded, folded.data.shape
@@ -62,6 +63,9 @@ def _dequantize(
         codes = draft.constants[x]
         if codes.data.dtype != np.int8:
             raise draft.refuse(f"reads {x}, which is {codes.data.dtype}; store weights as int8")
+        _check_axis(draft, x, steps, axis)
+        if zero_point and np.any(draft.array(zero_point, "its zero point")):
+            raise draft.refuse(f"reads {x} with zero points that are not 0; weights must have 0")
         by_channel = _by_channel(steps, codes)
         if codes.scale is not None and not np.array_equal(codes.scale, by_channel):
             raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
@@ -78,6 +82,14 @@ def _dequantize(
     return x
 
 
+def _check_axis(draft: Draft, x: str, scale: Array, axis: int) -> None:
+    if scale.size > 1 and axis % max(draft.rank(x), 1) != 0:
+        raise draft.refuse(
+            f"has a scale for each index of axis {axis} of {x}; there must be one for each output "
+            "channel, axis 0"
+        )
+
+
 def _by_channel(scale: Array, weight: Constant) -> Array:
     """A scale for each index of axis 0, from that or from one for all."""
     channels = weight.data.shape[0] if weight.data.ndim else 1
@@ -86,16 +98,8 @@ def _by_channel(scale: Array, weight: Constant) -> Array:
 
 ATEN: dict[str, Reader] = dict.fromkeys(
     (
-        *("_assert_tensor_metadata", "alias", "clone", "contiguous", "detach", "dropout"),
-        *(
-            "alpha_dropout",
-            "feature_dropout",
-            "lift_fresh_copy",
-            "native_dropout",
-            "to",
-            "_to_copy",
-        ),
-        *("type_as", "identity"),
+        *("alias", "clone", "contiguous", "detach", "dropout", "alpha_dropout", "feature_dropout"),
+        *("lift_fresh_copy", "native_dropout", "identity", "feature_alpha_dropout"),
     ),
     _aten_same,
 )

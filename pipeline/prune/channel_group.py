@@ -41,5 +41,5 @@ class ChannelGroup:
 
 def row_tensors(module: nn.Module, layer: str) -> dict[str, nn.Parameter]:
     """The parameters of ``layer``, by full name; row i of each makes its output channel i."""
-    own = module.get_submodule(layer).named_parameters(recurse=False)
-    return {f"{layer}.{name}": parameter for name, parameter in own}
+    parameters = module.get_submodule(layer).named_parameters(recurse=False)
+    return {f"{layer}.{name}": parameter for name, parameter in parameters}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+
+def _count_recurrent(
+    steps: tuple[int, ...], inner: tuple[int, ...], recurrent: tuple[int, ...], *_: Any, **__: Any
+) -> int:
+    """Shapes [time, batch, ...] and of both matrices -> operations, two a multiply-accumulate."""
+    return 2 * math.prod(steps[:2]) * (math.prod(inner) + math.prod(recurrent))
+
+
+FUSED = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}
 BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # a linear layer is none of these
 
 
@@ -26,9 +36,7 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     counted, as is usual; a layer that is called twice counts twice.
     """
     parameters = sum(p.numel() for p in module.parameters())
-    # Fused attention kernels are not counted on a CPU; the plain one is two products.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        _run_once(module, input_shape)
+    counter = _count_products(module, input_shape)
     return Cost(parameters, counter.get_total_flops() // 2)
 
 
@@ -58,8 +66,7 @@ def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
 def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
     """Name of each module -> multiply-accumulates, for one input, of the products of two computed
     matrices in it and in none of its children, as in attention; modules without are left out."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        _run_once(module, input_shape)
+    counter = _count_products(module, input_shape)
     counts = counter.get_flop_counts()
     root = type(module).__name__
 
@@ -76,12 +83,28 @@ def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, i
     return products
 
 
+def _count_products(module: nn.Module, input_shape: tuple[int, ...]) -> FlopCounterMode:
+    """Run once, with every fused kernel spelled out: what is fused is not counted.
+
+    That is attention and the layers of transformers. LSTMs stay in the one piece that oneDNN has.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    counter = FlopCounterMode(display=False, custom_mapping=FUSED)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), counter:
+            _run_once(module, input_shape)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter
+
+
 def _run_once(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     was_training = module.training
     try:
         module.eval()  # batch norm would refuse one value per channel, and count the batch
         with torch.no_grad():
-            parameter = next(module.parameters())
-            module(torch.zeros(1, *input_shape, dtype=parameter.dtype, device=parameter.device))
+            like = next(module.parameters(), torch.zeros(0))
+            module(torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device))
     finally:
         module.train(was_training)

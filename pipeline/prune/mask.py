@@ -74,8 +74,8 @@ class Mask:
         weights = dict(network.weights)
         for name, kept in self.tensors.items():
             if name not in weights or weights[name].shape != kept.shape:
-                found = list(weights[name].shape) if name in weights else "absent"
-                raise ValueError(f"mask of {name} is {list(kept.shape)}, the tensor {found}")
+                shape = list(weights[name].shape) if name in weights else "absent"
+                raise ValueError(f"mask of {name} is {list(kept.shape)}, the tensor {shape}")
             weights[name] = weights[name].where(kept, 0)  # a product would give zeros a sign
         return replace(network, weights=weights)
 

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.models.network import Network
 from edgeticket.pipeline.prune.mask import Mask
 
@@ -28,12 +29,11 @@ def load_mask(file: Path, network: Network) -> Mask:
     Raises:
         InputError: the file is missing or damaged, or ``network`` is not zero where it says.
     """
+    data = read_regular(file, kind="mask")
     try:
-        mask = Mask(load(file.read_bytes()))
+        mask = Mask(load(data))
         masked = mask.apply(network)
-    except OSError as error:
-        raise InputError(f"cannot read mask {file}: {error.strerror}") from None
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{file} is no mask of this {network.arch}: {error}") from None
     for name in mask.tensors:
         if not network.weights[name].equal(masked.weights[name]):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +15,7 @@ from edgeticket.pipeline.prune.channels import find_groups, trace
 from edgeticket.pipeline.prune.mask import Mask
 
 
-def slim(network: Network, mask: Mask) -> Network:
+def shrink(network: Network, mask: Mask) -> Network:
     """Network and mask -> the network without the channels that the mask makes zero.
 
     A channel goes when the mask zeroes its rows in every layer that writes it. Weights that are
@@ -27,10 +27,12 @@ def slim(network: Network, mask: Mask) -> Network:
     """
     masked = mask.apply(network)
     module = masked.module()
-    found = [(g, _dead_channels(module, g, mask)) for g in find_groups(module, network.input_shape)]
-    channels = {group.name: dead for group, dead in found if dead and not group.heads}
+    groups = [
+        (g, _dead_channels(module, g, mask)) for g in find_groups(module, network.input_shape)
+    ]
+    channels = {group.name: dead for group, dead in groups if dead and not group.heads}
     removed = _removed_indices(module, network.input_shape, channels)
-    for group, dead in found:
+    for group, dead in groups:
         if dead and group.heads:
             removed |= _removed_heads(module, group, dead)
     weights = dict(masked.weights)
@@ -85,10 +87,13 @@ def _removed_indices(
         graph.get_pruning_group(layers[name], prune, channels).prune()
     removed: dict[str, dict[int, tuple[int, ...]]] = {}
     for name, tensor in twin.state_dict().items():
-        for axis, positions in enumerate(torch.unravel_index(tensor.long(), before[name])):
-            gone = set(range(before[name][axis])) - set(np.unique(positions.numpy()).tolist())
-            if gone:
-                removed.setdefault(name, {})[axis] = tuple(sorted(gone))
+        for axis, size in enumerate(before[name]):
+            if tensor.shape[axis] == size:
+                continue
+            stride = math.prod(before[name][axis + 1 :])
+            positions = tensor.long().flatten() // stride % size
+            gone = torch.bincount(positions, minlength=size) == 0
+            removed.setdefault(name, {})[axis] = tuple(gone.nonzero().flatten().tolist())
     return removed
 
 
@@ -99,7 +104,7 @@ def _compose(network: Network, removed: Removed) -> Removed:
         for axis, indices in axes.items():
             gone_before = set(composed.get(name, {}).get(axis, ()))
             full = network.weights[name].shape[axis] + len(gone_before)
-            there = [i for i in range(full) if i not in gone_before]
-            gone = gone_before | {there[i] for i in indices}
+            stays = [i for i in range(full) if i not in gone_before]
+            gone = gone_before | {stays[i] for i in indices}
             composed.setdefault(name, {})[axis] = tuple(sorted(gone))
     return composed

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
+from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
 from edgeticket.pipeline.quantize.placement import (
     Placement,
@@ -40,11 +42,11 @@ LARGEST_GAIN = 2.0**7
 FINEST = 2.0**-16
 
 
-def calibrate(folded: fx.GraphModule, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
+def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
     """Choose one scale for each activation and one for each output channel of the weights.
 
     Args:
-        folded: a float network (`fold_bn`).
+        module: a float network; it is folded (`fold_bn`) first, unless it is.
         inputs: preprocessed batches, float32 [n, C, H, W]; 0 is always in the range.
         cfg: how ranges are chosen, and which layers are kept in float32.
 
@@ -52,8 +54,11 @@ def calibrate(folded: fx.GraphModule, inputs: Iterable[Tensor], cfg: Ptq) -> Sca
         InputError: no inputs, an infinite or undefined activation (naming the step), a network
             that cannot be folded or quantised, or a layer to keep that there is not.
     """
+    batches = [batch for batch in inputs if len(batch)]
+    if not batches:
+        raise InputError("the calibration set is empty; int8 ranges need at least one example")
+    folded = fold_bn(module, tuple(batches[0].shape[1:]))
     placement = place(folded, keep_fp32=cfg.keep_fp32)
-    batches = list(inputs)
     ranges = observe_extremes(folded, batches, placement.rounded)
     if cfg.ranges != "minmax":
         histograms = observe_histograms(folded, batches, ranges)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,8 +27,8 @@ class Tally:
 
 
 def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Tensor]) -> list[str]:
-    """One sentence for each tensor that saturates often, has channels that are always zero, or
-    has a range far larger than its values; in the order of the network."""
+    """One sentence each for the tensors that saturate often, that have channels that are always
+    zero, and whose range is far larger than their values; it names them and the key that helps."""
     tallies = {name: Tally() for name in scales.activations}
 
     def look(name: str, value: Tensor) -> None:
@@ -41,7 +41,7 @@ def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Tensor]
         tally.alive = alive | tally.alive if len(tally.alive) else alive
 
     watch(folded, inputs, tallies, look)
-    return [sentence for name in tallies for sentence in _sentences(name, tallies[name])]
+    return _sentences(tallies)
 
 
 def _ends(scale: ActivationScale) -> tuple[float, float]:
@@ -49,19 +49,31 @@ def _ends(scale: ActivationScale) -> tuple[float, float]:
     return lowest * scale.scale, highest * scale.scale
 
 
-def _sentences(name: str, tally: Tally) -> list[str]:
-    found = []
-    if tally.beyond > SATURATED * tally.values:
-        share = tally.beyond / tally.values
-        found.append(f"{name}: {share:.1%} of the values saturate; widen its range")
-    dead = int((~tally.alive).sum())
-    if 0 < dead < len(tally.alive):
-        found.append(f"{name}: {dead} of {len(tally.alive)} channels are always zero")
-    elif dead:
-        found.append(f"{name}: always zero")
-    elif tally.outer < FEW * tally.values:
-        found.append(
-            f"{name}: {1 - tally.outer / tally.values:.2%} of the values use "
-            f"1/{CROWDED} of the range; try ranges: percentile or mse"
-        )
-    return found
+def _sentences(tallies: Mapping[str, Tally]) -> list[str]:
+    """Each kind of doubt once, with the tensors that it is about and the key that helps."""
+    about: dict[str, list[str]] = {}
+    for name, tally in tallies.items():
+        if tally.beyond > SATURATED * tally.values:
+            about.setdefault(SATURATES, []).append(f"{name} ({tally.beyond / tally.values:.1%})")
+        dead = int((~tally.alive).sum())
+        if 0 < dead < len(tally.alive):
+            about.setdefault(DEAD, []).append(f"{name} ({dead} of {len(tally.alive)})")
+        elif dead:
+            about.setdefault(ALL_DEAD, []).append(name)
+        elif tally.outer < FEW * tally.values:
+            share = 1 - tally.outer / tally.values
+            about.setdefault(WIDE, []).append(f"{name} ({share:.2%})")
+    return [f"{kind}: {', '.join(about[kind])}; {ADVICE[kind]}" for kind in ADVICE if kind in about]
+
+
+SATURATES = "values that saturate"
+DEAD = "channels that are always zero on the calibration set"
+ALL_DEAD = "always zero on the calibration set"
+WIDE = f"values that use 1/{CROWDED} of their range"
+ADVICE = {
+    SATURATES: "`ranges: minmax` in this pass makes ranges as wide as the values",
+    DEAD: "`method: channel_magnitude` before this pass can remove such channels; a larger "
+    "`data.calibration` shows whether they are needed",
+    ALL_DEAD: "a larger `data.calibration` shows whether it is needed",
+    WIDE: "`ranges: mse` or `ranges: percentile` in this pass makes ranges narrower",
+}

@@ -25,7 +25,7 @@ class Quantized:
 
 def quantize(module: nn.Module, inputs: Sequence[Tensor], cfg: Ptq) -> Quantized:
     """Float network and preprocessed batches -> weights and scales; see `calibrate`."""
-    takes = next(tuple(batch.shape[1:]) for batch in inputs)
+    takes = next((tuple(batch.shape[1:]) for batch in inputs if len(batch)), ())
     folded = fold_bn(module, takes)
     if cfg.equalise:
         equalise(folded)

@@ -81,7 +81,7 @@ class Scales:
                 {name: tuple(map(float, s)) for name, s in document["weights"].items()},
                 tuple(map(str, document["fp32"])),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise InputError(f"these are no scales: {type(error).__name__} {error}") from None
 
 

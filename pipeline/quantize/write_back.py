@@ -44,7 +44,8 @@ def write_layers(module: nn.Module, original: fx.GraphModule, folded: fx.GraphMo
         if target.module in written:
             _expect_same(folded, written[target.module], name)
         written[target.module] = name
-        assert isinstance(layer, Layer)
+        if not isinstance(layer, Layer):
+            raise _unknown(name, target.module or "its own")
         with torch.no_grad():
             layer.weight.copy_(source.weight)
             bias = source.bias
@@ -88,7 +89,16 @@ def origin_of(folded: fx.GraphModule, name: str) -> Origin:
 
 def _origin(node: fx.Node) -> Origin:
     meta: Mapping[str, str] = node.meta
+    if "factor" in meta or ("norm" in meta and "module" not in meta):
+        raise _unknown(node.name, meta.get("factor", "of a norm"))
     return Origin(meta.get("module", ""), meta.get("norm"))
+
+
+def _unknown(name: str, numbers: str) -> InputError:
+    return InputError(
+        f"{name} has stored numbers of the network in it ({numbers}), so that its weights cannot "
+        "be written back: use ptq with its defaults"
+    )
 
 
 def _become_bias(norm: nn.Module, bias: torch.Tensor) -> None:

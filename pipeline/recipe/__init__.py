@@ -29,6 +29,7 @@ from edgeticket.pipeline.recipe.methods import (
     Levels,
     Magnitude,
     Pass,
+    PassConfig,
     Ptq,
     Qat,
     RandomMask,
@@ -41,22 +42,15 @@ from edgeticket.pipeline.recipe.methods import (
     WeightPenalty,
     WeightTicket,
 )
-from edgeticket.pipeline.recipe.parts import (
-    BenchConfig,
-    BundleConfig,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.reading import (
     AnyConfig,
     check,
     read_document,
     read_recipe,
 )
-from edgeticket.pipeline.recipe.recipe import (
-    Recipe,
-)
+from edgeticket.pipeline.recipe.recipe import Recipe
+from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
 
 __all__ = [
     "PASSES",
@@ -84,6 +78,7 @@ __all__ = [
     "Magnitude",
     "ModelConfig",
     "Pass",
+    "PassConfig",
     "Ptq",
     "Qat",
     "RandomMask",

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from edgeticket.pipeline.recipe.config import Config, Count
 
@@ -19,7 +27,10 @@ Temperature = Annotated[float, Field(gt=0)]
 # Behind a validator that runs before, strict validation takes no list for a tuple.
 Numbers = Annotated[
     tuple[float, ...],
-    BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given),
+    BeforeValidator(
+        lambda given: tuple(given) if isinstance(given, list) else given,
+        json_schema_input_type=tuple[float, ...],
+    ),
 ]
 
 
@@ -29,15 +40,31 @@ class TeacherConfig(Config):
     In a recipe ``teacher: dense`` is short for ``teacher: {step: dense}``.
     """
 
-    # dense; or an earlier pass: its method, or its position in compress (0 is the first).
-    step: str | None = None
-    # A safetensors file, looked up as model.weights is.
-    weights: str | None = None
-    arch: str | None = None  # of the weights; a key of models.ARCHITECTURES
-    args: Mapping[str, bool | int | float | str] = {}
-    # Of the pixels that the weights were trained with, as model.pixel_mean and model.pixel_std.
-    pixel_mean: Numbers | None = None
-    pixel_std: Numbers | None = None
+    step: str | None = Field(
+        default=None,
+        description="A network of this run: `dense`, or an earlier pass by its method or its "
+        "position in `compress` (0 is the first).",
+    )
+    weights: str | None = Field(
+        default=None,
+        description="Or a network from elsewhere: a file, looked up as `model.weights` is.",
+    )
+    arch: str | None = Field(default=None, description="The architecture that `weights` are of.")
+    args: Mapping[str, bool | int | float | str] = Field(
+        default={}, description="Arguments of `arch`."
+    )
+    pixel_mean: Numbers | None = Field(
+        default=None,
+        description="Of the pixels that `weights` were trained with, as `model.pixel_mean`.",
+    )
+    pixel_std: Numbers | None = Field(default=None, description="Likewise; give both.")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A word or a position is a teacher, too."""
+        return {"anyOf": [handler(core_schema), {"type": "string"}, {"type": "integer"}]}
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +125,12 @@ def _some(layers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
 
 Layers = Annotated[
     # The network's layer and the teacher's; one name where they are equal.
-    tuple[Annotated[tuple[str, str], BeforeValidator(_pair)], ...],
+    tuple[
+        Annotated[
+            tuple[str, str], BeforeValidator(_pair, json_schema_input_type=str | tuple[str, str])
+        ],
+        ...,
+    ],
     AfterValidator(_some),
 ]
 
@@ -106,51 +138,75 @@ Layers = Annotated[
 class SoftTargets(Config):
     """Match the teacher's softened probabilities (Hinton et al. 2015)."""
 
-    weight: Weight = 1.0
-    temperature: Temperature = 4.0
+    weight: Weight = Field(default=1.0, description="What this loss is multiplied by.")
+    temperature: Temperature = Field(
+        default=4.0, description="Logits are divided by it on both sides: higher is softer."
+    )
 
 
 class Decoupled(Config):
     """Soft targets with a weight of its own for the wrong classes (DKD, Zhao et al. 2022)."""
 
-    weight: Weight = 1.0
-    temperature: Temperature = 4.0
-    alpha: Annotated[float, Field(ge=0)] = 1.0  # right class against all others
-    beta: Annotated[float, Field(ge=0)] = 8.0  # among the others
+    weight: Weight = Field(default=1.0, description="What this loss is multiplied by.")
+    temperature: Temperature = Field(
+        default=4.0, description="Logits are divided by it on both sides: higher is softer."
+    )
+    alpha: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Weight of the right class against all others."
+    )
+    beta: Annotated[float, Field(ge=0)] = Field(
+        default=8.0, description="Weight of what is among the others; the paper's for CIFAR-100."
+    )
 
 
 class Features(Config):
     """Match feature maps through a learned 1×1 convolution (hints, Romero et al. 2015)."""
 
-    layers: Layers
-    weight: Weight = 1.0
+    layers: Layers = Field(
+        description="Names of layers, or pairs: the network's and its teacher's."
+    )
+    weight: Weight = Field(default=1.0, description="What this loss is multiplied by.")
 
 
 class Attention(Config):
     """Match where layers are active (attention transfer, Zagoruyko and Komodakis 2017)."""
 
-    layers: Layers
-    weight: Weight = 1000.0
+    layers: Layers = Field(
+        description="Names of layers, or pairs: the network's and its teacher's."
+    )
+    weight: Weight = Field(
+        default=1000.0,
+        description="What this loss is multiplied by; large, because it is a mean of squares of "
+        "small numbers.",
+    )
 
 
 class Review(Config):
     """Match each layer of the teacher with several of the network (Chen et al. 2021)."""
 
-    layers: Layers  # from the input to the output
-    weight: Weight = 1.0
-    width: Count = 64  # channels of what is merged
+    layers: Layers = Field(description="Layers as for `features`, from the input to the output.")
+    weight: Weight = Field(default=1.0, description="What this loss is multiplied by.")
+    width: Count = Field(default=64, description="Channels of what is merged.")
 
 
 class Distil(Config):
     """What a teacher adds to a training: the losses that are given, weighted, are summed up."""
 
-    teacher: TeacherConfig = TeacherConfig(step=DENSE)
-    cross_entropy: Annotated[float, Field(ge=0)] = 1.0  # weight of the loss on the labels
-    soft_targets: SoftTargets | None = None
-    dkd: Decoupled | None = None
-    features: Features | None = None
-    attention: Attention | None = None
-    review: Review | None = None
+    teacher: TeacherConfig = Field(
+        default=TeacherConfig(step=DENSE), description="Who teaches; a word alone is its `step`."
+    )
+    cross_entropy: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Weight of the loss on the labels."
+    )
+    soft_targets: SoftTargets | None = Field(
+        default=None, description="The teacher's probabilities."
+    )
+    dkd: Decoupled | None = Field(
+        default=None, description="The same, with right and wrong classes apart."
+    )
+    features: Features | None = Field(default=None, description="What layers put out.")
+    attention: Attention | None = Field(default=None, description="Where layers are active.")
+    review: Review | None = Field(default=None, description="What layers put out, across depths.")
 
     @model_validator(mode="after")
     def _teaches_something(self) -> Distil:

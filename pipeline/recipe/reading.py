@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import reprlib
 import types
@@ -16,11 +17,19 @@ import yaml
 from pydantic import ValidationError
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular_text
+from edgeticket.device_runner.strict_json import MAX_DEPTH, MAX_INTEGER, check_text
+from edgeticket.pipeline.errors import RecipeError, raised_as
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.methods import PASSES
 from edgeticket.pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+MOST_BYTES = 1 << 18  # of a recipe, an experiment or a fleet; ours have some 3,000
+MOST_VALUES = 10_000
+MOST_SHOWN = 400  # letters of what the YAML reader says
+MOST_SENTENCES = 12
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -32,12 +41,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             the value is read as YAML.
 
     Raises:
-        InputError: the file is missing, no YAML, or says something that a recipe cannot.
+        RecipeError: the file is missing, no YAML, or says something that a recipe cannot.
     """
-    document = read_document(path, kind="recipe")
-    for pair in overrides:
-        _override(document, pair)
-    return check(Recipe, document, place=str(path))
+    with raised_as(RecipeError):
+        document = read_document(path, kind="recipe")
+        for pair in overrides:
+            _override(document, pair)
+        return check(Recipe, document, place=str(path))
 
 
 def read_document(path: Path, *, kind: str) -> dict[str, Any]:
@@ -46,10 +56,7 @@ def read_document(path: Path, *, kind: str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, no YAML, or no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {kind} {path}: {error}") from None
+    text = read_regular_text(path, kind=kind, limit_bytes=MOST_BYTES)
     return parse_document(text, kind=kind, place=str(path))
 
 
@@ -75,12 +82,46 @@ def check(config: type[AnyConfig], document: Mapping[str, Any], *, place: str) -
         # Through JSON, because strict mode then takes a list for a tuple but no text for a number.
         return config.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        sentences = dict.fromkeys(_sentence(config, found) for found in error.errors())
-        raise InputError(f"{place}: " + "; ".join(sentences)) from None
+        sentences = list(dict.fromkeys(_sentence(config, found) for found in error.errors()))
+        more = f"; and {len(sentences) - MOST_SENTENCES} more" * (len(sentences) > MOST_SENTENCES)
+        raise InputError(f"{place}: " + "; ".join(sentences[:MOST_SENTENCES]) + more) from None
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        # What `parse_value` lets through never is; a document from elsewhere may be anything.
+        raise InputError(f"{place} holds what no {config.__name__} does: {error}") from None
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without the surprises: no repeated keys, no dates, yes is a word, 1e-3 is a number."""
+    """YAML without the surprises: no repeated keys, no dates, yes is a word, 1e-3 is a number.
+
+    Tags and aliases are refused: what they stand for is no value that a recipe has, or unfolds to
+    gigabytes. So is nesting deeper than JSON's `MAX_DEPTH`, while it is read: what is behind never
+    costs time.
+    """
+
+    _depth = 0
+    _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("YAML aliases (*name) are not allowed; write it out", event)
+        if (tag := getattr(event, "tag", None)) is not None:
+            shown = reprlib.repr(tag.replace("tag:yaml.org,2002:", "!!"))
+            raise _refused(f"YAML tags ({shown}) are not allowed; write the value alone", event)
+        self._depth += 1
+        self._nodes += 1
+        if self._depth > MAX_DEPTH:
+            raise _refused(f"it is nested deeper than {MAX_DEPTH} levels", event)
+        if self._nodes > MOST_VALUES:
+            raise _refused(f"it has more than {MOST_VALUES:,} values", event)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _refused(reason: str, event: yaml.Event) -> ValueError:
+    line = event.start_mark.line if event.start_mark else 0
+    return ValueError(f"line {line + 1}: {reason}" if line else reason)
 
 
 _PLAIN_WORDS = {  # YAML 1.2's core schema, which is what people expect
@@ -97,51 +138,82 @@ for _tag, (_pattern, _first) in _PLAIN_WORDS.items():
     _PlainLoader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
 
 
+def _decimal(loader: _PlainLoader, node: yaml.ScalarNode) -> int:
+    """Without the standard constructor's octal numbers: 010 is ten."""
+    digits = loader.construct_scalar(node)
+    if len(digits) > 20:
+        raise ValueError(f"{reprlib.repr(digits)} does not fit a 64-bit integer")
+    return int(digits)
+
+
 def _unique_keys(loader: _PlainLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(
-                None, None, f"keys are words, not {key!r}", key_node.start_mark
+                None, None, f"keys are words, not {reprlib.repr(key)}", key_node.start_mark
             )
         if key in seen:
             raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} is given twice", key_node.start_mark
+                None, None, f"{reprlib.repr(key)} is given twice", key_node.start_mark
             )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
 
 _PlainLoader.add_constructor("tag:yaml.org,2002:map", _unique_keys)
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def parse_value(text: str, *, place: str) -> Any:
-    """YAML -> the value that it is.
+    """YAML -> the value that it is: texts, numbers, true, false, null, lists and mappings.
 
     Raises:
-        InputError: no YAML, or one with aliases.
+        InputError: no YAML, or more than that: tags, aliases, deep nesting, numbers that no
+            program elsewhere could read.
     """
+    if len(text) > MOST_BYTES:
+        raise InputError(f"{place} has {len(text):,} letters, more than {MOST_BYTES:,}")
     try:
-        # Aliases could make a document that contains itself, or one that unfolds to gigabytes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _PlainLoader)):
-            raise InputError(f"{place}: YAML aliases (*name) are not allowed; write it out")
-        return yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{place} is not YAML: {line}") from None
+        value = yaml.load(text, Loader=_PlainLoader)
+        _check_values(value)
+    except yaml.YAMLError as error:
+        line = " ".join(re.sub(r'\s*in "<unicode string>"', "", str(error)).split())
+        raise InputError(f"{place} is not YAML: {line[:MOST_SHOWN]}") from None
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from None
+    return value
+
+
+def _check_values(value: Any, *, depth: int = 0) -> None:
+    """
+    Raises:
+        ValueError: a number beyond 64 bits, an infinity, half a surrogate pair, or deep nesting.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict | list):
+        for item in value if isinstance(value, list) else (*value, *value.values()):
+            _check_values(item, depth=depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is too large for a 64-bit float")
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise ValueError(f"{reprlib.repr(value)} does not fit a 64-bit integer")
+    elif isinstance(value, str) and not value.isascii():
+        check_text(value)
 
 
 def _override(document: dict[str, Any], pair: str) -> None:
     dotted, equals, text = pair.partition("=")
     shown = f"--set {reprlib.repr(pair)}"
-    if not equals or not dotted:
-        raise InputError(f"{shown}: write it as key=value, e.g. train.epochs=3")
     *parents, last = dotted.split(".")
+    if not equals or not dotted or len(parents) >= MAX_DEPTH:
+        raise InputError(f"{shown}: write it as key=value, e.g. train.epochs=3")
     node: Any = document
     for i, name in enumerate([*parents, last]):
         if isinstance(node, list):
-            if not name.isdecimal() or int(name) >= len(node):
+            if not re.fullmatch("[0-9]{1,9}", name) or int(name) >= len(node):
                 raise InputError(
                     f"{shown}: {'.'.join(parents[:i])} has entries 0 to {len(node) - 1}"
                 )

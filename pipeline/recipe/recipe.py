@@ -8,32 +8,39 @@ from pydantic import Field, model_validator
 
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.distil import DENSE
-from edgeticket.pipeline.recipe.methods import ChannelTicket, Pass, Ptq, Qat, WeightTicket
-from edgeticket.pipeline.recipe.parts import (
-    BenchConfig,
-    BundleConfig,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from edgeticket.pipeline.recipe.methods import Pass
+from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
+from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
 
 
 class Recipe(Config):
     """A whole recipe."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    data: DataConfig
-    model: ModelConfig
-    # None with model.weights, or when the first pass starts from a random network.
-    train: TrainConfig | None = None
-    compress: tuple[Pass, ...]
-    bundle: BundleConfig = BundleConfig()
-    bench: BenchConfig = BenchConfig()
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
+        description="What the results are called, and their folder."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0,
+        description="Decides the splits, random weights, the order of examples, and all noise.",
+    )
+    data: DataConfig = Field(description="Which examples, and how they are split.")
+    model: ModelConfig = Field(description="The dense network.")
+    train: TrainConfig | None = Field(
+        default=None,
+        description="How the dense network is trained. Left out with `model.weights`, and when the "
+        "first pass starts from a random network.",
+    )
+    compress: tuple[Pass, ...] = Field(
+        description="Passes, in this order; the last is `ptq` or `qat`."
+    )
+    bundle: BundleConfig = Field(
+        default=BundleConfig(), description="What is copied to the device."
+    )
+    bench: BenchConfig = Field(default=BenchConfig(), description="How this machine measures.")
 
     @model_validator(mode="after")
     def _finished_files_are_not_trained(self) -> Recipe:
-        training = [step.method for step in self.compress if hasattr(step, "train")]
+        training = [step.method for step in self.compress if step.training is not None]
         if self.model.onnx is not None and (self.train is not None or training):
             raise ValueError(
                 f"{training[0] if training else 'train'} trains, and model.onnx is a finished file "
@@ -47,7 +54,7 @@ class Recipe(Config):
         if self.train is not None and self.model.brings_weights:
             raise ValueError("give either train (train the network) or model.weights (import it)")
         first = self.compress[0] if self.compress else None
-        random_start = isinstance(first, WeightTicket) and first.starts_at_random
+        random_start = first is not None and first.starts_at_random
         if self.train is None and not self.model.brings_weights and not random_start:
             raise ValueError(
                 "give either train (train the network) or model.weights (import it); only passes "
@@ -60,28 +67,29 @@ class Recipe(Config):
         if self.train is not None and self.train.distil is not None:
             self.train.distil.teacher.find({}, place="train")
         for i, step in enumerate(self.compress):
-            training: TrainConfig | None = getattr(step, "train", None)
-            if training is not None and training.distil is not None:
-                training.distil.teacher.find(self.networks_before(i), place=f"compress.{i}.train")
+            if step.training is not None and step.training.distil is not None:
+                step.training.distil.teacher.find(
+                    self.networks_before(i), place=f"compress.{i}.train"
+                )
         return self
 
     @model_validator(mode="after")
     def _ends_in_int8(self) -> Recipe:
-        methods = [step.method for step in self.compress if isinstance(step, Ptq | Qat)]
+        methods = [step.method for step in self.compress if step.decides_scales]
         if methods not in (["ptq"], ["qat"], ["ptq", "qat"]) or methods != [
             step.method for step in self.compress[-len(methods) :]
         ]:
             raise ValueError("compress must end with `method: ptq`, `method: qat`, or both")
         last = self.compress[-1]
-        if isinstance(last, Qat) and last.keep_fp32 and len(methods) == 2:
+        if len(methods) == 2 and last.layers_in_fp32:
             raise ValueError("compress: say keep_fp32 in ptq; qat goes on with its layers")
         return self
 
     @model_validator(mode="after")
     def _channels_before_weights(self) -> Recipe:
-        weights = [i for i, step in enumerate(self.compress) if isinstance(step, WeightTicket)]
+        weights = [i for i, step in enumerate(self.compress) if step.removes == "weights"]
         for i, step in enumerate(self.compress):
-            if isinstance(step, ChannelTicket) and weights and weights[0] < i:
+            if step.removes == "channels" and weights and weights[0] < i:
                 raise ValueError(
                     f"compress: {step.method} removes channels, {self.compress[weights[0]].method} "
                     "before it single weights; put the one that removes channels first"

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from edgeticket.device_runner.bundle import Bundle, open_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Artifact
@@ -24,6 +22,7 @@ from edgeticket.pipeline.diff import Bounds, Diff, compare_taps
 from edgeticket.pipeline.diff.reference import OnnxReference, Reference
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.reference.networks import find_references, load_reference
+from edgeticket.pipeline.text import open_console
 
 
 def diff_bundle(
@@ -106,7 +105,7 @@ def _tap_there(
         samples=samples,
         out=folder / "there",
         patience=Patience(),
-        console=Console(),
+        console=open_console(),
     )
 
 

@@ -22,9 +22,11 @@ from torch import fx, nn
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.strict_json import format_json, parse_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.graph.graph import Quantization
+from edgeticket.pipeline.network.description import MOST_BYTES
 from edgeticket.pipeline.network.file import load_network, save_network
 from edgeticket.pipeline.operators import KEEPING, Role
 from edgeticket.pipeline.quantize import (
@@ -57,8 +59,12 @@ class TorchReference:
     def run(self, x: Array, given: Mapping[str, Array]) -> dict[str, Array]:
         module, dtype = (self._exact, torch.float64) if given else (self._module, torch.float32)
         walk = _Walk(module, given, dtype)
-        with torch.inference_mode():
-            walk.run(torch.tensor(x, dtype=dtype))
+        try:
+            with torch.inference_mode():
+                walk.run(torch.tensor(x, dtype=dtype))
+        except Exception as error:  # whatever its steps raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(f"the reference ({self.title}) cannot be run: {reason}") from error
         return walk.computed
 
 
@@ -177,35 +183,39 @@ def load_reference(
 ) -> TorchReference:
     """The reference of the artifacts of one network and precision.
 
-    ``trusted`` as `pipeline.network.file.load_network` has it.
+    ``trusted`` as `pipeline.network.description` has it.
 
     Raises:
         InputError: it is missing, damaged, or of another bundle.
     """
     with open_bundle(bundle) as opened:
         digest = opened.digest
-    record = parse_json(_read(folder / RECORD), place=str(folder / RECORD))
+    record = _read_json(folder / RECORD)
     if not isinstance(record, dict) or record.get("bundle") != digest:
         raise InputError(
             f"{folder} belongs to another bundle than {bundle}; give the one that the same run "
             "made, or --alone to do without torch"
         )
     if precision == "fp32":
-        read = load_network(folder / f"fp32-{network}", trusted=trusted)
-        module = fold_bn(read.module(), read.input_shape)
-        return TorchReference(module, title="torch, float32")
-    place = folder / "int8" / "scales.json"
-    scales = Scales.from_json(parse_json(_read(place), place=str(place)))
-    read = load_network(folder / "int8", trusted=trusted)
-    module = fake_quantized(fold_bn(read.module(), read.input_shape), scales)
-    return TorchReference(module, title="torch, fake-quantised")
-
-
-def _read(path: Path) -> bytes:
+        place, scales, title = folder / f"fp32-{network}", None, "torch, float32"
+    else:
+        place, title = folder / "int8", "torch, fake-quantised"
+        scales = Scales.from_json(_read_json(place / "scales.json"))
+    loaded = load_network(place, trusted=trusted)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        folded = fold_bn(loaded.module(), loaded.input_shape)
+        return TorchReference(
+            folded if scales is None else fake_quantized(folded, scales), title=title
+        )
+    except InputError:
+        raise
+    except Exception as error:  # PyTorch and fx have many kinds
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{place} is no network that a run has left there: {reason}") from error
+
+
+def _read_json(path: Path) -> Any:
+    return parse_json(read_regular(path, limit_bytes=MOST_BYTES), place=str(path))
 
 
 def _belongs_to_another(step: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,48 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from edgeticket.device_runner.instructions import DOT_PRODUCTS
 from edgeticket.device_runner.manifest import Artifact, artifact_fields
 from edgeticket.device_runner.manifest import Network as NetworkFacts
 from edgeticket.device_runner.strict_json import format_json, to_json
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.models.network import Network
+from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, TARGETS, Target, targets_of
+from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.export import check_export, export
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.cost import count
-from edgeticket.pipeline.quantize import fake_quantized, fold_bn
-from edgeticket.pipeline.recipe import Ptq
+from edgeticket.pipeline.quantize import Scales, fake_quantized, fold_bn
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.train import evaluate, to_torch
 from edgeticket.pipeline.train.transcription import choose_separator_bias
 
-EXPORT_TOOLS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "ai-edge-litert")
-
-
-@dataclass(frozen=True)
-class Target:
-    """For whom a converter's files are meant."""
-
-    runtime: str
-    suffix: str
-    architectures: tuple[str, ...]
-    exact_with: tuple[str, ...] = ()  # see `device_runner.instructions`
-
-
-_ALL = ("x86_64", "aarch64", "armv7l")
-
-# Without dot-product instructions ONNX Runtime's kernels for uint8 activations saturate on x86.
-# ONNX Runtime has its fast kernels for uint8 activations on x86 and for int8 ones on ARM, so
-# one network gives two files; the scales are the same, the zero points 128 apart.
-FP32 = {
-    "onnx-fp32": Target("ort", "onnx", _ALL),
-    "tflite-fp32": Target("tflite", "tflite", _ALL),
-}
-INT8 = {
-    "onnx-int8-s8": Target("ort", "onnx", ("aarch64", "armv7l")),
-    "onnx-int8-u8": Target("ort", "onnx", ("x86_64",), DOT_PRODUCTS),
-    "tflite-int8": Target("tflite", "tflite", _ALL),
-}
+Files = list[tuple[Artifact, bytes]]
 
 
 @dataclass(frozen=True)
@@ -65,95 +41,111 @@ class Artifacts:
 def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     """Export both networks, convert each for every runtime, and score them in torch."""
     networks = {"dense": dense.network}
-    if any(not isinstance(step, Ptq) for step in job.recipe.compress):
+    if not all(step.keeps_float32 for step in job.recipe.compress):
         networks["ticket"] = ticket.network
-    deployed = list(networks)[-1]
-
-    def write(folder: Path, resume: Path) -> None:
-        inputs = to_torch(job.data.calibration.queries(16)[:16], job.data.preprocessing)
-        carried = job.data.test.take(np.arange(len(job.data.test))[: job.recipe.bundle.samples])
-        bias = 0.0
-        if job.data.chunks is not None:
-            bias = _separator_bias(job, ticket)
-            carried = carried.with_separator_bias(bias)
-        artifacts: list[Artifact] = []
-        facts: dict[str, NetworkFacts] = {}
-
-        def convert(name: str, kind: str, graph: Graph) -> None:
-            target = (FP32 | INT8)[kind]
-            converted = CONVERTERS[kind](graph)
-            artifact = Artifact(
-                id=f"{name}-{kind}",
-                file=f"artifacts/{name}-{kind}.{target.suffix}",
-                network=name,
-                role="deploy" if kind in INT8 else "baseline",
-                runtime=target.runtime,
-                precision="int8" if kind in INT8 else "fp32",
-                architectures=target.architectures,
-                exact_with=target.exact_with,
-                input=converted.input,
-                output=converted.output,
-            )
-            (folder / Path(artifact.file).name).write_bytes(converted.data)
-            artifacts.append(artifact)
-
-        for name, network in networks.items():
-            module = fold_bn(network.module(), network.input_shape)
-            graph = export(module)
-            check_export(graph, module, inputs)
-            for kind in FP32:
-                convert(name, kind, graph)
-            parameters, macs = count(network.module(), network.input_shape)
-            # Torch reads the test split here, once, after all choices have been made.
-            tested = evaluate(network.module(), carried, preprocessing=job.data.preprocessing)
-            facts[name] = NetworkFacts(parameters=parameters, macs=macs, scores=tested.scores)
-
-        assert ticket.scales is not None  # a recipe ends with the pass that decides them
-        module = fake_quantized(
-            fold_bn(ticket.network.module(), ticket.network.input_shape), ticket.scales
-        )
-        graph = export(module)
-        for kind in INT8:
-            convert(deployed, kind, graph)
-        # Rounding near half way may differ by a code here and there, and that adds up. A last
-        # layer in float32 has no codes.
-        output_code = artifacts[-1].output.scale
-        check_export(graph, module, inputs, tolerance=4 * output_code if output_code else 0.05)
-
-        description = {
-            "artifacts": to_json(artifacts),
-            "networks": to_json(facts),
-            "separator_bias": bias,
-        }
-        (folder / "description.json").write_bytes(format_json(description))
-
+    samples = job.recipe.bundle.samples
     result = job.store.stage(
         "artifacts",
-        write,
-        config={"samples": job.recipe.bundle.samples, "targets": [*FP32, *INT8]},
+        functools.partial(
+            write_artifacts, networks=networks, ticket=ticket, data=job.data, samples=samples
+        ),
+        config={"samples": samples, "targets": list(TARGETS)},
         inputs={"data": job.data.digest, "dense": dense.digest, "ticket": ticket.digest},
-        code=[
-            "edgeticket.pipeline.convert",
-            "edgeticket.pipeline.prune.cost",
-            "edgeticket.pipeline.export",
-            "edgeticket.pipeline.quantize",
-            "edgeticket.pipeline.train.evaluation",
-            "edgeticket.pipeline.train.transcription",
-        ],
-        glue=(__name__,),
         tools=EXPORT_TOOLS,
     )
-    described: dict[str, Any] = json.loads((result.folder / "description.json").read_bytes())
+    return _read(result.folder)
+
+
+def write_artifacts(
+    folder: Path,
+    resume: Path,
+    *,
+    networks: Mapping[str, Network],
+    ticket: Candidate,
+    data: Dataset,
+    samples: int | None,
+) -> None:
+    """Write every artifact, and what a manifest says of them, to ``folder``.
+
+    Args:
+        networks: those that have float32 files, by name; int8 files have the last one's name.
+        ticket: what becomes int8.
+        data: the calibration split is exported with, choices are made on validation, and torch
+            reads the test split here, once, after all of them.
+        samples: how many test examples the bundle carries; None: all.
+    """
+    inputs = to_torch(data.calibration.queries(16)[:16], data.preprocessing)
+    carried, bias = _carried(data, ticket, samples)
+    files: Files = []
+    facts: dict[str, NetworkFacts] = {}
+    for name, network in networks.items():
+        files += _float_files(name, network, inputs)
+        facts[name] = _facts(network, carried, data)
+    assert ticket.scales is not None  # a recipe ends with the pass that decides them
+    files += _int8_files(list(networks)[-1], ticket.network, ticket.scales, inputs)
+    for artifact, content in files:
+        (folder / Path(artifact.file).name).write_bytes(content)
+    description = {
+        "artifacts": to_json([artifact for artifact, _ in files]),
+        "networks": to_json(facts),
+        "separator_bias": bias,
+    }
+    (folder / "description.json").write_bytes(format_json(description))
+
+
+def _carried(data: Dataset, ticket: Candidate, samples: int | None) -> tuple[Split, float]:
+    """The test examples that the bundle carries, and the bias that texts of them are read with.
+
+    The bias is a choice like any other, so it is made on validation.
+    """
+    carried = data.test.take(np.arange(len(data.test))[:samples])
+    if data.chunks is None:
+        return carried, 0.0
+    split = data.validation
+    evaluation = evaluate(ticket.network.module(), split, preprocessing=data.preprocessing)
+    bias = choose_separator_bias(evaluation.outputs, split)
+    return carried.with_separator_bias(bias), bias
+
+
+def _facts(network: Network, carried: Split, data: Dataset) -> NetworkFacts:
+    parameters, macs = count(network.module(), network.input_shape)
+    tested = evaluate(network.module(), carried, preprocessing=data.preprocessing)
+    return NetworkFacts(parameters=parameters, macs=macs, scores=tested.scores)
+
+
+def _float_files(name: str, network: Network, inputs: Tensor) -> Files:
+    module = fold_bn(network.module(), network.input_shape)
+    graph = export(module)
+    check_export(graph, module, inputs)
+    return _converted(name, graph, targets_of("fp32"))
+
+
+def _int8_files(name: str, network: Network, scales: Scales, inputs: Tensor) -> Files:
+    module = fake_quantized(fold_bn(network.module(), network.input_shape), scales)
+    graph = export(module)
+    files = _converted(name, graph, targets_of("int8"))
+    # Rounding near half way may differ by a code here and there, and that adds up. A last
+    # layer in float32 has no codes.
+    output_code = files[-1][0].output.scale
+    check_export(graph, module, inputs, tolerance=4 * output_code if output_code else 0.05)
+    return files
+
+
+def _converted(name: str, graph: Graph, targets: Mapping[str, Target]) -> Files:
+    files: Files = []
+    for kind, target in targets.items():
+        converted = target.convert(graph)
+        artifact = target.artifact(converted, id=f"{name}-{kind}", network=name)
+        files.append((artifact, converted.data))
+    return files
+
+
+def _read(folder: Path) -> Artifacts:
+    """What `write_artifacts` wrote."""
+    described: dict[str, Any] = json.loads((folder / "description.json").read_bytes())
     artifacts = [Artifact(**artifact_fields(entry)) for entry in described["artifacts"]]
     return Artifacts(
-        tuple((a, (result.folder / Path(a.file).name).read_bytes()) for a in artifacts),
+        tuple((a, (folder / Path(a.file).name).read_bytes()) for a in artifacts),
         {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
         described["separator_bias"],
     )
-
-
-def _separator_bias(job: Job, ticket: Candidate) -> float:
-    """A choice like any other, so it is made on validation."""
-    split = job.data.validation
-    heard = evaluate(ticket.network.module(), split, preprocessing=job.data.preprocessing)
-    return choose_separator_bias(heard.outputs, split)

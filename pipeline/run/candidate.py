@@ -1,7 +1,8 @@
-"""What passes between the steps of a run, and the stage that keeps it."""
+"""What passes between the steps of a run, and the stage that makes and keeps it."""
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +24,10 @@ from edgeticket.pipeline.prune.mask_file import load_mask, save_mask
 from edgeticket.pipeline.quantize import Scales
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.run.dataset import load_recipe_data
-from edgeticket.pipeline.store import Store
+from edgeticket.pipeline.store import Result, Store
 from edgeticket.pipeline.train import evaluate
 
 TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "torch-pruning", "mlxtend")
-# What writes every candidate's files and log entry.
-STORED_BY = (
-    "edgeticket.pipeline.prune.cost",
-    "edgeticket.pipeline.prune.mask_file",
-    "edgeticket.pipeline.network.file",
-    "edgeticket.pipeline.train.evaluation",
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Made:
+class PassResult:
     """What a pass makes, and what the log should say of it; see `Candidate`."""
 
     network: Network
@@ -95,11 +89,9 @@ class Made:
 def stage(
     job: Job,
     name: str,
-    make: Callable[[Path], Made],
+    make: Callable[..., PassResult],
     *,
     config: Mapping[str, Any],
-    code: Sequence[str],
-    glue: str,
     before: Candidate | None,
 ) -> Candidate:
     """A stage whose result is a candidate: make it or find it, and read it back.
@@ -107,51 +99,59 @@ def stage(
     Args:
         job: the run that needs it.
         name: what people read.
-        make: makes it; a long training keeps its state in the folder that it is given.
+        make: ``make(resume=folder)`` makes it; a long training keeps its state in that folder.
+            The code that it can reach is part of the key, see `Store.stage`.
         config: what decides the result, besides ``before`` and the data.
-        code: the modules that do the work.
-        glue: the module that defines ``make``.
         before: the candidate that it is made of; None for the first.
     """
-
-    def write(folder: Path, resume: Path) -> None:
-        made = make(resume)
-        module = made.network.module()
-        parameters, macs = count(module, made.network.input_shape)
-        checked = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
-        entry = {
-            "step": name,
-            **made.facts,
-            **_teacher_facts(job.data),
-            "parameters": parameters,
-            "macs": macs,
-            **checked.logged(),
-        }
-        save_network(made.network, folder)
-        if made.mask is not None:
-            save_mask(made.mask, folder / "mask.safetensors")
-        if made.scales is not None:
-            (folder / "scales.json").write_bytes(format_json(made.scales.to_json()))
-        (folder / "log.json").write_bytes(format_json(entry))
-
     # The last bits of a training run depend on these too.
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     result = job.store.stage(
         name,
-        write,
+        functools.partial(_make_and_keep, name=name, make=make, data=job.data),
         config={**config, "device": device, "threads": torch.get_num_threads()},
         inputs={"data": job.data.digest, "before": before.digest if before else ""},
-        code=[*code, *STORED_BY],
-        glue=(glue, __name__),
         tools=TRAINING_TOOLS,
     )
-    entry = json.loads((result.folder / "log.json").read_bytes())
-    job.progress.say(
-        f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
-        f"{_told(entry)} on validation{'  (done before)' * result.reused}"
-    )
+    candidate = _read(result, before)
+    _show(job, name, candidate.log[-1], reused=result.reused)
+    return candidate
+
+
+def _make_and_keep(
+    folder: Path,
+    resume: Path,
+    *,
+    name: str,
+    make: Callable[..., PassResult],
+    data: Dataset,
+) -> None:
+    """Write what a pass makes to ``folder``, with a log entry that judges it on validation."""
+    made = make(resume=resume)
+    module = made.network.module()
+    parameters, macs = count(module, made.network.input_shape)
+    judged = evaluate(module, data.validation, preprocessing=data.preprocessing)
+    entry = {
+        "step": name,
+        **made.facts,
+        **_teacher_facts(data),
+        "parameters": parameters,
+        "macs": macs,
+        **judged.logged(),
+    }
+    save_network(made.network, folder)
+    if made.mask is not None:
+        save_mask(made.mask, folder / "mask.safetensors")
+    if made.scales is not None:
+        (folder / "scales.json").write_bytes(format_json(made.scales.to_json()))
+    (folder / "log.json").write_bytes(format_json(entry))
+
+
+def _read(result: Result, before: Candidate | None) -> Candidate:
+    """What `_make_and_keep` wrote."""
     network = load_network(result.folder, trusted="*")  # the recipe asked for its code
     mask_file, scales_file = result.folder / "mask.safetensors", result.folder / "scales.json"
+    entry = json.loads((result.folder / "log.json").read_bytes())
     return Candidate(
         network,
         load_mask(mask_file, network) if mask_file.exists() else None,
@@ -172,8 +172,13 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
     return {"teacher": {"arch": teacher.network.arch, **judged.logged()}}
 
 
-def _told(entry: Mapping[str, Any]) -> str:
-    """The score that counts, in words."""
+def _show(job: Job, name: str, entry: Mapping[str, Any], *, reused: bool) -> None:
+    """One line of progress about a candidate."""
     if "validation_top1" in entry:
-        return f"{entry['validation_top1']:7.2%}"
-    return f"WER {entry['validation_wer']:.2%}"
+        score = f"{entry['validation_top1']:7.2%}"
+    else:
+        score = f"WER {entry['validation_wer']:.2%}"
+    job.progress.say(
+        f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
+        f"{score} on validation{'  (done before)' * reused}"
+    )

@@ -179,20 +179,21 @@ def _try(arch: str, args: models.Args, data: Dataset, *, place: str) -> int:
             with torch.no_grad():
                 outputs = module.train(training)(inputs)
         except Exception as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise InputError(
                 f"{place}: {arch} does not take inputs of {_by(data.input_shape)} (channels x "
-                f"height x width), which {data.name} has: it raised {type(error).__name__}: {told}"
+                f"height x width), which {data.name} has: it raised "
+                f"{type(error).__name__}: {reason}"
             ) from error
         if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or len(outputs) != 2:
-            found = (
+            returned = (
                 f"outputs of shape {list(outputs.shape)}"
                 if isinstance(outputs, torch.Tensor)
                 else f"a {type(outputs).__name__}"
             )
             raise InputError(
-                f"{place}: {arch} gives {found} for two inputs; a classifier gives [2, classes], "
-                "and only that (no auxiliary outputs)"
+                f"{place}: {arch} gives {returned} for two inputs; a classifier gives [2, "
+                "classes], and only that (no auxiliary outputs)"
             )
         gives.add(tuple(outputs.shape[1:]))
     return gives.pop()[0]

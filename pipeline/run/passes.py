@@ -1,214 +1,133 @@
-"""Torch space: the dense network, and the passes that a recipe lists after it."""
+"""The passes that a recipe lists after its dense network: one entry each, at the foot."""
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import AbstractContextManager, nullcontext
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from edgeticket.models.network import Network
-from edgeticket.models.own import is_own, own_version
-from edgeticket.pipeline.network.file import import_weights, new_network
-from edgeticket.pipeline.network.initialise import initialise
-from edgeticket.pipeline.network.weights import find_weights
-from edgeticket.pipeline.onnx_import import read_onnx_network
-from edgeticket.pipeline.prune.shrink import slim
-from edgeticket.pipeline.recipe import (
-    ChannelTicket,
-    Config,
-    Finetune,
-    Levels,
-    Ptq,
-    Qat,
-    ResidualBlocks,
-    TrainConfig,
-    WeightTicket,
-)
-from edgeticket.pipeline.run.candidate import Candidate, Job, Made, stage
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.recipe import TICKET_METHODS, Finetune, Levels, PassConfig, Ptq, Qat
+from edgeticket.pipeline.run import checks
+from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
 from edgeticket.pipeline.run.levels import shared_levels
-from edgeticket.pipeline.run.quantize_passes import aware_training, post_training
+from edgeticket.pipeline.run.quantize_passes import quantize_after_training, quantize_while_training
 from edgeticket.pipeline.run.teachers import with_teacher
-from edgeticket.pipeline.store import code_digest
-from edgeticket.pipeline.tickets import TICKETS
-from edgeticket.pipeline.train import train
+from edgeticket.pipeline.run.ticket_passes import FindTicket, find_and_mask, find_and_shrink
+from edgeticket.pipeline.run.training_passes import finetune
+from edgeticket.pipeline.store.code import code_digest
+from edgeticket.pipeline.tickets import BLOCKS, CHANNELS, LEVELS, WEIGHTS
 
 
-def dense_network(job: Job) -> Candidate:
-    """Train the dense network, import it from files, or leave it at random for a pass that wants
-    it so."""
-    model = job.recipe.model
-    job = with_teacher(job, job.recipe.train, before=None)
-    if model.onnx is not None:
-        return _read_onnx(job, find_weights(model.onnx, folders=job.folders))
-    if model.weights is not None:
-        return _import_weights(job, find_weights(model.weights, folders=job.folders))
-    return _train_dense(job)
+class Work(Protocol):
+    """What a pass does: ``resume`` is a folder where a long training keeps its state."""
+
+    def __call__(
+        self,
+        before: Candidate,
+        data: Dataset,
+        cfg: Any,
+        *,
+        seed: int,
+        resume: Path,
+        progress: Progress,
+    ) -> PassResult: ...
 
 
-def _read_onnx(job: Job, file: Path) -> Candidate:
-    def make(resume: Path) -> Made:
-        return Made(read_onnx_network(file), facts={"onnx": file.name})
-
-    config = {"onnx": _sha256(file), "name": file.name}
-    code = ["edgeticket.pipeline.onnx_import", "edgeticket.models"]
-    return stage(job, "import", make, config=config, code=code, glue=__name__, before=None)
+def epochs_of_training(cfg: PassConfig, entry: Mapping[str, Any]) -> int:
+    """Those that it trains."""
+    return cfg.training.epochs if cfg.training else 0
 
 
-def _import_weights(job: Job, file: Path) -> Candidate:
-    model, (takes, own) = job.recipe.model, _of_own_code(job)
-
-    def make(resume: Path) -> Made:
-        network = import_weights(
-            file, model.architecture, model.args, rename=model.rename, takes=takes
-        )
-        return Made(network, facts={"weights": file.name})
-
-    config = {"model": model.model_dump(exclude={"weights"}), "sha256": _sha256(file)} | own
-    return stage(
-        job, "import", make, config=config, code=["edgeticket.models"], glue=__name__, before=None
-    )
+def epochs_of_levels(cfg: Levels, entry: Mapping[str, Any]) -> int:
+    """Those of all levels; an early-bird level counts as a whole one."""
+    levels = len(entry["levels"]) if "levels" in entry else 0
+    return levels * (cfg.train.epochs - cfg.rewind_to) + (cfg.rewind_to if levels else 0)
 
 
-def _train_dense(job: Job) -> Candidate:
-    model, training, seed = job.recipe.model, job.recipe.train, job.recipe.seed
-    takes, own = _of_own_code(job)
+@dataclass(frozen=True)
+class Pass:
+    """All that a run has to know of a pass. The code that its result depends on is what ``work``
+    can reach; what a recipe has to know of it, its config says."""
 
-    def make(resume: Path) -> Made:
-        start = new_network(model.architecture, model.args, seed=seed, takes=takes)
-        if model.init != "default":
-            start = initialise(start, model.init, seed=seed, kept=model.init_kept)
-        if training is None:
-            return Made(start)
-        title = "train the dense network"
-        return Made(_trained(job, Made(start), training, seed=seed, resume=resume, title=title))
-
-    config = {"model": model.model_dump(), "seed": seed} | own
-    code = ["edgeticket.pipeline.network.initialise", "edgeticket.models"]
-    name = "import" if model.trained else "random"
-    if training is not None:
-        name = "train"
-        config |= {"train": training.model_dump()}
-        code += ["edgeticket.pipeline.train"]
-    return stage(job, name, make, config=config, code=code, glue=__name__, before=None)
-
-
-def _of_own_code(job: Job) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """What a function of the user's must be told, and what its network depends on besides."""
-    arch = job.recipe.model.architecture
-    if not is_own(arch):
-        return (), {}
-    takes = job.data.input_shape
-    return takes, {"takes": takes, "version": own_version(arch)}
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    config: type[PassConfig]
+    work: Work
+    check: Callable[[Network, PassConfig | None], str]  # what it finds to work on; see `run.checks`
+    # Where training states are kept that outlive the stage; None: with the stage.
+    states: Callable[[Job, Candidate, Any, int], AbstractContextManager[Path]] | None = None
+    # Config, log entry -> passes over the training split, as experiments count them.
+    epochs: Callable[[Any, Mapping[str, Any]], int] = epochs_of_training
 
 
 def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     """Apply the pass at ``position`` of the recipe's ``compress`` to what came before it."""
-    step = job.recipe.compress[position]
+    cfg = job.recipe.compress[position]
+    chosen = PASSES[cfg.method]
     seed = job.recipe.seed + 1 + position
-    job = with_teacher(job, getattr(step, "train", None), before=before)
-
-    def find_ticket(cfg: ChannelTicket | ResidualBlocks | WeightTicket, resume: Path) -> Made:
-        with _states_folder(job, cfg, before, seed=seed, otherwise=resume) as folder:
-            ticket = TICKETS[cfg.method](
-                before.network,
-                job.data,
-                cfg,
-                seed=seed,
-                resume=folder / "training.pt",
-                progress=job.progress,
-            )
-        if isinstance(cfg, ChannelTicket | ResidualBlocks):
-            return Made(slim(ticket.start, ticket.mask), facts=ticket.log)
-        if layers := ticket.log["last_weight_layers"]:
-            job.progress.say(f"{cfg.method}: one weight alone is left of {', '.join(layers)}")
-        return Made(ticket.mask.apply(ticket.start), ticket.mask, facts=ticket.log)
-
-    def finetune(cfg: Finetune, resume: Path) -> Made:
-        title = "fine-tune the ticket"
-        network = _trained(job, before, cfg.train, seed=seed, resume=resume, title=title)
-        return Made(network, before.mask)
-
-    def quantize(cfg: Ptq) -> Made:
-        int8 = post_training(before.network, job.data, cfg, job.progress)
-        return Made(int8.network, before.mask, int8.scales, int8.facts)
-
-    def train_quantized(cfg: Qat, resume: Path) -> Made:
-        int8 = aware_training(
-            before.network,
-            before.mask,
-            before.scales,
-            job.data,
-            cfg,
-            seed=seed,
-            resume=resume,
-            progress=job.progress,
-        )
-        return Made(int8.network, before.mask, int8.scales, int8.facts)
-
-    def make(resume: Path) -> Made:
-        match step:
-            case Finetune():
-                return finetune(step, resume)
-            case Ptq():
-                return quantize(step)
-            case Qat():
-                return train_quantized(step, resume)
-            case _:
-                return find_ticket(step, resume)
-
-    match step:
-        case Finetune():
-            code = ["edgeticket.pipeline.train"]
-        case Ptq() | Qat():
-            code = ["edgeticket.pipeline.run.quantize_passes"]
-        case _:
-            code = [TICKETS[step.method].__module__, "edgeticket.pipeline.prune.shrink"]
-    config = {"pass": step.model_dump(), "seed": seed}
-    return stage(job, step.method, make, config=config, code=code, glue=__name__, before=before)
+    job = with_teacher(job, cfg.training, before=before)
+    work = functools.partial(chosen.work, before, job.data, cfg, seed=seed, progress=job.progress)
+    if chosen.states is not None:
+        work = functools.partial(_work_in, chosen.states(job, before, cfg, seed), work)
+    config = {"pass": cfg.model_dump(), "seed": seed}
+    return stage(job, cfg.method, work, config=config, before=before)
 
 
-def _states_folder(
-    job: Job, cfg: Config, before: Candidate, *, seed: int, otherwise: Path
+def _work_in(
+    states: AbstractContextManager[Path], work: Callable[..., PassResult], *, resume: Path
+) -> PassResult:
+    """``work`` with a folder for its states that outlives the stage's own."""
+    with states as folder:
+        return work(resume=folder)
+
+
+def states_of_levels(
+    job: Job, before: Candidate, cfg: Levels, seed: int
 ) -> AbstractContextManager[Path]:
-    """The folder for training states: rewinding and its controls share theirs."""
-    if not isinstance(cfg, Levels):
-        return nullcontext(otherwise)
+    """Rewinding and its controls share the states of their levels, whatever the sparsity."""
     decides = {
         "levels": cfg.model_dump(include=set(Levels.model_fields) - {"method", "sparsity"}),
         "seed": seed,
         "threads": torch.get_num_threads(),
         "inputs": [job.data.digest, before.digest],
-        "code": code_digest((TICKETS["rewinding"].__module__,), (__name__,)),
+        "code": code_digest(LEVELS["rewinding"]),
     }
     return shared_levels(job.store.root, decides, user=job.recipe.name)
 
 
-def _trained(
-    job: Job,
-    before: Candidate | Made,
-    cfg: TrainConfig,
-    *,
-    seed: int,
-    resume: Path,
-    title: str,
-) -> Network:
-    module = before.network.module()
-    train(
-        module,
-        job.data.train,
-        cfg,
-        preprocessing=job.data.preprocessing,
-        seed=seed,
-        mask=before.mask,
-        resume=resume / "training.pt",
-        progress=job.progress,
-        title=title,
-    )
-    return before.network.with_weights(module)
+def _tickets(
+    methods: Mapping[str, FindTicket],
+    work: Callable[..., PassResult],
+    check: Callable[[Network, PassConfig | None], str],
+    **more: Any,
+) -> dict[str, Pass]:
+    """The entries of ways of finding a ticket that differ in that alone."""
+    configs = {config.method_name(): config for config in TICKET_METHODS}
+    return {
+        name: Pass(configs[name], functools.partial(work, find), check, **more)
+        for name, find in methods.items()
+    }
+
+
+# By method. A new way of finding a ticket is a line in `pipeline.tickets`.
+PASSES: dict[str, Pass] = {
+    **_tickets(CHANNELS, find_and_shrink, checks.channels_that_can_go),
+    **_tickets(BLOCKS, find_and_shrink, checks.blocks_that_can_go),
+    **_tickets(WEIGHTS, find_and_mask, checks.weights_that_can_go),
+    **_tickets(
+        LEVELS,
+        find_and_mask,
+        checks.weights_that_can_go,
+        states=states_of_levels,
+        epochs=epochs_of_levels,
+    ),
+    "finetune": Pass(Finetune, finetune, checks.weights_to_train),
+    "ptq": Pass(Ptq, quantize_after_training, checks.layers_to_round),
+    "qat": Pass(Qat, quantize_while_training, checks.layers_to_round),
+}

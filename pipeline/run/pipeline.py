@@ -6,6 +6,7 @@ of the store (`pipeline.store`): found if it was done before, made whole otherwi
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -20,14 +21,17 @@ from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.local import measure
+from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import exact_share, fold_bn
-from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.recipe import BenchConfig, Recipe
 from edgeticket.pipeline.reference.networks import save_references
-from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, Artifacts, build_artifacts
+from edgeticket.pipeline.run.artifacts import Artifacts, build_artifacts
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
 from edgeticket.pipeline.run.summary import Pruned, Summary, summarize
 from edgeticket.pipeline.store import RECORD, locked
@@ -66,6 +70,7 @@ def run(
 
     make_folder(out)
     with locked(out / f".{recipe.name}.lock"):
+        check_replaceable(out / recipe.name)
         check_recipe(job)
         dense = dense_network(job)
         ticket = dense
@@ -75,9 +80,8 @@ def run(
         artifacts = build_artifacts(job, dense, ticket)
         progress.say(f"artifacts          {len(artifacts.files)} files")
 
-        scratch = out / f".{recipe.name}.partial"
-        shutil.rmtree(scratch, ignore_errors=True)
-        (scratch / "bundle").mkdir(parents=True)
+        scratch = scratch_folder(out / recipe.name)
+        (scratch / "bundle").mkdir()
         pruned = describe_zeros(job, ticket, scratch / f"{recipe.name}.ticket")
         _write_bundle(job, scratch / "bundle", artifacts, ticket, pruned)
         _write_references(scratch, dense, ticket, networks=artifacts.networks)
@@ -87,7 +91,7 @@ def run(
         summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
-        _swap(scratch, out / recipe.name)
+        put_in_place(scratch, out / recipe.name)
     return summary
 
 
@@ -172,21 +176,16 @@ def _write_references(
 def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
     """Measure the bundle on this machine; the reports are copied to ``scratch / "reports"``."""
 
-    def write(folder: Path, resume: Path) -> None:
-        measure(scratch / "bundle", folder, job.recipe.bench)
-
     with open_bundle(scratch / "bundle") as bundle:
         digest = bundle.digest
     result = job.store.stage(
         "measure",
-        write,
+        functools.partial(_write_reports, bundle=scratch / "bundle", bench=job.recipe.bench),
         config={
             "bench": job.recipe.bench.model_dump(),
             "machine": [platform.node(), platform.machine(), os.cpu_count()],
         },
         inputs={"bundle": digest},
-        code=["edgeticket.pipeline.devices.local", "edgeticket.device_runner.cli"],
-        glue=(__name__,),
         tools=EXPORT_TOOLS,
         fresh=remeasure,
     )
@@ -198,11 +197,5 @@ def _measure(job: Job, scratch: Path, *, remeasure: bool) -> list[Report]:
     return [read_report(file) for file in sorted(reports.iterdir())]
 
 
-def _swap(scratch: Path, final: Path) -> None:
-    """Put the finished folder in the place of an older one."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    scratch.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_reports(folder: Path, resume: Path, *, bundle: Path, bench: BenchConfig) -> None:
+    measure(bundle, folder, bench)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +14,6 @@ from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.quantize import (
     Quantized,
-    Scales,
     fake_quantized,
     find_doubts,
     fold_bn,
@@ -26,18 +22,10 @@ from edgeticket.pipeline.quantize import (
 from edgeticket.pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
 from edgeticket.pipeline.quantize.write_back import origin_of, unfold
 from edgeticket.pipeline.recipe import Ptq, Qat
+from edgeticket.pipeline.run.candidate import Candidate, PassResult
 from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
-
-
-@dataclass(frozen=True)
-class Int8:
-    """What a pass leaves: a network whose folding has the weights, the scales, and the facts."""
-
-    network: Network
-    scales: Scales
-    facts: Mapping[str, Any]
 
 
 def calibration_batches(data: Dataset) -> list[Tensor]:
@@ -47,41 +35,48 @@ def calibration_batches(data: Dataset) -> list[Tensor]:
     return list(torch.split(to_torch(inputs, data.preprocessing), at_a_time))
 
 
-def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:
+def quantize_after_training(
+    before: Candidate,
+    data: Dataset,
+    cfg: Ptq,
+    *,
+    seed: int,
+    resume: Path,
+    progress: Progress,
+) -> PassResult:
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
+    network = before.network
     done = quantize(network.module(), calibration_batches(data), cfg)
     moved = cfg.equalise or cfg.bias_correction or cfg.rounding != "nearest"
-    return _made(unfold(network, done.folded) if moved else network, network, done, data, progress)
+    after = unfold(network, done.folded) if moved else network
+    return _judged(before, after, done, data, progress)
 
 
-def aware_training(
-    network: Network,
-    mask: Mask | None,
-    scales: Scales | None,
+def quantize_while_training(
+    before: Candidate,
     data: Dataset,
     cfg: Qat,
     *,
     seed: int,
     resume: Path,
     progress: Progress,
-) -> Int8:
+) -> PassResult:
     """Train with rounding: first with ranges that move, then with the scales that are exported.
 
     Args:
-        network: what to start from.
-        mask: of weights that stay zero.
-        scales: to start from; None calibrates (`mse`).
+        before: the network to start from, the mask of weights that stay zero, and the scales to
+            start from; without scales it calibrates.
         data: its training split is trained on.
         cfg: see `Qat`.
         seed: decides order and augmentation.
         resume: a folder for the state files of an interrupted run.
-        progress: shows how far it is, and doubts.
+        progress: shows how far it is, and warnings.
     """
-    if scales is None:
-        first = Ptq(method="ptq", ranges="mse", keep_fp32=cfg.keep_fp32)
-        start = quantize(network.module(), calibration_batches(data), first)
+    network, mask = before.network, before.mask
+    if before.scales is None:
+        start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:
-        start = Quantized(fold_bn(network.module(), network.input_shape), scales)
+        start = Quantized(fold_bn(network.module(), network.input_shape), before.scales)
     names = _names(network, start)
     folded_mask = Mask({names[n]: kept for n, kept in mask.tensors.items()}) if mask else None
     fit = functools.partial(
@@ -114,7 +109,7 @@ def aware_training(
         title="train with the final scales",
     )
     done = finish(module, start)
-    return _made(unfold(network, done.folded), network, done, data, progress)
+    return _judged(before, unfold(network, done.folded), done, data, progress)
 
 
 def _names(network: Network, start: Quantized) -> dict[str, str]:
@@ -126,23 +121,25 @@ def _names(network: Network, start: Quantized) -> dict[str, str]:
     } | {f"{origin_of(folded, name).module}.weight": f"{name}.weight" for name in start.scales.fp32}
 
 
-def _made(
-    network: Network, before: Network, done: Quantized, data: Dataset, progress: Progress
-) -> Int8:
-    """Measure on the validation set what int8 costs, and say what looks wrong."""
-    doubts = find_doubts(done.folded, done.scales, calibration_batches(data))
-    for sentence in doubts[:SHOWN]:
+def _judged(
+    before: Candidate, after: Network, done: Quantized, data: Dataset, progress: Progress
+) -> PassResult:
+    """Measure on the validation set what int8 costs, and show what looks wrong."""
+    warnings = find_doubts(done.folded, done.scales, calibration_batches(data))
+    for sentence in warnings[:SHOWN]:
         progress.say(f"  {sentence}")
-    if len(doubts) > SHOWN:
-        progress.say(f"  and {len(doubts) - SHOWN} more warnings in the log")
+    if len(warnings) > SHOWN:
+        progress.say(
+            f"  and {len(warnings) - SHOWN} more warnings: summary.json has them all, under steps"
+        )
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
     int8 = evaluate(rounded, validation, preprocessing=preprocessing)
-    real = evaluate(before.module(), validation, preprocessing=preprocessing)
+    real = evaluate(before.network.module(), validation, preprocessing=preprocessing)
     facts = {
         "calibration_examples": len(data.calibration),
         **int8.logged("_int8"),
         "validation_agreement": float((int8.predictions == real.predictions).mean()),
-        "warnings": doubts,
+        "warnings": warnings,
     }
-    return Int8(network, done.scales, facts)
+    return PassResult(after, before.mask, done.scales, facts)

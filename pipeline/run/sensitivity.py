@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from edgeticket.device_runner.atomic import make_folder, write_atomic
+from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.output_folder import (
+    check_output,
+    check_replaceable,
+    json_with,
+    open_folder,
+    write_output,
+)
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import Quantized, fold_bn, quantize
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.single_layer_ablation import alone
-from edgeticket.pipeline.recipe import Ptq, Qat, Recipe
+from edgeticket.pipeline.recipe import Ptq, Recipe
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.quantize_passes import calibration_batches
 from edgeticket.pipeline.store import locked
 from edgeticket.pipeline.train import Evaluation, evaluate
@@ -91,88 +102,94 @@ def measure_sensitivity(
         progress=progress,
     )
     make_folder(out)
+    folder = out / recipe.name
+    file, ours = folder / "sensitivity.json", json_with("losses")
     with locked(out / f".{recipe.name}.sensitivity.lock"):
+        check_replaceable(folder)
+        check_output(file, ours=ours)
         candidate = dense_network(job)
         for position, step in enumerate(recipe.compress):
-            if isinstance(step, Ptq | Qat):
+            if step.decides_scales:
                 break
             candidate = apply_pass(job, candidate, position)
         result = _try_layers(job, candidate)
-    folder = out / recipe.name
-    make_folder(folder)
-    write_atomic(folder / "sensitivity.json", format_json(to_json(result)))
+    open_folder(folder)
+    write_output(file, format_json(to_json(result)), ours=ours)
     return result
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What trying one layer needs; made once, and only if a layer is tried."""
+
+    network: Network
+    data: Dataset
+    cfg: Ptq
+
+    @functools.cached_property
+    def quantized(self) -> Quantized:
+        """The network with all its layers rounded."""
+        return quantize(self.network.module(), calibration_batches(self.data), self.cfg)
+
+    @functools.cached_property
+    def float32(self) -> Evaluation:
+        """What the network says without any rounding."""
+        return self.judge(self.network.module())
+
+    def judge(self, module: nn.Module) -> Evaluation:
+        """What a module says on validation."""
+        return evaluate(module, self.data.validation, preprocessing=self.data.preprocessing)
+
+
+def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> None:
+    """Round one layer alone, and write to ``folder`` what that costs."""
+    rounded = ablation.judge(alone(ablation.quantized, layer))
+    float32 = ablation.float32
+    loss = Loss(
+        layer,
+        next(iter(rounded.scores.values())),
+        float((rounded.predictions == float32.predictions).mean()),
+        _divergence(float32.outputs, rounded.outputs),
+    )
+    document = {"float32": float32.scores, "loss": to_json(loss)}
+    (folder / "loss.json").write_bytes(format_json(document))
 
 
 def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
     cfg = _calibration(job.recipe)
-    validation, preprocessing = job.data.validation, job.data.preprocessing
-
-    @functools.cache
-    def quantized() -> Quantized:
-        return quantize(candidate.network.module(), calibration_batches(job.data), cfg)
-
-    @functools.cache
-    def real() -> Evaluation:
-        return evaluate(candidate.network.module(), validation, preprocessing=preprocessing)
-
-    def try_layer(layer: str, folder: Path, resume: Path) -> None:
-        module = alone(quantized(), layer)
-        found = evaluate(module, validation, preprocessing=preprocessing)
-        loss = Loss(
-            layer,
-            next(iter(found.scores.values())),
-            float((found.predictions == real().predictions).mean()),
-            _divergence(real().outputs, found.outputs),
-        )
-        document = {"float32": real().scores, "loss": to_json(loss)}
-        (folder / "loss.json").write_bytes(format_json(document))
-
-    layers = place(
-        fold_bn(candidate.network.module(), candidate.network.input_shape), keep_fp32=cfg.keep_fp32
-    ).int8
-    documents: list[Mapping[str, object]] = []
+    ablation = Ablation(candidate.network, job.data, cfg)
+    folded = fold_bn(candidate.network.module(), candidate.network.input_shape)
+    layers = place(folded, keep_fp32=cfg.keep_fp32).int8
+    documents: list[dict[str, Any]] = []
     with job.progress.task("int8 layer by layer", total=len(layers)) as advance:
         for layer in layers:
             result = job.store.stage(
                 "sensitivity",
-                functools.partial(try_layer, layer),
+                functools.partial(try_layer, layer=layer, ablation=ablation),
                 config={"layer": layer, "calibration": cfg.model_dump()},
                 inputs={"data": job.data.digest, "before": candidate.digest},
-                code=[
-                    "edgeticket.pipeline.quantize",
-                    "edgeticket.pipeline.quantize.single_layer_ablation",
-                    "edgeticket.pipeline.train.evaluation",
-                ],
-                glue=(__name__,),
                 tools=TRAINING_TOOLS,
             )
             documents.append(json.loads((result.folder / "loss.json").read_bytes()))
             advance(1, layer)
-    losses = [Loss(**document["loss"]) for document in documents]  # type: ignore[arg-type]
+    losses = [Loss(**document["loss"]) for document in documents]
     losses.sort(key=lambda loss: (-loss.divergence, loss.layer))
-    scores = real().scores if not documents else documents[0]["float32"]
-    assert isinstance(scores, Mapping)
+    scores = documents[0]["float32"] if documents else ablation.float32.scores
     measure, score = next(iter(scores.items()))
-    return Sensitivity(job.recipe.name, len(validation), measure, score, tuple(losses))
+    return Sensitivity(job.recipe.name, len(job.data.validation), measure, score, tuple(losses))
 
 
 def _calibration(recipe: Recipe) -> Ptq:
     """How the recipe finds its ranges; layers are judged with their weights where they are."""
-    for step in recipe.compress:
-        if isinstance(step, Ptq):
-            return step.model_copy(update={"rounding": "nearest", "bias_correction": False})
-        if isinstance(step, Qat):
-            return Ptq(method="ptq", ranges="mse", keep_fp32=step.keep_fp32)
-    raise AssertionError("a recipe ends with a pass that quantises")
+    return next(cfg for step in recipe.compress if (cfg := step.calibration()) is not None)
 
 
-def _divergence(expected: np.ndarray, found: np.ndarray) -> float:
+def _divergence(expected: np.ndarray, outputs: np.ndarray) -> float:
     """Mean KL divergence between the softmax of logits [N, classes]."""
 
     def log_softmax(logits: np.ndarray) -> np.ndarray:
         shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
         return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
-    p, q = log_softmax(expected), log_softmax(found)
+    p, q = log_softmax(expected), log_softmax(outputs)
     return float((np.exp(p) * (p - q)).sum(1).mean())

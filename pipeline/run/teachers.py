@@ -37,8 +37,7 @@ def with_teacher(job: Job, training: TrainConfig | None, *, before: Candidate | 
         earlier = job.recipe.networks_before(len(chain) - 1)
         index = chosen.find(earlier, place="train")
         assert index is not None  # it names a step
-        found = chain[index]
-        teacher = Teacher(found.network, job.data.preprocessing)
+        teacher = Teacher(chain[index].network, job.data.preprocessing)
     return replace(job, data=job.data.taught_by(teacher))
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeticket import models
@@ -16,7 +15,7 @@ from edgeticket.device_runner.report import read_report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.models.network import Network
 from edgeticket.pipeline.bundle import write_bundle
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import int8_target_here
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.export import export
@@ -87,25 +86,15 @@ def _by_shape(network: Network) -> list[list[str]]:
 def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runtime: str) -> None:
     split = data.calibration
     inputs = to_torch(split.queries(SAMPLES)[:SAMPLES], data.preprocessing)
-    suffix, kind = KINDS[runtime]
+    target = int8_target_here(runtime)
     artifacts: list[tuple[Artifact, bytes]] = []
     for name, network in variants.items():
         folded = fold_bn(network.module(), network.input_shape)
         scales = calibrate(folded, [inputs], Ptq(method="ptq"))
-        converted = CONVERTERS[kind](export(fake_quantized(folded, scales)))
-        artifact = Artifact(
-            id=name,
-            file=f"artifacts/{name}.{suffix}",
-            network=name,
-            role="deploy",
-            runtime=runtime,
-            precision="int8",
-            architectures=(platform.machine(),),
-            exact_with=(),  # times do not depend on it
-            input=converted.input,
-            output=converted.output,
-        )
-        artifacts.append((artifact, converted.data))
+        converted = target.convert(export(fake_quantized(folded, scales)))
+        artifact = target.artifact(converted, id=name, network=name)
+        # Times do not depend on how exact it is.
+        artifacts.append((replace(artifact, exact_with=()), converted.data))
     write_bundle(
         bundle,
         name="blocks",
@@ -133,9 +122,3 @@ def _medians(reports: Path) -> dict[str, float]:
             raise InputError(f"latency of {report.artifact.id} is unavailable: {p50.reason}")
         medians[report.artifact.id] = p50 / 1e6
     return medians
-
-
-KINDS = {
-    "ort": ("onnx", "onnx-int8-u8" if platform.machine() == "x86_64" else "onnx-int8-s8"),
-    "tflite": ("tflite", "tflite-int8"),
-}

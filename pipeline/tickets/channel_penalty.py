@@ -48,8 +48,8 @@ def find_ticket(
     factors = [factor(module, group) for group in groups]
 
     def penalty() -> Tensor:
-        found = zip(groups, factors, strict=True)
-        return torch.stack([f * sizes(module, group).sum() for group, f in found]).sum()
+        pairs = zip(groups, factors, strict=True)
+        return torch.stack([f * sizes(module, group).sum() for group, f in pairs]).sum()
 
     train(
         module,
@@ -71,13 +71,13 @@ def channel_scales(module: nn.Module, group: ChannelGroup) -> Tensor:
     """Σ|γ| over the batch norms of each channel of ``group``: [width]."""
     device = next(module.parameters()).device
     scales = torch.zeros(group.width, device=device)
-    found = False
+    normalised = False
     for layer, span in group.producers.items():
         if isinstance(module.get_submodule(layer), BatchNorm):
-            found = True
+            normalised = True
             rows = module.get_parameter(f"{layer}.weight").abs()[list(span.indices)]
             scales = scales.index_add(0, torch.tensor(span.channels, device=device), rows)
-    if not found:
+    if not normalised:
         raise InputError(
             f"penalty: bn_l1 needs batch norm behind {group.name}, and there is none; use group_l2"
         )

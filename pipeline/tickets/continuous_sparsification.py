@@ -17,8 +17,8 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import ContinuousSparsification
+from edgeticket.pipeline.tickets.density_control import DensityControlled
 from edgeticket.pipeline.tickets.masked import Span
-from edgeticket.pipeline.tickets.steered import Steered
 from edgeticket.pipeline.tickets.strong import search
 from edgeticket.pipeline.tickets.ticket import Ticket
 
@@ -43,7 +43,7 @@ def find_ticket(
         cfg.exclude,
         sparsity=cfg.sparsity,
         reach_at=cfg.reach_at,
-        heat=cfg.temperature,
+        temperature=cfg.temperature,
         gate_lr=cfg.gate_lr,
         half_open=0.0,
         spread=0.01,
@@ -55,17 +55,17 @@ def find_ticket(
     return search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
-class Sigmoid(Steered):
+class Sigmoid(DensityControlled):
     """Gates sigmoid(β·s), in training and in evaluation."""
 
     drawn: Tensor
 
     def draw_free(self) -> Tensor:
-        self.drawn = torch.sigmoid(self.heat_now() * self.scores.detach())
+        self.drawn = torch.sigmoid(self.temperature_now() * self.scores.detach())
         return self.drawn
 
-    def pull_free(self, gradient: Tensor) -> None:
-        gradient.mul_(self.drawn * (1 - self.drawn) * self.heat_now())
+    def straight_through_free(self, gradient: Tensor) -> None:
+        gradient.mul_(self.drawn * (1 - self.drawn) * self.temperature_now())
 
     def open_probability(self, scores: Tensor) -> Tensor:
-        return torch.sigmoid(self.heat_now() * scores)
+        return torch.sigmoid(self.temperature_now() * scores)

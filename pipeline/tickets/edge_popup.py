@@ -57,7 +57,7 @@ class Popup(Scored):
         parts = zip(torch.split(self.ranks(), self.sizes), self.counts, strict=True)
         return torch.cat([(part >= _least_kept(part, count)).float() for part, count in parts])
 
-    def pull(self, gradient: Tensor) -> None:
+    def straight_through(self, gradient: Tensor) -> None:
         gradient.mul_(self.scores.detach().sign())
 
 

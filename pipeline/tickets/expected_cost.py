@@ -61,10 +61,10 @@ def expected_parameters(
     """Parameters, biases and batch norm's included."""
     terms: dict[str, tuple[float, float]] = {}
     for name, layer in module.named_modules():
-        own = dict(layer.named_parameters(recurse=False))
-        matrix = float(sum(p.numel() for p in own.values() if p.ndim > 1))
-        vector = float(sum(p.numel() for p in own.values() if p.ndim <= 1))
-        if own:
+        tensors = dict(layer.named_parameters(recurse=False))
+        matrix = float(sum(p.numel() for p in tensors.values() if p.ndim > 1))
+        vector = float(sum(p.numel() for p in tensors.values() if p.ndim <= 1))
+        if tensors:
             terms[name] = (matrix, vector)
     return _build(module, groups, terms)
 

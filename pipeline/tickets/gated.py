@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, row_tensors
 from edgeticket.pipeline.recipe import StochasticGates
+from edgeticket.pipeline.tickets.cost_control import augmented_lagrangian
 from edgeticket.pipeline.tickets.expected_cost import ExpectedCost
-from edgeticket.pipeline.tickets.steering import pull_down
 
 FIRST_MEAN = 0.5  # μ at the start, as in the paper
 STIFFNESS = 20.0  # of the augmented Lagrangian, for costs in shares of the dense cost
@@ -109,10 +109,10 @@ class Gated(nn.Module):
         left = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.share_done() / self.cfg.steer_until))
         return self.budget + (self.first_share - self.budget) * left
 
-    def steering(self) -> Tensor:
-        """The term of the loss that pulls the expected cost below its target.
+    def cost_penalty(self) -> Tensor:
+        """The term of the loss that brings the expected cost below its target.
 
         Every call adjusts the price of being above the target.
         """
         excess = self.expected_share() - self.target_share()
-        return pull_down(self.price, excess, stiffness=STIFFNESS, price_step=PRICE_STEP)
+        return augmented_lagrangian(self.price, excess, stiffness=STIFFNESS, price_step=PRICE_STEP)

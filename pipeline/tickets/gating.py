@@ -28,7 +28,7 @@ class Gates(Protocol):
     def draw(self) -> Tensor:
         """The gates of this step, before they are clipped to 0..1 or rounded: [size]."""
 
-    def pull(self, gradient: Tensor) -> None:
+    def straight_through(self, gradient: Tensor) -> None:
         """Turn the gradient to the gates into the one to the scores, in place: [size].
 
         What `draw` gave is not needed any more.
@@ -42,7 +42,7 @@ def multiply(gates: Gates, scores: Tensor, weights: Sequence[Tensor]) -> tuple[T
     """Scores [size] and the weights of each layer -> the weights of each layer, gated.
 
     Gates are clip(draw, 0, 1), or that rounded; how the gradient gets through either is up to
-    `Gates.pull`. What comes out is valid until the next call.
+    `Gates.straight_through`. What comes out is valid until the next call.
     """
     gated: tuple[Tensor, ...] = _Gating.apply(gates, scores, *weights)  # type: ignore[no-untyped-call]
     return gated
@@ -76,7 +76,7 @@ class _Gating(torch.autograd.Function):
                 of_weights.append(unflatten(of_weight, weight.shape))
             else:
                 of_weights.append(None)
-        gates.pull(gradient)
+        gates.straight_through(gradient)
         return None, gradient.detach(), *of_weights  # an alias, or autograd would copy it
 
 

@@ -89,8 +89,8 @@ def find_ticket(
                     max(0.0, now[kind] - max(then[kind], share)) for kind, share in budget.items()
                 )
                 if saved > 0:
-                    found = _log_probabilities(without.module(), images)
-                    divergence = F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+                    outputs = _log_probabilities(without.module(), images)
+                    divergence = F.kl_div(outputs, wanted, log_target=True, reduction="batchmean")
                     divergences[block] = divergence.item()
                     ratios[block] = divergence.item() / saved
             block = min(ratios, key=ratios.__getitem__)

@@ -66,7 +66,7 @@ class Miner(Scored):
     def draw(self) -> Tensor:
         return (self.dropped_at == self.span.steps).float()
 
-    def pull(self, gradient: Tensor) -> None:
+    def straight_through(self, gradient: Tensor) -> None:
         gradient.masked_fill_(self.frozen_out(), 0)
 
     def before_step(self) -> None:

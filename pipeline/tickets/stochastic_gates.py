@@ -2,7 +2,7 @@
 
 Every channel of a coupled group gets a gate z = clip(μ + σε, 0, 1), ε ~ N(0, 1) (STG: Yamada et
 al., "Feature Selection using Stochastic Gates", 2020). It is open with probability Φ(μ/σ), which
-makes the expected cost of the network differentiable. An augmented Lagrangian steers that cost
+makes the expected cost of the network differentiable. An augmented Lagrangian controls that cost
 along a falling target to the budget while the weights are trained along. σ falls, too, so that
 at the end the noise no longer opens or closes a gate.
 """
@@ -72,7 +72,7 @@ def find_ticket(
         cfg.train,
         preprocessing=data.preprocessing,
         seed=seed,
-        penalty=gated.steering,
+        penalty=gated.cost_penalty,
         adam_lr={"means": cfg.gate_lr},
         resume=resume,
         progress=progress,

@@ -39,7 +39,7 @@ class Scored(Masked):
         """The gates, before they are clipped to 0..1 or rounded; in training with noise: [size]."""
         raise NotImplementedError
 
-    def pull(self, gradient: Tensor) -> None:
+    def straight_through(self, gradient: Tensor) -> None:
         """Turn the gradient to the gates into the one to the scores, in place: [size]."""
 
     def before_step(self) -> None:
@@ -69,10 +69,10 @@ class Scored(Masked):
 
     def memory(self, name: str) -> Tensor:
         """Memory [size] on the device of the scores, for each name the same in every step."""
-        found = self._memory.get(name)
-        if found is None or found.device != self.scores.device:
-            found = self._memory[name] = torch.empty_like(self.scores.detach())
-        return found
+        memory = self._memory.get(name)
+        if memory is None or memory.device != self.scores.device:
+            memory = self._memory[name] = torch.empty_like(self.scores.detach())
+        return memory
 
 
 class Searching(Protocol):

@@ -13,7 +13,7 @@ of 0.5, so that gates far from ½ learn little and never nothing; for hard_concr
 there. With ``rounded`` off gates are the authors' own, open (not 0) with probability Φ(μ/σ), or
 sigmoid(log α − β·log(−γ/ζ)), and binarised at the end.
 
-The expected density is steered down a cubic schedule (`pipeline.tickets.steered`), and the noise
+The expected density follows a cubic schedule (`pipeline.tickets.density_control`), and the noise
 anneals.
 """
 
@@ -29,10 +29,10 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import WeightGates
+from edgeticket.pipeline.tickets.density_control import DensityControlled
 from edgeticket.pipeline.tickets.gating import OPEN_ABOVE
 from edgeticket.pipeline.tickets.masked import Span
 from edgeticket.pipeline.tickets.noise import NoisePool
-from edgeticket.pipeline.tickets.steered import Steered
 from edgeticket.pipeline.tickets.strong import search
 from edgeticket.pipeline.tickets.ticket import Ticket
 
@@ -59,7 +59,7 @@ def find_ticket(
     return search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
 
 
-class Noisy(Steered):
+class Noisy(DensityControlled):
     """Gates with noise in training."""
 
     middle: float  # the score at which a gate is half open
@@ -70,7 +70,7 @@ class Noisy(Steered):
             cfg.exclude,
             sparsity=cfg.sparsity,
             reach_at=cfg.reach_at,
-            heat=cfg.noise,
+            temperature=cfg.noise,
             gate_lr=cfg.gate_lr,
             half_open=self.middle,
             spread=cfg.spread,
@@ -91,7 +91,7 @@ class Noisy(Steered):
 
 
 class Stg(Noisy):
-    """Scores are μ, heat is σ."""
+    """Scores are μ, temperature is σ."""
 
     middle = 0.5
 
@@ -103,9 +103,9 @@ class Stg(Noisy):
         if not self.training:
             return means
         noise = self.noise()
-        return torch.add(means, noise, alpha=self.heat_now(), out=self.memory("drawn"))
+        return torch.add(means, noise, alpha=self.temperature_now(), out=self.memory("drawn"))
 
-    def pull_free(self, gradient: Tensor) -> None:
+    def straight_through_free(self, gradient: Tensor) -> None:
         drawn = self.memory("drawn")
         if self.rounded:
             # Up to a factor, which Adam takes out again. The gates are not needed any more.
@@ -117,12 +117,12 @@ class Stg(Noisy):
 
     def open_probability(self, scores: Tensor) -> Tensor:
         level = OPEN_ABOVE if self.rounded else 0.0
-        probability: Tensor = torch.special.ndtr((scores - level) / self.heat_now())
+        probability: Tensor = torch.special.ndtr((scores - level) / self.temperature_now())
         return probability
 
 
 class HardConcrete(Noisy):
-    """Scores are log α, heat is β."""
+    """Scores are log α, temperature is β."""
 
     middle = 0.0
     drawn: Tensor
@@ -133,18 +133,18 @@ class HardConcrete(Noisy):
     def draw_free(self) -> Tensor:
         logits = self.scores.detach()
         if self.training:
-            logits = (logits + self.noise()) / self.heat_now()
+            logits = (logits + self.noise()) / self.temperature_now()
         self.drawn = torch.sigmoid(logits)
         return self.drawn * (ZETA - GAMMA) + GAMMA
 
-    def pull_free(self, gradient: Tensor) -> None:
+    def straight_through_free(self, gradient: Tensor) -> None:
         stretched = self.drawn * (ZETA - GAMMA) + GAMMA
         inside = (stretched > 0) & (stretched < 1)
-        slope = self.drawn * (1 - self.drawn) * ((ZETA - GAMMA) / self.heat_now())
+        slope = self.drawn * (1 - self.drawn) * ((ZETA - GAMMA) / self.temperature_now())
         gradient.mul_(slope).mul_(inside)
 
     def open_probability(self, scores: Tensor) -> Tensor:
-        shift = 0.0 if self.rounded else self.heat_now() * math.log(-GAMMA / ZETA)
+        shift = 0.0 if self.rounded else self.temperature_now() * math.log(-GAMMA / ZETA)
         return torch.sigmoid(scores - shift)
 
 

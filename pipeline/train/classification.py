@@ -46,7 +46,7 @@ def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Tensor
     return batch
 
 
-def tell(outputs: Tensor, labels: Tensor) -> dict[str, float]:
+def monitor(outputs: Tensor, labels: Tensor) -> dict[str, float]:
     """The share of right answers."""
     return {"accuracy": (outputs.argmax(1) == labels).float().mean().item()}
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
-import math
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +14,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.distil import Distillation
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.recipe import TrainConfig
-from edgeticket.pipeline.train.augment import check_augment, draw
+from edgeticket.pipeline.train.augment import check_augment
+from edgeticket.pipeline.train.epoch import Epoch, derived_seed
 from edgeticket.pipeline.train.evaluation import normalize
-from edgeticket.pipeline.train.optimizers import new_optimizers, zero
+from edgeticket.pipeline.train.optimizers import Optimizers, new_optimizers, zero
 from edgeticket.pipeline.train.state import TrainingState
 from edgeticket.pipeline.train.step import Step
 from edgeticket.pipeline.train.task import Loss, task_of
@@ -78,16 +75,11 @@ def train(
         InputError: the loss is no longer a number; ``resume`` belongs to another run; teacher and
             network do not fit.
     """
-    # Else it announces the precision at every training.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        devices=os.environ.get("LT_DEVICES", 1),
-        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
-    )
+    fabric = _new_fabric(cfg)
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    task = task_of(split)
-    loss = loss or task.loss(cfg)
+    check_augment(cfg.augment, split.inputs.dtype, whole=split.spoken is not None)
+    loss = loss or task_of(split).loss(cfg)
     lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
     optimizers = new_optimizers(
         module,
@@ -96,61 +88,21 @@ def train(
         adam_scheduled=adam_scheduled,
         besides=lesson.parameters() if lesson else (),
     )
-    wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers.all)
-    learn = Step(
-        fabric,
-        wrapped,
-        wrapped_optimizers,
-        loss,
-        lesson=lesson and _on_device(fabric, lesson),
-        penalty=penalty,
-    )
-    gone = {
-        module.get_parameter(name): fabric.to_device(~kept)
-        for name, kept in (mask.tensors if mask else {}).items()
-    }
-
-    check_augment(cfg.augment, split.inputs.dtype, whole=split.spoken is not None)
-    make_batch = task.batches(split, fabric.device)
-    batch_size = min(cfg.batch_size, len(split))
-    steps = steps_per_epoch(split, cfg)
+    learn = _new_step(fabric, module, optimizers, loss, lesson=lesson, penalty=penalty)
+    gone = _gone(fabric, module, mask)
     span = epochs or range(cfg.epochs)
-    run = _run_name(cfg, seed, split, span, mask)
     kept = {"module": module} | ({"lesson": lesson} if lesson else {})
-    state = TrainingState(resume, run, kept, optimizers.all)
+    state = TrainingState(resume, _run_name(cfg, seed, split, span, mask), kept, optimizers.all)
     first_epoch = state.load() or span.start
     zero(gone, optimizers.all)
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    one_epoch = Epoch(fabric, learn, optimizers, gone, split, cfg, preprocessing, seed, title)
     with (
-        torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(deterministic=True, benchmark=False),
-        progress.task(title, total=len(span) * steps) as advance,
+        _reproducible(fabric.device),
+        progress.task(title, total=len(span) * one_epoch.steps) as advance,
     ):
-        advance((first_epoch - span.start) * steps, "")
+        advance((first_epoch - span.start) * one_epoch.steps, "")
         for epoch in range(first_epoch, span.stop):
-            # All randomness comes from (seed, epoch), so that no generator needs to be saved.
-            torch.manual_seed(_derived_seed(seed, epoch, fabric.global_rank))
-            plan = draw(cfg.augment, len(split), seed=_derived_seed(seed, epoch, 0))
-            plan = replace(plan, order=task.arrange(plan.order, split, batch_size))
-            told, total_loss = Counter[str](), 0.0
-            for step in range(steps):
-                optimizers.set_rates((epoch * steps + step) / (cfg.epochs * steps))
-                # The batch size is that of all devices together; each takes its part.
-                first, end = step * batch_size, (step + 1) * batch_size
-                part = plan.take(slice(first + fabric.global_rank, end, fabric.world_size))
-                batch, targets = make_batch(part)
-                outputs, value = learn(batch, part.mask(normalize(batch, preprocessing)), targets)
-                if not math.isfinite(value):
-                    raise InputError(
-                        f"{title}: the loss is {value} in epoch {epoch + 1}, step {step + 1}: "
-                        f"lower train.lr ({cfg.lr:g}), or lengthen train.warmup ({cfg.warmup:g})"
-                    )
-                zero(gone, optimizers.all)
-                total_loss += value
-                told.update(task.tell(outputs, targets))
-                done = step + 1
-                shown = [f"{name} {share / done:.1%}" for name, share in told.items()]
-                advance(1, ", ".join([f"loss {total_loss / done:.3f}", *shown]))
+            one_epoch.run(epoch, advance)
             ended = after_epoch is not None and after_epoch()
             if fabric.is_global_zero:
                 state.save(span.stop if ended else epoch + 1)
@@ -162,9 +114,24 @@ def train(
     module.cpu().eval()
 
 
-def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
-    """Batches of one epoch; what does not fill a batch waits for the next epoch's order."""
-    return max(1, len(split) // cfg.batch_size)
+def _new_fabric(cfg: TrainConfig) -> Fabric:
+    # Else it announces the precision at every training.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    return Fabric(
+        devices=os.environ.get("LT_DEVICES", 1),
+        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
+    )
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Kernels whose sums have one order, and the random state of the caller untouched."""
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+    ):
+        yield
 
 
 def _lesson(
@@ -185,7 +152,7 @@ def _lesson(
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     few = torch.from_numpy(split.inputs[:2])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_derived_seed(seed))
+        torch.manual_seed(derived_seed(seed))
         return Distillation(
             module,
             teacher,
@@ -196,6 +163,29 @@ def _lesson(
         )
 
 
+def _new_step(
+    fabric: Fabric,
+    module: nn.Module,
+    optimizers: Optimizers,
+    loss: Loss,
+    *,
+    lesson: Distillation | None,
+    penalty: Callable[[], Tensor | float] | None,
+) -> Step:
+    """What is done with each batch, on the device of ``fabric``."""
+    wrapped, *wrapped_optimizers = fabric.setup(module, *optimizers.all)
+    taught = lesson and _on_device(fabric, lesson)
+    return Step(fabric, wrapped, wrapped_optimizers, loss, lesson=taught, penalty=penalty)
+
+
+def _gone(fabric: Fabric, module: nn.Module, mask: Mask | None) -> dict[nn.Parameter, Tensor]:
+    """Where the weights of each parameter are that ``mask`` zeroes."""
+    return {
+        module.get_parameter(name): fabric.to_device(~kept)
+        for name, kept in (mask.tensors if mask else {}).items()
+    }
+
+
 def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
     """The lesson and its teacher, where the training is."""
     for teacher in lesson.teacher:
@@ -203,11 +193,6 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
     if next(lesson.parameters(), None) is None:
         return lesson  # there is nothing to keep equal on several devices
     return fabric.setup_module(lesson)
-
-
-def _derived_seed(*numbers: int) -> int:
-    digest = hashlib.sha256(repr(numbers).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
 
 
 def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:

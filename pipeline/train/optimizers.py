@@ -52,11 +52,11 @@ def new_optimizers(
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     apart = {name: parameters.pop(name) for name in adam_lr}
     peaks = [(p, adam_lr[name]) for name, p in apart.items()]
-    own = [{"params": [p], "lr": peak, "peak_lr": peak} for p, peak in peaks]
+    groups = [{"params": [p], "lr": peak, "peak_lr": peak} for p, peak in peaks]
     return Optimizers(
         cfg,
         scheduled=_of_config([*parameters.values(), *besides], cfg),
-        apart=torch.optim.Adam(own, fused=True) if own else None,  # one pass over memory
+        apart=torch.optim.Adam(groups, fused=True) if groups else None,  # one pass over memory
         apart_scheduled=adam_scheduled,
     )
 

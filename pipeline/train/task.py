@@ -34,7 +34,7 @@ class Task:
     arrange: Callable[[Tensor, Split, int], Tensor]
     batches: Callable[[Split, torch.device], MakeBatch]
     # Outputs and targets of a batch -> what to show of it besides the loss, shares 0..1.
-    tell: Callable[[Tensor, Any], Mapping[str, float]]
+    monitor: Callable[[Tensor, Any], Mapping[str, float]]
     # Outputs for `Split.queries` -> what the network says of each example.
     predict: Callable[[npt.NDArray[Any], Split], npt.NDArray[Any]]
     # That -> scores by name, as a manifest has them.
@@ -51,7 +51,7 @@ TASKS: dict[str, Task] = {
         loss=classification.loss,
         arrange=classification.arrange,
         batches=classification.batches,
-        tell=classification.tell,
+        monitor=classification.monitor,
         predict=classification.predict,
         score=classification.score,
     ),
@@ -59,7 +59,7 @@ TASKS: dict[str, Task] = {
         loss=transcription.loss,
         arrange=transcription.arrange,
         batches=transcription.batches,
-        tell=transcription.tell,
+        monitor=transcription.monitor,
         predict=transcription.predict,
         score=transcription.score,
     ),

@@ -1,4 +1,4 @@
-"""The task of writing down what is said, with a CTC network (Graves et al. 2006); see
+"""The task of transcribing what is said, with a CTC network (Graves et al. 2006); see
 `pipeline.train.task`."""
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Tensor
     return batch
 
 
-def tell(outputs: Tensor, targets: Targets) -> dict[str, float]:
+def monitor(outputs: Tensor, targets: Targets) -> dict[str, float]:
     """Nothing: decoding every batch would take longer than it is worth."""
     return {}
 
@@ -100,31 +100,34 @@ def predict(outputs: npt.NDArray[Any], split: Split) -> npt.NDArray[Any]:
     assert split.spoken is not None
     assert split.spoken.chunks is not None
     lengths, chunks = split.inputs.lengths.tolist(), split.spoken.chunks
-    said = Transcripts(
+    transcripts = Transcripts(
         split.spoken.texts, sum(lengths) / chunks.rate_hz, plan_pieces(lengths, chunks)
     )
     answers = outputs.swapaxes(1, 2)
     symbols = split.spoken.symbols
     decoder = Decoder(separator=find_separator(symbols), separator_bias=split.spoken.separator_bias)
-    texts = transcribe(answers, said, symbols=symbols, decoder=decoder)
+    texts = transcribe(answers, transcripts, symbols=symbols, decoder=decoder)
     return np.array(texts, dtype=np.object_)
 
 
 def score(predictions: npt.NDArray[Any], split: Split) -> dict[str, float]:
     """Word and character error rates."""
     assert split.spoken is not None
-    said, heard = split.spoken.texts, predictions.tolist()
-    return {"wer": word_error_rate(said, heard), "cer": character_error_rate(said, heard)}
+    references, hypotheses = split.spoken.texts, predictions.tolist()
+    return {
+        "wer": word_error_rate(references, hypotheses),
+        "cer": character_error_rate(references, hypotheses),
+    }
 
 
 def choose_separator_bias(outputs: npt.NDArray[Any], split: Split) -> float:
     """Outputs for ``split``, as `predict` takes them -> the bias with the fewest word errors there,
     of equal ones the smallest."""
     assert split.spoken is not None
-    said = split.spoken.texts
+    references = split.spoken.texts
 
     def errors(bias: float) -> float:
-        heard = predict(outputs, split.with_separator_bias(bias)).tolist()
-        return word_error_rate(said, heard)
+        hypotheses = predict(outputs, split.with_separator_bias(bias)).tolist()
+        return word_error_rate(references, hypotheses)
 
     return min(sorted(BIASES, key=abs), key=errors)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from diff_fixtures import transposed_kernel, write_small_bundle
+from process_fixtures import running
 from runner_fixtures import QUICK as PLAN
 from runner_fixtures import write_tiny_bundle
 from safetensors.torch import load_file, save_file
@@ -230,14 +231,14 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(recipe: Path) -> None:
         "edgeticket.pipeline",
         *map(str, run(recipe, "train.epochs=10000")),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     stages = recipe.parent / "runs" / ".stages"
-    deadline = time.monotonic() + 60
-    while not list(stages.glob("train-*/resume/training.pt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    with running(command, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not list(stages.glob("train-*/resume/training.pt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert told.strip() == "edgeticket: stopped; the same command goes on from here"
 

@@ -17,7 +17,8 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import summarise
 from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.compare import Limits, compare
+from edgeticket.pipeline.compare import Case, Gate, Limits, compare
+from edgeticket.pipeline.compare.formats import to_junit, to_markdown
 
 NO_LIMITS = Limits()
 
@@ -70,6 +71,32 @@ def test_which_kind_it_is(measured: Report) -> None:
     assert compare(measured, sweep, limits=NO_LIMITS).kind == "threads"
     mode = replace(measured, before=replace(measured.before, power_mode="15W"))
     assert compare(measured, mode, limits=NO_LIMITS).kind == "platform"
+
+
+def test_another_kernel_is_the_same_machine(measured: Report) -> None:
+    machine = replace(measured.machine, kernel="9.9.9", memory_bytes=2 * 10**9)
+    later = replace(measured, machine=machine)
+    near = replace(measured, machine=replace(measured.machine, memory_bytes=2 * 10**9 + 4096))
+    found = compare(near, another_artifact(later), limits=NO_LIMITS)
+    assert found.kind == "fidelity"
+    (note,) = found.notes
+    assert note == f"the same machine with another kernel: {measured.machine.kernel} against 9.9.9"
+    assert compare(measured, measured, limits=NO_LIMITS).notes == ()
+    assert compare(near, later, limits=NO_LIMITS).kind == "platform"
+
+
+def test_two_bundles_are_said(measured: Report) -> None:
+    other = replace(measured, bundle=replace(measured.bundle, digest="ab" * 32))
+    found = compare(measured, another_artifact(other), limits=NO_LIMITS)
+    (note,) = found.notes
+    assert "two bundles that differ" in note
+    assert "abababababab" in note
+    screen = Console(width=400, record=True, quiet=False)
+    found.print(screen)
+    assert "two bundles that differ" in screen.export_text()
+    gate = Gate((Case("r.json", "other", found, None),))
+    assert "two bundles that differ" in to_markdown(gate)
+    assert b"two bundles that differ" in to_junit(gate)
 
 
 @pytest.mark.parametrize("unlike", ["both", "samples", "threads", "amx"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,9 +14,11 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from runner_fixtures import example_report
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import STEERING
 from edgeticket.device_runner.report import Report, write_report
 from edgeticket.device_runner.validity import Validity
 from edgeticket.pipeline.cli import main
@@ -152,11 +156,73 @@ def test_the_command_writes_both_files_whatever_the_outcome(
     assert ElementTree.parse(junit).getroot()[0].get("errors") == "1"
 
 
+LONG = (
+    *("dense-onnx-fp32", "dense-tflite-fp32", "ticket-onnx-fp32", "ticket-tflite-fp32"),
+    *("ticket-onnx-int8-s8", "ticket-onnx-int8-u8", "ticket-tflite-int8"),
+    "a-network-of-somebody-with-a-name-that-is-far-longer-than-all-the-others-are-tflite-int8",
+)
+
+
+@pytest.mark.parametrize("names", [LONG[:4], LONG[:7], LONG])
+def test_names_are_whole_at_80_columns(tmp_path: Path, names: tuple[str, ...]) -> None:
+    base = named(BASE, "dense-onnx-fp32")
+    cases = []
+    for change in (elsewhere, lambda report: report):
+        for name in names:
+            after = worse(change(named(BASE, name)))
+            found = replace(
+                compare(base, worse(elsewhere(base)), limits=Limits(max_drop_points=1)),
+                after=f"{name} on {after.machine.board}",
+            )
+            cases.append(Case(f"reports/{after.machine.board}/{name}.json", name, found, None))
+    cases.append(Case("reports/[red]broken[/].json", "broken.json", None, "[/x] is no report"))
+    console = Console(file=io.StringIO(), width=80)
+    Gate(tuple(cases)).print(console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "reports/[red]broken[/].json: [/x] is no report" in text
+    together = "".join(line.strip() for line in lines)
+    for name in names:
+        shown = [line for line in lines if line.split()[:1] == [name]]
+        assert len(shown) == 2 or together.count(name) >= 2
+    assert text.count("Raspberry Pi 5 Model B, against") == 1
+
+
+def test_an_older_file_of_somebody_else_is_not_written_over(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.md"
+    for flag in ("--markdown", "--junit"):
+        mine.write_text("years of work")
+        monkeypatch.setattr(
+            sys, "argv", ["edgeticket", "compare", str(good), str(good), flag, str(mine)]
+        )
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        assert mine.read_text() == "years of work"
+
+
 SPIKES = [
     *("]]>", "<script>", "&amp;", 'a"b', "|", "a\nb", "\x00\x1b[31m", "`x`", "\u2028"),
-    *("[a](b)", "\\|", "\ufffe", "[bold]"),
+    *(
+        "[a](b)",
+        "\\|",
+        "\ufffe",
+        "[bold]",
+        "[/etc/x]",
+        "\ud800",
+        "\x9b31m",
+        "\u202e",
+        "1. x",
+        "- x",
+    ),
+    *("www.x.org", "https://x.org", "@x", "![x](y)", "=", "    x"),
 ]
-hostile = st.text(min_size=1, max_size=30) | st.sampled_from(SPIKES)
+anything = st.text(st.characters(), min_size=1, max_size=30)  # half surrogate pairs, too
+hostile = st.text(min_size=1, max_size=30) | anything | st.sampled_from(SPIKES)
 FOUND = compare(BASE, elsewhere(BASE), limits=Limits())
 
 
@@ -173,10 +239,29 @@ def test_hostile_names_stay_text(names: list[tuple[str, str, str]]) -> None:
     assert [element.tag for element in suite[0]] == ["error", "system-out"]
     assert [element.tag for element in suite[1]] == ["failure", "system-out"]
     for test, case in zip(suite, cases, strict=True):
-        kept = "".join(c for c in case.path if c in "\t\n\r" or " " <= c < "\ufffe" or c > "\uffff")
+        kept = "".join(
+            c
+            for c in case.path
+            if c in "\t\n\r" or " " <= c < "\ud800" or "\udfff" < c < "\ufffe" or c > "\uffff"
+        )
         shown = (test.get("name") or "").replace("\ufffd", "")
         assert shown == kept.replace("\ufffd", "")
     table, _, wrongs = to_markdown(gate).partition("\n\n")
+    to_markdown(gate).encode()
+    assert not re.search(
+        r"(?<!\\)(?:\\\\)*(@|://|www\.)|^- (\d*[.)]|[-+=])|- {4}", wrongs, re.MULTILINE
+    )
+    assert not {unicodedata.category(c) for c in table + wrongs} & {"Cf", "Cs", "Zl", "Zp"}
+    screen = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    gate.print(screen)
+    for case in cases:
+        if case.comparison is not None:
+            case.comparison.print(screen)
+    assert isinstance(screen.file, io.StringIO)
+    plain_screen = re.sub(
+        "\x1b\\[[0-9;]*m", "", screen.file.getvalue()
+    )  # rich's own bold and italic
+    assert {c for c in plain_screen if unicodedata.category(c) in STEERING} <= {"\n"}
     rows = table.split("\n")
     assert len(rows) == 2 + len(cases)
     for row in (rows[0], *rows[2:]):

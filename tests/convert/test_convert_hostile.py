@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET
-from edgeticket.pipeline.operators import READERS
+from edgeticket.pipeline.operators import ONNX
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RNG = np.random.default_rng(0)
@@ -76,13 +76,13 @@ def sources() -> dict[str, bytes]:
 
 def test_the_whole_file_converts() -> None:
     for name in ("onnx-fp32", "tflite-fp32"):
-        assert CONVERTERS[name](every_operator()).output.shape == (1, 3)
+        assert TARGETS[name].convert(every_operator()).output.shape == (1, 3)
 
 
 def assert_converted_or_refused(kind: str, data: bytes) -> None:
     refusal = None
     try:
-        CONVERTERS[kind](data)
+        TARGETS[kind].convert(data)
     except InputError as error:
         refusal = str(error)
     assert refusal is None or "\n" not in refusal
@@ -127,7 +127,7 @@ def change_attribute(model: onnx.ModelProto, draw: Any) -> None:
 
 
 def change_operator(model: onnx.ModelProto, draw: Any) -> None:
-    draw(st.sampled_from(list(model.graph.node))).op_type = draw(st.sampled_from(sorted(READERS)))
+    draw(st.sampled_from(list(model.graph.node))).op_type = draw(st.sampled_from(sorted(ONNX)))
 
 
 def change_input(model: onnx.ModelProto, draw: Any) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert import CONVERTERS, Converted
+from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.onnx_file import write_onnx
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.convert.tflite_file import write_tflite
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import Graph, Operator, Value
 from edgeticket.pipeline.operators.axes import reshaped_order
 from edgeticket.pipeline.quantize import (
@@ -35,7 +36,6 @@ from edgeticket.pipeline.quantize.scales import activation_scale, weight_scales
 from edgeticket.pipeline.recipe import Ptq
 
 Array = npt.NDArray[Any]
-RUNTIMES = {name: "tflite" if name.startswith("tflite") else "ort" for name in CONVERTERS}
 
 
 def random(*shape: int) -> Tensor:
@@ -44,7 +44,7 @@ def random(*shape: int) -> Tensor:
 
 def run(name: str, file: Converted, inputs: Tensor) -> Array:
     """Outputs with channels first: float32, or int8 codes."""
-    found = outputs(file, np.moveaxis(inputs.numpy(), 1, -1), runtime=RUNTIMES[name])
+    found = outputs(file, np.moveaxis(inputs.numpy(), 1, -1), runtime=TARGETS[name].runtime)
     return np.moveaxis(found, -1, 1) if file.output.layout in ("NHWC", "NWC") else found
 
 
@@ -53,22 +53,22 @@ def assert_files_are_right(module: nn.Module, inputs: Tensor) -> Scales:
     module.eval()
     with torch.inference_mode():
         expected = module(inputs).numpy()
-    source = export_onnx(fold_bn(module), inputs[:1])
+    source = export(fold_bn(module, tuple(inputs.shape[1:])))
     for name in ("onnx-fp32", "tflite-fp32"):
-        found = run(name, CONVERTERS[name](source), inputs)
+        found = run(name, TARGETS[name].convert(source), inputs)
         assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
     scales = calibrate(module, [inputs], Ptq(method="ptq"))
-    int8 = fake_quantized(module, scales)
+    int8 = fake_quantized(fold_bn(module, tuple(inputs.shape[1:])), scales)
     assert_int8_files_are_right(int8, inputs)
     return scales
 
 
 def assert_int8_files_are_right(int8: nn.Module, inputs: Tensor) -> None:
-    source = export_onnx(int8.eval(), inputs[:1])
+    source = export(int8.eval())
     with torch.inference_mode():
         imitated = int8(inputs).numpy()
     for name in ("onnx-int8-s8", "onnx-int8-u8", "tflite-int8"):
-        file = CONVERTERS[name](source)
+        file = TARGETS[name].convert(source)
         found = run(name, file, inputs)
         if file.output.scale is None or file.output.zero_point is None:
             assert file.output.dtype == "float32"
@@ -111,8 +111,8 @@ def test_speech_network() -> None:
             layer.momentum = 1.0
     module.train()(inputs)
     assert_files_are_right(module, inputs)
-    source = export_onnx(fold_bn(module), inputs[:1])
-    first, last = (CONVERTERS[name](source) for name in ("onnx-fp32", "tflite-fp32"))
+    source = export(fold_bn(module, tuple(inputs.shape[1:])))
+    first, last = (TARGETS[name].convert(source) for name in ("onnx-fp32", "tflite-fp32"))
     assert (first.input.shape, first.input.layout) == ((1, 6, 33), "NCW")
     assert (last.input.shape, last.input.layout) == ((1, 33, 6), "NWC")
     assert (first.output.shape, last.output.shape) == ((1, 7, 17), (1, 17, 7))
@@ -153,7 +153,7 @@ def test_attention_that_cannot_be_converted() -> None:
             return F.scaled_dot_product_attention(x, x, x, is_causal=True)
 
     with pytest.raises(InputError, match="a mask, dropout or grouped heads cannot be converted"):
-        fold_bn(Causal())(random(1, 4, 4))
+        fold_bn(Causal(), (4, 4))(random(1, 4, 4))
 
 
 def test_layers_in_float_between_rounded_ones() -> None:

@@ -91,8 +91,10 @@ def test_the_test_set_does_not_depend_on_other_sizes() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"test": None}, "data.test: digits has no official test set"),
-        ({"validation": 4000}, r"4000 validation \+ 300 calibration \+ 1000 test \+ at least 1"),
+        (
+            {"validation": 4000},
+            r"data.validation 4000 \+ data.test 1000 \+ data.calibration 300 \+ at least 1 to",
+        ),
         ({"train": 3001}, "= 5001 examples, but digits has 5000"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from edgeticket.models.imported import look_in
 from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.data import Dataset, Rows, Split, decoded, load_dataset
 from edgeticket.pipeline.data.decode import decode
+from edgeticket.pipeline.data.folder import list_folder
+from edgeticket.pipeline.progress import Quiet
 from edgeticket.pipeline.recipe import DataConfig, TrainConfig
 from edgeticket.pipeline.train import train
 
@@ -204,7 +207,7 @@ def _damage(name: str, data: bytes) -> Any:
         ),
         (None, {"resize": None, "crop": 50}, "too few to cut 50x50 out"),
         (None, {"folder": "nothing"}, "no folder nothing .looked for"),
-        (None, {"validation": 40}, "40 validation .* but pictures has 30 of them"),
+        (None, {"validation": 40}, "data.validation 40 .* but pictures has 30 to be split"),
         (None, {"classes": "classes.txt"}, "no file classes.txt"),
         (None, {"mean": (1.0,), "std": (1.0,)}, "pictures has 3 channels, so give 3 numbers"),
     ],
@@ -335,3 +338,56 @@ def test_csv_reader_is_strict_about_numbers(folder: Path) -> None:
     with (folder / "classes.csv").open("w") as file:
         csv.writer(file).writerows([["folder", "index"], ["red", "x"]])
     assert "is no whole table" in refusal(folder, classes="classes.csv")
+
+
+@pytest.mark.parametrize("pictures", [2, 5, 67, 700])
+def test_sizes_that_are_not_given_fit_the_folder(pictures: int, tmp_path: Path) -> None:
+    """The defaults are for data sets of thousands."""
+    write_pictures(tmp_path / "p", per_class=pictures, side=8)
+    config = DataConfig(folder=str(tmp_path / "p"), resize=8, crop=8)
+    said: list[str] = []
+
+    class Told(Quiet):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    data = load_dataset(config, seed=0, folder=tmp_path, progress=Told())
+    sizes = {name: len(getattr(data, name)) for name in ("validation", "calibration", "test")}
+    assert sum(sizes.values()) + len(data.train) == 3 * pictures
+    assert min(*sizes.values(), len(data.train)) >= 1
+    assert len(data.train) >= pictures
+    assert any(f"{sizes['validation']} validation" in line for line in said)
+    for name in ("validation", "train"):
+        split = getattr(data, name)
+        if len(split) >= 3 and pictures > 5:
+            assert set(split.labels.tolist()) == {0, 1, 2}
+
+
+def test_sizes_that_are_given_are_kept_or_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "p", per_class=67, side=8)
+    config = {"folder": str(tmp_path / "p"), "resize": 8, "crop": 8}
+    data = load_dataset(DataConfig(**config, test=40), seed=0, folder=tmp_path)
+    assert (len(data.test), len(data.validation), len(data.calibration)) == (40, 20, 20)
+    with pytest.raises(InputError) as caught:
+        load_dataset(DataConfig(**config, validation=5000), seed=0, folder=tmp_path)
+    for part in ("data.validation 5000", "data.train", "p has 201", "validation: 20, calibration"):
+        assert part in str(caught.value)
+
+
+def test_what_is_no_plain_picture_is_passed_over(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "p", per_class=4, side=8)
+    red = tmp_path / "p" / "red"
+    (red / "0.png").rename(red / "0.PNG")
+    for name in (".DS_Store", "._1.png", "Thumbs.db", "desktop.ini"):
+        (red / name).write_bytes(b"x")
+    (tmp_path / "p" / "__MACOSX").mkdir()
+    os.mkfifo(red / "pipe.png")
+    (red / "endless.jpg").symlink_to("/dev/zero")
+    (red / "away.jpg").symlink_to(tmp_path / "none")
+    layout = list_folder(tmp_path / "p", classes=None)
+    assert [f for f in layout.pool.files if f.startswith("red")] == [
+        f"red/{name}" for name in ("0.PNG", "1.png", "2.png", "3.png")
+    ]
+    for name, reason in (("pipe.png", "named pipe"), ("endless.jpg", "a device")):
+        with pytest.raises(InputError, match=reason):
+            decode(red / name)

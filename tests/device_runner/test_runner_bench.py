@@ -163,7 +163,7 @@ def for_machine(*machines: str) -> Manifest:
     )
 
 
-def chosen(manifest: Manifest, **asked: str) -> list[str]:
+def chosen(manifest: Manifest, **asked: Any) -> list[str]:
     return [entry.id for entry in select(manifest, architecture="x86_64", **asked).chosen]
 
 
@@ -174,6 +174,12 @@ def test_selection() -> None:
     assert chosen(MANIFEST, precision="int8") == everything[1::2]
     assert chosen(MANIFEST, runtime="tflite", precision="int8") == everything[3:]
     assert chosen(MANIFEST, artifact=everything[1]) == [everything[1]]
+    assert chosen(MANIFEST, artifact=[everything[3], everything[0]]) == everything[::3]
+    assert chosen(MANIFEST, artifact=everything[:2], precision="int8") == [everything[1]]
+    with pytest.raises(InputError, match="'tiny-ort-fp32' is asked for twice: name each once"):
+        chosen(MANIFEST, artifact=[everything[0], everything[1], everything[0]])
+    with pytest.raises(InputError, match="no artifact 'x' in the bundle"):
+        chosen(MANIFEST, artifact=[everything[0], "x"])
 
 
 def test_artifacts_for_other_machines_are_skipped_unless_named() -> None:
@@ -233,7 +239,7 @@ def test_another_model_than_promised_is_refused(
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     path = bundle_with(tmp_path, "models/ort-fp32.onnx", b"not a model")
-    with pytest.raises(InputError, match="tiny-ort-fp32: onnxruntime refuses the model file"):
+    with pytest.raises(InputError, match="tiny-ort-fp32 is no whole ONNX file"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
 
 
@@ -247,13 +253,13 @@ def test_a_cold_start_that_fails_gives_reasons(path: Path) -> None:
 def test_a_runtime_that_dies_is_told_and_not_met_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(command: list[str], **options: Any) -> Any:
-        raise subprocess.CalledProcessError(-11, command, stderr=b"")
+    def dies(module: str, arguments: list[str], **options: Any) -> Any:
+        return subprocess.CompletedProcess(arguments, -11, stdout=b"", stderr=b"")
 
     loaded: list[str] = []
-    monkeypatch.setattr("edgeticket.device_runner.cold.subprocess.run", dies)
+    monkeypatch.setattr("edgeticket.device_runner.cold.run_child", dies)
     monkeypatch.setattr(bench_module, "load_subject", lambda *_, **__: loaded.append("x"))
-    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime died of signal 11"):
+    with pytest.raises(InputError, match="tiny-ort-fp32: its runtime dies of SIGSEGV"):
         bench(path, **QUICK, artifact="tiny-ort-fp32")
     assert loaded == []
 
@@ -271,7 +277,9 @@ else:
     from edgeticket.device_runner.bench import bench
     from edgeticket.device_runner.plan import Plan
     bench(Path(sys.argv[2]), runtime=sys.argv[1], plan=Plan(min_seconds=0, min_queries=1))
-print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+names = {name.split(".")[0] for name in sys.modules}
+names |= {n for n in sys.modules if n.startswith(("edgeticket.pipeline", "edgeticket.models"))}
+print(json.dumps(sorted(names)))
 """
 NEEDS = {
     "cli": set(),
@@ -290,6 +298,6 @@ def test_nothing_is_imported_that_a_device_lacks(what: str, path: Path) -> None:
         [sys.executable, "-c", "import sys; print(*{n.split('.')[0] for n in sys.modules})"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    known = sys.stdlib_module_names | set(bare.stdout.split()) | {"device_runner"} | NEEDS[what]
+    known = sys.stdlib_module_names | set(bare.stdout.split()) | {"edgeticket"} | NEEDS[what]
     assert imported - known == set()
-    assert not imported & {"torch", "pydantic", "yaml", "rich", "typer", "onnx", "pipeline"}
+    assert not imported & {"torch", "pydantic", "yaml", "rich", "typer", "onnx"}

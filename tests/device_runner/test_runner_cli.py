@@ -9,10 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import runner_fixtures as tiny
+from process_fixtures import running
 
 from edgeticket import device_runner
 from edgeticket.device_runner.cli import main
@@ -68,6 +70,19 @@ def test_several_artifacts_do_not_fit_one_file(
     assert os.listdir(tmp_path) == []
 
 
+def test_artifacts_by_name(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["tiny-ort-fp32", "tiny-tflite-int8"]
+    flags = [word for name in names for word in ("--artifact", name)]
+    quick = ["--min-seconds", "0", "--min-queries", "11", "--warmup-seconds", "0"]
+    assert main(["bench", str(bundle), *flags, *quick, "-o", str(tmp_path / "r")]) == 0
+    assert sorted(os.listdir(tmp_path / "r")) == [f"{name}.json" for name in names]
+    capsys.readouterr()
+    sentence = refused(capsys, "bench", bundle, *flags, *flags[:2], "-o", tmp_path / "s")
+    assert "'tiny-ort-fp32' is asked for twice" in sentence
+
+
 def test_what_cannot_be_used_is_one_line(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +130,6 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_measuring(
     [
         [],
         ["bench"],
-        ["bench", "x"],
         ["bench", "x", "-o", "y", "--threads", "0"],
         ["bench", "x", "-o", "y", "--threads", "two"],
         ["bench", "x", "-o", "y", "--min-seconds", "-1"],
@@ -169,11 +183,9 @@ def test_info_without_a_runtime(
     assert "pip install onnxruntime" in capsys.readouterr().out
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(*arguments: object) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "edgeticket.device_runner", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+    return running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1)
 
 
 def test_an_interrupt_exits_with_130_and_leaves_no_report(bundle: Path, tmp_path: Path) -> None:

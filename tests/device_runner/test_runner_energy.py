@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 import runner_fixtures as tiny
-from board_fixtures import ORIN, PI4, PI5, PMIC_W, XAVIER, Board, lay_out
+from board_fixtures import (
+    AGX_ORIN,
+    HWMON,
+    ORIN,
+    PI4,
+    PI5,
+    PMIC_W,
+    XAVIER,
+    Board,
+    ina3221,
+    lay_out,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +52,29 @@ def test_a_xavier_adds_its_rails(tmp_path: Path) -> None:
     assert found.source == "INA3221 GPU + CPU + SOC + CV + VDDRQ + SYS5V"
     assert "sum of the module's rails" in found.scope
     assert found.read_w() == pytest.approx(19 * (0.01 + 0.04 + 0.05 + 0 + 0.01) + 5 * 0.4)
+
+
+def test_an_agx_orin_counts_each_rail_once(tmp_path: Path) -> None:
+    """What is not connected is left out; the memory is fed by the 5 V rail, and part of it."""
+    found = sensor(tmp_path, AGX_ORIN)
+    assert found.source == "INA3221 VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0"
+    assert found.read_w() == pytest.approx(19 * (0.2 + 0.1) + 4.968 * 0.9)
+
+
+def test_equal_labels_are_told_apart(tmp_path: Path) -> None:
+    rails = [("CORE", 5000, 100), ("CORE", 5000, 200), ("nc", 5000, 999)]
+    files = {**ina3221(2, *rails), **ina3221(3, ("CORE", 5000, 400), ("IO", 5000, 50))}
+    files[f"{HWMON}/hwmon3/in2_enable"] = "0\n"  # switched off
+    found = sensor(tmp_path, ORIN.but(files=files))
+    assert found.source == (
+        "INA3221 CORE (hwmon2 channel 1) + CORE (hwmon2 channel 2) + CORE (hwmon3 channel 1)"
+    )
+    assert found.read_w() == pytest.approx(5 * 0.7)
+
+
+def test_a_memory_rail_alone_counts(tmp_path: Path) -> None:
+    found = sensor(tmp_path, ORIN.but(files=ina3221(1, ("VDDQ_VDD2_1V8AO", 4968, 220))))
+    assert found.read_w() == pytest.approx(4.968 * 0.22)
 
 
 def test_a_pi_5_adds_what_is_behind_its_pmic(tmp_path: Path) -> None:

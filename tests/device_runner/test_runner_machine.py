@@ -15,8 +15,8 @@ from board_fixtures import BOARDS, ORIN, PI4, THERMAL, XAVIER, lay_out, policy
 from edgeticket.device_runner.cold import peak_rss
 from edgeticket.device_runner.machine import describe_machine, read_emulated
 from edgeticket.device_runner.readings import Throttling, run_command, take_readings
-from edgeticket.device_runner.readings.clocks import find_policy
-from edgeticket.device_runner.readings.throttling import read_throttle_events
+from edgeticket.device_runner.readings.clocks import Thread, find_policies, read_threads
+from edgeticket.device_runner.readings.throttling import read_throttle_events, read_throttling
 from edgeticket.device_runner.unavailable import Unavailable
 
 PC_CPUINFO = "processor\t: 0\nmodel name\t: Intel(R) Core(TM) i5\nflags\t\t: fpu avx2 avx512_vnni\n"
@@ -120,11 +120,25 @@ def test_a_sensor_that_is_off_is_left_out(tmp_path: Path) -> None:
 
 def test_which_policy_a_process_runs_on(tmp_path: Path) -> None:
     ORIN.lay_out(tmp_path)
-    assert find_policy(tmp_path) == "policy0"
+
+    def policies() -> tuple[str, ...] | Unavailable:
+        return find_policies(tmp_path, Unavailable("not yet"), read_threads(tmp_path))
+
+    assert policies() == ("policy0",)
     lay_out(tmp_path, {"proc/self/stat": "77 (a) b) R " + " ".join(["0"] * 35) + " 5 0\n"})
-    assert find_policy(tmp_path) == "policy4"
+    assert policies() == ("policy4",)
     lay_out(tmp_path, {"proc/self/stat": "77 (a) R " + " ".join(["0"] * 35) + " 9 0\n"})
-    assert find_policy(tmp_path) == Unavailable("no cpufreq policy has CPU 9")
+    assert policies() == Unavailable("no cpufreq policy has CPU 9")
+
+
+def test_threads_that_rest_are_on_no_policy(tmp_path: Path) -> None:
+    """Only what used CPU time since the last look counts, wherever it was before."""
+    ORIN.lay_out(tmp_path)
+    before = {"1": Thread(1000, "0"), "2": Thread(50, "0"), "3": Thread(7, "4")}
+    now = {"1": Thread(1000, "0"), "2": Thread(90, "5"), "3": Thread(8, "0")}
+    assert find_policies(tmp_path, before, now) == ("policy4",)
+    both = {**now, "1": Thread(1030, "1")}
+    assert find_policies(tmp_path, before, both) == ("policy0", "policy4")
 
 
 @pytest.mark.parametrize(("base", "rated"), [("2400000", {"policy0": 2_400_000_000}), (None, None)])
@@ -238,3 +252,17 @@ def test_an_emulated_machine_says_so(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/edgeticket-emulated").write_text("cortex-a72 by QEMU\n")
     assert by("aarch64") == "cortex-a72 by QEMU"
+
+
+@pytest.mark.parametrize("answer", [rb"throttled=\377\376", rb"\377", rb"throttled=0x0\n\377"])
+def test_a_program_that_prints_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """A real program, whose bytes are no UTF-8: read with replacements, or unavailable."""
+    program = tmp_path / "vcgencmd"
+    program.write_text(f"#!/bin/sh\nprintf '{answer.decode()}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = read_throttling(run_command)
+    assert isinstance(found, Unavailable)
+    assert "\ufffd" in found.reason

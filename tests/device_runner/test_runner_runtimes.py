@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 from dataclasses import replace
@@ -104,7 +103,8 @@ def test_another_model_than_the_manifest_promised(name: str) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("model", [b"", b"hello", random.Random(1).randbytes(5000)])
 def test_bytes_that_are_no_model(runtime: str, model: bytes) -> None:
-    with pytest.raises(InputError, match=r"^a: .* refuses the model file: ") as caught:
+    sentence = r"^a(: .* refuses the model file: | is no whole)"
+    with pytest.raises(InputError, match=sentence) as caught:
         get_runtime(runtime).load(model, threads=1, place="a")
     assert "\n" not in str(caught.value)
 
@@ -160,23 +160,6 @@ def test_a_missing_runtime_names_what_to_install(
         InputError, match=f"runtime {runtime} cannot be used .*pip install {package}"
     ):
         get_runtime(runtime).load(b"", threads=1, place="a")
-
-
-def test_the_next_provider_is_tried_when_one_does_not_import(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tflite = importlib.import_module("edgeticket.device_runner.runtimes.tflite")
-    real = importlib.import_module("ai_edge_litert.interpreter")
-
-    def broken(name: str) -> Any:
-        if name == "ai_edge_litert.interpreter":
-            raise AttributeError("_ARRAY_API not found")
-        return real
-
-    providers = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("other", "ai_edge_litert.x"))
-    monkeypatch.setattr(tflite, "PROVIDERS", providers)
-    monkeypatch.setattr(tflite.importlib, "import_module", broken)
-    assert tflite.find() == ("other", real)
 
 
 def test_a_package_without_metadata_has_a_reason() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -152,7 +154,8 @@ PICTURE = tiny.npy(np.zeros((9, 9, 3), np.uint8))
         ({"inputs.npy": INPUTS, "labels.npy": tiny.npy(np.arange(5) + 5)}, "labels from 5 to 9"),
         ({"inputs.npy": b"x", "labels.npy": LABELS}, "is not a .npy file"),
         ({"z/1.png": GOOD}, "named like no class of the bundle"),
-        ({"a/1.jpg": b""}, "neither .npy nor .png: convert it"),
+        ({"a/1.jpg": b""}, r"per class \(but a/1.jpg\): examples are .npy and .png"),
+        ({"a/Thumbs.db": b"", "a/._1.png": b""}, r"per class: examples are .npy and .png"),
         ({"a/1.npy": PICTURE}, r"is \[9, 9, 3\], the network takes \[2, 2, 3\]: resize it"),
         ({"a/1.png": b"no"}, "is not a PNG file"),
     ],
@@ -162,3 +165,47 @@ def test_folders_that_cannot_be_used(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         read_folder(lay_out(tmp_path / "s", files), shape=SHAPE, classes=CLASSES)
+
+
+def test_plain_files_alone_are_read(tmp_path: Path) -> None:
+    """A pipe would wait for ever, a device never end; what systems leave there nobody means."""
+    left = {"a/.DS_Store": b"", "a/._1.png": b"\0", "b/Thumbs.db": b"", "__MACOSX/a/1.png": b""}
+    files = {"a/1.PNG": GOOD, "b/2.Npy": tiny.npy(np.zeros(SHAPE, np.uint8)), "a/notes.txt": b""}
+    folder = lay_out(tmp_path / "s", files | left)
+    os.mkfifo(folder / "a" / "pipe.png")
+    (folder / "b" / "endless.npy").symlink_to("/dev/zero")
+    (folder / "b" / "nowhere.png").symlink_to(tmp_path / "none")
+    (folder / "b" / "linked.png").symlink_to(folder / "a" / "1.PNG")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "a" / "s.npy"))
+    sentences: list[str] = []
+    inputs, labels = read_folder(folder, shape=SHAPE, classes=CLASSES, tell=sentences.append)
+    assert labels.tolist() == [0, 1, 1]
+    np.testing.assert_array_equal(inputs[0], inputs[2])
+    (sentence,) = sentences
+    for name in ("a/notes.txt", "a/pipe.png", "a/s.npy", "b/endless.npy and 1 more"):
+        assert name in sentence
+    assert "DS_Store" not in sentence
+
+
+@pytest.mark.parametrize("name", ["inputs.npy", "labels.npy"])
+def test_arrays_that_are_no_plain_files(name: str, tmp_path: Path) -> None:
+    folder = lay_out(tmp_path / "s", {"inputs.npy": INPUTS, "labels.npy": LABELS})
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}: it is a named pipe, not a plain file"):
+        read_folder(folder, shape=SHAPE, classes=CLASSES)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name}: it is a device, not a plain file"):
+        read_folder(folder, shape=SHAPE, classes=CLASSES)
+
+
+def test_a_png_of_many_small_parts_takes_no_longer_than_its_bytes() -> None:
+    parts = b"".join(
+        struct.pack(">I", 1) + b"IDAT" + b"x" + struct.pack(">I", zlib.crc32(b"IDATx"))
+        for _ in range(200_000)
+    )
+    data = GOOD[:33] + parts + GOOD[-12:]
+    with pytest.raises(InputError, match="is damaged"):
+        parse_png(data, place="p.png")

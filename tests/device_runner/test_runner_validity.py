@@ -15,7 +15,7 @@ from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.readings import take_readings
 from edgeticket.device_runner.validity import INVALID, VALID, Evidence, Validity, judge, judge_now
 from edgeticket.device_runner.validity.rules import RULES
-from edgeticket.device_runner.watch import During, Watch
+from edgeticket.device_runner.watch import During, Span, Watch
 from edgeticket.device_runner.windows import split_windows
 
 STEADY = split_windows([1_000_000] * 100, 5)
@@ -227,6 +227,50 @@ def test_a_machine_without_sensors_is_valid_and_says_what_is_missing(tmp_path: P
     assert rules(judge(look_at(tmp_path, bare, during={"stolen_cores": 0.2}))) == ["stolen"]
 
 
+def on_cpus(*cpus: int, ticks: int) -> dict[str, str]:
+    """Threads of the process that ran on these CPUs, and another that did nothing."""
+    rest = " ".join(["0"] * 23)
+    stats = {
+        f"{7 + i}": f"{7 + i} (ort) R {'0 ' * 10}{ticks} 0 {rest} {c} 0" for i, c in enumerate(cpus)
+    }
+    stats["99"] = f"99 (idle) S {'0 ' * 10}1 0 {rest} 0 0"
+    return {f"proc/self/task/{name}/stat": f"{text}\n" for name, text in stats.items()}
+
+
+LITTLE, BIG = policy("0 1 2 3", 1_800_000), policy("4 5", 2_400_000)
+RK3399 = PI4.but(model="Rock Pi 4", policies={"policy0": LITTLE, "policy4": BIG}, cpus=6)
+SLOW_BIG = policy("4 5", 2_400_000, now_khz=816_000)
+
+
+def test_each_cluster_is_judged_by_its_own_clock(tmp_path: Path) -> None:
+    """The big cores ran, and slowly; the little ones rested at a low clock, and may."""
+    resting = policy("0 1 2 3", 1_800_000, now_khz=408_000)
+    board = RK3399.but(
+        policies={"policy0": resting, "policy4": SLOW_BIG}, files=on_cpus(4, 5, ticks=50)
+    )
+    seen = look_at(tmp_path, board)
+    assert isinstance(seen.during, During)
+    assert seen.during.clock_hz == {"policy4": Span(816e6, 816e6, 816e6)}
+    found = judge(seen)
+    assert rules(found) == ["low-clock"]
+    assert found.reasons[0].found == "the clock of policy4 was 816 of 2400 MHz (median)"
+    assert rules(judge(look_at(tmp_path / "fast", RK3399.but(files=on_cpus(4, ticks=50))))) == []
+
+
+def test_threads_on_unlike_clusters_are_told(tmp_path: Path) -> None:
+    slow = policy("0 1 2 3", 1_800_000, now_khz=600_000)
+    board = RK3399.but(
+        policies={"policy0": slow, "policy4": SLOW_BIG}, files=on_cpus(1, 4, ticks=50)
+    )
+    found = judge(look_at(tmp_path, board))
+    assert [w.found for w in found.warnings] == [
+        "it ran on unlike clusters of cores: policy0 (to 1800 MHz), policy4 (to 2400 MHz)"
+    ]
+    assert found.reasons[0].found == (
+        "the clock of policy0 was 600 of 1800 MHz, of policy4 was 816 of 2400 MHz (median)"
+    )
+
+
 def test_before_anything_is_measured(tmp_path: Path) -> None:
     machine = describe_machine(POWERSAVE.lay_out(tmp_path))
     found = judge_now(machine, take_readings(tmp_path, command=POWERSAVE.command))
@@ -249,7 +293,7 @@ def test_a_look_and_its_rest(tmp_path: Path) -> None:
     during = watch.finish()
     assert isinstance(during, During)
     assert during.looks == 1
-    assert during.clock_policy == "policy0"
+    assert during.clock_hz == {"policy0": Span(1.8e9, 1.8e9, 1.8e9)}
     assert during.conditions == ()
 
 

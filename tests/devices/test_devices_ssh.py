@@ -162,6 +162,54 @@ def test_a_config_that_trusts_everybody_is_not_followed(me: Path) -> None:
     assert "is not known here" in refused(me, known=False)
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh to type it into")
+@pytest.mark.parametrize("file", ["/dev/null", "none", "HOME/.ssh/hosts", None])
+@pytest.mark.parametrize("checking", ["no", "ask"])
+def test_what_is_advised_about_an_unknown_key_works(
+    me: Path, file: str | None, checking: str
+) -> None:
+    """Whatever ~/.ssh/config says of known hosts: typed as printed, the next try works."""
+    lines = ["Host *", f"  StrictHostKeyChecking {checking}"]
+    lines += [f"  UserKnownHostsFile {file.replace('HOME', str(me))}"] if file else []
+    (me / ".ssh" / "config").write_text("\n".join(lines) + "\n")
+    (me / "yes").write_text("#!/bin/sh\necho yes\n")
+    (me / "yes").chmod(0o755)
+
+    async def go() -> None:
+        async with board(me, known=False) as device:
+            with pytest.raises(InputError, match="is not known here: type `") as caught:
+                async with connect(device.target, patience=PATIENCE):
+                    pass
+            typed = str(caught.value).split("`")[1].replace("~", str(me))
+            # ssh takes its home from passwd, not from $HOME, and has a person to ask.
+            mine = f"ssh -F {me}/.ssh/config -i {me}/.ssh/id_ed25519 "
+            mine += "" if file else f"-o UserKnownHostsFile={me}/.ssh/known_hosts "
+            line = "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=$HOME/yes " + typed.replace("ssh ", mine)
+            ssh = await asyncio.create_subprocess_shell(f"{line} true", stdin=subprocess.DEVNULL)
+            assert await ssh.wait() == 0, line
+            async with connect(device.target, patience=PATIENCE) as connection:
+                assert (await connection.run(["true"], timeout_s=20)).exit_code == 0
+
+    asyncio.run(asyncio.wait_for(go(), 40))
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen to type it into")
+def test_what_is_advised_about_a_changed_key_names_the_file(me: Path) -> None:
+    (me / ".ssh" / "config").write_text(f"Host *\n  UserKnownHostsFile {me}/hosts\n")
+
+    async def go() -> None:
+        async with board(me, known=False) as device:
+            old = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+            (me / "hosts").write_text(f"[127.0.0.1]:{device.port} {old}")
+            with pytest.raises(InputError, match="is not the one in known_hosts") as caught:
+                async with connect(device.target, patience=PATIENCE):
+                    pass
+            subprocess.run(str(caught.value).split("`")[1], shell=True, check=True)
+            assert (me / "hosts").read_text() == ""
+
+    asyncio.run(go())
+
+
 def test_nobody_listens(me: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -246,7 +294,7 @@ def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate:
             async with connect(target, patience=PATIENCE) as connection:
                 argv = ["sleep", word]
                 sleeping = asyncio.create_task(
-                    call(connection, "measure", id="one", argv=argv, timeout_s=50, **common)
+                    call(connection, "measure", id="1" * 32, argv=argv, timeout_s=50, **common)
                 )
                 while not processes_with(f"sleep\0{word}"):
                     await asyncio.sleep(0.05)
@@ -261,7 +309,7 @@ def test_a_measurement_dies_with_its_link_and_the_next_one_works(me: Path, fate:
                 await asyncio.sleep(0.05)
             assert not processes_with(f"sleep\0{word}")
             async with connect(device.target, patience=PATIENCE) as connection:
-                found, _ = await call(connection, "measure", id="two", argv=["true"], **common)
+                found, _ = await call(connection, "measure", id="2" * 32, argv=["true"], **common)
                 assert found["exit_code"] == 0
 
     asyncio.run(asyncio.wait_for(do(), 40))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from devices_fixtures import PATIENCE, processes_with, stub_runner
+from process_fixtures import running
 from rich.console import Console
 from runner_fixtures import example_report, write_tiny_bundle
 from ssh_server import Device as Board
-from ssh_server import lay_out, trust
+from ssh_server import lay_out, serve_apart, trust
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import read_report
@@ -142,12 +143,12 @@ def test_a_host_that_is_killed_in_mid_run_and_run_again(bundle: Path, tmp_path: 
     command = [sys.executable, "-m", "edgeticket.pipeline", "bench", str(bundle), "--out", str(out)]
     command += ["--on", f"local:{home}", "--python", slow]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     end = time.monotonic() + 30
-    while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    with running(command, env=environment, stdout=subprocess.PIPE) as first:
+        while not processes_with(f"sleep\0{word}") and time.monotonic() < end:
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
     while processes_with(f"sleep\0{word}") and time.monotonic() < end:
         time.sleep(0.05)
     assert not processes_with(f"sleep\0{word}")  # the device does not measure on for nobody
@@ -166,10 +167,8 @@ def test_over_ssh_with_the_real_runner(
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     lay_out(tmp_path / "board", tmp_path / "me")
-    serve = [sys.executable, str(ROOT / "tests" / "ssh_server.py"), str(tmp_path / "board"), "0"]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        board = Board(int(server.stdout.readline()), tmp_path / "board")
+    with serve_apart(tmp_path / "board") as port:
+        board = Board(port, tmp_path / "board")
         trust(board, tmp_path / "me")
         options = ["--out", str(tmp_path / "out"), "--python", sys.executable]
         quick = ["--artifact", "tiny-tflite-int8", "--min-seconds", "0", "--min-queries", "64"]
@@ -178,7 +177,6 @@ def test_over_ssh_with_the_real_runner(
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as caught:
             main()
-        server.kill()
     told = capfd.readouterr().out
     assert caught.value.code == 1, told  # one of three could not be reached
     label = f"127.0.0.1-{board.port}"

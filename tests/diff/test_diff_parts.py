@@ -119,7 +119,7 @@ def test_damaged_files_are_refused_in_a_sentence(tapping: object) -> None:
     rng = np.random.default_rng(0)
     assert callable(tapping)
     for cut in (0, 1, 7, len(data) // 2):
-        with pytest.raises(InputError, match=r"it is not a whole"):
+        with pytest.raises(InputError, match=r"it is no whole"):
             tapping(b"\xff" * 20 + data[:cut], place="it")
     for _ in range(300):  # either refused or tapped, and never anything else
         broken = bytearray(data)

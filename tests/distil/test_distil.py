@@ -29,7 +29,8 @@ from edgeticket.pipeline.recipe import (
     check,
 )
 from edgeticket.pipeline.run.candidate import Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.store import Store
 from edgeticket.pipeline.train import evaluate, train
 

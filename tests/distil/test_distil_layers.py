@@ -28,7 +28,8 @@ from edgeticket.pipeline.recipe import (
     TrainConfig,
     check,
 )
-from edgeticket.pipeline.run.quantize_passes import aware_training
+from edgeticket.pipeline.run.candidate import Candidate
+from edgeticket.pipeline.run.quantize_passes import quantize_while_training
 from edgeticket.pipeline.tickets import TICKETS
 from edgeticket.pipeline.tickets.masked import Masked, Span
 from edgeticket.pipeline.train import normalize
@@ -83,7 +84,7 @@ def test_layers_keep_their_names_under_gates_and_in_the_folded_graph() -> None:
     wrapped.gates = lambda: torch.ones(wrapped.size)  # type: ignore[method-assign]
     names = ["layer1.0", "layer2.1", "layer3", "linear"]
     outputs = {}
-    for module in (plain, wrapped, fold_bn(plain)):
+    for module in (plain, wrapped, fold_bn(plain, (3, 32, 32))):
         taps = Taps(module, names, owner="the network")
         module(images)
         outputs[type(module)] = taps.read()
@@ -93,7 +94,7 @@ def test_layers_keep_their_names_under_gates_and_in_the_folded_graph() -> None:
         for other in others:
             torch.testing.assert_close(other[name], first[name], rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=r"has no layer 'layer1\.0\.bn1'"):
-        Taps(fold_bn(plain), ["layer1.0.bn1"], owner="the network")
+        Taps(fold_bn(plain, (3, 32, 32)), ["layer1.0.bn1"], owner="the network")
 
 
 METHODS = {
@@ -127,6 +128,7 @@ def test_every_training_can_have_a_teacher(method: str) -> None:
 
 def test_training_with_int8_rounding_can_have_a_teacher(tmp_path: Path) -> None:
     network = Network.fresh("digits_cnn", {"width": 4}, seed=1)
+    before = Candidate(network, None, None, (), digest="")
     made = []
     for distil in (None, ALL["review"]):
         data = DATA.taught_by(Teacher(LARGE, DATA.preprocessing)) if distil else DATA
@@ -135,7 +137,7 @@ def test_training_with_int8_rounding_can_have_a_teacher(tmp_path: Path) -> None:
         resume.mkdir()
         cfg = Qat(method="qat", train=brief)
         made.append(
-            aware_training(network, None, None, data, cfg, seed=3, resume=resume, progress=QUIET)
+            quantize_while_training(before, data, cfg, seed=3, resume=resume, progress=QUIET)
         )
     plain, taught = made
     assert plain.network.digest != taught.network.digest

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
+from process_fixtures import running
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline import store
-from edgeticket.pipeline.experiment import grid as experiment_module
 from edgeticket.pipeline.experiment.file import Experiment, read_experiment
-from edgeticket.pipeline.experiment.grid import run_experiment
+from edgeticket.pipeline.experiment.grid import run_experiment, run_point
 from edgeticket.pipeline.experiment.lines import append_line, read_lines
 from edgeticket.pipeline.progress import Quiet
 from edgeticket.pipeline.recipe import Magnitude
+from edgeticket.pipeline.store.code import definitions_reached
 
 TINY = """
 name: tiny
@@ -248,20 +248,9 @@ def test_a_program_that_changes_while_it_runs_is_noticed(
     assert not (tmp_path / "tiny.jsonl").exists()
 
 
-def test_a_change_of_the_training_loop_is_a_change_of_the_program(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read = []
-    read_text = Path.read_text
-
-    def record(path: Path, **how: str) -> str:
-        read.append(path)
-        return read_text(path, **how)
-
-    monkeypatch.setattr(Path, "read_text", record)
-    store.code_digest.cache_clear()
-    experiment_module._code()
-    assert {"experiment.py", "passes.py", "loop.py"} <= {path.name for path in read}
+def test_a_change_of_the_training_loop_is_a_change_of_the_program() -> None:
+    reached = {module.rpartition(".")[2] for module, _ in definitions_reached(run_point)}
+    assert {"grid", "passes", "loop", "cifar10", "edge_popup"} <= reached
 
 
 def command(folder: Path, *, jobs: int) -> list[str]:
@@ -275,12 +264,12 @@ def test_a_killed_experiment_has_whole_lines_and_ends_like_an_undisturbed_one(
     undisturbed: Path, tmp_path: Path
 ) -> None:
     written(tmp_path)
-    process = subprocess.Popen(command(tmp_path, jobs=2), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not _has_lines(tmp_path, 2) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with running(command(tmp_path, jobs=2), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not _has_lines(tmp_path, 2) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     assert 2 <= len(lines_of(tmp_path)) < 6
     done = subprocess.run(command(tmp_path, jobs=1), check=True, capture_output=True, text=True)
     assert "runs of 6 to do" in done.stdout
@@ -294,7 +283,7 @@ def _has_lines(out: Path, count: int) -> bool:
 
 def test_a_run_that_is_killed_takes_no_other_along(tmp_path: Path) -> None:
     written(tmp_path, seeds=[1])
-    with subprocess.Popen(command(tmp_path, jobs=1), stdout=subprocess.PIPE, text=True) as process:
+    with running(command(tmp_path, jobs=1), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert "3 runs of 3 to do" in process.stdout.readline()
         os.kill(_worker_of(process.pid), signal.SIGKILL)

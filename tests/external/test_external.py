@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 
 from edgeticket.device_runner.bench import bench
 from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.check import check_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.cli import app
 from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.external.bundle import bundle_foreign, read_samples
@@ -177,6 +179,43 @@ def test_models_of_tensorflow(name: str, made: Path) -> None:
     assert described.input.layout == "NHWC"
     assert described.macs == facts["macs"]
     assert described.precision == ("int8" if "int8" in name or "uint8" in name else "fp32")
+
+
+def test_a_count_that_nobody_knows_is_no_number(tmp_path: Path) -> None:
+    """And it is in the manifest as such, with the reason."""
+    matrix = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Constant", [], ["w"], value=matrix),
+        helper.make_node("Einsum", ["f", "w"], ["y"], equation="...i,ij->...j"),
+    ]
+    (tmp_path / "m.onnx").write_bytes(_graph(*nodes, y=(1, 4)))
+    np.savez(tmp_path / "samples.npz", inputs=INPUTS, labels=LABELS)
+    top1_of(tmp_path, tmp_path / "m.onnx")
+    with open_bundle(tmp_path / "made") as bundle:
+        (network,) = bundle.manifest.networks.values()
+    assert network.parameters == 12
+    assert network.macs == Unavailable("the sizes of y (Einsum) are not known")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\x1b[31m", "[bold]", "a|b`c`", "<b>", "\udcff", "\u202e", "-", "a b\n", "&amp;", "ß" * 60],
+)
+def test_whatever_files_are_called(made: Path, tmp_path: Path, name: str) -> None:
+    """Names of model files, samples and classes end in the manifest, which stays readable."""
+    model, samples = tmp_path / f"{name}.onnx", tmp_path / f"{name}.npz"
+    model.write_bytes((made / "float.onnx").read_bytes())
+    samples.write_bytes((made / "samples.npz").read_bytes())
+    kept = name.encode(errors="replace").decode().replace("\n", "")
+    (tmp_path / "names").write_text("\n".join(f"{kept}{i}" for i in range(4)))
+    keys = {"samples": samples, "names": tmp_path / "names", "mean": MEAN, "std": STD}
+    bundle_foreign([model], labels=None, layout=None, out=tmp_path / "b", **keys)
+    manifest = check_bundle(tmp_path / "b")
+    assert manifest.labels == tuple(f"{kept}{i}" for i in range(4))
+    told = [manifest.samples.dataset, *manifest.provenance["files"]]
+    assert all(text.isprintable() and text.encode() for text in told)
 
 
 def test_the_command(made: Path) -> None:

@@ -15,14 +15,13 @@ from torch import nn
 
 from edgeticket.device_runner.manifest import write_manifest
 from edgeticket.device_runner.report import write_report
-from edgeticket.pipeline.convert import CONVERTERS
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
 from edgeticket.pipeline.tickets.file import encode
 
 FOLDER = Path(__file__).parent
-SOURCES = {"fp32": "network.onnx", "int8": "network-qdq.onnx"}  # what the converters are given
 
 
 def converted_name(kind: str) -> str:
@@ -31,7 +30,7 @@ def converted_name(kind: str) -> str:
 
 
 def main() -> None:
-    """Everything in this folder but this file."""
+    """Everything in this folder but this file and the ONNX files that others wrote."""
     (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
     write_report(example_report(), FOLDER / "report.json")
     (FOLDER / "manifest-speech.json").write_bytes(write_manifest(speech_manifest()))
@@ -44,13 +43,11 @@ def main() -> None:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
     ).eval()  # fmt: skip
     inputs = torch.randn(8, 1, 6, 6)
-    scales = calibrate(network, [inputs], Ptq(method="ptq"))
-    (FOLDER / SOURCES["fp32"]).write_bytes(export_onnx(fold_bn(network), inputs[:1]))
-    int8 = fake_quantized(network, scales)
-    (FOLDER / SOURCES["int8"]).write_bytes(export_onnx(int8, inputs[:1]))
-    for kind, convert in CONVERTERS.items():
-        source = SOURCES["int8" if "int8" in kind else "fp32"]
-        data = convert((FOLDER / source).read_bytes()).data
+    folded = fold_bn(network, (1, 6, 6))
+    scales = calibrate(folded, [inputs], Ptq(method="ptq"))
+    graphs = {"fp32": export(folded), "int8": export(fake_quantized(folded, scales))}
+    for kind, target in TARGETS.items():
+        data = target.convert(graphs[target.precision]).data
         (FOLDER / converted_name(kind)).write_bytes(data)
 
 

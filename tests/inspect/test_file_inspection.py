@@ -12,21 +12,30 @@ from typer.testing import CliRunner
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.inspect.file import inspect_file
+from edgeticket.pipeline.quantize import fold_bn
 
 FILES = Path(__file__).parents[1] / "foreign"
 
 
-def written(folder: Path, layer: nn.Module) -> Path:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), layer, nn.Flatten(), nn.Linear(320, 5))
+def written(folder: Path, activation: str = "Relu") -> Path:
+    """A model file of two layers with an ONNX operator between them."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(320, 5)
+    )
     file = folder / "model.onnx"
-    file.write_bytes(export_onnx(module.eval(), torch.zeros(1, 3, 8, 10)))
+    folded = fold_bn(module.eval(), (3, 8, 10))
+    model = onnx.load_from_string(TARGETS["onnx-fp32"].convert(export(folded)).data)
+    (node,) = (node for node in model.graph.node if node.op_type == "Relu")
+    node.op_type = activation
+    onnx.save(model, file)
     return file
 
 
 def test_a_float_file_is_followed_to_int8(tmp_path: Path) -> None:
-    file = written(tmp_path, nn.ReLU())
+    file = written(tmp_path)
     model = onnx.load(file)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.save(model, file)
@@ -43,11 +52,36 @@ def test_a_float_file_is_followed_to_int8(tmp_path: Path) -> None:
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
-    file = written(tmp_path, nn.CELU())
+    file = written(tmp_path, "Celu")
     result = CliRunner().invoke(app, ["inspect", str(file), "--json", str(tmp_path / "i.json")])
     assert result.exit_code == 1
     assert "not known to the converter" in result.output
     assert "Celu" in (tmp_path / "i.json").read_text()
+
+
+def test_names_in_a_file_are_text(tmp_path: Path) -> None:
+    """Markup, escape sequences and line breaks in names of layers and values."""
+    file = written(tmp_path, nn.ReLU())
+    model = onnx.load(file)
+    model.graph.node[0].name = "[/bold][link=x]\x1b[31m\nred\u202e"
+    model.graph.input[0].name = "[/x]\x9b2J"
+    model.graph.node[0].input[0] = "[/x]\x9b2J"
+    onnx.save(model, file)
+    result = CliRunner().invoke(app, ["inspect", str(file)], env={"COLUMNS": "300"})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert r"[/bold][link=x]\x1b[31m\nred\u202e" in result.output
+    assert r"[/x]\x9b2J" in result.output
+
+
+def test_an_operator_that_is_not_known_is_named_before_other_advice(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            turned = x.flatten(2).permute(1, 0, 2)  # moves the batch, which is refused too
+            return nn.functional.celu(turned).permute(1, 0, 2).unflatten(2, (8, 10))
+
+    told = inspect_file(written(tmp_path, Turned())).files["tflite-int8"].told
+    assert "(Celu) is an operator that cannot be written" in told
+    assert "`edgeticket bundle`" in told
 
 
 def test_a_tflite_file_shows_its_scales() -> None:

@@ -22,11 +22,12 @@ from edgeticket.pipeline.network.file import import_weights, load_network, save_
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.mask import Mask
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.recipe import ModelConfig, Recipe, check
 from edgeticket.pipeline.run.candidate import Job
 from edgeticket.pipeline.run.dataset import check_takes
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.store import Store
 
 SHAPE = (3, 32, 32)
@@ -151,7 +152,7 @@ def test_removed_channels_leave_the_function_as_it_was() -> None:
             if name in mask:
                 mask[name][list(span.indices[:3])] = False
     kept = {n: m for n, m in mask.items() if not m.all()}
-    narrow = slim(network, Mask(kept))
+    narrow = shrink(network, Mask(kept))
     x = torch.rand(2, *SHAPE)
     assert sum(t.numel() for t in narrow.weights.values()) < sum(
         t.numel() for t in network.weights.values()

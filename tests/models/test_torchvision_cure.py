@@ -20,7 +20,7 @@ def _run(program: str, *arguments: str) -> str:
 def test_torchvision_models_transforms_and_data_sets() -> None:
     printed = _run(
         "import torch\n"
-        "from models.torchvision_cure import import_torchvision\n"
+        "from edgeticket.models.torchvision_cure import import_torchvision\n"
         "torchvision = import_torchvision()\n"
         "assert import_torchvision() is torchvision\n"
         "from torchvision import models\n"
@@ -37,7 +37,7 @@ def test_torchaudio_features_and_files(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", np.stack([wave, -wave], axis=1), 16000, subtype="FLOAT")
     printed = _run(
         "import sys, torch\n"
-        "from models.torchvision_cure import import_torchaudio\n"
+        "from edgeticket.models.torchvision_cure import import_torchaudio\n"
         "torchaudio = import_torchaudio()\n"
         "waveform, rate = torchaudio.load(sys.argv[1], frame_offset=100, num_frames=1000)\n"
         "mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=256, n_mels=20)(waveform)\n"
@@ -61,7 +61,7 @@ def test_the_cure_leaves_loaded_packages_alone() -> None:
         "import sys, types, torch\n"
         "sys.modules['torchvision'] = vision = types.ModuleType('torchvision')\n"
         "sys.modules['torchaudio'] = audio = types.ModuleType('torchaudio')\n"
-        "from models.torchvision_cure import import_torchaudio, import_torchvision\n"
+        "from edgeticket.models.torchvision_cure import import_torchaudio, import_torchvision\n"
         "assert import_torchvision() is vision and import_torchaudio() is audio\n"
         "assert not hasattr(torch.ops.torchvision, 'nms') and not hasattr(audio, 'load')\n"
         "assert 'torchaudio._extension' not in sys.modules\n"

@@ -20,7 +20,7 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.network.file import import_weights, load_network, save_network
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.mask import channel_mask
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def narrow() -> Network:
     module = network.module()
     groups = find_groups(module, network.input_shape)
     kept = [torch.arange(group.width) % 3 != 1 for group in groups]
-    return slim(network, channel_mask(module, groups, kept))
+    return shrink(network, channel_mask(module, groups, kept))
 
 
 def test_round_trip(narrow: Network, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.run.candidate import Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
 from edgeticket.pipeline.store import Store
 
@@ -234,6 +235,21 @@ def outside(folder: Path) -> Path:
     return file
 
 
+def outside_and_gone(folder: Path) -> Path:
+    file = outside(folder)
+    (folder / "weights.bin").unlink()
+    return file
+
+
+def test_weights_in_a_file_beside_it_are_taken_in(tmp_path: Path) -> None:
+    file = outside(tmp_path)
+    onnx.save(onnx.load(file), tmp_path / "inside.onnx")
+    kept = read_onnx_network(file).weights
+    inside = read_onnx_network(tmp_path / "inside.onnx").weights
+    assert kept.keys() == inside.keys()
+    assert all(torch.equal(kept[name], inside[name]) for name in kept)
+
+
 def branches(folder: Path) -> Path:
     branch = helper.make_graph(
         [node("Identity", "x", "i")],
@@ -248,9 +264,9 @@ def branches(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (truncated, "is no whole ONNX file: export or copy it again"),
+        (truncated, r"is no whole ONNX file \(.*\): export or copy it again"),
         (not_finite, "m holds NaN or infinity: the training diverged, or the file is damaged"),
-        (outside, r"more tensors lie in another file: export with the weights inside, or put"),
+        (outside_and_gone, r"weights\.bin is missing: copy it there, or export with the weights"),
         (branches, r"y \(If\) is control flow.*: export it traced, without branches and loops"),
         (conv(takes=("N", 3, "H", 8)), r"leaves size 2 open \(H\): export it with that size fixed"),
         (conv(takes=(4, 3, 8, 8)), "takes 4 examples at a time: export it with a batch of 1, or"),

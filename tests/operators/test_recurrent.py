@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
 from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.capture import capture
 from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET, Graph
@@ -71,12 +70,21 @@ def check(module: nn.Module, graph: Graph, *shape: int) -> None:
             assert (want - have).abs().max() <= 1e-5 * max(1.0, float(want.abs().max()))
 
 
+# Layers, both directions, batch first, bias: each pair of settings once at least.
+FORMS = [
+    (1, False, False, False),
+    (1, True, True, True),
+    (2, False, True, True),
+    (2, True, False, True),
+    (2, True, True, False),
+]
+
+
 class Variants(nn.Module):
-    """Layers of one kind in all their forms, side by side: tracing each by itself takes long."""
+    """Layers of one kind in several forms, side by side: tracing each by itself takes long."""
 
     def __init__(self, kind: str, start: str) -> None:
         super().__init__()
-        self.forms = list(itertools.product((1, 2), *[(False, True)] * 3))
         self.layers = nn.ModuleList(
             Sequence(
                 kind,
@@ -86,7 +94,7 @@ class Variants(nn.Module):
                 batch_first=first,
                 bias=bias,
             )
-            for layers, both, first, bias in self.forms
+            for layers, both, first, bias in FORMS
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -209,6 +217,19 @@ def test_projections_are_refused_by_name() -> None:
 
     with pytest.raises(InputError, match=r"r \(lstm\) projects its state"):
         capture(Projected(), (STEPS, INPUTS))
+
+
+def test_examples_are_no_steps_of_time() -> None:
+    class TimeFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.r = nn.GRU(INPUTS, SIZE)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.r(x)[0]  # type: ignore[no-any-return]
+
+    with pytest.raises(InputError, match=r"r \(gru\) takes the examples for steps of time"):
+        capture(TimeFirst(), (STEPS, INPUTS))
 
 
 # --- ONNX
@@ -393,8 +414,8 @@ def test_files_compute_what_the_layer_does(kind: str, settings: dict[str, Any]) 
     with torch.no_grad():
         expected = module(x).numpy()
     largest = np.abs(expected).max()
-    by_onnx = run_onnx(CONVERTERS["onnx-fp32"](graph).data, x.numpy())
-    by_tflite = run_tflite(CONVERTERS["tflite-fp32"](graph).data, channels_last(x.numpy()))
+    by_onnx = run_onnx(TARGETS["onnx-fp32"].convert(graph).data, x.numpy())
+    by_tflite = run_tflite(TARGETS["tflite-fp32"].convert(graph).data, channels_last(x.numpy()))
     assert np.abs(by_onnx - expected).max() <= 1e-4 * largest
     assert np.abs(np.moveaxis(by_tflite, -1, 1) - expected).max() <= 1e-4 * largest
 
@@ -414,7 +435,7 @@ def test_int8_is_the_same_in_both_runtimes_and_near_to_float(
     assert 10 * np.log10(ratio) >= 25
     graph = export(rounded)
     assert not {op.kind for op in graph.operators} & {"Sub", "Neg"}  # all of it on codes
-    files = {kind: CONVERTERS[kind](graph) for kind in ("onnx-int8-s8", "tflite-int8")}
+    files = {kind: TARGETS[kind].convert(graph) for kind in ("onnx-int8-s8", "tflite-int8")}
     spec = files["onnx-int8-s8"].input
     codes = np.clip(np.rint(x.numpy() / np.float32(spec.scale)) + spec.zero_point, -128, 127)
     by_onnx = run_onnx(files["onnx-int8-s8"].data, codes.astype(np.int8))

@@ -11,8 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
-from edgeticket.pipeline.convert import CONVERTERS
 from edgeticket.pipeline.convert.prepare import prepare
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import integer_bias
 from edgeticket.pipeline.graph.module import tied_layers
@@ -109,8 +109,8 @@ def test_files_hold_it_once() -> None:
         (export(fake_quantized(module, scales)), ("onnx-int8-s8", "tflite-int8")),
     ]:
         # Of the input and of the state.
-        assert _onnx_arrays(CONVERTERS[kinds[0]](graph).data, (3 * SIZE, SIZE)) == 1
-        assert _tflite_tensors(CONVERTERS[kinds[1]](graph).data, (3 * SIZE, SIZE)) == 1
+        assert _onnx_arrays(TARGETS[kinds[0]].convert(graph).data, (3 * SIZE, SIZE)) == 1
+        assert _tflite_tensors(TARGETS[kinds[1]].convert(graph).data, (3 * SIZE, SIZE)) == 1
 
 
 def _onnx_arrays(data: bytes, shape: tuple[int, ...]) -> int:
@@ -150,7 +150,7 @@ def test_a_recurrent_layer_is_kept_in_float32_by_its_name() -> None:
     scales = calibrate(module, [x], Ptq(method="ptq", keep_fp32=("layer",)))
     assert [*scales.weights] == ["head"]
     graph = export(fake_quantized(module, scales))
-    assert _onnx_arrays(CONVERTERS["onnx-int8-s8"](graph).data, (SIZE, 3 * SIZE)) <= 1
+    assert _onnx_arrays(TARGETS["onnx-int8-s8"].convert(graph).data, (SIZE, 3 * SIZE)) <= 1
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

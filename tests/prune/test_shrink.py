@@ -14,7 +14,7 @@ from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.prune.mask import Mask, channel_mask
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.tickets.expected_cost import EXPECTED
 
 
@@ -89,7 +89,7 @@ def test_masked_and_slim_are_the_same_function(
 ) -> None:
     network = random_network(arch, args, seed)
     mask, kept = random_mask(network, share, seed)
-    narrow = slim(network, mask)
+    narrow = shrink(network, mask)
     assert_same(narrow, mask.apply(network))
     # The cost that gates are steered by is, for a decision, the cost of what comes out.
     module = network.module()
@@ -103,9 +103,9 @@ def test_masked_and_slim_are_the_same_function(
 @pytest.mark.parametrize(("arch", "args"), CASES)
 def test_slim_networks_can_be_slimmed_again(arch: str, args: models.Args) -> None:
     dense = random_network(arch, args, 0)
-    first = slim(dense, random_mask(dense, 0.7, 1)[0])
+    first = shrink(dense, random_mask(dense, 0.7, 1)[0])
     mask = random_mask(first, 0.7, 2)[0]
-    second = slim(first, mask)
+    second = shrink(first, mask)
     assert_same(second, mask.apply(first))
     # What is removed is named in the indices of the dense network.
     for name, axes in second.removed.items():
@@ -123,7 +123,7 @@ def test_slim_networks_can_be_slimmed_again(arch: str, args: models.Args) -> Non
 
 def test_an_empty_mask_removes_nothing() -> None:
     network = random_network("resnet20", {"width": 8}, 0)
-    assert slim(network, Mask({})).digest == network.digest
+    assert shrink(network, Mask({})).digest == network.digest
 
 
 def test_a_channel_that_one_producer_still_writes_stays() -> None:
@@ -133,16 +133,16 @@ def test_a_channel_that_one_producer_still_writes_stays() -> None:
     stream = next(g for g in groups if "layer1.0.conv2" in g.producers)
     kept = [torch.arange(g.width) > 0 if g is stream else torch.ones(g.width) > 0 for g in groups]
     mask = channel_mask(module, groups, kept)
-    assert slim(network, mask).weights["conv1.weight"].shape[0] == 7
+    assert shrink(network, mask).weights["conv1.weight"].shape[0] == 7
     partly = Mask({n: t for n, t in mask.tensors.items() if n != "layer1.0.bn2.bias"})
-    assert slim(network, partly).weights["conv1.weight"].shape[0] == 8
-    assert_same(slim(network, partly), partly.apply(network))
+    assert shrink(network, partly).weights["conv1.weight"].shape[0] == 8
+    assert_same(shrink(network, partly), partly.apply(network))
 
 
 def test_single_weights_become_zeros() -> None:
     network = random_network("lenet5", {}, 0)
     kept = torch.rand(16, 6, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    narrow = slim(network, Mask({"conv2.weight": kept, "conv2.bias": torch.zeros(16) > 0}))
+    narrow = shrink(network, Mask({"conv2.weight": kept, "conv2.bias": torch.zeros(16) > 0}))
     assert narrow.removed == {}
     assert torch.equal(narrow.weights["conv2.weight"] != 0, kept)
 
@@ -150,7 +150,7 @@ def test_single_weights_become_zeros() -> None:
 def test_a_wholly_masked_group_keeps_one_channel() -> None:
     network = random_network("lenet5", {}, 0)
     mask = Mask({name: network.weights[name] < -9e9 for name in ("conv1.weight", "conv1.bias")})
-    narrow = slim(network, mask)
+    narrow = shrink(network, mask)
     assert narrow.weights["conv1.weight"].shape[0] == 1
     assert_same(narrow, mask.apply(network))
 
@@ -158,7 +158,7 @@ def test_a_wholly_masked_group_keeps_one_channel() -> None:
 def test_classes_are_never_removed() -> None:
     network = random_network("lenet5", {}, 0)
     mask = Mask({name: network.weights[name] < -9e9 for name in ("fc3.weight", "fc3.bias")})
-    assert slim(network, mask).removed == {}
+    assert shrink(network, mask).removed == {}
 
 
 def test_channels_of_the_input_stay() -> None:

@@ -12,9 +12,9 @@ from convert_fixtures import outputs
 from test_quantize import block, images
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn, quantize
 from edgeticket.pipeline.quantize.single_layer_ablation import alone
@@ -42,10 +42,10 @@ def test_both_runtimes_agree_with_torch(kept: tuple[str, ...]) -> None:
         assert torch.equal(int8.get_submodule(name).weight, done.folded.get_submodule(name).weight)
     with torch.inference_mode():
         expected = int8(x).numpy()
-    exported = export_onnx(int8, x[:1])
+    exported = export(int8)
     step = max(float(a.scale) for a in done.scales.activations.values())
     for name, runtime in RUNTIMES.items():
-        file = CONVERTERS[name](exported)
+        file = TARGETS[name].convert(exported)
         found = outputs(file, x.permute(0, 2, 3, 1).numpy(), runtime=runtime)
         if file.output.scale is None:  # the last layer is float32: so is the output
             assert "head" in kept
@@ -73,7 +73,10 @@ def test_names_of_the_network_are_understood_and_unknown_ones_list_the_known() -
 def test_a_layer_alone_rounds_its_own_tensors_only() -> None:
     module, x = block(), images()
     done = quantize(module, [x], Ptq(method="ptq"))
-    real, whole = fold_bn(module)(x), fake_quantized(module, done.scales)(x)
+    real, whole = (
+        fold_bn(module, tuple(x.shape[1:]))(x),
+        fake_quantized(done.folded, done.scales)(x),
+    )
     errors = {name: (alone(done, name)(x) - real).abs().max() for name in done.scales.weights}
     assert all(error > 0 for error in errors.values())
     conv1 = alone(done, "conv1")

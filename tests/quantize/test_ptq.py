@@ -37,7 +37,7 @@ PTQ = Ptq(method="ptq")
 
 def histogram_of(values: Tensor) -> Histogram:
     """Through the same code as a calibration: the input of a graph that passes it on."""
-    identity = fold_bn(nn.Sequential(nn.ReLU()))
+    identity = fold_bn(nn.Sequential(nn.ReLU()), (3, 12, 12))
     name = next(iter(identity.graph.nodes)).name
     ranges = observe_extremes(identity, [values[None]], {name})
     return observe_histograms(identity, [values[None]], ranges)[name]
@@ -158,8 +158,8 @@ def test_equalisation_keeps_the_function_and_evens_out_ranges() -> None:
     with torch.no_grad():
         module[0].weight *= torch.logspace(-2, 2, 8).reshape(-1, 1, 1, 1)
         module[3].weight[2] = 0  # a dead channel
-    before = fold_bn(module)
-    after = fold_bn(module)
+    before = fold_bn(module, (3, 12, 12))
+    after = fold_bn(module, (3, 12, 12))
     equalise(after)
     x = images()
     expected = before(x)
@@ -216,7 +216,7 @@ def test_rounded_weights_lie_on_codes_and_zeros_stay() -> None:
     with torch.no_grad():
         module.conv2.weight[:, 1] = 0
     done = quantize(module, [images()], Ptq(method="ptq", rounding="adaround"))
-    before = fold_bn(module)
+    before = fold_bn(module, (3, 12, 12))
     for name, scales in done.scales.weights.items():
         weight = done.folded.get_submodule(name).weight.detach()
         column = torch.tensor(scales).reshape(-1, *[1] * (weight.ndim - 1))
@@ -228,11 +228,11 @@ def test_rounded_weights_lie_on_codes_and_zeros_stay() -> None:
 
 def test_folded_weights_come_back_to_the_last_bit() -> None:
     network = Network.fresh("resnet20", {"width": 4}, seed=0)
-    folded = fold_bn(network.module())
+    folded = fold_bn(network.module(), network.input_shape)
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
-    again = fold_bn(unfold(network, folded).module())
+    again = fold_bn(unfold(network, folded).module(), network.input_shape)
     for name, tensor in folded.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -250,10 +250,12 @@ def test_a_layer_that_is_called_twice_cannot_have_two_weights() -> None:
         def module(self) -> nn.Module:
             return Twice().eval()
 
-    folded = fold_bn(Twice())
+    folded = fold_bn(Twice(), (3, 12, 12))
     with torch.no_grad():
-        folded.conv_1.weight.add_(1)
-    with pytest.raises(InputError, match="conv and conv_1 are one layer that is called twice"):
+        folded.conv_conv2d_1.weight.add_(1)
+    with pytest.raises(
+        InputError, match="conv_conv2d and conv_conv2d_1 are one layer that is called twice"
+    ):
         unfold(Stub("resnet20", {}, {}), folded)
 
 
@@ -266,10 +268,12 @@ def test_doubts_are_told_by_name() -> None:
     wide = ActivationScale(float(np.float32(scales.activations["conv2"].scale * 50)), 0)
     narrow = ActivationScale(float(np.float32(scales.activations["head"].scale / 4)), 0)
     doubtful = Scales({**scales.activations, "conv2": wide, "head": narrow}, scales.weights)
-    said = find_doubts(fold_bn(module), doubtful, [images()])
+    said = find_doubts(fold_bn(module, (3, 12, 12)), doubtful, [images()])
     assert "relu: 3 of 8 channels are always zero" in said
     assert any(s.startswith("conv2: ") and "of the values use 1/8 of the range" in s for s in said)
     assert any(s.startswith("head: ") and "saturate" in s for s in said)
     assert not any(s.startswith("x: ") for s in said)
-    plain = find_doubts(fold_bn(block()), calibrate(block(), [images()], PTQ), [images()])
+    plain = find_doubts(
+        fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()]
+    )
     assert plain == ["relu_2: 2 of 8 channels are always zero"]

@@ -10,15 +10,16 @@ import onnx
 import onnx.numpy_helper
 import pytest
 import torch
+from torch import fx
 from training_fixtures import StopAfter
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert import CONVERTERS
+from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
-from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.export import export
 from edgeticket.pipeline.progress import QUIET, Progress
-from edgeticket.pipeline.quantize import FakeQuantize, fake_quantized, quantize, unfold
+from edgeticket.pipeline.quantize import FakeQuantize, fake_quantized, fold_bn, quantize, unfold
 from edgeticket.pipeline.quantize.learned import AveragedQuantize, FixedLayer, LearnedQuantize
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.qat import finish, fixed, moving, settle
@@ -26,8 +27,9 @@ from edgeticket.pipeline.quantize.scales import ActivationScale, Scales
 from edgeticket.pipeline.recipe import Ptq, Qat, check
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.run.candidate import Candidate, Job
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
-from edgeticket.pipeline.run.quantize_passes import aware_training
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
+from edgeticket.pipeline.run.quantize_passes import quantize_while_training
 from edgeticket.pipeline.store import Store
 from edgeticket.pipeline.train import evaluate
 
@@ -63,6 +65,10 @@ def carried_out(
     return job, candidates
 
 
+def folded_of(network: Network) -> fx.GraphModule:
+    return fold_bn(network.module(), network.input_shape)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stages")
@@ -92,18 +98,18 @@ def test_training_heals_what_coarse_scales_broke(store: Path) -> None:
         for name, a in ptq.scales.activations.items()
     }
     broken = Scales(narrow, ptq.scales.weights)
-    before = fake_quantized(dense.network.module(), broken)
+    before = fake_quantized(folded_of(dense.network), broken)
     cfg = check(Qat, {**QAT, "range_lr": 0.03, "train": {**TUNED, "epochs": 4}}, place="test")
-    after = aware_training(
-        dense.network, None, broken, job.data, cfg, seed=0, resume=store, progress=QUIET
-    )
+    start = Candidate(dense.network, None, broken, (), digest="")
+    after = quantize_while_training(start, job.data, cfg, seed=0, resume=store, progress=QUIET)
+    assert after.scales is not None
 
     def loss(module: torch.nn.Module) -> float:
         found = evaluate(module, job.data.validation, preprocessing=job.data.preprocessing)
         labels = torch.from_numpy(job.data.validation.labels)
         return float(torch.nn.functional.cross_entropy(torch.from_numpy(found.outputs), labels))
 
-    trained = fake_quantized(after.network.module(), after.scales)
+    trained = fake_quantized(folded_of(after.network), after.scales)
     assert loss(dense.network.module()) < 1.5  # of ln 10 = 2.3: it did learn
     assert loss(trained) < 0.9 * loss(before)
 
@@ -159,9 +165,9 @@ def test_what_is_exported_is_what_was_trained_last(store: Path) -> None:
     done = finish(module, start)
     assert done.scales == start.scales
     deployed = unfold(network, done.folded)
-    assert torch.equal(fake_quantized(deployed.module(), done.scales)(x), expected)
-    exported = export_onnx(fake_quantized(deployed.module(), done.scales), x[:1])
-    layers = int8_layers(CONVERTERS["onnx-int8-s8"](exported).data)
+    rounded = fake_quantized(folded_of(deployed), done.scales)
+    assert torch.equal(rounded(x), expected)
+    layers = int8_layers(TARGETS["onnx-int8-s8"].convert(export(rounded)).data)
     assert layers.keys() == start.scales.weights.keys()
     for name, (codes, scales) in layers.items():
         weight, _ = module.get_submodule(name).last

@@ -20,6 +20,7 @@ from edgeticket.pipeline.quantize.scales import ActivationScale, activation_scal
 from edgeticket.pipeline.recipe import Ptq
 
 PTQ = Ptq(method="ptq")
+TAKES = (3, 12, 12)
 
 
 class Block(nn.Module):
@@ -61,7 +62,7 @@ def images(count: int = 12) -> Tensor:
 
 def test_folding_keeps_the_function_and_names_every_step() -> None:
     module, x = block(), images()
-    folded = fold_bn(module)
+    folded = fold_bn(module, TAKES)
     torch.testing.assert_close(folded(x), module(x), rtol=1e-5, atol=1e-5)
     names = [node.name for node in folded.graph.nodes][1:-1]
     assert names == [
@@ -72,8 +73,8 @@ def test_folding_keeps_the_function_and_names_every_step() -> None:
 
 
 def test_folding_a_folded_graph_changes_nothing() -> None:
-    once = fold_bn(block())
-    twice = fold_bn(once)
+    once = fold_bn(block(), TAKES)
+    twice = fold_bn(once, TAKES)
     assert [n.name for n in once.graph.nodes] == [n.name for n in twice.graph.nodes]
     assert torch.equal(once(images()), twice(images()))
 
@@ -81,7 +82,7 @@ def test_folding_a_folded_graph_changes_nothing() -> None:
 def test_folding_leaves_the_original_alone() -> None:
     module = block().train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    fake_quantized(module, calibrate(module, [images()], PTQ))
+    fake_quantized(fold_bn(module, TAKES), calibrate(module, [images()], PTQ))
     assert module.training
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -104,7 +105,7 @@ def test_steps_inside_modules_are_named_after_them() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return F.relu(self.conv(x) + x)
 
-    names = [node.name for node in fold_bn(Outer()).graph.nodes]
+    names = [node.name for node in fold_bn(Outer(), TAKES).graph.nodes]
     assert names[1:-1] == [f"stage_{i}_{step}" for i in (0, 1) for step in ("conv", "add", "relu")]
 
 
@@ -112,17 +113,27 @@ def test_steps_inside_modules_are_named_after_them() -> None:
     "module",
     [
         nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)),
-        nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3)),
-        nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)),
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3, affine=False)),
     ],
 )
-def test_a_batch_norm_that_cannot_be_folded_is_named(module: nn.Module) -> None:
-    name = next(n for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d))
-    with pytest.raises(InputError, match=rf"^{name} \(BatchNorm2d\) cannot be folded"):
-        fold_bn(module)
+def test_a_batch_norm_by_itself_becomes_a_depthwise_convolution(module: nn.Module) -> None:
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    folded = fold_bn(module.eval(), TAKES)
+    depthwise = [m for m in folded.modules() if isinstance(m, nn.Conv2d) and m.groups == 3]
+    assert len(depthwise) == 1
+    torch.testing.assert_close(folded(images()), module(images()), rtol=1e-5, atol=1e-5)
 
 
-def test_a_layer_with_two_readers_keeps_its_batch_norm_from_folding() -> None:
+def test_a_batch_norm_without_statistics_is_named() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
+    with pytest.raises(InputError, match=r"^1 \(batch_norm\) normalises by the batch"):
+        fold_bn(module, TAKES)
+
+
+def test_a_layer_with_two_readers_keeps_its_batch_norm_apart() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -132,8 +143,11 @@ def test_a_layer_with_two_readers_keeps_its_batch_norm_from_folding() -> None:
             x = self.conv(x)
             return self.bn(x) + x
 
-    with pytest.raises(InputError, match=r"^bn \(BatchNorm2d\) cannot be folded"):
-        fold_bn(Twice())
+    module = Twice().eval()
+    nn.init.normal_(module.bn.running_mean)
+    folded = fold_bn(module, TAKES)
+    assert {"conv", "bn"} <= {name for name, _ in folded.named_children()}
+    torch.testing.assert_close(folded(images()), module(images()), rtol=1e-5, atol=1e-5)
 
 
 def test_control_flow_on_tensors_cannot_be_traced() -> None:
@@ -142,7 +156,7 @@ def test_control_flow_on_tensors_cannot_be_traced() -> None:
             return x if x.sum() > 0 else -x
 
     with pytest.raises(InputError, match="Branch cannot be traced"):
-        fold_bn(Branch())
+        fold_bn(Branch(), TAKES)
 
 
 def test_scales_belong_to_the_steps_that_run_as_one() -> None:
@@ -264,7 +278,7 @@ def test_scales_that_meet_in_an_addition_are_aligned() -> None:
 def test_every_tensor_of_the_imitation_lies_on_its_codes() -> None:
     module, x = block(), images()
     scales = calibrate(module, [x], PTQ)
-    int8 = fake_quantized(module, scales)
+    int8 = fake_quantized(fold_bn(module, TAKES), scales)
     seen = {}
     for name, layer in int8.named_modules():
         if isinstance(layer, FakeQuantize):
@@ -282,7 +296,7 @@ def test_every_tensor_of_the_imitation_lies_on_its_codes() -> None:
 
 def test_the_imitation_is_close_and_can_be_trained() -> None:
     module, x = block(), images()
-    int8 = fake_quantized(module, calibrate(module, [x], PTQ))
+    int8 = fake_quantized(fold_bn(module, TAKES), calibrate(module, [x], PTQ))
     error = (int8(x) - module(x)).abs().max() / module(x).abs().max()
     assert error < 0.05
     int8(x).square().sum().backward()
@@ -296,7 +310,7 @@ def test_zero_weights_stay_zero() -> None:
     with torch.no_grad():
         module.conv2.weight[2:5] = 0
         module.conv2.weight[:, 1, 0, 0] = 0
-    int8 = fake_quantized(module, calibrate(module, [images()], PTQ))
+    int8 = fake_quantized(fold_bn(module, TAKES), calibrate(module, [images()], PTQ))
     layer = int8.conv2
     weight = torch.fake_quantize_per_channel_affine(
         layer.layer.weight, layer.scale, layer.zero_point, 0, -128, 127
@@ -310,11 +324,11 @@ def test_zero_weights_stay_zero() -> None:
 def test_biases_are_whole_codes() -> None:
     module = block()
     scales = calibrate(module, [images()], PTQ)
-    layer = fake_quantized(module, scales).conv2
+    layer = fake_quantized(fold_bn(module, TAKES), scales).conv2
     unit = torch.tensor(scales.weights["conv2"]).double() * scales.activations["relu"].scale
     codes = layer.layer.bias.detach().double() / unit
     assert torch.all((codes - codes.round()).abs() < 0.02)  # float32 holds them so
-    assert torch.all((layer.layer.bias - fold_bn(module).conv2.bias).abs() <= unit * 0.51)
+    assert torch.all((layer.layer.bias - fold_bn(module, TAKES).conv2.bias).abs() <= unit * 0.51)
 
 
 def test_a_relu_that_shares_its_input_keeps_the_scale() -> None:
@@ -335,10 +349,10 @@ def test_scales_of_another_network_are_refused() -> None:
     scales = calibrate(module, [images()], PTQ)
     other = nn.Sequential(nn.Conv2d(3, 3, 1))
     with pytest.raises(InputError, match=r"activation scales for .* calibrate this network anew"):
-        fake_quantized(other, scales)
+        fake_quantized(fold_bn(other, TAKES), scales)
     weights = {**scales.weights, "conv1": scales.weights["conv1"][:-1]}
     with pytest.raises(InputError, match="conv1 has 8 output channels, but 7 weight scales"):
-        fake_quantized(module, Scales(scales.activations, weights))
+        fake_quantized(fold_bn(module, TAKES), Scales(scales.activations, weights))
 
 
 def test_a_zero_point_outside_of_int8_is_refused() -> None:

@@ -100,8 +100,8 @@ def test_set_changes_one_value(file: Path) -> None:
         ("epochs", ["key=value"]),
         ("seed=[", ["not YAML"]),
         ("seed=&a [*a]", ["aliases"]),
-        ("seed=!!python/object/apply:os.getpid []", ["not YAML"]),
-        ("name=" + "[" * 500, ["not YAML"]),
+        ("seed=!!python/object/apply:os.getpid []", ["tags", "not allowed"]),
+        ("name=" + "[" * 500, ["deeper than 64 levels"]),
         ("seed=" + "9" * 5000, ["--set"]),
     ],
 )

@@ -18,8 +18,9 @@ from edgeticket.pipeline.recipe import check
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.run.artifacts import build_artifacts
 from edgeticket.pipeline.run.candidate import Candidate, Job
+from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.levels import remove_levels
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.store import Store
 
 BRIEF = {"epochs": 2, "batch_size": 50, "lr": 0.05, "warmup": 0.0}
@@ -135,8 +136,8 @@ def test_strong_signed_constant_tickets_are_ternary_and_int8_is_exact(store: Pat
             assert set(np.unique(codes).tolist()) <= {-127, 0, 127}
     last = candidates[-1]
     assert last.scales is not None
-    folded = fold_bn(last.network.module())
-    quantized = fake_quantized(last.network.module(), last.scales)
+    folded = fold_bn(last.network.module(), last.network.input_shape)
+    quantized = fake_quantized(folded, last.scales)
     for name, scales in last.scales.weights.items():
         exact = folded.get_submodule(name).weight.detach()
         scale = torch.tensor(scales).reshape(-1, *[1] * (exact.ndim - 1))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from process_fixtures import running
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
@@ -86,7 +86,8 @@ def digests(out: Path) -> dict[str, str]:
 def test_it_leaves_bundle_zip_reports_and_summary(out: Path, summary: Summary) -> None:
     folder = out / "small"
     assert sorted(f.name for f in folder.iterdir()) == [
-        "bundle", "bundle.zip", "reference", "reports", "summary.json", "summary.md",
+        ".edgeticket.json", "bundle", "bundle.zip", "reference", "reports",
+        "summary.json", "summary.md",
     ]  # fmt: skip
     with open_bundle(folder / "bundle") as bundle, open_bundle(folder / "bundle.zip") as zipped:
         assert {a.id for a in bundle.manifest.artifacts} == ARTIFACTS
@@ -167,12 +168,8 @@ def command(out: Path) -> list[str]:
 
 def kill_and_resume(out: Path, *, moments: list[float]) -> None:
     for seconds in moments:
-        process = subprocess.Popen(
-            command(out), env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
-        )
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with running(command(out), env=ENVIRONMENT, stdout=subprocess.DEVNULL):
+            time.sleep(seconds)  # then it is killed, with all that it started
     subprocess.run(command(out), env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 

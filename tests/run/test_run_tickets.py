@@ -16,7 +16,8 @@ from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.recipe import read_recipe
 from edgeticket.pipeline.run.candidate import Job
 from edgeticket.pipeline.run.dataset import load_recipe_data
-from edgeticket.pipeline.run.passes import apply_pass, dense_network
+from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.pipeline import describe_zeros, run
 from edgeticket.pipeline.run.summary import Summary
 from edgeticket.pipeline.store import Store

@@ -17,7 +17,7 @@ from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.prune.mask import Mask, channel_mask
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.recipe import Budget, DataConfig, StochasticGates, TrainConfig
 from edgeticket.pipeline.tickets import TICKETS, Ticket
 from edgeticket.pipeline.tickets.expected_cost import expected_macs
@@ -174,7 +174,7 @@ def test_schedules() -> None:
 def test_steering_pushes_down_only_what_is_above_the_target() -> None:
     module = gated(Network.fresh("lenet5", {}, seed=0))
     module.step.fill_(70)
-    above = module.steering()
+    above = module.cost_penalty()
     (slope,) = torch.autograd.grad(above, module.means)
     assert above > 0
     assert (slope > 0).all()
@@ -182,7 +182,7 @@ def test_steering_pushes_down_only_what_is_above_the_target() -> None:
     module.price.zero_()
     with torch.no_grad():
         module.means.fill_(-2)
-    below = module.steering()
+    below = module.cost_penalty()
     (slope,) = torch.autograd.grad(below, module.means)
     assert below == 0
     assert not slope.any()
@@ -217,7 +217,7 @@ def find(network: Network, cfg: StochasticGates = CFG, **kwargs: object) -> Tick
 @pytest.mark.parametrize("budget", [Budget(macs=0.35), Budget(parameters=0.5)])
 def test_a_ticket_keeps_its_budget_and_the_accuracy(dense: Network, budget: Budget) -> None:
     ticket = find(dense, CFG.model_copy(update={"budget": budget}))
-    narrow = slim(ticket.start, ticket.mask)
+    narrow = shrink(ticket.start, ticket.mask)
     [(kind, share)] = budget.model_dump(exclude_none=True).items()
     before, after = (getattr(count(n.module(), n.input_shape), kind) for n in (dense, narrow))
     assert 0.75 * share < after / before <= share
@@ -250,10 +250,10 @@ def test_a_ticket_of_a_slim_network_is_smaller_still(dense: Network) -> None:
     module = dense.module()
     groups = find_groups(module, dense.input_shape)
     half = [torch.arange(group.width) % 2 == 0 for group in groups]
-    narrow = slim(dense, channel_mask(module, groups, half))
+    narrow = shrink(dense, channel_mask(module, groups, half))
     cfg = CFG.model_copy(update={"train": CFG.train.model_copy(update={"epochs": 1})})
     ticket = find(narrow, cfg.model_copy(update={"budget": Budget(macs=0.6)}))
-    smaller = slim(ticket.start, ticket.mask)
+    smaller = shrink(ticket.start, ticket.mask)
     for name, axes in narrow.removed.items():
         for axis, indices in axes.items():
             assert set(indices) <= set(smaller.removed[name][axis])

@@ -12,7 +12,7 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.cost import count
-from edgeticket.pipeline.prune.shrink import slim
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.recipe import (
     Budget,
     ChannelMagnitude,
@@ -56,7 +56,7 @@ def digits_network() -> Network:
 def test_the_budget_is_kept_and_nearly_used_up(method: str, budget: Budget) -> None:
     network = digits_network()
     ticket = find(network, method, budget=budget)
-    narrow = slim(ticket.start, ticket.mask)
+    narrow = shrink(ticket.start, ticket.mask)
     [(kind, share)] = budget.model_dump(exclude_none=True).items()
     before, after = (getattr(count(n.module(), n.input_shape), kind) for n in (network, narrow))
     assert 0.8 * share < after / before <= share

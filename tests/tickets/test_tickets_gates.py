@@ -22,10 +22,10 @@ from edgeticket.pipeline.recipe import (
     WeightTicket,
 )
 from edgeticket.pipeline.tickets import TICKETS
+from edgeticket.pipeline.tickets.density_control import CHOOSE_AT, EVERY
 from edgeticket.pipeline.tickets.masked import Span, flatten, unflatten
 from edgeticket.pipeline.tickets.noise import NoisePool
 from edgeticket.pipeline.tickets.prunable import keep_best, keep_largest, spare_last_weights
-from edgeticket.pipeline.tickets.steered import CHOOSE_AT, EVERY
 from edgeticket.pipeline.tickets.weight_gates import GATES, HardConcrete, Noisy, Stg
 
 DATA = load_dataset(
@@ -65,11 +65,11 @@ def test_gradients_are_those_that_autograd_finds(gate: str, rounded: bool, froze
     scores = module.scores.detach().requires_grad_()
     module.step = 1
     if gate == "stg":
-        drawn = scores + module.heat_now() * noise
+        drawn = scores + module.temperature_now() * noise
         # Probability of being open at σ = ½, over its slope in the middle.
         smooth = torch.special.ndtr((drawn - 0.5) / 0.5) * math.sqrt(math.pi / 2)
     else:
-        drawn = 1.2 * torch.sigmoid((scores + noise) / module.heat_now()) - 0.1
+        drawn = 1.2 * torch.sigmoid((scores + noise) / module.temperature_now()) - 0.1
         smooth = drawn.clamp(0, 1)
     gates = smooth + ((drawn > 0.5).float() - smooth).detach() if rounded else drawn.clamp(0, 1)
     plain = NETWORK.module().train()

@@ -73,7 +73,7 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         plans.append(draw(augment, examples, seed=seed))
         return plans[-1]
 
-    monkeypatch.setattr("edgeticket.pipeline.train.loop.draw", record)
+    monkeypatch.setattr("edgeticket.pipeline.train.epoch.draw", record)
     trained("lenet5")
     assert len({tuple(plan.order.tolist()) for plan in plans}) == CFG.epochs
     assert len({tuple(plan.corner.flatten().tolist()) for plan in plans}) == CFG.epochs
@@ -190,7 +190,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
         "import sys, torch\n"
         "torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from models.network import Network\n"
+        "from edgeticket.models.network import Network\n"
         "from edgeticket.pipeline.data import load_dataset\n"
         "from edgeticket.pipeline.recipe import DataConfig, TrainConfig\n"
         "from edgeticket.pipeline.train import train\n"

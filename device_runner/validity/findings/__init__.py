@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeticket.device_runner.validity.findings.clocks import (
     find_cap,
     find_changed_cap,
+    find_clusters,
     find_low_clock,
     find_power_mode,
     find_powersave,
@@ -36,6 +37,7 @@ __all__ = [
     "find_cap",
     "find_changed_cap",
     "find_clock_step",
+    "find_clusters",
     "find_cooling",
     "find_drift",
     "find_earlier_trouble",

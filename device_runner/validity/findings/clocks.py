@@ -28,22 +28,39 @@ def find_low_clock(seen: Evidence, bound: float) -> Found:
         return Unavailable("between paced frames the clock may fall")
     if isinstance(seen.during, Unavailable):
         return seen.during
-    clock, policy = seen.during.clock_hz, seen.during.clock_policy
-    rated, caps = seen.machine.rated_frequency_hz, seen.before.frequency_cap_hz
-    if isinstance(clock, Unavailable):
-        return clock
-    if isinstance(policy, Unavailable):
-        return policy
+    clocks, rated = seen.during.clock_hz, seen.machine.rated_frequency_hz
+    caps = seen.before.frequency_cap_hz
+    if isinstance(clocks, Unavailable):
+        return clocks
     if isinstance(rated, Unavailable):
         return rated
-    if policy not in rated:
-        return Unavailable(f"{policy} does not tell its highest clock")
-    allowed = rated[policy]
-    if not isinstance(caps, Unavailable) and policy in caps:
-        allowed = min(allowed, caps[policy])
-    if clock.median >= bound * allowed:
+    known = [policy for policy in clocks if policy in rated]
+    if not known:
+        return Unavailable(f"{', '.join(clocks)} does not tell its highest clock")
+    low = []
+    for policy in known:
+        allowed, median = rated[policy], clocks[policy].median
+        if not isinstance(caps, Unavailable) and policy in caps:
+            allowed = min(allowed, caps[policy])
+        if median < bound * allowed:
+            low.append(f"{policy} was {median / 1e6:.0f} of {allowed / 1e6:.0f} MHz")
+    return f"the clock of {', of '.join(low)} (median)" if low else None
+
+
+def find_clusters(seen: Evidence, bound: float) -> Found:
+    """``bound``: by how much the highest clocks of the clusters that were used may differ."""
+    if isinstance(seen.during, Unavailable):
+        return seen.during
+    clocks, highest = seen.during.clock_hz, seen.machine.max_frequency_hz
+    if isinstance(clocks, Unavailable):
+        return clocks
+    if isinstance(highest, Unavailable):
+        return highest
+    used = {policy: highest[policy] for policy in clocks if policy in highest}
+    if not used or max(used.values()) <= bound * min(used.values()):
         return None
-    return f"the clock of {policy} was {clock.median / 1e6:.0f} of {allowed / 1e6:.0f} MHz (median)"
+    clusters = ", ".join(f"{policy} (to {hz / 1e6:.0f} MHz)" for policy, hz in used.items())
+    return f"it ran on unlike clusters of cores: {clusters}"
 
 
 def find_changed_cap(seen: Evidence, bound: float) -> Found:

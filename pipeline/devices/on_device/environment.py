@@ -9,11 +9,11 @@ import subprocess
 import sys
 from typing import Any, Dict, List
 
+from edgeticket.pipeline.devices.on_device import kept, mark
 from edgeticket.pipeline.devices.on_device.ground import (
     Refusal,
     Request,
     alone,
-    inside,
     make,
     plain,
     say,
@@ -21,7 +21,6 @@ from edgeticket.pipeline.devices.on_device.ground import (
 )
 
 OLDEST = (3, 9)  # that the runner supports
-NOTE = "edgeticket.json"
 PROBE = """
 import glob, importlib.util, json, os, struct, sys
 found = {"executable": sys.executable, "version": list(sys.version_info[:3])}
@@ -33,18 +32,16 @@ if bundled:
     folders.append(os.path.join(os.path.dirname(bundled.origin), "_bundled"))
 pips = [path for folder in folders for path in glob.glob(os.path.join(folder, "pip-*.whl"))]
 found["pip"] = pips[-1] if pips else None
-found["gpu"] = None
-try:
-    import importlib.metadata
-    importlib.metadata.version("onnxruntime-gpu")  # NVIDIA's name for it; importing takes long
-    import onnxruntime
-    if {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(
-        onnxruntime.get_available_providers()
-    ):
-        found["gpu"] = onnxruntime.__version__
-except Exception:
-    pass
-print(json.dumps(found))
+print("found " + json.dumps(found))
+"""
+GPU = """
+import importlib.metadata, json
+importlib.metadata.version("onnxruntime-gpu")  # NVIDIA's name for it; importing takes long
+import onnxruntime
+if {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(
+    onnxruntime.get_available_providers()
+):
+    print("found " + json.dumps(onnxruntime.__version__))
 """
 
 
@@ -53,15 +50,22 @@ class Unreachable(Refusal):
 
 
 def look(request: Request) -> Any:
-    """This machine: its best Python, C library, free disk, and the environment; changes nothing."""
+    """This machine: its best Python, C library, free disk, and the environment; changes nothing.
+
+    Raises:
+        Refusal: the home folder is not ours to use.
+    """
+    mark.is_ours(request)
     found = best_python()
-    there = request["home"]
-    while not os.path.exists(there):
-        there = os.path.dirname(there)
+    place = request["home"]
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
     found.update(
+        gpu=find_gpu(found["executable"]),
         machine=platform.machine(),
         libc=list(platform.libc_ver()),
-        free_bytes=shutil.disk_usage(there).free,
+        free_bytes=shutil.disk_usage(place).free,
+        noexec=place if os.statvfs(place).f_flag & os.ST_NOEXEC else None,
         environment=valid_environment(request["home"]),
     )
     return found
@@ -80,19 +84,45 @@ def best_python() -> Dict[str, Any]:
 
 
 def probe(python: str) -> Dict[str, Any]:
-    """What a Python is, and which wheel of pip came with it; fresh systems often have none.
-
-    Not in this process: an installed ONNX Runtime may lie in the user's own packages.
-    """
-    done = subprocess.run([python, "-c", PROBE], stdout=subprocess.PIPE, timeout=60, check=True)
-    found: Dict[str, Any] = json.loads(done.stdout.decode("utf-8").splitlines()[-1])
+    """What a Python is, and which wheel of pip came with it; fresh systems often have none."""
+    found: Dict[str, Any] = run_probe(python, PROBE)
     return found
+
+
+def find_gpu(python: str) -> Any:
+    """Version of an installed ONNX Runtime that uses a GPU, or None, also if it does not load.
+
+    Not in this process: it may lie in the user's own packages, and it may crash.
+    """
+    try:
+        return run_probe(python, GPU)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def run_probe(python: str, code: str) -> Any:
+    """What a Python prints after the word "found", whatever else is printed at its start."""
+    done = subprocess.run(
+        [python, "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    found = [line[6:] for line in lines if line.startswith("found ")]
+    if not found:
+        raise ValueError(f"{python} answered nothing")
+    return json.loads(found[-1])
 
 
 def valid_environment(home: str) -> Any:
     """What `make_environment` noted when it was done, or None."""
+    if not kept.leads_to_environment(home):
+        return None
     try:
-        with open(os.path.join(home, "environment", NOTE)) as file:
+        with open(os.path.join(home, kept.LINK, kept.NOTE)) as file:
             return json.load(file)
     except (OSError, ValueError):
         return None
@@ -111,14 +141,16 @@ def make_environment(request: Request) -> Any:
         note = valid_environment(home)
         if note is not None and note["key"] == request["key"]:
             return note
-        folder = os.path.join(make(home, "environments"), plain(request["key"]))
-        shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left
+        if not kept.ENVIRONMENT.fullmatch(plain(request["key"])):
+            raise Refusal("{!r} is no name for an environment".format(request["key"]))
+        folder = os.path.join(make(home, "environments"), request["key"])
+        kept.remove_environment(folder)  # what an earlier try left
         try:
             note = fill(folder, request)
             switch(home, folder)
-            shutil.rmtree(inside(home, request["wheels"]), ignore_errors=True)
+            kept.remove_tree(os.path.join(home, "trees", os.path.basename(request["wheels"])))
         except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            kept.remove_environment(folder)
             if isinstance(error, Unreachable):
                 return {"unreachable": str(error)}
             raise
@@ -148,12 +180,25 @@ def fill(folder: str, request: Request) -> Any:
     if runtimes and len(lacks) == len(runtimes):
         hint = "" if sys.maxsize > 2**32 else "; a 64-bit system on the same board has them"
         raise Refusal("no runtime exists for this device: " + "; ".join(lacks) + hint)
+    try_numpy(python)
     note = {"key": request["key"], "folder": folder, "python": python, "lacks": lacks}
-    with open(os.path.join(folder, NOTE), "w") as file:
+    with open(os.path.join(folder, kept.NOTE), "w") as file:
         json.dump(note, file)
         file.flush()
         os.fsync(file.fileno())
     return note
+
+
+def try_numpy(python: str) -> None:
+    """Installed is not yet usable: of a file system without programs no library is loaded."""
+    argv = [python, "-c", "import numpy"]
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
+        causes = [line for line in lines if "Error" in line] or lines or ["no message"]
+        raise Refusal(f"numpy is installed, but does not load ({done.returncode}): {causes[-1]}")
 
 
 def install(pip: List[str], alternatives: List[List[str]]) -> str:
@@ -180,13 +225,16 @@ def install(pip: List[str], alternatives: List[List[str]]) -> str:
 
 def switch(home: str, folder: str) -> None:
     """From now on ``environment`` is this folder; the others are removed."""
+    link = os.path.join(home, kept.LINK)
+    if os.path.lexists(link) and not kept.leads_to_environment(home):
+        raise Refusal(f"{link} is not edgeticket's: move it elsewhere")
     scratch = os.path.join(home, f".environment.{os.getpid()}.tmp")
     os.symlink(folder, scratch)
-    os.replace(scratch, os.path.join(home, "environment"))
+    os.replace(scratch, link)
     sync(home)
     for name in os.listdir(os.path.dirname(folder)):
-        if name != os.path.basename(folder):
-            shutil.rmtree(os.path.join(os.path.dirname(folder), name), ignore_errors=True)
+        if name != os.path.basename(folder) and kept.ENVIRONMENT.fullmatch(name):
+            kept.remove_environment(os.path.join(os.path.dirname(folder), name))
 
 
 def last_line(output: bytes) -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import IO, Any
 
+from edgeticket.pipeline.devices.on_device import kept, mark
 from edgeticket.pipeline.devices.on_device.ground import (
     Refusal,
     Request,
@@ -15,7 +16,6 @@ from edgeticket.pipeline.devices.on_device.ground import (
     answer,
     hash_of,
     inside,
-    keep_newest,
     make,
     open_locked,
     plain,
@@ -23,7 +23,6 @@ from edgeticket.pipeline.devices.on_device.ground import (
     sync,
 )
 
-MARKS = ("files", "trees", "environments", "runs", "environment", "settling.lock", "lock")
 PIECE = 2**16
 STALE_S = 7 * 86400  # nobody will go on with what was begun so long ago
 
@@ -86,7 +85,9 @@ def receive(request: Request) -> Any:
 def lay_out(request: Request) -> str:
     """Hard links to contents, under their paths, as a folder that is whole or not there."""
     trees, files = make(request["home"], "trees"), make(request["home"], "files")
-    target = os.path.join(trees, plain(request["name"]))
+    if not kept.TREE.fullmatch(plain(request["name"])):
+        raise Refusal("{!r} is no name for a folder of ours".format(request["name"]))
+    target = os.path.join(trees, request["name"])
     links = {}
     for path, (digest, _) in request["files"].items():
         if os.path.isabs(path) or ".." in path.split("/") or not path:
@@ -94,16 +95,23 @@ def lay_out(request: Request) -> str:
         links[path] = os.path.join(files, digest)
     there = {os.path.join(target, path): content for path, content in links.items()}
     if not all(os.path.exists(a) and os.path.samefile(a, b) for a, b in there.items()):
+        kept.remove_tree(target, links)
+        if os.path.lexists(target):
+            raise Refusal(f"{target} holds files that are not edgeticket's: move them elsewhere")
+        kept.write_list(target, list(links))
         scratch = f"{target}.{os.getpid()}.tmp"
         for path, content in links.items():
             os.makedirs(os.path.dirname(os.path.join(scratch, path)), exist_ok=True)
             os.link(content, os.path.join(scratch, path))
-        shutil.rmtree(target, ignore_errors=True)
         os.rename(scratch, target)
         sync(trees)
-    keep_newest(target)
+    if kept.read_list(target) is None:
+        kept.write_list(target, list(links))  # it is older than lists
+    kept.keep_newest(target)
     for name in os.listdir(files):  # contents that no tree has; one that is needed is sent again
         path = os.path.join(files, name)
+        if not kept.CONTENT.fullmatch(name) or not kept.is_file(path):
+            continue
         if name.startswith("."):
             remove_stale(path)
         elif os.stat(path).st_nlink == 1:
@@ -130,21 +138,13 @@ def fetch(request: Request) -> Any:
 
 
 def remove(request: Request) -> Any:
-    """Everything that edgeticket left on this device -> what could not be removed."""
-    home = request["home"]
-    if not os.path.isdir(home):
-        return []
-    with alone(request):
-        for mark in MARKS:
-            path = os.path.join(home, mark)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                os.unlink(path)
-    left = sorted(os.listdir(home))
-    if not left:
-        os.rmdir(home)
-    return left
+    """Everything that edgeticket left on this device -> what is left, which others put there."""
+    if not mark.is_ours(request):
+        if not os.path.isdir(request["home"]) or not os.listdir(request["home"]):
+            return []
+        mark.claim(request)  # an edgeticket of old made it
+    with alone(request), settling(request):
+        return kept.forget(request["home"])
 
 
 def size_of(part: str) -> int:

@@ -1,16 +1,13 @@
-"""What every errand stands on: paths in the home folder, hashes, the lock, the answer."""
+"""What every errand stands on: paths in the home folder, hashes, locks, the answer."""
 
 import contextlib
 import fcntl
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from typing import IO, Any, Dict, Iterator
-
-KEPT = 6  # trees and runs; the oldest go first
 
 Request = Dict[str, Any]
 
@@ -22,6 +19,8 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, in a sentence
 def make(home: str, name: str) -> str:
     """A folder of the home folder, made if need be, readable by its owner alone."""
     path = os.path.join(home, name)
+    if os.path.islink(path):
+        raise Refusal(f"{path} is a link, and nothing is kept behind it: remove the link")
     os.makedirs(path, mode=0o700, exist_ok=True)
     return path
 
@@ -57,28 +56,9 @@ def sync(folder: str) -> None:
         os.close(descriptor)
 
 
-def keep_newest(path: str) -> None:
-    """Make ``path`` the newest of its folder, and remove all but the newest there.
-
-    Boards without a battery start in the past, and then their clock jumps: what is used last has
-    the latest time stamp whatever the clock says.
-    """
-    folder = os.path.dirname(path)
-    times = {}
-    for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):  # another host made room
-            times[os.path.join(folder, name)] = os.stat(os.path.join(folder, name)).st_mtime_ns
-    others = [stamp for other, stamp in times.items() if other != path]
-    times[path] = max([int(time.time() * 1e9)] + [stamp + 1000000 for stamp in others])
-    os.utime(path, ns=(times[path], times[path]))
-    for old in sorted(times, key=lambda other: times[other], reverse=True)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def alone(request: Request) -> Iterator[IO[bytes]]:
     """The only one who measures or changes the environment here, for the time of the block."""
-    os.makedirs(request["home"], mode=0o700, exist_ok=True)
     path = os.path.join(request["home"], "lock")
     with open_locked(path, lock_s=request["lock_s"], reason="the device is busy") as lock:
         lock.truncate(0)
@@ -100,7 +80,7 @@ def open_locked(path: str, *, lock_s: float, reason: str) -> IO[bytes]:
     end = time.monotonic() + lock_s
     told = ""
     while True:
-        file = open(path, "a+b")  # noqa: SIM115 - handed on
+        file = open(path, "a+b", opener=open_itself)  # noqa: SIM115 - handed on
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -121,11 +101,30 @@ def open_locked(path: str, *, lock_s: float, reason: str) -> IO[bytes]:
         file.close()
 
 
+def open_itself(path: str, flags: int) -> int:
+    """As `os.open`, but no link is followed: it may lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 def say(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def answer(value: Any) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+    """Say what the errand came to; what anybody prints outside of the frame is not ours."""
     sys.stdout.flush()
+    line = f"\n{frame()}:answer\n{json.dumps(value)}\n"
+    sys.stdout.buffer.write(line.encode("ascii"))
+    sys.stdout.flush()
+
+
+def end_answer() -> None:
+    """Nothing belongs to the answer from here on."""
+    sys.stdout.buffer.write(f"\n{frame()}:end\n".encode("ascii"))
+    sys.stdout.flush()
+
+
+def frame() -> str:
+    """The word of this call, by which the host knows our own output."""
+    return sys.argv[1]

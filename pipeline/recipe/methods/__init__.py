@@ -9,7 +9,6 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.methods.channels import (
     BlockBudget,
     Budget,
@@ -19,6 +18,7 @@ from edgeticket.pipeline.recipe.methods.channels import (
     ResidualBlocks,
     StochasticGates,
 )
+from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.methods.training import Finetune, Ptq, Qat
 from edgeticket.pipeline.recipe.methods.weights import (
     ContinuousSparsification,
@@ -55,10 +55,8 @@ Pass = Annotated[
     Field(discriminator="method"),
 ]
 
-PASSES: tuple[type[Config], ...] = get_args(get_args(Pass)[0])
-TICKET_METHODS = tuple(
-    p for p in PASSES if issubclass(p, ChannelTicket | ResidualBlocks | WeightTicket)
-)
+PASSES: tuple[type[PassConfig], ...] = get_args(get_args(Pass)[0])
+TICKET_METHODS = tuple(p for p in PASSES if p.removes != "nothing")
 
 __all__ = [
     "PASSES",
@@ -75,6 +73,7 @@ __all__ = [
     "Levels",
     "Magnitude",
     "Pass",
+    "PassConfig",
     "Ptq",
     "Qat",
     "RandomMask",

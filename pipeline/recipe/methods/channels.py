@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgeticket.pipeline.recipe.config import Config, Count, Rate, Share
+from edgeticket.pipeline.recipe.config import METHOD, Config, Count, Rate, Share
+from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, TrainConfig
 
 
 class Budget(Config):
     """What the ticket may still cost, as a share of the dense network: one of the two."""
 
-    macs: Share | None = None
-    parameters: Share | None = None
+    macs: Share | None = Field(
+        default=None, description="Share of the multiply-accumulates that may stay."
+    )
+    parameters: Share | None = Field(
+        default=None, description="Share of the parameters that may stay."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Budget:
@@ -23,12 +28,16 @@ class Budget(Config):
         return self
 
 
-class ChannelTicket(Config):
+class ChannelTicket(PassConfig):
     """A way of finding channels that can be removed physically, within a budget."""
 
-    method: str
-    budget: Budget
-    round_to: Count = 8  # channels are kept in multiples of this; int8 kernels want 8
+    removes: ClassVar = "channels"
+
+    method: str = Field(description=METHOD)
+    budget: Budget = Field(description="What the ticket may still cost.")
+    round_to: Count = Field(
+        default=8, description="Channels are kept in multiples of this; int8 kernels want 8."
+    )
 
 
 class StochasticGates(ChannelTicket):
@@ -37,36 +46,63 @@ class StochasticGates(ChannelTicket):
     Gates are Yamada et al. 2020 (STG); the weights are trained along with them.
     """
 
-    method: Literal["stochastic_gates"]
-    # Noise of the gates: the first until the budget is reached, then falling to the second.
-    sigma: tuple[float, float] = (0.5, 0.05)
-    gate_lr: Annotated[float, Field(gt=0)] = 0.02  # Adam's, on the gates
-    steer_until: Share = 0.7  # share of the run by which the budget is reached
-    train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
+    method: Literal["stochastic_gates"] = Field(description=METHOD)
+    sigma: tuple[float, float] = Field(
+        default=(0.5, 0.05),
+        description="Standard deviation of the gates' noise: the first until the budget is "
+        "reached, then falling to the second.",
+    )
+    gate_lr: Annotated[float, Field(gt=0)] = Field(
+        default=0.02, description="Adam's learning rate, on the gates."
+    )
+    steer_until: Share = Field(
+        default=0.7, description="Share of the run by which the budget is reached."
+    )
+    train: TrainConfig = Field(
+        default=TrainConfig(epochs=5, lr=0.02, warmup=0.0),
+        description="The run that gates learn in.",
+    )
 
 
 class ChannelMagnitude(ChannelTicket):
     """Remove the channels with the smallest norm over all the layers that write them."""
 
-    method: Literal["channel_magnitude"]
+    method: Literal["channel_magnitude"] = Field(description=METHOD)
 
 
 class ChannelPenalty(ChannelTicket):
     """Train with a penalty that makes channels small, then remove the smallest."""
 
-    method: Literal["channel_penalty"]
-    # Norms of a channel's weights (group lasso), or scales of batch norm (network slimming).
-    penalty: Literal["group_l2", "bn_l1"] = "group_l2"
-    strength: Rate = 1e-4  # what the penalty is multiplied by in the loss
-    train: TrainConfig = TrainConfig(epochs=5, lr=0.02, warmup=0.0)
+    method: Literal["channel_penalty"] = Field(description=METHOD)
+    penalty: Literal["group_l2", "bn_l1"] = Field(
+        default="group_l2",
+        description="On norms of a channel's weights (group lasso), or on the scales of batch norm "
+        "(network slimming).",
+    )
+    strength: Rate = Field(
+        default=1e-4,
+        description="What the penalty is multiplied by in the loss; has to be tried out.",
+    )
+    train: TrainConfig = Field(
+        default=TrainConfig(epochs=5, lr=0.02, warmup=0.0),
+        description="The run that makes channels small.",
+    )
 
 
 class BlockBudget(Config):
     """What the ticket may still cost, as shares of the dense network; all that are given hold."""
 
-    macs: Share | None = None
-    parameters: Share | None = None
-    latency: Share | None = None  # of the int8 network, measured on this machine, see `runtime`
+    macs: Share | None = Field(
+        default=None, description="Share of the multiply-accumulates that may stay."
+    )
+    parameters: Share | None = Field(
+        default=None, description="Share of the parameters that may stay."
+    )
+    latency: Share | None = Field(
+        default=None,
+        description="Share of the int8 network's latency that may stay, as this machine measures "
+        "it with `runtime`.",
+    )
 
     @model_validator(mode="after")
     def _at_least_one(self) -> BlockBudget:
@@ -75,11 +111,18 @@ class BlockBudget(Config):
         return self
 
 
-class ResidualBlocks(Config):
+class ResidualBlocks(PassConfig):
     """Remove the residual blocks that the network misses least."""
 
-    method: Literal["residual_blocks"]
-    budget: BlockBudget
-    examples: Count = 500  # training images by which the blocks are judged
-    runtime: Literal["tflite", "ort"] = "tflite"  # whose latency counts
-    bench: BenchConfig = BenchConfig(min_seconds=1.0, min_queries=200)  # how it is measured
+    removes: ClassVar = "blocks"
+
+    method: Literal["residual_blocks"] = Field(description=METHOD)
+    budget: BlockBudget = Field(description="What the ticket may still cost.")
+    examples: Count = Field(
+        default=500, description="Training examples by which blocks are judged."
+    )
+    runtime: Literal["tflite", "ort"] = Field(default="tflite", description="Whose latency counts.")
+    bench: BenchConfig = Field(
+        default=BenchConfig(min_seconds=1.0, min_queries=200),
+        description="How latency is measured.",
+    )

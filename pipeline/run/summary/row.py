@@ -17,8 +17,8 @@ class Row:
     precision: str
     size_bytes: int
     zipped_bytes: int  # by zlib at its best
-    parameters: int
-    macs: int
+    parameters: int | Unavailable
+    macs: int | Unavailable
     p50_ms: float | Unavailable
     p90_ms: float | Unavailable
     score: float  # by the summary's measure
@@ -35,8 +35,8 @@ class Row:
     validity: str  # VALID, INVALID
 
 
-def _format(value: float | Unavailable, pattern: str) -> str:
-    return "–" if isinstance(value, Unavailable) else pattern.format(value)
+def _format(value: float | Unavailable, pattern: str, *, scale: float = 1) -> str:
+    return "–" if isinstance(value, Unavailable) else pattern.format(value * scale)
 
 
 SCORE = "score"
@@ -44,8 +44,8 @@ ZIPPED = "kB zipped"  # told where zeros make a difference
 LINES: dict[str, Callable[[Row], str]] = {
     "kB": lambda row: f"{row.size_bytes / 1000:,.0f}",
     ZIPPED: lambda row: f"{row.zipped_bytes / 1000:,.0f}",
-    "parameters": lambda row: f"{row.parameters:,}",
-    "MACs": lambda row: f"{row.macs / 1e6:,.1f} M",
+    "parameters": lambda row: _format(row.parameters, "{:,}"),
+    "MACs": lambda row: _format(row.macs, "{:,.1f} M", scale=1e-6),
     "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
     "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
     SCORE: lambda row: f"{row.score:.2%}",

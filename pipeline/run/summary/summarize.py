@@ -66,7 +66,7 @@ def summarize(
 def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
     network = manifest.networks[report.artifact.network]
     comparisons = [compare(base, report, limits=Limits()) for base in dense]
-    own = next(
+    against_dense = next(
         (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
     )
     ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
@@ -84,18 +84,18 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         top5=_top5(report, classes=len(manifest.labels)),
         cer=report.accuracy.cer if isinstance(report.accuracy, Transcription) else None,
         real_time=tell_factor(report),
-        agreement=own.agreement if own else _NO_BASELINE,
-        drop_points=own.drop_points.value if own else _NO_BASELINE,
-        times_smaller=own.size_ratio if own else _NO_BASELINE,
-        times_faster=_value(own.speedup_p50) if own else _NO_BASELINE,
+        agreement=against_dense.agreement if against_dense else _NO_BASELINE,
+        drop_points=against_dense.drop_points.value if against_dense else _NO_BASELINE,
+        times_smaller=against_dense.size_ratio if against_dense else _NO_BASELINE,
+        times_faster=_value(against_dense.speedup_p50) if against_dense else _NO_BASELINE,
         times_faster_than_best=min(ratios, default=_NO_BASELINE),
         validity=report.validity.verdict,
     )
 
 
 def _top5(report: Report, *, classes: int) -> float | None:
-    found = None if isinstance(report.accuracy, Transcription) else report.accuracy.top5
-    return found if isinstance(found, float) and classes >= TOP5_CLASSES else None
+    top5 = None if isinstance(report.accuracy, Transcription) else report.accuracy.top5
+    return top5 if isinstance(top5, float) and classes >= TOP5_CLASSES else None
 
 
 def _value(ratio: Interval | Unavailable) -> float | Unavailable:

@@ -98,14 +98,14 @@ class Summary:
 
     def _warnings(self) -> list[str]:
         """What the passes found doubtful, a few sentences of each."""
-        found = []
+        sentences = []
         for step in self.steps:
             if "warnings" not in step or not step["warnings"]:
                 continue
             shown, more = step["warnings"][:SHOWN], len(step["warnings"]) - SHOWN
-            rest = f"; and {more} more in the log" * (more > 0)
-            found.append(f"{step['step']}: {'; '.join(shown)}{rest}.")
-        return found
+            rest = f"; and {more} more in summary.json, under steps" * (more > 0)
+            sentences.append(f"{step['step']}: {'; '.join(shown)}{rest}.")
+        return sentences
 
     def _notes(self) -> list[str]:
         """What there is to say about zeros."""

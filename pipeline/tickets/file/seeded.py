@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.regular import read_regular
 from edgeticket.models.network import Network
+from edgeticket.models.own import is_own
+from edgeticket.pipeline.network.description import check_size, permit
 from edgeticket.pipeline.network.draw import DRAWS, draw
 from edgeticket.pipeline.network.file import known_tensors
 from edgeticket.pipeline.prune.mask import Mask
@@ -27,7 +31,6 @@ from edgeticket.pipeline.tickets.file.header import (
 )
 
 STORED = {"float16": "<f2", "float32": "<f4", "int64": "<i8"}  # dtype of a header -> of numpy
-MAX_ARGUMENT = 1 << 16  # of an architecture; building a wider one would take minutes
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,7 @@ def is_strong(network: Network, mask: Mask, *, init: str, init_kept: float, seed
     """Whether `encode` takes it: the masked weights are as they were drawn, and all are there."""
     return (
         init in DRAWS
-        and not network.takes  # others may not have the code of an architecture from elsewhere
+        and not is_own(network.arch)  # others may not have its code, and its inputs are not known
         and not network.removed
         and not network.bypassed
         and _changed(network, mask, init=init, init_kept=init_kept, seed=seed) is None
@@ -69,6 +72,7 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
             f"a ticket file needs weights of init {', '.join(DRAWS)}; those of {init} cannot be "
             "drawn again"
         )
+    _check_source(network.arch)
     if network.removed or network.bypassed:
         raise InputError(
             "a ticket file is for networks of which no channel or block was removed; keep "
@@ -184,11 +188,7 @@ def read(path: Path) -> SeededTicket:
     Raises:
         InputError: it cannot be read, or as for `decode`.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(layout.MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"cannot read ticket {path}: {error.strerror}") from None
+    data = read_regular(path, kind="ticket", limit_bytes=layout.MAX_FILE_BYTES)
     return decode(data, place=str(path))
 
 
@@ -238,9 +238,12 @@ def _check_architecture(header: Header, *, place: str) -> None:
     Raises:
         InputError: the architecture is unknown, or has other tensors.
     """
-    for name, value in header.args.items():
-        if isinstance(value, int) and value > MAX_ARGUMENT:
-            raise InputError(f"{place}: {header.arch} with {name}={value} is beyond {MAX_ARGUMENT}")
+    permit(header.arch, header.args, place=place)
+    _check_source(header.arch, place=f"{place}: ")
+    # What an architecture makes of buffers and parts that it drops again is little.
+    numbers = 2 * sum(tensor.size for tensor in header.tensors) + 2**16
+    room = {"numbers": numbers, "tensors": 2 * len(header.tensors) + 100}
+    check_size(header.arch, header.args, **room, place=place)
     known = known_tensors(header.arch, header.args, {}, ())
     wanted = {name: (tuple(t.shape), t.dtype) for name, t in known.items()}
     found = {
@@ -254,6 +257,19 @@ def _check_architecture(header: Header, *, place: str) -> None:
         raise InputError(
             f"{place} does not fit {header.arch}: its tensor {names[0]} is "
             f"{_told(found.get(names[0]))}, and should be {_told(wanted.get(names[0]))}"
+        )
+
+
+def _check_source(arch: str, *, place: str = "") -> None:
+    """
+    Raises:
+        InputError: the architecture is from elsewhere.
+    """
+    if is_own(arch):
+        raise InputError(
+            f"{place}{reprlib.repr(arch)} is from elsewhere, and a ticket file is for the "
+            "architectures of this project alone: keep network.json and weights.safetensors of "
+            "such a network"
         )
 
 

@@ -12,10 +12,10 @@ from edgeticket.device_runner.manifest import Artifact, Network
 from edgeticket.models import build
 from edgeticket.pipeline.bundle import write_bundle
 from edgeticket.pipeline.convert.onnx_file import write_onnx
-from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.tflite_file import write_tflite
-from edgeticket.pipeline.export import export_onnx
-from edgeticket.pipeline.quantize import calibrate, fake_quantized
+from edgeticket.pipeline.export import export
+from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
 
 CLASSES = 10
@@ -32,8 +32,9 @@ def write_resnet_bundle(folder: Path) -> Path:
     patches = rng.integers(0, 256, (SAMPLES, 8, 8, 3)).astype(np.uint8)
     images = patches.repeat(4, axis=1).repeat(4, axis=2)
     values = torch.from_numpy((images.astype(np.float32) - 127.5) / 64).permute(0, 3, 1, 2)
-    scales = calibrate(network, [values.contiguous()], Ptq(method="ptq"))
-    graph = read_graph(export_onnx(fake_quantized(network, scales), torch.zeros(1, 3, 32, 32)))
+    folded = fold_bn(network, (3, 32, 32))
+    scales = calibrate(folded, [values.contiguous()], Ptq(method="ptq"))
+    graph = prepare(export(fake_quantized(folded, scales)))
     kinds = {
         "onnx-int8-s8": ("ort", write_onnx(graph, unsigned=False), ("aarch64",)),
         "onnx-int8-u8": ("ort", write_onnx(graph, unsigned=True), ("x86_64",)),

@@ -104,11 +104,11 @@ def test_whatever_ends_us_ends_the_board(how: signal.Signals, cache: Path) -> No
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     with ours:
-        assert ours.stdout is not None
-        assert ours.stdout.readline() == b"on\n"
-        wait_until(lambda: bool(sleepers()), limit_s=60, what="the program to run")
-        ours.send_signal(how)
         try:
+            assert ours.stdout is not None
+            assert ours.stdout.readline() == b"on\n"
+            wait_until(lambda: bool(sleepers()), limit_s=60, what="the program to run")
+            ours.send_signal(how)
             ours.wait(60)
         finally:
             ours.kill()

@@ -23,8 +23,11 @@ pytestmark = [pytest.mark.devices, pytest.mark.timeout(3600)]
 Run = subprocess.CompletedProcess[str]
 
 CPU = "cortex-a53"
-TESTS = ("bench", "bundle", "instructions", "machine", "manifest", "runtimes", "validity")
-FIXTURES = ("runner_fixtures.py", "board_fixtures.py", "mutations.py", "golden")
+TESTS = [
+    f"device_runner/test_runner_{name}.py"
+    for name in ("bench", "bundle", "instructions", "machine", "manifest", "runtimes", "validity")
+]
+FIXTURES = [f"fixtures/{name}.py" for name in ("runner_fixtures", "board_fixtures", "mutations")]
 # Fuzzing takes minutes under QEMU, and one test asks Python itself what it brings (3.10 on).
 SELECTION = "not fuzz and not imported"
 # What the tests import beside the runner. pip judges conditions on the Python version by its own,
@@ -90,9 +93,10 @@ def _bring_tests(home: Path, suite: str, scratch: Path) -> None:
             zipfile.ZipFile(wheel).extractall(home / "tools")
     tests = home / "tests"
     tests.mkdir()
-    for name in (*FIXTURES, *(f"test_runner_{name}.py" for name in TESTS)):
-        source = ROOT / "tests" / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tests / name)
+    shutil.copytree(ROOT / "tests" / "golden", tests / "golden")
+    for name in (*FIXTURES, *TESTS):
+        (tests / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tests" / name, tests / name)
     shutil.copytree(ROOT / "docs", home / "docs")  # every rule is explained there, says a test
     for path in [home, *home.rglob("*")]:
         os.chown(path, USER_ID, USER_ID, follow_symlinks=False)  # some lead into the board
@@ -102,11 +106,11 @@ RUN = f"""
 import asyncio, sys
 from edgeticket.pipeline.devices import connect
 from edgeticket.pipeline.devices.connection import Patience
-TESTS = {[f"tests/test_runner_{name}.py" for name in TESTS]!r}
+TESTS = {[f"tests/{name}" for name in TESTS]!r}
 async def main():
     async with connect(sys.argv[1], patience=Patience()) as board:
         done = await board.run(
-            ["env", "PYTHONPATH=/home/pi/tests:/home/pi/tools",
+            ["env", "PYTHONPATH=/home/pi/tests/fixtures:/home/pi/tools",
              "/home/pi/.edgeticket/environment/bin/python", "-m", "pytest", "-q", "--noconftest",
              "-p", "no:cacheprovider", "-k", {SELECTION!r}, *TESTS],
             timeout_s=3000,

@@ -1,4 +1,4 @@
-"""Gates between 0 and 1 whose expected number is steered to the wanted one.
+"""Density control: gates between 0 and 1 whose expected number follows a schedule.
 
 The wanted density falls along a cubic. The penalty that gets it there is on the expected number of
 open gates, at the price that meets the density exactly: instead of raising a price step by step and
@@ -31,7 +31,7 @@ LARGEST_STEP = 2.0  # of scores, in one correction
 HALVINGS = 12  # of the interval in which the correction is searched
 
 
-class Steered(Scored):
+class DensityControlled(Scored):
     """Scored gates with an expected density that follows a schedule."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Steered(Scored):
         *,
         sparsity: float,
         reach_at: float,
-        heat: tuple[float, float],
+        temperature: tuple[float, float],
         gate_lr: float,
         half_open: float,
         spread: float,
@@ -50,14 +50,14 @@ class Steered(Scored):
         span: Span,
         seed: int,
     ) -> None:
-        """``heat`` is what anneals, geometrically over the run.
+        """``temperature`` is what anneals, geometrically over the run.
 
         Gates start around the score ``half_open``, which opens them half, with the standard
         deviation ``spread``.
         """
         super().__init__(network, exclude, span=span, frozen=frozen)
         self.count = kept_count(self.size, sparsity, layers=len(self.sizes))
-        self.sparsity, self.reach_at, self.heat = sparsity, reach_at, heat
+        self.sparsity, self.reach_at, self.temperature = sparsity, reach_at, temperature
         self.rounded = rounded
         self.adam_lr = {"scores": gate_lr}
         generator = torch.Generator().manual_seed(seed)
@@ -70,8 +70,8 @@ class Steered(Scored):
         """`draw`, before gates are chosen."""
         raise NotImplementedError
 
-    def pull_free(self, gradient: Tensor) -> None:
-        """`pull`, before gates are chosen."""
+    def straight_through_free(self, gradient: Tensor) -> None:
+        """`straight_through`, before gates are chosen."""
         raise NotImplementedError
 
     def open_probability(self, scores: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ class Steered(Scored):
     def draw(self) -> Tensor:
         return self.chosen if self.choosing() else self.draw_free()
 
-    def pull(self, gradient: Tensor) -> None:
+    def straight_through(self, gradient: Tensor) -> None:
         if not self.choosing():
-            self.pull_free(gradient)
+            self.straight_through_free(gradient)
 
     def unrounded(self) -> Tensor:
         return self.draw_free().clamp(0, 1)
@@ -124,7 +124,7 @@ class Steered(Scored):
             low, high = torch.where(too_dense, middle, low), torch.where(too_dense, high, middle)
         return (low + high) / 2
 
-    def heat_now(self) -> float:
+    def temperature_now(self) -> float:
         """What anneals moves geometrically from its first value to its last."""
-        first, last = self.heat
+        first, last = self.temperature
         return first * math.pow(last / first, self.share_done())

@@ -1,8 +1,8 @@
 """Content-addressed stage results: resume is free, and nothing is ever half-written.
 
 A stage is a function that writes files into an empty folder. Its key is everything that can
-change those files: configuration with all defaults, digests of its inputs, the source of the
-modules that do the work, and the versions of the tools. A result is written into a scratch
+change those files: configuration with all defaults, digests of its inputs, the code that it can
+reach (`pipeline.store.code`), and the versions of the tools. A result is written into a scratch
 folder and renamed when it is whole, so a process killed at any moment leaves either no result
 or a complete one. A long stage may keep a state file in the scratch folder's ``resume`` and
 carry on from there.
@@ -10,13 +10,10 @@ carry on from there.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import fcntl
-import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -25,13 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROJECT = "edgeticket"
-
-# What these two hold reaches a stage through its key (configuration) or not at all (progress),
-# so a new comment on a field must not throw away an hour of training.
-NOT_WORK = frozenset(
-    {"edgeticket.pipeline.recipe", "edgeticket.pipeline.progress", "edgeticket.pipeline.store"}
-)
+from edgeticket.pipeline.store.code import code_digest
 
 RECORD = "stage.json"
 
@@ -58,8 +49,6 @@ class Store:
         *,
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
-        code: Sequence[str],
-        glue: tuple[str, ...],
         tools: Sequence[str],
         fresh: bool = False,
     ) -> Result:
@@ -69,12 +58,10 @@ class Store:
             name: what people read in the folder's name.
             make: ``make(folder, resume)`` writes the result's files into the empty ``folder``;
                 what it leaves in the folder ``resume`` survives a crash and is gone afterwards.
+                The code that it can reach is part of the key: give a function that only works,
+                with what it needs bound to it (`functools.partial`).
             config: JSON values that decide the result, defaults included.
             inputs: digests of what the stage reads.
-            code: names of the modules that do the work; what they import from this project
-                counts too.
-            glue: the modules that call them, counted without their imports: they also call the
-                work of other stages, and a change there must not undo this one.
             tools: distributions whose version counts.
             fresh: make it even if a result is there.
         """
@@ -82,7 +69,7 @@ class Store:
             "stage": name,
             "config": config,
             "inputs": inputs,
-            "code": code_digest(tuple(code), glue),
+            "code": code_digest(make),
             "tools": {tool: importlib.metadata.version(tool) for tool in tools},
         }
         key = hashlib.sha256(canonical_json(recipe)).hexdigest()
@@ -93,7 +80,7 @@ class Store:
             digest = None if fresh else _whole(final, key)
             if digest is not None:
                 return Result(final, digest, reused=True)
-            shutil.rmtree(final, ignore_errors=True)
+            _clear(final)
             resume, folder = scratch / "resume", scratch / "result"
             shutil.rmtree(folder, ignore_errors=True)
             resume.mkdir(parents=True, exist_ok=True)
@@ -117,41 +104,6 @@ def canonical_json(value: object) -> bytes:
     return text.encode()
 
 
-@functools.cache
-def code_digest(modules: tuple[str, ...], glue: tuple[str, ...]) -> str:
-    """A digest of the source of ``modules``, of what they import from this project, and of the
-    modules of ``glue`` alone."""
-    sources: dict[str, str] = {}
-    waiting = [*glue, *modules]
-    while waiting:
-        name = waiting.pop()
-        if name in sources or (name in NOT_WORK and name not in glue):
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(f"stage code names {name}, which is not a module")
-        text = Path(spec.origin).read_text(encoding="utf-8")
-        sources[name] = hashlib.sha256(text.encode()).hexdigest()
-        if name not in glue:
-            waiting += _project_imports(ast.parse(text))
-    return hashlib.sha256(canonical_json(sources)).hexdigest()
-
-
-def _project_imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.partition(".")[0] == PROJECT)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            if node.module.partition(".")[0] != PROJECT:
-                continue
-            yield node.module
-            for alias in node.names:  # `from package import module` names a module too
-                name = f"{node.module}.{alias.name}"
-                with contextlib.suppress(ModuleNotFoundError):
-                    if importlib.util.find_spec(name) is not None:
-                        yield name
-
-
 def _whole(folder: Path, key: str) -> str | None:
     """The digest of a stored result if every file is as it was written, else None."""
     try:
@@ -161,9 +113,24 @@ def _whole(folder: Path, key: str) -> str | None:
         same = record["key"] == key and names == set(files)
         if same and all(_sha256(folder / name) == digest for name, digest in files.items()):
             return _digest_of(files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return None
+
+
+def _clear(folder: Path) -> None:
+    """Make room for a result: what the record lists goes; what else lies there is put aside."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for name in json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]:
+            (folder / Path(name).name).unlink(missing_ok=True)
+        (folder / RECORD).unlink()
+        folder.rmdir()
+    count = 0
+    while os.path.lexists(folder):
+        count += 1
+        aside = folder.with_name(f"{folder.name}.kept{count}")
+        if not os.path.lexists(aside):
+            folder.rename(aside)
 
 
 def _digest_of(files: Mapping[str, str]) -> str:
@@ -190,7 +157,7 @@ def locked(path: Path) -> Iterator[None]:
 
     Processes started with ``close_fds=False`` inherit the lock and hold it as long as they live.
     """
-    with path.open("w") as file:
+    with path.open("a") as file:
         os.set_inheritable(file.fileno(), True)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Steering a cost during training: the term of the loss that pulls it to a moving target."""
+"""Control of a cost during training: the term of the loss that brings it to a moving target."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def pull_down(price: Tensor, excess: Tensor, *, stiffness: float, price_step: float) -> Tensor:
+def augmented_lagrangian(
+    price: Tensor, excess: Tensor, *, stiffness: float, price_step: float
+) -> Tensor:
     """The augmented Lagrangian of ``excess`` ≤ 0 (Nocedal and Wright, "Numerical Optimization",
     17.4).
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from process_fixtures import running
 
-from edgeticket.pipeline import store as store_module
-from edgeticket.pipeline.store import Result, Store, canonical_json, code_digest
+from edgeticket.pipeline.store import Result, Store, canonical_json
 
 DEFAULTS: dict[str, Any] = {
     "config": {"a": 1},
     "inputs": {"x": "1"},
-    "code": ["edgeticket.device_runner.errors"],
-    "glue": ("edgeticket.pipeline.progress",),
     "tools": ["numpy"],
 }
 
@@ -54,8 +54,6 @@ def test_a_second_run_reuses_the_first(tmp_path: Path) -> None:
         {"config": {"a": 2}},
         {"inputs": {"x": "2"}},
         {"tools": ["torch"]},
-        {"code": ["edgeticket.models"]},
-        {"glue": ("edgeticket.pipeline.bundle",)},
     ],
     ids=lambda c: next(iter(c)),
 )
@@ -63,6 +61,28 @@ def test_whatever_decides_the_result_is_in_the_key(tmp_path: Path, change: dict[
     work = Work()
     assert stage(tmp_path, work).folder != stage(tmp_path, work, **change).folder
     assert work.runs == 2
+
+
+def test_the_code_that_makes_it_is_in_the_key(tmp_path: Path) -> None:
+    work = Work()
+    done_with = functools.partial(write_with, how=finish_well)
+    other = functools.partial(write_with, how=finish_otherwise)
+    first = Store(tmp_path).stage("work", done_with, **DEFAULTS)
+    assert Store(tmp_path).stage("work", other, **DEFAULTS).folder != first.folder
+    assert Store(tmp_path).stage("work", done_with, **DEFAULTS).reused
+    assert stage(tmp_path, work).folder != first.folder
+
+
+def write_with(folder: Path, resume: Path, *, how: Callable[[Path], None]) -> None:
+    how(folder / "value.txt")
+
+
+def finish_well(file: Path) -> None:
+    file.write_text("well")
+
+
+def finish_otherwise(file: Path) -> None:
+    file.write_text("otherwise")
 
 
 def test_fresh_makes_it_again(tmp_path: Path) -> None:
@@ -120,67 +140,38 @@ def make(folder, resume):
         time.sleep(0.01)
 
 store = Store(Path(sys.argv[1]))
-keyed = {"config": {}, "inputs": {}, "tools": [], "glue": ("edgeticket.device_runner",)}
-result = store.stage("work", make, code=["edgeticket.device_runner.errors"], **keyed)
+result = store.stage("work", make, config={}, inputs={}, tools=[])
 print(result.digest, result.reused)
 """
 
 
-def slow_stage(root: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW_STAGE, str(root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def slow_stage(root: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    root.mkdir(exist_ok=True)
+    script = root / "slow_stage.py"
+    if not script.exists():
+        script.write_text(SLOW_STAGE)
+    command = [sys.executable, str(script), str(root)]
+    return running(command, stdout=subprocess.PIPE)
 
 
 def test_killed_at_any_moment_the_result_is_whole_or_absent(tmp_path: Path) -> None:
-    undisturbed = slow_stage(tmp_path / "undisturbed").communicate()[0].split()[0]
+    with slow_stage(tmp_path / "undisturbed") as process:
+        undisturbed = process.communicate()[0].split()[0]
     for attempt in range(8):
-        process = slow_stage(tmp_path / "killed")
-        time.sleep(0.15 + 0.05 * attempt)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with slow_stage(tmp_path / "killed"):
+            time.sleep(0.15 + 0.05 * attempt)  # then it is killed
         for folder in (tmp_path / "killed").glob("work-*[0-9a-f]"):
             assert len(list(folder.iterdir())) == 21
-    digest = slow_stage(tmp_path / "killed").communicate()[0].split()[0]
+    with slow_stage(tmp_path / "killed") as process:
+        digest = process.communicate()[0].split()[0]
     assert digest == undisturbed
 
 
 def test_two_processes_share_one_result(tmp_path: Path) -> None:
-    outputs = [p.communicate()[0].split() for p in [slow_stage(tmp_path), slow_stage(tmp_path)]]
+    with slow_stage(tmp_path) as first, slow_stage(tmp_path) as second:
+        outputs = [process.communicate()[0].split() for process in (first, second)]
     assert outputs[0][0] == outputs[1][0]
     assert sorted(output[1] for output in outputs) == ["False", "True"]
-
-
-def test_code_digest_follows_the_imports_of_code_but_not_of_glue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = {
-        "edgeticket.models": "from edgeticket.models import inner",
-        "edgeticket.models.inner": "VALUE = 1",
-        "edgeticket.pipeline.glue": "import edgeticket.pipeline.other",
-        "edgeticket.pipeline.other": "VALUE = 1",
-    }
-
-    class Spec:
-        def __init__(self, name: str) -> None:
-            self.origin = str(tmp_path / name)
-
-    def find_spec(name: str) -> Spec | None:
-        return Spec(name) if name in texts else None
-
-    def digest(**changes: str) -> str:
-        for name, text in (texts | changes).items():
-            (tmp_path / name).write_text(text)
-        code_digest.cache_clear()
-        return code_digest(("edgeticket.models",), ("edgeticket.pipeline.glue",))
-
-    monkeypatch.setattr(store_module.importlib.util, "find_spec", find_spec)
-    original = digest()
-    assert digest(**{"edgeticket.models.inner": "VALUE = 2"}) != original
-    assert (
-        digest(**{"edgeticket.pipeline.glue": "import edgeticket.pipeline.other as o"}) != original
-    )
-    assert digest(**{"edgeticket.pipeline.other": "VALUE = 2"}) == original
-    code_digest.cache_clear()
 
 
 def test_canonical_json_is_one_text_for_one_value() -> None:

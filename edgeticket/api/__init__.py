@@ -1,0 +1,25 @@
+"""What edgeticket does, as functions; `import edgeticket` offers them, the commands call them.
+
+Each takes its subject first and everything else by keyword, prints nothing unless it is given a
+place to show its progress, and raises `InputError`, one sentence with the place, the value and the
+way out, for whatever the caller can mend.
+"""
+
+from edgeticket.api.files import Quantized, convert, quantize
+from edgeticket.api.measuring import bench, compare, diff
+from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
+from edgeticket.device_runner.report import read_report
+
+__all__ = [
+    "Quantized",
+    "bench",
+    "compare",
+    "convert",
+    "diff",
+    "inspect",
+    "quantize",
+    "read_recipe",
+    "read_report",
+    "run",
+    "sensitivity",
+]

@@ -1,0 +1,154 @@
+"""Networks to files for runtimes, without a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeticket.api.paths import StrPath
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.errors import ConversionError, RecipeError, raised_as
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+    from edgeticket.pipeline.convert import Converted
+    from edgeticket.pipeline.graph.graph import Graph
+    from edgeticket.pipeline.quantize import Scales
+    from edgeticket.pipeline.recipe import Ptq
+
+CALIBRATION_BATCH = 32  # inputs at a time: of 224x224 pixels, a gigabyte at most
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A network as a graph twice, in float32 and rounded, and the scales that round it."""
+
+    float_graph: Graph
+    graph: Graph  # whose values have scales, and whose weights are codes
+    scales: Scales
+
+
+def quantize(
+    network: nn.Module | StrPath | bytes,
+    inputs: npt.ArrayLike | Sequence[Tensor],
+    *,
+    settings: Ptq | Mapping[str, Any] | None = None,
+) -> Quantized:
+    """Decide the one set of int8 scales of a network from what it does to calibration inputs.
+
+    `convert` makes the runtimes' files of what is returned.
+
+    Args:
+        network: a module, or an ONNX file or its bytes; float32.
+        inputs: preprocessed as the network takes them, float32 [N, C, H, W], [N, C, W] or [N, C];
+            or a sequence of such batches.
+        settings: what a recipe's `ptq` may say, e.g. ``{"ranges": "mse"}``; None: its defaults.
+
+    Raises:
+        RecipeError: ``settings`` say something that `ptq` cannot.
+        ConversionError: the network cannot be read, rounded or exported.
+    """
+    import torch
+
+    from edgeticket.pipeline.export import export
+    from edgeticket.pipeline.onnx_import import network_of_onnx
+    from edgeticket.pipeline.quantize import fake_quantized, fold_bn
+    from edgeticket.pipeline.quantize import quantize as decide
+    from edgeticket.pipeline.recipe import Ptq, check
+
+    if not isinstance(settings, Ptq):
+        with raised_as(RecipeError):
+            settings = check(Ptq, {"method": "ptq", **(settings or {})}, place="settings")
+    batches = _batches(inputs)
+    with raised_as(ConversionError):
+        if isinstance(network, torch.nn.Module):
+            module = network.eval()
+        else:
+            data, place = _onnx(network)
+            module = network_of_onnx(data, place, Path(place).name).module()
+        done = decide(module, batches, settings)
+        return Quantized(
+            float_graph=export(fold_bn(module, tuple(batches[0].shape[1:]))),
+            graph=export(fake_quantized(done.folded, done.scales)),
+            scales=done.scales,
+        )
+
+
+def convert(
+    network: StrPath | bytes | Graph, *, kinds: Sequence[str] | None = None
+) -> dict[str, Converted]:
+    """Make the runtimes' files of a network.
+
+    Args:
+        network: a graph that `quantize` returned, or an ONNX file or its bytes. Of a float32
+            network come float32 files, of one with QuantizeLinear and DequantizeLinear int8 ones.
+        kinds: ``onnx-fp32`` and ``tflite-fp32``, or ``onnx-int8-s8`` (ARM), ``onnx-int8-u8``
+            (x86) and ``tflite-int8``; None: all that the network can become.
+
+    Returns:
+        By kind, the file's bytes, and what its input and output tensors are.
+
+    Raises:
+        ConversionError: the file cannot be read, or not be written for a runtime.
+    """
+    from edgeticket.pipeline.convert.targets import TARGETS
+    from edgeticket.pipeline.export import export
+    from edgeticket.pipeline.graph.graph import Graph
+    from edgeticket.pipeline.onnx_import import is_quantized, network_of_onnx
+    from edgeticket.pipeline.quantize import fold_bn
+
+    with raised_as(ConversionError):
+        source: Graph | bytes
+        if isinstance(network, Graph):
+            source, place, rounded = network, "the graph", network.is_quantized()
+        else:
+            source, place = _onnx(network)
+            rounded = is_quantized(source, place=place)
+        fitting = [kind for kind in TARGETS if ("int8" in kind) == rounded]
+        for kind in kinds or ():
+            if kind not in fitting:
+                raise InputError(f"kinds: {place} becomes {', '.join(fitting)}, not {kind!r}")
+        if isinstance(source, bytes) and not rounded:
+            read = network_of_onnx(source, place, Path(place).name)
+            source = export(fold_bn(read.module(), read.input_shape))
+        wanted = fitting if kinds is None else kinds
+        return {kind: TARGETS[kind].convert(source) for kind in wanted}
+
+
+def _onnx(given: StrPath | bytes) -> tuple[bytes, str]:
+    """The bytes of an ONNX file, and what errors call it."""
+    if isinstance(given, bytes):
+        return given, "the ONNX file"
+    try:
+        return Path(given).read_bytes(), str(given)
+    except OSError as error:
+        raise InputError(f"cannot read {given}: {error.strerror}") from None
+
+
+def _batches(inputs: npt.ArrayLike | Sequence[Tensor]) -> list[Tensor]:
+    """Calibration inputs as batches, float32 [n, ...]."""
+    import numpy as np
+    import torch
+
+    if isinstance(inputs, Sequence) and inputs and isinstance(inputs[0], torch.Tensor):
+        batches = [batch.detach() for batch in inputs if isinstance(batch, torch.Tensor)]
+    else:
+        whole = (
+            inputs.detach()
+            if isinstance(inputs, torch.Tensor)
+            else torch.from_numpy(np.array(inputs))
+        )
+        batches = list(torch.split(whole, CALIBRATION_BATCH))
+    if not any(len(batch) for batch in batches):
+        raise InputError("inputs: there are none; give some hundred that are like those of its use")
+    for batch in batches:
+        if batch.dtype != torch.float32 or batch.ndim < 2:
+            raise InputError(
+                f"inputs are {batch.dtype} of shape {list(batch.shape)}: give them as the network "
+                "takes them, float32 with the batch first"
+            )
+    return batches

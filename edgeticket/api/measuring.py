@@ -1,0 +1,173 @@
+"""Measuring on devices, and what reports and layers say against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeticket.api.paths import StrPath, optional_path
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.errors import DeviceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeticket.pipeline.compare import Gate
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.fleet_run import Outcome
+    from edgeticket.pipeline.diff import Diff
+    from edgeticket.pipeline.progress import Progress
+
+
+def bench(
+    bundle: StrPath,
+    *,
+    on: Sequence[str] = (),
+    devices: Sequence[StrPath] = (),
+    options: Sequence[str] = (),
+    out: StrPath = "device-reports",
+    python: str | None = None,
+    offline: bool = False,
+    patience: Patience | None = None,
+    console: Console | None = None,
+) -> list[Outcome]:
+    """Measure a bundle on devices, all at once; reports land in ``out/LABEL/ARTIFACT.json``.
+
+    Args:
+        bundle: a bundle, folder or .zip, or the folder of a run.
+        on: targets: ``ssh://user@host[:port][/folder]``, ``emulated:cortex-a72``, ``local``.
+        devices: files of devices, with labels.
+        options: for `device-runner bench`.
+        out: where reports go.
+        python: one on the devices that has numpy and a runtime; None: an environment of our own.
+        offline: this machine fetches the packages and brings them.
+        patience: how long to wait for what; None: as the command does.
+        console: where progress and the tables go; None: nowhere.
+
+    Returns:
+        What became of each device: its reports, or why there are none.
+
+    Raises:
+        DeviceError: no device measured anything.
+        InputError: the bundle, a target or an option cannot be used.
+    """
+    from rich.console import Console
+
+    from edgeticket.pipeline.devices.bench import bench_devices
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.fleet import gather
+
+    outcomes = bench_devices(
+        Path(bundle),
+        gather(on, list(map(Path, devices)), python=python),
+        options,
+        out=Path(out),
+        offline=offline,
+        patience=patience or Patience(),
+        console=console or Console(quiet=True),
+    )
+    if all(outcome.failure is not None for outcome in outcomes):
+        raise DeviceError("; ".join(str(outcome.failure) for outcome in outcomes))
+    return outcomes
+
+
+def compare(
+    before: StrPath,
+    after: StrPath | Sequence[StrPath],
+    *,
+    max_drop_points: float | None = None,
+    max_p90_ms: float | None = None,
+    min_speedup: float | None = None,
+    min_agreement: float | None = None,
+    identical: bool = False,
+    require_valid: bool = False,
+) -> Gate:
+    """Compare reports: what an artifact lost or won, or what a device does to it.
+
+    Args:
+        before: the report to compare with, or a folder of them.
+        after: reports to judge, or folders of them.
+        max_drop_points: top-1 may be lower, or the word error rate higher, by so many points.
+        max_p90_ms: the p90 latency may be so long, in milliseconds.
+        min_speedup: p50 is to be so many times lower than before.
+        min_agreement: the share of samples, 0 to 1, that are to keep their answer.
+        identical: outputs are to be equal bit for bit.
+        require_valid: reports are to be VALID.
+
+    Returns:
+        A case for each report of ``after``: its comparison, or why there is none, and the limits
+        that it breaks.
+
+    Raises:
+        InputError: ``before`` cannot be read, or there is nothing to judge.
+    """
+    from edgeticket.pipeline.compare import Limits, run_gate
+
+    limits = Limits(
+        max_drop_points=max_drop_points,
+        max_p90_ms=max_p90_ms,
+        min_speedup=min_speedup,
+        min_agreement=min_agreement,
+        identical=identical,
+        valid=require_valid,
+    )
+    paths = [after] if isinstance(after, str | Path) else after
+    return run_gate(Path(before), list(map(Path, paths)), limits=limits)
+
+
+def diff(
+    bundle: StrPath,
+    *,
+    artifacts: Sequence[str] = (),
+    samples: int = 16,
+    taps: Sequence[StrPath] = (),
+    on: str | None = None,
+    reference: StrPath | None = None,
+    alone: bool = False,
+    code: StrPath | None = None,
+    max_lsb: float = 1.0,
+    min_equal: float = 0.95,
+    progress: Progress | None = None,
+) -> Diff:
+    """Find the layer at which a runtime parts from the reference, and by how much.
+
+    Args:
+        bundle: a bundle, folder or .zip, or the folder of a run.
+        artifacts: their ids; none: all int8 ones.
+        samples: how many of the bundle's.
+        taps: files of `device-runner tap`, judged against this machine.
+        on: a target that taps them now; instead of ``taps``.
+        reference: the run's folder ``reference``; None: the one beside the bundle.
+        alone: without torch, the bundle's own ONNX file is the judge.
+        code: where the function of `model.import` is; it is run.
+        max_lsb: a layer's own difference, at most.
+        min_equal: the share of its codes, 0 to 1, that are equal at least.
+        progress: where to show how far it is; None: nowhere.
+
+    Returns:
+        Every layer of every artifact, compared twice; ``is_within`` says whether all keep to the
+        bounds.
+
+    Raises:
+        DeviceError: the device cannot be reached.
+        InputError: the bundle, an artifact, a taps file or a reference cannot be used.
+    """
+    from edgeticket.pipeline.diff import Bounds
+    from edgeticket.pipeline.progress import QUIET
+    from edgeticket.pipeline.reference.diff import diff_bundle
+
+    if on is not None and taps:
+        raise InputError("--on taps a device now, --taps judges what was tapped: give one of them")
+    return diff_bundle(
+        Path(bundle),
+        artifacts=artifacts,
+        taps=[Path(file) for file in taps],
+        on=on,
+        samples=samples,
+        references=optional_path(reference),
+        alone=alone,
+        code=optional_path(code),
+        bounds=Bounds(lsb=max_lsb, exact=min_equal),
+        progress=progress or QUIET,
+    )

@@ -1,0 +1,107 @@
+"""Samples for models made elsewhere from a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.preprocess import capture
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.pipeline.data.decode import SUFFIXES, decode
+from edgeticket.pipeline.data.folder import list_folder, read_classes
+
+MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
+RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Decoded pictures of one size, and what was done to them."""
+
+    inputs: npt.NDArray[np.uint8]  # [N, H, W, C]
+    labels: npt.NDArray[np.int64] | None  # None: the folder has no class folders
+    names: tuple[str, ...] | None
+    steps: tuple[Mapping[str, Any], ...]
+
+
+def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
+    """The pictures of ``folder``, as large as ``model`` takes them.
+
+    Args:
+        folder: FOLDER/CLASS/*.jpg, or pictures by themselves, which then go by their names.
+        model: a .onnx or .tflite file.
+        names: a file of the classes in the order of their numbers; None: folders by name.
+
+    Raises:
+        InputError: there are none, one is damaged, or the model does not take pictures.
+    """
+    height, width, channels = picture_size(model)
+    files, labels, classes = _list(folder, names)
+    keep = np.linspace(0, len(files) - 1, min(MOST, len(files))).round().astype(int)
+    steps: list[Mapping[str, Any]] = [{"op": "grey"}] if channels == 1 else []
+    if height == width:
+        side = height if height < 64 else height * 8 // 7  # as `init` writes it
+        steps.append({"op": "resize", "shorter": side, "filter": "bilinear"})
+        steps.append({"op": "center_crop", "size": [height, width]})
+    else:
+        steps.append({"op": "resize", "size": [height, width], "filter": "bilinear"})
+    pictures = [capture(decode(files[i])[np.newaxis], steps)[0] for i in keep]
+    return Pictures(
+        np.stack(pictures),
+        None if labels is None else labels[keep],
+        classes,
+        tuple(steps),
+    )
+
+
+def _list(
+    folder: Path, names: Path | None
+) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
+    flat = sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
+    if flat and names is not None:
+        raise InputError(
+            f"{folder} has pictures that are in no folder of a class: give --labels, the number of "
+            "each in the order of the files' names"
+        )
+    if flat:
+        return flat, None, None
+    layout = list_folder(folder, classes=None if names is None else read_classes(names))
+    chosen = layout.test or layout.pool
+    return [chosen.root / file for file in chosen.files], chosen.labels, layout.classes.labels
+
+
+def picture_size(model: Path) -> tuple[int, int, int]:
+    """Height, width and channels of the pictures that a model file takes.
+
+    Raises:
+        InputError: it cannot be read, or takes something else than pictures.
+    """
+    if model.suffix.lower() not in RUNTIMES:
+        raise InputError(f"{model}: give a file that ends in {' or '.join(RUNTIMES)}")
+    try:
+        data = model.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {model}: {error.strerror}") from None
+    runtime = get_runtime(RUNTIMES[model.suffix.lower()])
+    shape = runtime.load(data, threads=1, place=str(model)).input.shape[1:]
+    sizes = [size for size in shape if isinstance(size, int) and size > 0]
+    if len(sizes) == len(shape) == 3:
+        first, second, third = sizes
+        if third in (1, 3):
+            return first, second, third
+        if first in (1, 3):
+            return second, third, first
+    raise InputError(
+        f"{model} takes {list(shape)}, which pictures do not fit (height, width and 1 or 3 "
+        "channels, all fixed): give --samples as .npy or .npz"
+    )

@@ -1,0 +1,229 @@
+"""Where a recipe starts: the data, and the dense network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edgeticket.pipeline.recipe.config import Config, Count, Share
+
+Sides = tuple[Count, Count]
+SOURCES = ("name", "folder", "npz", "factory")
+OWN_ONLY = ("classes", "resize", "crop", "filter", "grey", "mean", "std")
+
+
+class DataConfig(Config):
+    """Which data, and how they are split. Sizes are numbers of examples.
+
+    Exactly one of name, folder, npz and factory. Pictures become inputs of one size by resize and
+    crop; see docs/your-own-model.md.
+    """
+
+    name: str | None = Field(
+        default=None,
+        description="A data set that `edgeticket fetch` or a package brings, e.g. `cifar10`.",
+    )
+    folder: str | None = Field(
+        default=None,
+        description="Pictures, PATH/CLASS/*.jpg, or PATH/train/CLASS and PATH/val or PATH/test. A "
+        "relative path is looked up beside the recipe, then in the current folder, then in the "
+        "data folder.",
+    )
+    npz: str | None = Field(
+        default=None,
+        description="A .npz with `inputs`, uint8 [N, H, W, C], and `labels`; perhaps "
+        "`test_inputs` and `test_labels`. Looked up as `folder` is.",
+    )
+    factory: str | None = Field(
+        default=None,
+        description="A function of yours, package.module:function, that returns such arrays.",
+    )
+    args: Mapping[str, bool | int | float | str] = Field(
+        default={}, description="What `factory` is given."
+    )
+    classes: str | None = Field(
+        default=None,
+        description="Which class has which number: a file with a line `folder` or `folder name` "
+        "for each, or a .csv with the columns folder, index and name. Default: the folders' "
+        "names in the order of the alphabet.",
+    )
+    resize: Annotated[int, Field(ge=1, le=4096)] | Sides | None = Field(
+        default=None, description="Pixels of the shorter side, or [height, width]."
+    )
+    crop: Annotated[int, Field(ge=1, le=4096)] | Sides | None = Field(
+        default=None,
+        description="Pixels of the middle that is cut out behind `resize`: of a square's side, or "
+        "[height, width]. Default: a square of `resize` pixels; behind a [height, width], nothing.",
+    )
+    filter: Literal["bilinear", "bicubic"] = Field(
+        default="bilinear",
+        description="How `resize` weighs pixels; take what the weights were trained on.",
+    )
+    grey: bool = Field(default=False, description="One channel instead of three.")
+    mean: tuple[float, ...] | None = Field(
+        default=None,
+        description="Of pixels in 0..255, one for each channel: inputs are (x − mean) / std. "
+        "Default: ImageNet's, or 127.5 for one channel.",
+    )
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None, description="As `mean`, which is given with it."
+    )
+    validation: Count = Field(
+        default=5000,
+        description="Examples on which choices are made, taken from the training set by the seed.",
+    )
+    calibration: Count = Field(
+        default=300,
+        description="Training examples that fix the int8 ranges. More than some hundred change "
+        "little.",
+    )
+    test: Count | None = Field(
+        default=None,
+        description="Examples of the test set, which is read once, at the end. Default: all.",
+    )
+    train: Count | None = Field(
+        default=None,
+        description="Examples that are trained on. Default: all that are left; fewer make a quick "
+        "try.",
+    )
+
+    @property
+    def title(self) -> str:
+        """What people call these data."""
+        if self.name or self.factory:
+            return str(self.name or self.factory)
+        path = PurePath(str(self.folder or self.npz))
+        plain = path.parent if path.name in ("train", "val") else path
+        return plain.stem if self.npz else plain.name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        given = [key for key in SOURCES if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
+        if self.name is not None:
+            # By value: a recipe that was written out says its defaults, too.
+            fields = type(self).model_fields
+            own = {
+                key
+                for key in (*OWN_ONLY, "args")
+                if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+            }
+            if own:
+                raise ValueError(f"{sorted(own)[0]} is for data of your own, not for {self.name}")
+        elif self.args and self.factory is None:
+            raise ValueError("args are for a factory")
+        if self.folder is not None and self.resize is None and self.crop is None:
+            raise ValueError("pictures in a folder need resize, or crop, or both, in pixels")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both mean and std, or neither")
+        if isinstance(self.resize, int):
+            sides = self.crop if isinstance(self.crop, tuple) else (self.crop or self.resize,)
+            if max(sides) > self.resize and isinstance(self.crop, int):
+                raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        return self
+
+
+class ModelConfig(Config):
+    """The dense network: an architecture, and weights to import instead of training.
+
+    Exactly one of arch, import, torchvision, timm and onnx.
+    """
+
+    arch: str | None = Field(
+        default=None, description="An architecture of this project, e.g. `resnet20`; see models/."
+    )
+    import_: str | None = Field(
+        default=None,
+        alias="import",
+        description="A function of yours, package.module:function, that returns a "
+        "torch.nn.Module. It is looked for beside the recipe, in the current folder, then among "
+        "the installed packages, and it is run.",
+    )
+    torchvision: str | None = Field(
+        default=None, description="A name of torchvision.models; without its weights."
+    )
+    timm: str | None = Field(
+        default=None,
+        description="A name of timm.list_models(), without weights; needs the extra `timm`.",
+    )
+    onnx: str | None = Field(
+        default=None,
+        description="A finished float32 file, [N, C, H, W] in. Looked up as `weights` are; nothing "
+        "is trained then.",
+    )
+    args: Mapping[str, bool | int | float | str] = Field(
+        default={}, description="Arguments of the architecture, e.g. {num_classes: 10}."
+    )
+    weights: str | None = Field(
+        default=None,
+        description="Trained weights, instead of `train`: safetensors, or a state_dict of "
+        "torch.save. A relative path is looked up beside the recipe, then in the current folder, "
+        "then in the data folder; package:NAME/FILE lies in an installed package.",
+    )
+    rename: Mapping[str, str] = Field(
+        default={},
+        description="Regular expressions, and what stands for them in names of tensors, where the "
+        "file of weights has other names.",
+    )
+    trained: bool = Field(
+        default=False,
+        description="The function of `import` returns trained weights: nothing is trained.",
+    )
+    init: Literal["default", "kaiming_normal", "uniform", "signed_constant"] = Field(
+        default="default",
+        description="How random weights are drawn. The default is PyTorch's own; strong tickets "
+        "want another, see docs/tickets.md.",
+    )
+    init_kept: Share = Field(
+        default=1.0,
+        description="The share κ of the weights that a ticket will keep: weights are drawn larger "
+        "by 1/√κ, so that what is left has the variance that the whole would have had.",
+    )
+    pixel_mean: tuple[float, ...] | None = Field(
+        default=None,
+        description="Of the pixels in 0..255, one for each channel, that the weights were trained "
+        "with. Default: the data's.",
+    )
+    pixel_std: tuple[float, ...] | None = Field(default=None, description="Likewise; give both.")
+
+    @property
+    def architecture(self) -> str:
+        """As `models.build` takes it."""
+        if self.arch is not None:
+            return self.arch
+        if self.onnx is not None:
+            return f"onnx:{PurePath(self.onnx).name}"
+        source = next(s for s in ("import_", "torchvision", "timm") if getattr(self, s) is not None)
+        return f"{source.rstrip('_')}:{getattr(self, source)}"
+
+    @property
+    def brings_weights(self) -> bool:
+        """Whether there are trained weights, so that the dense network is not trained."""
+        return self.weights is not None or self.trained or self.onnx is not None
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> ModelConfig:
+        given = [self.arch, self.import_, self.torchvision, self.timm, self.onnx]
+        if sum(name is not None for name in given) != 1:
+            raise ValueError("give exactly one of arch, import, torchvision, timm, onnx")
+        if self.onnx is not None and (self.weights is not None or self.args):
+            raise ValueError(
+                "an onnx file has its weights and sizes in it: leave out weights, args"
+            )
+        if self.trained and (self.import_ is None or self.weights is not None):
+            raise ValueError("trained is for an imported function that brings its weights itself")
+        if self.rename and self.weights is None:
+            raise ValueError("rename is for the names in a file of weights")
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_is_drawn_has_an_init(self) -> ModelConfig:
+        if self.brings_weights and self.init != "default":
+            raise ValueError("give either weights or init: imported weights are not drawn")
+        if self.init == "default" and self.init_kept != 1:
+            raise ValueError("init_kept needs an init other than default")
+        return self

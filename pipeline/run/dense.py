@@ -1,0 +1,131 @@
+"""The first candidate of a run: the dense network, trained, imported, or left at random."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeticket.models.own import is_own, own_version
+from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.network.file import import_weights, new_network
+from edgeticket.pipeline.network.initialise import initialise
+from edgeticket.pipeline.network.weights import find_weights
+from edgeticket.pipeline.onnx_import import read_onnx_network
+from edgeticket.pipeline.progress import Progress
+from edgeticket.pipeline.recipe import ModelConfig, TrainConfig
+from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
+from edgeticket.pipeline.run.teachers import with_teacher
+from edgeticket.pipeline.run.training_passes import train_network
+
+
+def dense_network(job: Job) -> Candidate:
+    """Train the dense network, import it from files, or leave it at random for a pass that wants
+    it so."""
+    model = job.recipe.model
+    job = with_teacher(job, job.recipe.train, before=None)
+    if model.onnx is not None:
+        return _imported_onnx(job, find_weights(model.onnx, folders=job.folders))
+    if model.weights is not None:
+        return _imported_weights(job, find_weights(model.weights, folders=job.folders))
+    if job.recipe.train is not None:
+        return _trained(job, job.recipe.train)
+    return _drawn(job)
+
+
+def _imported_onnx(job: Job, file: Path) -> Candidate:
+    make = functools.partial(import_onnx, file=file)
+    config = {"onnx": _sha256(file), "name": file.name}
+    return stage(job, "import", make, config=config, before=None)
+
+
+def import_onnx(resume: Path, *, file: Path) -> PassResult:
+    """The network in an ONNX file."""
+    return PassResult(read_onnx_network(file), facts={"onnx": file.name})
+
+
+def _imported_weights(job: Job, file: Path) -> Candidate:
+    model, (takes, versions) = job.recipe.model, _of_users_code(job)
+    make = functools.partial(import_weights_of, file=file, model=model, takes=takes)
+    config = {"model": model.model_dump(exclude={"weights"}), "sha256": _sha256(file)} | versions
+    return stage(job, "import", make, config=config, before=None)
+
+
+def import_weights_of(
+    resume: Path, *, file: Path, model: ModelConfig, takes: tuple[int, ...]
+) -> PassResult:
+    """The network of a recipe, with weights from a file."""
+    network = import_weights(file, model.architecture, model.args, rename=model.rename, takes=takes)
+    return PassResult(network, facts={"weights": file.name})
+
+
+def _drawn(job: Job) -> Candidate:
+    model, seed, (takes, versions) = job.recipe.model, job.recipe.seed, _of_users_code(job)
+    make = functools.partial(draw_network, model=model, seed=seed, takes=takes)
+    config = {"model": model.model_dump(), "seed": seed} | versions
+    return stage(job, "import" if model.trained else "random", make, config=config, before=None)
+
+
+def draw_network(
+    resume: Path, *, model: ModelConfig, seed: int, takes: tuple[int, ...]
+) -> PassResult:
+    """A network as its architecture makes it: random, unless a user's function brings weights."""
+    network = new_network(model.architecture, model.args, seed=seed, takes=takes)
+    if model.init != "default":
+        network = initialise(network, model.init, seed=seed, kept=model.init_kept)
+    return PassResult(network)
+
+
+def _trained(job: Job, training: TrainConfig) -> Candidate:
+    model, seed, (takes, versions) = job.recipe.model, job.recipe.seed, _of_users_code(job)
+    make = functools.partial(
+        train_dense,
+        model=model,
+        seed=seed,
+        takes=takes,
+        data=job.data,
+        training=training,
+        progress=job.progress,
+    )
+    config = {"model": model.model_dump(), "seed": seed, "train": training.model_dump()} | versions
+    return stage(job, "train", make, config=config, before=None)
+
+
+def train_dense(
+    resume: Path,
+    *,
+    model: ModelConfig,
+    seed: int,
+    takes: tuple[int, ...],
+    data: Dataset,
+    training: TrainConfig,
+    progress: Progress,
+) -> PassResult:
+    """A network as its architecture makes it, trained."""
+    drawn = draw_network(resume, model=model, seed=seed, takes=takes)
+    network = train_network(
+        drawn.network,
+        None,
+        data,
+        training,
+        seed=seed,
+        resume=resume,
+        progress=progress,
+        title="train the dense network",
+    )
+    return replace(drawn, network=network)
+
+
+def _of_users_code(job: Job) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """What a function of the user's is given, and what its network depends on besides."""
+    arch = job.recipe.model.architecture
+    if not is_own(arch):
+        return (), {}
+    takes = job.data.input_shape
+    return takes, {"takes": takes, "version": own_version(arch)}
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,111 @@
+"""One epoch of a training: every batch in the order that is drawn for it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.progress import Advance
+from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train.augment import Draw, draw
+from edgeticket.pipeline.train.evaluation import normalize
+from edgeticket.pipeline.train.optimizers import Optimizers, zero
+from edgeticket.pipeline.train.step import Step
+from edgeticket.pipeline.train.task import MakeBatch, Task, task_of
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What all epochs of a training have in common."""
+
+    fabric: Fabric
+    learn: Step
+    optimizers: Optimizers
+    gone: Mapping[nn.Parameter, Tensor]  # where weights stay zero
+    split: Split
+    cfg: TrainConfig
+    preprocessing: Sequence[Mapping[str, Any]]
+    seed: int
+    title: str
+
+    @property
+    def steps(self) -> int:
+        """Batches of one epoch."""
+        return steps_per_epoch(self.split, self.cfg)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What is learnt of the examples."""
+        return task_of(self.split)
+
+    @functools.cached_property
+    def make_batch(self) -> MakeBatch:
+        """Examples are moved to the device once."""
+        return self.task.batches(self.split, self.fabric.device)
+
+    def run(self, epoch: int, advance: Advance) -> None:
+        """Learn from every batch of epoch number ``epoch``.
+
+        Raises:
+            InputError: the loss is no longer a number.
+        """
+        # All randomness comes from (seed, epoch), so that no generator needs to be saved.
+        torch.manual_seed(derived_seed(self.seed, epoch, self.fabric.global_rank))
+        drawn = self._draw(epoch)
+        shares, total_loss = Counter[str](), 0.0
+        for step in range(self.steps):
+            value, scores = self._learn(drawn, epoch, step)
+            total_loss += value
+            shares.update(scores)
+            done = step + 1
+            means = [f"{name} {share / done:.1%}" for name, share in shares.items()]
+            advance(1, ", ".join([f"loss {total_loss / done:.3f}", *means]))
+
+    def _draw(self, epoch: int) -> Draw:
+        """The order of the examples and their changes; the same on every device."""
+        batch_size = min(self.cfg.batch_size, len(self.split))
+        drawn = draw(self.cfg.augment, len(self.split), seed=derived_seed(self.seed, epoch, 0))
+        return replace(drawn, order=self.task.arrange(drawn.order, self.split, batch_size))
+
+    def _learn(self, drawn: Draw, epoch: int, step: int) -> tuple[float, Mapping[str, float]]:
+        """One batch -> its loss, and what the task shows of it."""
+        self.optimizers.set_rates((epoch * self.steps + step) / (self.cfg.epochs * self.steps))
+        part = self._part(drawn, step)
+        batch, targets = self.make_batch(part)
+        seen = part.mask(normalize(batch, self.preprocessing))
+        outputs, value = self.learn(batch, seen, targets)
+        if not math.isfinite(value):
+            raise InputError(
+                f"{self.title}: the loss is {value} in epoch {epoch + 1}, step {step + 1}: lower "
+                f"train.lr ({self.cfg.lr:g}), or lengthen train.warmup ({self.cfg.warmup:g})"
+            )
+        zero(self.gone, self.optimizers.all)
+        return value, self.task.monitor(outputs, targets)
+
+    def _part(self, drawn: Draw, step: int) -> Draw:
+        """This device's part of a batch; the batch size is that of all devices together."""
+        batch_size = min(self.cfg.batch_size, len(self.split))
+        first, end = step * batch_size, (step + 1) * batch_size
+        return drawn.take(slice(first + self.fabric.global_rank, end, self.fabric.world_size))
+
+
+def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
+    """Batches of one epoch; what does not fill a batch waits for the next epoch's order."""
+    return max(1, len(split) // cfg.batch_size)
+
+
+def derived_seed(*numbers: int) -> int:
+    """A seed for one purpose, unlike those of all others."""
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return int.from_bytes(digest[:7], "big")

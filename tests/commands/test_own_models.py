@@ -1,0 +1,197 @@
+"""`init` and `bundle` with what people have: what works, and what says which command takes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from picture_fixtures import write_pictures
+from torch import nn
+from typer.testing import CliRunner
+
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.cli import main as device_runner
+from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Network
+from edgeticket.pipeline.cli import app
+from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.export import export_onnx
+from edgeticket.pipeline.recipe import read_recipe
+
+TFLITE = Path(__file__).parents[1] / "foreign" / "float.tflite"
+
+
+def edgeticket(*args: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+def refused(*args: object) -> str:
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "photos", per_class=12, side=32)
+    return tmp_path / "photos"
+
+
+def network_file(folder: Path, *, classes: int = 3, channels: int = 3, side: int = 32) -> Path:
+    module = nn.Sequential(
+        nn.Conv2d(channels, 8, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, classes),
+    )
+    file = folder / "own.onnx"
+    file.write_bytes(export_onnx(module.eval(), torch.zeros(1, channels, side, side)))
+    return file
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_init_of_an_onnx_file_runs_to_the_bundle(
+    tmp_path: Path, photos: Path, channels: int
+) -> None:
+    file = network_file(tmp_path, channels=channels)
+    told = edgeticket("init", file, photos, "-o", tmp_path / "new" / "mine.yaml")
+    assert f"`edgeticket run {tmp_path}/new/mine.yaml`" in told
+    recipe = read_recipe(tmp_path / "new" / "mine.yaml", [])
+    assert [step.method for step in recipe.compress] == ["ptq"]
+    edgeticket(
+        *("run", tmp_path / "new" / "mine.yaml", "--out", tmp_path / "runs"),
+        *("--data", tmp_path, "--set", "bench.min_seconds=0", "--set", "bench.min_queries=1"),
+    )
+    with open_bundle(tmp_path / "runs" / "mine" / "bundle") as bundle:
+        assert bundle.samples()[0].shape[1:] == (32, 32, channels)
+
+
+def test_init_says_what_does_not_fit_an_onnx_file(tmp_path: Path, photos: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    assert "tells 5 classes apart" in refused(
+        "init", network_file(tmp_path, classes=5), photos, "-o", recipe
+    )
+    file = network_file(tmp_path)
+    assert "leave out --weights" in refused(
+        "init", file, photos, "-o", recipe, "--weights", "w.pth"
+    )
+    assert "--size 64" in refused("init", file, photos, "-o", recipe, "--size", "64")
+    assert "cannot read" in refused("init", tmp_path / "no.onnx", photos, "-o", recipe)
+    assert not recipe.exists()
+
+
+def test_a_tflite_file_names_the_commands_that_take_it(tmp_path: Path, photos: Path) -> None:
+    for name in ("m.tflite", "m.onnx"):
+        file = tmp_path / name
+        shutil.copyfile(TFLITE, file)
+        told = refused("init", file, photos, "-o", tmp_path / "mine.yaml")
+        assert f"`edgeticket bundle {file} --samples" in told
+        assert "`edgeticket inspect" in told
+
+
+def test_a_mistyped_network_is_told_the_near_ones(tmp_path: Path, photos: Path) -> None:
+    told = refused("init", "mobilnet_v2", photos, "-o", tmp_path / "mine.yaml")
+    assert "did you mean mobilenet_v2" in told
+    assert len(told) < 400
+    assert "did you mean torchvision:x" in refused(
+        "init", "torchvsion:x", photos, "-o", tmp_path / "mine.yaml"
+    )
+
+
+def test_weights_are_tried_before_a_recipe_is_written(tmp_path: Path, photos: Path) -> None:
+    recipe, weights = tmp_path / "mine.yaml", tmp_path / "w.pth"
+    arguments = ("init", "resnet20", photos, "-o", recipe, "--weights", weights)
+    assert "w.pth" in refused(*arguments)
+    other = Network.fresh("resnet20", {"num_classes": 7}, seed=0)
+    torch.save(dict(other.weights), weights)
+    assert "3 folders, one for each class" in refused(*arguments)
+    assert not recipe.exists()
+    fits = Network.fresh("resnet20", {"num_classes": 3}, seed=0)
+    torch.save(dict(fits.weights), weights)
+    edgeticket(*arguments)
+    written = read_recipe(recipe, [])
+    assert [step.method for step in written.compress] == ["ptq"]
+    assert written.train is None
+
+
+def test_the_passes_in_comments_can_be_uncommented(tmp_path: Path, photos: Path) -> None:
+    recipe, weights = tmp_path / "mine.yaml", tmp_path / "w.pth"
+    torch.save(dict(Network.fresh("resnet20", {"num_classes": 3}, seed=0).weights), weights)
+    edgeticket("init", "resnet20", photos, "-o", recipe, "--weights", weights)
+    before, line, after = recipe.read_text().partition("in front of these lines:\n")
+    assert line
+    commented, rest = [], after.splitlines(keepends=True)
+    while rest[0].startswith("  # "):
+        commented.append(f"  {rest.pop(0)[4:]}")
+    recipe.write_text(before + line + "".join(commented + rest))
+    methods = [step.method for step in read_recipe(recipe, []).compress]
+    assert methods == ["channel_magnitude", "finetune", "ptq"]
+
+
+def test_a_bundle_of_a_folder_of_pictures(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = network_file(tmp_path, side=64)
+    tflite = tmp_path / "own.tflite"
+    tflite.write_bytes(TARGETS["tflite-fp32"].convert(file.read_bytes()).data)
+    told = edgeticket(
+        *("bundle", file, tflite, "--samples", photos, "--mean", "127.5", "--std", "127.5"),
+        *("-o", tmp_path / "made"),
+    )
+    assert "resized to 73 (the shorter side), the middle 64x64, scaled by --mean and --std" in told
+    with open_bundle(tmp_path / "made") as bundle:
+        inputs, labels = bundle.samples()
+        assert inputs.shape == (36, 64, 64, 3)
+        assert labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
+        assert bundle.manifest.labels == ("blue", "green", "red")
+        assert [step["op"] for step in bundle.manifest.capture] == ["resize", "center_crop"]
+    assert "pixels go in as 0 to 255" in edgeticket(
+        "bundle", file, "--samples", photos, "-o", tmp_path / "raw"
+    )
+
+
+def test_pictures_by_themselves_need_labels(tmp_path: Path, photos: Path) -> None:
+    file, flat = network_file(tmp_path), tmp_path / "flat"
+    shutil.copytree(photos / "red", flat)
+    arguments = ("bundle", file, "--samples", flat, "-o", tmp_path / "made")
+    assert "give --labels" in refused(*arguments)
+    (tmp_path / "labels.txt").write_text("2\n" * 12)
+    edgeticket(*arguments, "--labels", tmp_path / "labels.txt")
+    with open_bundle(tmp_path / "made") as bundle:
+        assert bundle.samples()[1].tolist() == [2] * 12
+
+
+def test_folders_that_are_some_of_the_classes_need_names(tmp_path: Path, photos: Path) -> None:
+    file = network_file(tmp_path, classes=5)
+    arguments = ("bundle", file, "--samples", photos, "-o", tmp_path / "made")
+    assert "give --names" in refused(*arguments)
+    (tmp_path / "names.txt").write_text("red\nyellow\nblue\nblack\ngreen\n")
+    edgeticket(*arguments, "--names", tmp_path / "names.txt")
+    with open_bundle(tmp_path / "made") as bundle:
+        assert sorted(set(bundle.samples()[1].tolist())) == [0, 2, 4]
+
+
+def test_a_bundle_takes_the_place_of_nothing_else(tmp_path: Path, photos: Path) -> None:
+    file, out = network_file(tmp_path), tmp_path / "made"
+    arguments = ("bundle", file, "--samples", photos, "-o", out)
+    out.mkdir()
+    (out / "thesis.tex").write_text("years")
+    assert "did not make" in refused(*arguments)
+    (out / "thesis.tex").rename(tmp_path / "thesis.tex")
+    (tmp_path / "made.zip").write_text("mine")
+    assert "made.zip is there already" in refused(*arguments)
+    (tmp_path / "made.zip").unlink()
+    edgeticket(*arguments)
+    (out / "notes.txt").write_text("mine")
+    edgeticket(*arguments)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "thesis.tex").read_text() == "years"
+    assert device_runner(["check", str(out)]) == 0
+    assert json.loads((out / "manifest.json").read_text())["name"] == "made"
