@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from edgeticket.pipeline.graph.affine import Affine, affine_of
-from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator
 from edgeticket.pipeline.graph.gates import with_hard_sigmoids
+from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator
 from edgeticket.pipeline.graph.subpixel import as_convolution
 from edgeticket.pipeline.operators import KINDS
 

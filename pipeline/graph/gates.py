@@ -57,7 +57,9 @@ class _Gates:
         if shifted is None or {self.readers[clipped], self.readers[shifted.output]} != {1}:
             return False
         step = affine_of(shifted, self.graph.values, self.graph.constants)
-        if step is None or step.axis is not None or (step.factor, step.shift) != (1, 3):
+        if step is None or step.axis is not None:
+            return False
+        if step.factor.item() != 1 or step.shift.item() != 3:
             return False
         del self.operators[shifted.output], self.operators[clipped]
         self.operators[output] = Operator(
