@@ -78,7 +78,7 @@ def main() -> None:
         if arguments.only and not any(part in name for part in arguments.only):
             continue
         if name not in done or arguments.again:
-            done[name] = {"network": name, "task": task, **measure(takes, build)}
+            done[name] = {"network": name, "task": task, **measure(takes, build, arguments)}
             with arguments.out.open("a") as out:
                 out.write(json.dumps(done[name]) + "\n")
             print(_row(done[name]), file=sys.stderr, flush=True)
@@ -92,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--from", dest="module", type=Path, help="a file with NETWORKS and make")
     parser.add_argument("--listed", action="store_true", help="the names listed in this file")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
+    parser.add_argument("--without-static", action="store_true", help="ours alone: it is quicker")
     parser.add_argument("--again", action="store_true", help="also what --out has")
     parser.add_argument("--out", type=Path, default=Path("coverage.jsonl"))
     return parser.parse_args()
@@ -156,19 +157,19 @@ class RawDetector(nn.Module):
         return self.head(list(self.backbone(x).values()))
 
 
-def measure(takes: Any, build: Build) -> dict[str, Any]:
+def measure(takes: Any, build: Build, arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything about one network; what went wrong is in ``failure``."""
     found: dict[str, Any] = {}
     start_s = time.perf_counter()
     try:
-        _measure(takes, build, found)
+        _measure(takes, build, found, static=not arguments.without_static)
     except Exception as error:  # a network that fails is a line of the table
         found["failure"] = f"{type(error).__name__}: {error}"[:300]
     found["seconds"] = time.perf_counter() - start_s
     return found
 
 
-def _measure(takes: Any, build: Build, found: dict[str, Any]) -> None:
+def _measure(takes: Any, build: Build, found: dict[str, Any], *, static: bool) -> None:
     network = build().eval()
     shapes = [takes] if isinstance(takes[0], int) else list(takes)
     torch.manual_seed(1)
@@ -200,6 +201,8 @@ def _measure(takes: Any, build: Build, found: dict[str, Any]) -> None:
         for codes, spec in zip(results[kinds[0]], files[kinds[0]].outputs, strict=True)
     ]
     found["sqnr_db"] = min(map(sqnr_db, exact, ours))
+    if not static:
+        return
     found["sqnr_static_db"] = min(map(sqnr_db, exact, _static(files["onnx-fp32"], inputs[0])))
 
 

@@ -59,7 +59,7 @@ class _Gates:
         step = affine_of(shifted, self.graph.values, self.graph.constants)
         if step is None or step.axis is not None:
             return False
-        if (step.factor.item(), step.shift.item()) != (1, 3):
+        if step.factor.item() != 1 or step.shift.item() != 3:
             return False
         del self.operators[shifted.output], self.operators[clipped]
         self.operators[output] = Operator(
