@@ -22,7 +22,7 @@ NEVER_STORED = frozenset({"Bernoulli", "Multinomial", "If", "Loop", "Scan", "Seq
 PICKING = {"NonZero": 8, "Compress": 1, "Unique": 4}
 
 # As a graph has them; codes and whole numbers of any width are int64.
-DTYPES = {TensorProto.FLOAT: "float32", TensorProto.BOOL: "bool"}
+DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.BOOL: "bool"}
 
 
 class OnnxRules:

@@ -18,10 +18,15 @@ from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
-UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
-UNREADABLE += (AttributeError, MemoryError)
-TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
-TYPES |= {onnx.TensorProto.INT32: "int64"}
+UNREADABLE = (
+    *(KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError),
+    *(AttributeError, MemoryError),
+)
+TYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.INT32: "int64",
+}
 ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 

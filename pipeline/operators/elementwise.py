@@ -179,7 +179,7 @@ def two_sided(code: int, options: Callable[[], Any], *, int8: int = 1) -> Tflite
 
 
 def _name_of(code: int) -> str:
-    return next(name for name, value in vars(B).items() if value == code)
+    return str(next(name for name, value in vars(B).items() if value == code))
 
 
 def write_clip_tflite(draft: TfliteDraft, operator: Operator) -> None:

@@ -14,43 +14,100 @@ from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
 
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
 
 def unfold(network: Network, folded: fx.GraphModule) -> Network:
     """``network`` with the weights of ``folded``, a graph of the same names as its own folding.
 
     Batch normalisation becomes the identity plus the layer's bias, so that folding the result
-    gives the weights of ``folded`` to the last bit.
+    gives the weights of ``folded`` to the last bit. Layers whose weights are as they were, stay.
 
     Raises:
-        InputError: a layer that the network calls twice has got two different weights.
+        InputError: a layer that the network calls twice has got two different weights; one has new
+            weights whose place in the network is unknown.
     """
     module = network.module()
     original = fold_bn(module, network.input_shape)
-    written: dict[str, str] = {}  # module path -> the step that it got its weights from
+    names: dict[str, list[str]] = {}  # module path -> the steps that it is
     for name in layer_names(original):
-        source, target = folded.get_submodule(name), origin_of(original, name)
-        layer = module.get_submodule(target.module)
-        if target.module in written:
-            _expect_same(folded, written[target.module], name)
-        written[target.module] = name
-        assert isinstance(source, Layer)
-        assert isinstance(layer, Layer)
-        with torch.no_grad():
-            layer.weight.copy_(source.weight)
-            bias = source.bias
-            if target.norm is not None:
-                assert bias is not None
-                _become_bias(module.get_submodule(target.norm), bias)
-                bias = torch.zeros_like(bias)
-            if layer.bias is not None:
-                assert bias is not None
-                layer.bias.copy_(bias)
+        names.setdefault(origin_of(original, name).module, []).append(name)
+    for first, *others in names.values():
+        if all(_are_equal(original, folded, name) for name in (first, *others)):
+            continue
+        for name in (first, *others):
+            layer, norm = _target(module, original, name)
+            _expect_same(folded, first, name)
+        _write(folded.get_submodule(first), layer, norm)
+    _write_constants(folded, module)
     return network.with_weights(module)
+
+
+def expect_unfoldable(network: Network) -> None:
+    """Refuse a network with layers that `unfold` can give no new weights.
+
+    Raises:
+        InputError: the first such layer, and what to do instead.
+    """
+    module = network.module()
+    original = fold_bn(module, network.input_shape)
+    for name in layer_names(original):
+        _target(module, original, name)
+
+
+@torch.no_grad()
+def _write(source: nn.Module, layer: Layer, norm: Norm | None) -> None:
+    assert isinstance(source, Layer)
+    layer.weight.copy_(source.weight)
+    bias = source.bias
+    if norm is not None:
+        assert bias is not None
+        _become_bias(norm, bias)
+        bias = torch.zeros_like(bias)
+    if layer.bias is not None:
+        assert bias is not None
+        layer.bias.copy_(bias)
+
+
+@torch.no_grad()
+def _write_constants(folded: fx.GraphModule, module: nn.Module) -> None:
+    """Parameters that are no layer's: of norms, and the like."""
+    for node in folded.graph.nodes:
+        if node.op == "get_attr":
+            tensor = getattr(folded, str(node.target))
+            if isinstance(tensor, nn.Parameter):
+                module.get_parameter(node.meta["constant"]).copy_(tensor)
+
+
+def _target(module: nn.Module, original: fx.GraphModule, name: str) -> tuple[Layer, Norm | None]:
+    """The modules that the layer ``name`` was made of, if its weights can be written there."""
+    origin, step = origin_of(original, name), original.get_submodule(name)
+    layer = module.get_submodule(origin.module) if origin.module else None
+    norm = module.get_submodule(origin.norm) if origin.norm else None
+    assert isinstance(step, Layer)
+    if (
+        isinstance(layer, Layer)
+        and layer.weight.shape == step.weight.shape
+        and "weight" in layer._parameters  # not computed, as that of weight_norm is
+        and (norm is None or (isinstance(norm, Norm) and norm.running_mean is not None))
+        and (step.bias is None or norm is not None or layer.bias is not None)
+    ):
+        return layer, norm
+    of = origin.module or origin.norm or "the network itself"
+    raise InputError(
+        f"the weights of {name} cannot be written back: {of} is no layer that stores them as they "
+        "are; use ptq with rounding: nearest, without equalise and bias_correction"
+    )
+
+
+def _are_equal(original: fx.GraphModule, folded: fx.GraphModule, name: str) -> bool:
+    before, after = (m.get_submodule(name).state_dict() for m in (original, folded))
+    return all(torch.equal(before[key], after[key]) for key in before)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Paths of the modules that a layer of a folded graph was made of."""
+    """Paths of the modules that a layer of a folded graph was made of; "" where there is none."""
 
     module: str
     norm: str | None
@@ -60,12 +117,11 @@ def origin_of(folded: fx.GraphModule, name: str) -> Origin:
     """Where the layer ``name`` of a graph that `fold_bn` made came from."""
     (node,) = (n for n in folded.graph.nodes if n.name == name)
     meta: Mapping[str, str] = node.meta
-    return Origin(meta["module"], meta.get("norm"))
+    return Origin(meta.get("module", ""), meta.get("norm"))
 
 
-def _become_bias(norm: nn.Module, bias: torch.Tensor) -> None:
+def _become_bias(norm: Norm, bias: torch.Tensor) -> None:
     """Make a BatchNorm in evaluation mode x + bias, without the last bit of an error."""
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.running_mean.copy_(-bias)  # not its own bias, which it may not have

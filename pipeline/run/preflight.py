@@ -26,6 +26,7 @@ from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.prune.shrink import slim
 from edgeticket.pipeline.quantize import fake_quantized, fold_bn, quantize
 from edgeticket.pipeline.quantize.placement import place
+from edgeticket.pipeline.quantize.write_back import expect_unfoldable
 from edgeticket.pipeline.recipe import (
     PASSES,
     ChannelTicket,
@@ -33,11 +34,13 @@ from edgeticket.pipeline.recipe import (
     Finetune,
     Pass,
     Ptq,
+    Qat,
     ResidualBlocks,
     WeightTicket,
 )
 from edgeticket.pipeline.run.artifacts import EXPORT_TOOLS, FP32, INT8
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Job
+from edgeticket.pipeline.run.quantize_passes import moves_weights
 from edgeticket.pipeline.tickets.prunable import prunable
 
 EXAMPLES = 4  # random inputs
@@ -79,7 +82,10 @@ def check_recipe(job: Job) -> None:
         config={
             "model": [model.architecture, dict(args), own_version(model.architecture)],
             "takes": job.data.input_shape,
-            "passes": [[step.method, getattr(step, "keep_fp32", None)] for step in passes],
+            "passes": [
+                [step.method, getattr(step, "keep_fp32", None), moves_weights(step)]
+                for step in passes
+            ],
         },
         inputs={},
         code=[
@@ -99,7 +105,9 @@ def can_act(step: Pass, network: Network) -> str:
     Raises:
         InputError: nothing, with the reason.
     """
-    if isinstance(step, Ptq):
+    if isinstance(step, Ptq | Qat):
+        if moves_weights(step):
+            expect_unfoldable(network)
         return _rounded(network, step.keep_fp32)
     return CHECKS[step.method](network)
 

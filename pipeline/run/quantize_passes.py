@@ -24,8 +24,8 @@ from edgeticket.pipeline.quantize import (
     quantize,
 )
 from edgeticket.pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
-from edgeticket.pipeline.quantize.write_back import origin_of, unfold
-from edgeticket.pipeline.recipe import Ptq, Qat
+from edgeticket.pipeline.quantize.write_back import expect_unfoldable, origin_of, unfold
+from edgeticket.pipeline.recipe import Pass, Ptq, Qat
 from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
@@ -49,9 +49,18 @@ def calibration_batches(data: Dataset) -> list[Tensor]:
 
 def post_training(network: Network, data: Dataset, cfg: Ptq, progress: Progress) -> Int8:
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
+    if moves_weights(cfg):
+        expect_unfoldable(network)
     done = quantize(network.module(), calibration_batches(data), cfg)
-    moved = cfg.equalise or cfg.bias_correction or cfg.rounding != "nearest"
-    return _made(unfold(network, done.folded) if moved else network, network, done, data, progress)
+    made = unfold(network, done.folded) if moves_weights(cfg) else network
+    return _made(made, network, done, data, progress)
+
+
+def moves_weights(step: Pass) -> bool:
+    """Whether a pass gives the folded layers new weights, which the network must take back."""
+    if isinstance(step, Ptq):
+        return step.equalise or step.bias_correction or step.rounding != "nearest"
+    return isinstance(step, Qat)
 
 
 def aware_training(
@@ -77,6 +86,7 @@ def aware_training(
         resume: a folder for the state files of an interrupted run.
         progress: shows how far it is, and doubts.
     """
+    expect_unfoldable(network)
     if scales is None:
         first = Ptq(method="ptq", ranges="mse", keep_fp32=cfg.keep_fp32)
         start = quantize(network.module(), calibration_batches(data), first)
