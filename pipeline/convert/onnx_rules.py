@@ -69,6 +69,7 @@ class OnnxRules:
             onnx.checker.ValidationError,
             shape_inference.InferenceError,
             RuntimeError,
+            ValueError,  # it finds no type
         ) as error:
             reason = " ".join(str(error).split())
             raise InputError(

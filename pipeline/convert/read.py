@@ -24,8 +24,11 @@ UNREADABLE = (
     *(KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError),
     *(AttributeError, MemoryError),
 )
-TYPES: dict[int, str] = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
-TYPES |= {onnx.TensorProto.INT32: "int64"}
+TYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.INT32: "int64",
+}
 ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 

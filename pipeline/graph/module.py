@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,12 +44,17 @@ def kind_of(module: nn.Module) -> str:
     return "Gemm" if isinstance(module, nn.Linear) else "Conv"
 
 
-def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
+def to_module(
+    graph: Graph, *, title: str = "Network", moving: Collection[str] = ()
+) -> fx.GraphModule:
     """A module that computes ``graph`` for any batch, in evaluation mode.
 
     Every operator is a submodule of its own name; layers are PyTorch's, and those that read one
     constant have one parameter, so that training keeps it one. A node's ``meta`` has its
     ``operator``, the paths of the ``module`` and ``norm`` that it was, and the ``factor`` in it.
+
+    Args:
+        moving: constants that training may move, beside the weights of layers; others stay.
     """
     traced, root = fx.Graph(), nn.Module()
     nodes: dict[str, fx.Node] = {}
@@ -61,7 +66,7 @@ def to_module(graph: Graph, *, title: str = "Network") -> fx.GraphModule:
     used = {n for op in graph.operators for n in _flowing(op)} & graph.constants.keys()
     for name in graph.constants:
         if name in used:
-            stored[name] = _stored(traced, root, name, graph.constants[name])
+            stored[name] = _stored(traced, root, name, graph, is_moving=name in moving)
     operators: list[Operator] = []
     parameters: dict[str, nn.Parameter] = {}  # of layers, by constant
     for operator in graph.operators:
@@ -184,12 +189,14 @@ def _layer(
     return layer
 
 
-def _stored(traced: fx.Graph, root: nn.Module, name: str, constant: Constant) -> fx.Node:
+def _stored(
+    traced: fx.Graph, root: nn.Module, name: str, graph: Graph, *, is_moving: bool
+) -> fx.Node:
     label = _identifier(name)
     while hasattr(root, label):
         label += "_"
-    tensor = torch.from_numpy(np.array(constant.data))
-    if tensor.is_floating_point():
+    tensor = torch.from_numpy(np.array(graph.constants[name].data))
+    if is_moving:
         root.register_parameter(label, nn.Parameter(tensor))
     else:
         root.register_buffer(label, tensor)

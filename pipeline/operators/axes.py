@@ -128,6 +128,8 @@ def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:
     """Transpose; nothing where the order stays."""
     rank = draft.rank(self)
     axes = [axis % rank for axis in order]
+    if sorted(axes) != list(range(rank)):
+        raise draft.refuse(f"puts {rank} axes in the order {list(order)}: name each of them once")
     if axes == list(range(rank)):
         return self
     return draft.add("Transpose", self, perm=axes)

@@ -48,6 +48,12 @@ def convolve(
     _check_layer(
         draft, weight, bias, rank=draft.rank(source), channels=draft.shape(source)[1] // group
     )
+    inputs, outputs = draft.shape(source)[1], draft.shape(weight)[0]
+    if inputs % group or outputs % group:
+        raise draft.refuse(
+            f"has {group} groups, which do not divide its {inputs} input and {outputs} output "
+            "channels; export the network again"
+        )
     half = len(attributes["pads"]) // 2
     before, after = attributes["pads"][:half], attributes["pads"][half:]
     if before != after:
@@ -55,8 +61,8 @@ def convolve(
             "Pad", source, suffix="pad", before=[0, 0, *before], after=[0, 0, *after], origin=()
         )
         attributes["pads"] = [0] * 2 * half
-    inputs = [source, weight, bias] if bias else [source, weight]
-    return draft.add("Conv", *inputs, group=group, **attributes)
+    tensors = [source, weight, bias] if bias else [source, weight]
+    return draft.add("Conv", *tensors, group=group, **attributes)
 
 
 def multiply_matrix(draft: Draft, source: str, weight: str, bias: str = "") -> str:

@@ -116,6 +116,9 @@ def layer_norm_of(
 
 def _norm(draft: Draft, source: str, weight: str, bias: str, epsilon: float) -> str:
     size = draft.shape(source)[-1]
+    for name in filter(None, (weight, bias)):
+        if draft.array(name, "its scale or bias").shape != (size,):
+            raise draft.refuse(f"has a scale or bias that does not fit {size} numbers")
     weight = weight or draft.constant(np.ones(size, np.float32), f"{draft.step}_weight")
     inputs = [source, weight, *([bias] if bias else [])]
     return draft.add("LayerNormalization", *inputs, axis=-1, epsilon=float(epsilon))

@@ -14,7 +14,7 @@ from edgeticket.pipeline.formats.tflite_clamp import activation, append_clamp
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.formats.tflite_padding import pad_input
 from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import Operator, Value
+from edgeticket.pipeline.graph.graph import LOWEST, Operator, Value
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -112,6 +112,10 @@ def _window(
             reach = (found["kernel_shape"][i] - 1) * found["dilations"][i] + 1
             end = (outputs[i] - 1) * found["strides"][i] + reach - size - found["pads"][i]
             found["pads"][i + axes] = max(end, found["pads"][i + axes])
+    if any(n >= kernel[i % axes] for i, n in enumerate(found["pads"])):
+        raise draft.refuse(
+            f"pads by {found['pads']}, so that windows of {kernel} see nothing else: pad less"
+        )
     return found
 
 
@@ -339,6 +343,24 @@ def _as_convolution(operator: Operator, source: Value, output: Value) -> Substit
     return constant_depthwise(operator, source, output, weight=weight, **window)
 
 
+def write_max_pool(
+    draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
+) -> None:
+    """MaxPool; behind a Pad, a Clip to all numbers that there are comes first.
+
+    ONNX Runtime makes zeros that a Pad puts around a map the pool's own padding, which no maximum
+    sees: where all else is negative, the zeros were the maxima (its PadFusion). A Clip is in the
+    way.
+    """
+    source = inputs[0]
+    if any(op.output == operator.inputs[0] and op.kind == "Pad" for op in draft.graph.operators):
+        lowest = draft.tensor("lowest", np.asarray(np.finfo(np.float32).min))
+        if draft.graph.values[operator.inputs[0]].quantization is not None:
+            lowest = draft.code(LOWEST)
+        source = draft.node("Clip", [source, lowest], f"{output}.guarded")
+    draft.node("MaxPool", [source], output, operator.attributes)
+
+
 def max_pool(draft: TfliteDraft, operator: Operator) -> None:
     """MAX_POOL_2D."""
     if set(operator.attributes["dilations"]) - {1}:
@@ -403,6 +425,7 @@ KINDS: dict[str, Kind] = {
         _max_meaning,
         pooled_shape,
         Role.SAME,
+        write_max_pool,
         clips=True,
         conditions="any padding and ceil_mode; no dilation",
     ),

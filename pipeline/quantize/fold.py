@@ -27,4 +27,6 @@ def fold_bn(module: nn.Module, takes: tuple[int, ...] | Shapes) -> fx.GraphModul
     """
     if isinstance(module, fx.GraphModule) and "graph" in module.meta:
         return copy.deepcopy(module).eval()
-    return to_module(fold(capture(module, takes)), title=type(module).__name__)
+    parameters = {name for name, _ in module.named_parameters()}
+    graph = fold(capture(module, takes))
+    return to_module(graph, title=type(module).__name__, moving=parameters)

@@ -99,4 +99,7 @@ def _with_layers(module: fx.GraphModule, start: Quantized) -> fx.GraphModule:
         step = module.get_submodule(name)
         layer = step.layer if isinstance(step, QuantizedLayer) else step
         folded.get_submodule(name).load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        for name, parameter in folded.named_parameters(recurse=False):  # of norms, and the like
+            parameter.copy_(module.get_parameter(name))
     return folded

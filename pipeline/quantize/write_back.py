@@ -15,15 +15,19 @@ from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
 
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+Recurrent = nn.RNNBase | nn.RNNCellBase
+
 
 def unfold(network: Network, folded: fx.GraphModule) -> Network:
     """``network`` with the weights of ``folded``, a graph of the same names as its own folding.
 
     Batch normalisation becomes the identity plus the layer's bias, so that folding the result
-    gives the weights of ``folded`` to the last bit.
+    gives the weights of ``folded`` to the last bit. Layers whose weights are as they were, stay.
 
     Raises:
-        InputError: a layer that the network calls twice has got two different weights.
+        InputError: a layer that the network calls twice has got two different weights; one has new
+            weights whose place in the network is unknown.
     """
     module = network.module()
     write_layers(module, fold_bn(module, network.input_shape), folded)
@@ -32,38 +36,31 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
 
 def write_layers(module: nn.Module, original: fx.GraphModule, folded: fx.GraphModule) -> None:
     """Put the weights of ``folded`` into ``module``, whose own folding is ``original``."""
-    written: dict[str, str] = {}  # module path -> the step that it got its weights from
     nodes = {node.name: node for node in original.graph.nodes}
+    names: dict[str, list[str]] = {}  # module path -> the steps that it is
     for name in layer_names(original):
-        source, target = folded.get_submodule(name), _origin(nodes[name])
-        assert isinstance(source, Layer)
-        layer = module.get_submodule(target.module)
-        if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
-            _write_by_name(module, nodes[name].meta["operator"], source)
+        names.setdefault(origin_of(original, name).module, []).append(name)
+    for path, (first, *others) in names.items():
+        if all(_are_equal(original, folded, name) for name in (first, *others)):
             continue
-        if target.module in written:
-            _expect_same(folded, written[target.module], name)
-        written[target.module] = name
-        if not isinstance(layer, Layer):
-            raise _unknown(name, target.module or "its own")
-        with torch.no_grad():
-            layer.weight.copy_(source.weight)
-            bias = source.bias
-            if target.norm is not None:
-                assert bias is not None
-                _become_bias(module.get_submodule(target.norm), bias)
-                bias = torch.zeros_like(bias)
-            if layer.bias is not None:
-                assert bias is not None
-                layer.bias.copy_(bias)
+        if path and isinstance(module.get_submodule(path), Recurrent):
+            for name in (first, *others):
+                _write_by_name(module, nodes[name].meta["operator"], folded.get_submodule(name))
+            continue
+        for name in (first, *others):
+            layer, norm = _target(module, original, name)
+            _expect_same(folded, first, name)
+        _write(folded.get_submodule(first), layer, norm)
+    _write_constants(folded, module)
 
 
 @torch.no_grad()
-def _write_by_name(module: nn.Module, operator: Operator, source: Layer) -> None:
+def _write_by_name(module: nn.Module, operator: Operator, source: nn.Module) -> None:
     """The weights of one of several layers that a module was made into: a recurrent one.
 
     Constants are called after parameters, a sum of two after both: the first becomes the sum.
     """
+    assert isinstance(source, Layer)
     parameters = dict(module.named_parameters())
     for name, tensor in zip(operator.inputs[1:], (source.weight, source.bias), strict=False):
         first, _, second = name.partition("_and_")
@@ -73,9 +70,75 @@ def _write_by_name(module: nn.Module, operator: Operator, source: Layer) -> None
             parameters[f"{first.rpartition('.')[0]}.{second}".lstrip(".")].zero_()
 
 
+def expect_unfoldable(network: Network) -> None:
+    """Refuse a network with layers that `unfold` can give no new weights.
+
+    Raises:
+        InputError: the first such layer, and what to do instead.
+    """
+    module = network.module()
+    original = fold_bn(module, network.input_shape)
+    for name in layer_names(original):
+        path = origin_of(original, name).module
+        if not (path and isinstance(module.get_submodule(path), Recurrent)):
+            _target(module, original, name)
+
+
+@torch.no_grad()
+def _write(source: nn.Module, layer: Layer, norm: Norm | None) -> None:
+    assert isinstance(source, Layer)
+    layer.weight.copy_(source.weight)
+    bias = source.bias
+    if norm is not None:
+        assert bias is not None
+        _become_bias(norm, bias)
+        bias = torch.zeros_like(bias)
+    if layer.bias is not None:
+        assert bias is not None
+        layer.bias.copy_(bias)
+
+
+@torch.no_grad()
+def _write_constants(folded: fx.GraphModule, module: nn.Module) -> None:
+    """Parameters that are no layer's: of norms, and the like."""
+    for node in folded.graph.nodes:
+        if node.op == "get_attr":
+            tensor = getattr(folded, str(node.target))
+            if isinstance(tensor, nn.Parameter):
+                module.get_parameter(node.meta["constant"]).copy_(tensor)
+
+
+def _target(module: nn.Module, original: fx.GraphModule, name: str) -> tuple[Layer, Norm | None]:
+    """The modules that the layer ``name`` was made of, if its weights can be written there."""
+    origin, step = origin_of(original, name), original.get_submodule(name)
+    (node,) = (n for n in original.graph.nodes if n.name == name)
+    layer = module.get_submodule(origin.module) if origin.module else None
+    norm = module.get_submodule(origin.norm) if origin.norm else None
+    assert isinstance(step, Layer)
+    if (
+        isinstance(layer, Layer)
+        and "factor" not in node.meta  # stored numbers of the network that went into it
+        and layer.weight.shape == step.weight.shape
+        and "weight" in layer._parameters  # not computed, as that of weight_norm is
+        and (norm is None or (isinstance(norm, Norm) and norm.running_mean is not None))
+        and (step.bias is None or norm is not None or layer.bias is not None)
+    ):
+        return layer, norm
+    of = origin.module or origin.norm or "the network itself"
+    raise InputError(
+        f"the weights of {name} cannot be written back: {of} is no layer that stores them as they "
+        "are; use ptq with rounding: nearest, without equalise and bias_correction"
+    )
+
+
+def _are_equal(original: fx.GraphModule, folded: fx.GraphModule, name: str) -> bool:
+    before, after = (m.get_submodule(name).state_dict() for m in (original, folded))
+    return all(torch.equal(before[key], after[key]) for key in before)
+
+
 @dataclass(frozen=True)
 class Origin:
-    """Paths of the modules that a layer of a folded graph was made of."""
+    """Paths of the modules that a layer of a folded graph was made of; "" where there is none."""
 
     module: str
     norm: str | None
@@ -84,26 +147,12 @@ class Origin:
 def origin_of(folded: fx.GraphModule, name: str) -> Origin:
     """Where the layer ``name`` of a graph that `fold_bn` made came from."""
     (node,) = (n for n in folded.graph.nodes if n.name == name)
-    return _origin(node)
-
-
-def _origin(node: fx.Node) -> Origin:
     meta: Mapping[str, str] = node.meta
-    if "factor" in meta or ("norm" in meta and "module" not in meta):
-        raise _unknown(node.name, meta.get("factor", "of a norm"))
     return Origin(meta.get("module", ""), meta.get("norm"))
 
 
-def _unknown(name: str, numbers: str) -> InputError:
-    return InputError(
-        f"{name} has stored numbers of the network in it ({numbers}), so that its weights cannot "
-        "be written back: use ptq with its defaults"
-    )
-
-
-def _become_bias(norm: nn.Module, bias: torch.Tensor) -> None:
+def _become_bias(norm: Norm, bias: torch.Tensor) -> None:
     """Make a BatchNorm in evaluation mode x + bias, without the last bit of an error."""
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.running_mean.copy_(-bias)  # not its own bias, which it may not have

@@ -57,7 +57,7 @@ def check_recipe(job: Job) -> None:
         config={
             "model": [model.architecture, dict(args), own_version(model.architecture)],
             "takes": job.data.input_shape,
-            "passes": [[step.method, step.layers_in_fp32] for step in passes],
+            "passes": [[step.method, step.layers_in_fp32, step.moves_weights] for step in passes],
         },
         inputs={},
         tools=(*TRAINING_TOOLS, *EXPORT_TOOLS),

@@ -20,7 +20,7 @@ from edgeticket.pipeline.quantize import (
     quantize,
 )
 from edgeticket.pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
-from edgeticket.pipeline.quantize.write_back import origin_of, unfold
+from edgeticket.pipeline.quantize.write_back import expect_unfoldable, origin_of, unfold
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
 from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
@@ -46,9 +46,10 @@ def quantize_after_training(
 ) -> PassResult:
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
     network = before.network
+    if cfg.moves_weights:
+        expect_unfoldable(network)
     done = quantize(network.module(), calibration_batches(data), cfg)
-    moved = cfg.equalise or cfg.bias_correction or cfg.rounding != "nearest"
-    after = unfold(network, done.folded) if moved else network
+    after = unfold(network, done.folded) if cfg.moves_weights else network
     return _judged(before, after, done, data, progress)
 
 
@@ -73,6 +74,7 @@ def quantize_while_training(
         progress: shows how far it is, and warnings.
     """
     network, mask = before.network, before.mask
+    expect_unfoldable(network)
     if before.scales is None:
         start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:

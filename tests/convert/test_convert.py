@@ -1,10 +1,11 @@
-"""Whole networks: torch -> ONNX -> all five files -> both runtimes."""
+"""Whole networks: torch -> the graph -> all five files -> both runtimes."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ai_edge_litert import schema_py_generated as schema
-from convert_fixtures import outputs
+from convert_fixtures import outputs, run_onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -27,6 +28,7 @@ from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.targets import TARGETS, targets_of
 from edgeticket.pipeline.export import export
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.quantize import Scales, calibrate, fake_quantized, fold_bn
 from edgeticket.pipeline.recipe import Ptq
 
@@ -41,7 +43,7 @@ class Built:
     int8: nn.Module
     scales: Scales
     images: Tensor  # [N, C, H, W]
-    onnx: dict[str, bytes]  # by converter
+    graphs: dict[str, Graph]  # by converter
     files: dict[str, Converted]
 
     def run(self, name: str) -> npt.NDArray[Any]:
@@ -192,7 +194,7 @@ def test_random_networks(channels: int, layers: list[dict[str, Any]], mean: bool
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_same_bytes_every_time(name: str) -> None:
     network = built("lenet5")
-    assert TARGETS[name].convert(network.onnx[name]) == network.files[name]
+    assert TARGETS[name].convert(network.graphs[name]) == network.files[name]
 
 
 def test_tensors_are_described() -> None:
@@ -298,7 +300,7 @@ def test_a_weight_scale_that_is_wrong_by_a_tenth_is_found(name: str, layer: str)
         assert_int8_files_agree(replace(network, files=files))
 
 
-# What cannot be converted
+# ONNX files: what of them is converted, and what cannot be
 
 
 def float_model(
@@ -324,73 +326,146 @@ def node(kind: str, *inputs: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, inputs, ["output"], name="step", **attributes)
 
 
-WEIGHT = np.ones((2, 2, 3, 3), np.float32)
+def before(kind: str, *inputs: str, name: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [name], name=name, **attributes)
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(2, 2, 3, 3)).astype(np.float32)
+CONVERTIBLE = {
+    "softplus": float_model(node("Softplus", "input")),
+    "automatic padding": float_model(node("Conv", "input", "w", auto_pad="SAME_UPPER"), w=WEIGHT),
+    "automatic padding, even": float_model(
+        node("Conv", "input", "w", auto_pad="SAME_LOWER", strides=[2, 2]), w=WEIGHT[..., :2]
+    ),
+    "computed weights": float_model(
+        before("Relu", "w", name="r"), node("Conv", "input", "r"), w=WEIGHT
+    ),
+    "weights computed in steps": float_model(
+        before("Constant", name="c", value_float=2.0),
+        before("Mul", "w", "c", name="r"),
+        before("Transpose", "r", name="t", perm=[1, 0, 2, 3]),
+        node("Conv", "input", "t"),
+        w=WEIGHT,
+    ),
+    "a shape that is computed": float_model(
+        before("Concat", "batch", "rest", name="sizes", axis=0),
+        before("Reshape", "input", "sizes", name="wide"),
+        node("Transpose", "wide", perm=[0, 2, 1, 3]),
+        batch=np.array([1]),
+        rest=np.array([4, 3, 6]),
+    ),
+    "one name twice": float_model(before("Sigmoid", "input", name="a"), node("Sigmoid", "a")),
+    "rounding an average up": float_model(
+        node("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    ),
+    "padding that is not counted": float_model(
+        node("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        shape=(1, 2, 7, 7),
+    ),
+    "zeros around a maximum": float_model(
+        before("Sub", "input", "five", name="low"),
+        before("Pad", "low", "a", name="wide"),
+        node("MaxPool", "wide", kernel_shape=[3, 3], strides=[2, 2]),
+        a=np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        five=np.float32(5),
+    ),
+    "every other number": float_model(
+        node("Slice", "input", "a", "b", "c", "d"),
+        a=np.array([0]),
+        b=np.array([6]),
+        c=np.array([2]),
+        d=np.array([2]),
+    ),
+    "repeated border": float_model(
+        node("Pad", "input", "a", mode="edge"), a=np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    ),
+    "another hard sigmoid": float_model(node("HardSigmoid", "input")),
+    "flattened output": float_model(node("Flatten", "input"), rank=2),
+    "real numbers of codes": float_model(
+        before("DequantizeLinear", "codes", "scale", name="w", axis=0),
+        node("Mul", "input", "w"),
+        codes=np.array([[[3]], [[-5]]], np.int8),
+        scale=np.array([0.5, 0.25], np.float32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FP32)
+@pytest.mark.parametrize("case", CONVERTIBLE)
+def test_what_an_onnx_file_says_is_what_the_files_do(case: str, name: str) -> None:
+    data = CONVERTIBLE[case]
+    shape = [
+        d.dim_value for d in onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim
+    ]
+    images = np.random.default_rng(1).normal(size=(4, *shape[1:])).astype(np.float32)
+    expected = run_onnx(data, images, as_written=True)
+    converted = TARGETS[name].convert(data)
+    found = outputs(converted, np.moveaxis(images, 1, -1), runtime=TARGETS[name].runtime)
+    if converted.output.layout == "NHWC":
+        found = np.moveaxis(found, -1, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 UNCONVERTIBLE = {
     "unknown operator": (
-        float_model(node("Softplus", "input")),
-        r"^step \(Softplus\) has no TFLite counterpart here; replace it by one of Add, ",
-    ),
-    "automatic padding": (
-        float_model(node("Conv", "input", "w", auto_pad="SAME_UPPER"), w=WEIGHT),
-        r"^step \(Conv\) has auto_pad; export with explicit padding",
-    ),
-    "computed weights": (
-        float_model(
-            helper.make_node("Relu", ["w"], ["r"], name="r"), node("Conv", "input", "r"), w=WEIGHT
-        ),
-        r"^r \(Clip\) works on a constant; export with constants folded",
+        float_model(node("Bernoulli", "input")),
+        r"^step \(Bernoulli\) has no counterpart here; replace it by one of Abs, .*Add, ",
     ),
     "weights from the input": (
         float_model(node("Conv", "input", "input"), shape=(1, 1, 3, 3)),
-        r"^step \(Conv\): its input 1 \('input'\) must be a constant",
+        r"^step \(Conv\) computes its weights from the input: it must be a constant",
     ),
     "another operator set": (
         float_model(node("Relu", "input"), opset=17),
         r"^the ONNX file is of operator set \[17\]; export with 20",
     ),
-    "two operators of one name": (
-        float_model(
-            helper.make_node("Sigmoid", ["input"], ["a"], name="step"), node("Sigmoid", "a")
-        ),
-        r"^operators of the ONNX file share a name",
-    ),
-    "rounding an average up": (
-        float_model(node("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
-        r"^step \(AveragePool\) rounds its size up \(ceil_mode\); pad before it",
-    ),
     "padding that is not counted": (
         float_model(node("AveragePool", "input", kernel_shape=[2, 2], pads=[1, 1, 1, 1])),
         r"^step \(AveragePool\) leaves padding out of its count, .*; set count_include_pad=True",
-    ),
-    "every other number": (
-        float_model(
-            node("Slice", "input", "a", "b", "c", "d"),
-            a=np.array([0]),
-            b=np.array([6]),
-            c=np.array([2]),
-            d=np.array([2]),
-        ),
-        r"^step \(Slice\) takes every n-th number; only whole stretches",
-    ),
-    "repeated border": (
-        float_model(node("Pad", "input", "a", mode="edge"), a=np.array([0, 0, 1, 1, 0, 0, 1, 1])),
-        r"^step \(Pad\) repeats the border; pad with zeros",
-    ),
-    "another hard sigmoid": (
-        float_model(node("HardSigmoid", "input")),
-        r"^step \(HardSigmoid\) has .*; only relu6\(x \+ 3\) / 6 can be converted",
-    ),
-    "flattened output": (
-        float_model(node("Flatten", "input"), rank=2),
-        r"^output is a flattened map; end the network with a linear layer",
     ),
     "not a number": (
         float_model(node("Conv", "input", "w"), w=WEIGHT * np.nan),
         r"^w holds NaN or infinity",
     ),
+    "computed to no number": (
+        float_model(before("Log", "w", name="r"), node("Conv", "input", "r"), w=-np.abs(WEIGHT)),
+        r"^r \(Log\) makes NaN of constants; check how they were made",
+    ),
+    "constants without end": (
+        float_model(
+            before("ConstantOfShape", "n", name="r"),
+            node("Mul", "input", "r"),
+            n=np.array([2**20, 2**9]),
+        ),
+        r"^r \(ConstantOfShape\) makes constants of more than 268435456 numbers; store what",
+    ),
+    "larger than any device": (
+        float_model(node("Tile", "input", "n"), n=np.array([1, 1, 2**30, 2**30])),
+        r"^step \(Tile\) makes \[1, 2, .*\], which no device holds",
+    ),
+    "whole numbers": (
+        float_model(
+            before("Cast", "input", name="i", to=TensorProto.INT64),
+            before("Neg", "i", name="n"),
+            node("Cast", "n", to=TensorProto.FLOAT),
+        ),
+        r"^i \(Cast\) has no counterpart here|^n \(Neg\) computes int64 numbers",
+    ),
+    "an order that is none": (
+        float_model(node("Transpose", "input", perm=[0, 1, 1, 3])),
+        r"^step \(Transpose\) is not as ONNX defines it \(.*repeated value: 1\); export it again",
+    ),
+    "types that differ": (
+        float_model(node("Add", "input", "w"), w=np.arange(6)),
+        r"^step \(Add\) is not as ONNX defines it \(B has inconsistent type .*\); export it again",
+    ),
     "wrong shape": (
         float_model(node("Conv", "input", "w"), w=np.ones((2, 7, 3, 3), "f4")),
-        r"^step \(Conv\): its weight \[2, 7, 3, 3\] does not fit 2 input channels",
+        r"^step \(Conv\) has a weight \[2, 7, 3, 3\] that does not fit 2 input channels; export",
+    ),
+    "groups that do not divide": (
+        float_model(node("Conv", "input", "w", group=3), w=np.ones((2, 0, 3, 3), "f4")),
+        r"^step \(Conv\) ",
     ),
     "dynamic batch": (
         float_model(node("Relu", "input"), shape=("n", 2, 6, 6)),
@@ -419,32 +494,68 @@ def test_what_cannot_be_converted_is_one_sentence(fault: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_float_and_quantised_networks_are_not_confused(name: str) -> None:
     network = built("lenet5")
-    other = network.onnx["tflite-int8" if name in FP32 else "tflite-fp32"]
+    other = network.graphs["tflite-int8" if name in FP32 else "tflite-fp32"]
     with pytest.raises(InputError, match="network cannot become an"):
         TARGETS[name].convert(other)
 
 
+QDQ = Path(__file__).parents[1] / "golden" / "network-qdq.onnx"
+
+
 def test_a_half_quantised_network_names_the_operator() -> None:
-    network = built("lenet5")
-    model = onnx.load_from_string(network.onnx["tflite-int8"])
-    del model.graph.node[-2:]
+    model = onnx.load(QDQ)
+    last = next(node for node in model.graph.node if node.op_type == "Gemm")
+    kept = list(model.graph.node)[: list(model.graph.node).index(last) + 1]
+    del model.graph.node[len(kept) :]
     model.graph.node[-1].output[0] = "output"
     with pytest.raises(InputError, match=r"has int8 weights, but its input or output is not"):
         TARGETS["tflite-int8"].convert(model.SerializeToString())
 
 
 def test_a_scale_that_changes_between_the_two_halves_of_rounding_is_refused() -> None:
-    model = onnx.load_from_string(built("lenet5").onnx["tflite-int8"])
-    dequantize = next(n for n in model.graph.node if n.name == "relu_int8")
-    dequantize.input[1] = "relu_1_int8.scale"
-    with pytest.raises(InputError, match="relu was rounded with another scale"):
+    model = onnx.load(QDQ)
+    first, second = (
+        next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == name)
+        for name in ("_1", "_2")
+    )
+    dequantize = next(n for n in model.graph.node if first.output[0] in n.input)
+    dequantize.input[1] = second.input[1]
+    with pytest.raises(InputError, match=r"reads _1, rounded with another scale; export it again"):
         TARGETS["onnx-int8-u8"].convert(model.SerializeToString())
+
+
+def test_what_is_rounded_is_read_rounded() -> None:
+    model = onnx.load(QDQ)
+    rounding = next(
+        n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "_2"
+    )
+    dequantize = next(n for n in model.graph.node if rounding.output[0] in n.input)
+    reader = next(n for n in model.graph.node if dequantize.output[0] in n.input)
+    reader.input[0] = "_2"
+    with pytest.raises(
+        InputError, match=r" reads _2 before it is rounded; let it read the rounded"
+    ):
+        TARGETS["onnx-int8-u8"].convert(model.SerializeToString())
+
+
+def test_scales_along_another_axis_are_refused() -> None:
+    model = onnx.load(QDQ)
+    weights = {t.name for t in model.graph.initializer}
+    rounding = next(
+        n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in weights
+    )
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] == rounding.input[0]:
+            for attribute in node.attribute:
+                attribute.i = 1 if attribute.name == "axis" else attribute.i
+    with pytest.raises(InputError, match=r"\(QuantizeLinear\) "):
+        TARGETS["tflite-int8"].convert(model.SerializeToString())
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_damaged_files_are_input_errors(data: st.DataObject) -> None:
-    whole = small_quantised_network()
+    whole = QDQ.read_bytes()
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -454,12 +565,3 @@ def test_damaged_files_are_input_errors(data: st.DataObject) -> None:
     for name in ("onnx-int8-u8", "tflite-int8"):
         with contextlib.suppress(InputError):
             TARGETS[name].convert(bytes(damaged))
-
-
-@functools.cache
-def small_quantised_network() -> bytes:
-    torch.manual_seed(0)
-    module = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 2)
-    )
-    return build(module, (1, 6, 6), images=4).onnx["tflite-int8"]

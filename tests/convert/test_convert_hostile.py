@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from convert_fixtures import run_onnx, run_tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -54,6 +56,58 @@ def every_operator() -> bytes:
         node("ReduceMean", "sum area", "mean", keepdims=0),
         node("Gemm", "mean fc", "output", transB=1),
     ]
+    return written(nodes, arrays, integers)
+
+
+@functools.cache
+def more_operators() -> bytes:
+    """Those of transformers, norms, and maps that grow; with constants to compute."""
+
+    def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+        names = outputs.split()
+        return helper.make_node(kind, inputs.split(), names, name=names[0], **attributes)
+
+    arrays = {
+        "slopes": RNG.normal(size=(2, 1, 1)), "scale": RNG.normal(size=4), "bias": np.ones(4),
+        "g": RNG.normal(size=12), "fc": RNG.normal(size=(3, 12)), "one": 1.0,
+    }  # fmt: skip
+    integers = {
+        "order": [3, 1, 0, 2], "sides": [0, 0, 1, 1, 0, 0, 1, 1], "last": [3], "size": [1, 1, 2, 2],
+        "half": [2, 2], "twice": [1, 1, 1, 1], "split": [1, 4, 14, 14], "first": [1],
+    }  # fmt: skip
+    nodes = [
+        node("Split", "input half", "left right", axis=1),
+        node("PRelu", "left slopes", "leaky"),
+        node("Sub", "leaky right", "difference"),
+        node("Concat", "difference right", "join", axis=1),
+        node("InstanceNormalization", "join scale bias", "normal"),
+        node("Gather", "normal order", "mixed", axis=1),
+        node("Tile", "mixed twice", "same"),
+        node("Cast", "size", "factors", to=TensorProto.FLOAT),
+        node("Resize", "same same factors", "large", mode="nearest"),
+        node("Pad", "large sides", "wide", mode="reflect"),
+        node("Reshape", "wide split", "shaped"),
+        node("ReduceMax", "shaped last", "most", keepdims=0),
+        node("Slice", "most zero stop axis", "cut"),
+        node("Transpose", "cut", "turned", perm=[0, 2, 1]),
+        node("MatMul", "cut turned", "product"),
+        node("Softmax", "product", "shares", axis=-1),
+        node("MatMul", "shares cut", "values"),
+        node("LayerNormalization", "values g", "layer", axis=-1),
+        node("Div", "layer two", "half_of"),
+        node("Sqrt", "positive", "root"),
+        node("ReduceSum", "root first", "sum", keepdims=0),
+        node("Gemm", "sum fc", "output", transB=1),
+    ]
+    nodes[8].input[1] = ""  # no region
+    nodes.insert(0, node("Add", "one one", "two"))
+    nodes.insert(-3, node("Mul", "half_of half_of", "square"))
+    nodes.insert(-3, node("Add", "square one", "positive"))
+    integers |= {"zero": [1], "stop": [13], "axis": [2]}
+    return written(nodes, arrays, integers)
+
+
+def written(nodes: list[onnx.NodeProto], arrays: dict[str, Any], integers: dict[str, Any]) -> bytes:
     tensors = [numpy_helper.from_array(np.asarray(a, np.float32), n) for n, a in arrays.items()]
     tensors += [numpy_helper.from_array(np.array(a, np.int64), n) for n, a in integers.items()]
     ends = [
@@ -69,14 +123,22 @@ def every_operator() -> bytes:
 def sources() -> dict[str, bytes]:
     return {
         "every-operator": every_operator(),
+        "more-operators": more_operators(),
         "golden": (GOLDEN / "network.onnx").read_bytes(),
         "golden-int8": (GOLDEN / "network-qdq.onnx").read_bytes(),
     }
 
 
-def test_the_whole_file_converts() -> None:
-    for name in ("onnx-fp32", "tflite-fp32"):
-        assert TARGETS[name].convert(every_operator()).output.shape == (1, 3)
+@pytest.mark.parametrize("make", [every_operator, more_operators])
+def test_the_whole_file_converts(make: Callable[[], bytes]) -> None:
+    x = RNG.normal(size=(4, 4, 6, 6)).astype(np.float32)
+    expected = run_onnx(make(), x, as_written=True)  # fused, zeros around a pool are lost
+    for name, data in {
+        n: TARGETS[n].convert(make()).data for n in ("onnx-fp32", "tflite-fp32")
+    }.items():
+        lite = name.startswith("tflite")
+        found = run_tflite(data, x.transpose(0, 2, 3, 1)) if lite else run_onnx(data, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def assert_converted_or_refused(kind: str, data: bytes) -> None:
@@ -148,7 +210,7 @@ CHANGES = (
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("source", ["every-operator", "golden", "golden-int8"])
+@pytest.mark.parametrize("source", ["every-operator", "more-operators", "golden", "golden-int8"])
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_changed_files_are_converted_or_refused(source: str, change: Any, data: Any) -> None:

@@ -52,11 +52,11 @@ def test_a_float_file_is_followed_to_int8(tmp_path: Path) -> None:
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
-    file = written(tmp_path, "Celu")
+    file = written(tmp_path, "Bernoulli")
     result = CliRunner().invoke(app, ["inspect", str(file), "--json", str(tmp_path / "i.json")])
     assert result.exit_code == 1
     assert "not known to the converter" in result.output
-    assert "Celu" in (tmp_path / "i.json").read_text()
+    assert "Bernoulli" in (tmp_path / "i.json").read_text()
 
 
 def test_names_in_a_file_are_text(tmp_path: Path) -> None:

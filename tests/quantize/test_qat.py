@@ -178,6 +178,27 @@ def test_what_is_exported_is_what_was_trained_last(store: Path) -> None:
         assert np.abs(codes * column - before).max() > column.max()  # it did learn
 
 
+def test_parameters_of_norms_are_trained_and_exported(store: Path) -> None:
+    network = Network.fresh("digits_vit", {}, seed=0)
+    x = torch.rand(8, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    start = quantize(network.module(), [x], Ptq(method="ptq"))
+    module = fixed(start)
+    weights = dict(network.module().named_parameters())
+    moving_constants = dict(module.named_parameters(recurse=False))
+    assert moving_constants
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        module(x).square().mean().backward()
+        optimizer.step()
+    done = finish(module, start)
+    deployed = unfold(network, done.folded)
+    norms = [n for n in weights if "norm" in n]
+    assert any(not torch.equal(deployed.weights[n], weights[n]) for n in norms)
+    with torch.no_grad():
+        assert torch.equal(fake_quantized(folded_of(deployed), done.scales)(x), module(x))
+
+
 def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path: Path, store: Path) -> None:
     _, (*_, whole) = carried_out(store, {"method": "ptq"}, QAT)
     for steps in (2, 9):  # training the dense network took its steps before

@@ -27,6 +27,11 @@ class PassConfig(Config):
         return str(name)
 
     @property
+    def moves_weights(self) -> bool:
+        """Whether folded layers get new weights, which the network must take back."""
+        return False
+
+    @property
     def training(self) -> TrainConfig | None:
         """The training that is part of it."""
         training = self.__dict__.get("train")

@@ -60,6 +60,10 @@ class Ptq(PassConfig):
     )
 
     @property
+    def moves_weights(self) -> bool:
+        return self.equalise or self.bias_correction or self.rounding != "nearest"
+
+    @property
     def layers_in_fp32(self) -> tuple[str, ...]:
         return self.keep_fp32
 
@@ -99,6 +103,10 @@ class Qat(PassConfig):
         description="Folded networks have no normalisation that forgives large steps: momentum SGD "
         "at 0.002 destroys a ResNet-20.",
     )
+
+    @property
+    def moves_weights(self) -> bool:
+        return True
 
     @property
     def layers_in_fp32(self) -> tuple[str, ...]:
