@@ -129,7 +129,12 @@ def test_a_new_environment_takes_the_place_of_the_old_when_it_is_whole(
     with pytest.raises(InputError, match=r"runner cannot be installed: .* has no wheel"):
         prepare(home)
     assert (home / "environment").resolve() == Path(old.python).parents[1]
-    assert subprocess.run([old.python, "-c", "import edgeticket.device_runner"], check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [old.python, "-c", "import edgeticket.device_runner"], check=False
+        ).returncode
+        == 0
+    )
     (index / "away").rename(numpy)
     new, _ = prepare(home)
     assert (home / "environment").resolve() == Path(new.python).parents[1] != old.python
