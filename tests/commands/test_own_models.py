@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx_fixtures import export_onnx
 from picture_fixtures import write_pictures
 from torch import nn
 from typer.testing import CliRunner
@@ -18,7 +19,6 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.cli import app
 from edgeticket.pipeline.convert.targets import TARGETS
-from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.recipe import read_recipe
 
 TFLITE = Path(__file__).parents[1] / "foreign" / "float.tflite"

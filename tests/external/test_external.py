@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx_fixtures import export_onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 from typer.testing import CliRunner
@@ -23,7 +24,6 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.external.bundle import bundle_foreign, read_samples
 from edgeticket.pipeline.external.file import read_foreign
 

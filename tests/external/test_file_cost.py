@@ -13,12 +13,12 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
+from onnx_fixtures import export_onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.convert.targets import TARGETS
-from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.external.layers import Count, FileLayer, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
 from edgeticket.pipeline.external.onnx_model import parse_onnx

@@ -14,10 +14,8 @@ from edgeticket.models.imported import look_in
 from edgeticket.pipeline.cli import app
 from edgeticket.pipeline.inspect import network as inspection
 from edgeticket.pipeline.inspect.network import Inspection, inspect_network
-from edgeticket.pipeline.inspect.one_export import export_once
 from edgeticket.pipeline.network.file import new_network
-from edgeticket.pipeline.run import preflight
-from edgeticket.pipeline.run.preflight import conversions
+from edgeticket.pipeline.run import checks
 from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 MODULE = """
@@ -85,14 +83,6 @@ def test_what_is_in_the_way_stands_once_and_whole(strange: Inspection) -> None:
         assert layer.name in joined.replace(" ", "") or layer.name in text
 
 
-def test_one_export_says_what_two_say(strange: Inspection) -> None:
-    for name in ("digits_cnn", "digits_vit", "resnet20"):
-        network = new_network(name, {}, seed=0)
-        assert conversions(network, sources=export_once(network)) == conversions(network)
-    assert not strange.files["tflite-int8"].possible
-    assert strange.files["onnx-fp32"].possible
-
-
 def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(*args: object) -> None:
         while True:
@@ -102,7 +92,7 @@ def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> N
             except Exception:  # what a library may do
                 continue
 
-    monkeypatch.setattr(preflight, "find_groups", endless)
+    monkeypatch.setattr(checks, "find_groups", endless)
     monkeypatch.setattr(inspection, "CHECK_LIMIT_S", 0.3)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     told = found.passes["channel_magnitude"]
@@ -118,7 +108,7 @@ def test_a_check_that_raises_is_one_row(monkeypatch: pytest.MonkeyPatch, error: 
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(preflight, "find_groups", fail)
+    monkeypatch.setattr(checks, "find_groups", fail)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     assert type(error).__name__ in found.passes["channel_magnitude"].told
     assert found.files["tflite-int8"].possible

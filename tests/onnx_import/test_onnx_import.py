@@ -11,13 +11,13 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx_fixtures import export_onnx
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.models.program import build_program
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.data.examples import Dataset
-from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.network.file import load_network, save_network
 from edgeticket.pipeline.onnx_import import read_onnx_network
 from edgeticket.pipeline.progress import QUIET

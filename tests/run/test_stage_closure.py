@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx_fixtures import export_onnx
 from picture_fixtures import write_pictures
 
 import edgeticket.pipeline
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset, Split
-from edgeticket.pipeline.export import export_onnx
 from edgeticket.pipeline.network.file import save_network
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.recipe import Recipe, check
