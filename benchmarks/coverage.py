@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def _networks(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Any, Bu
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         for name, (task, takes, *_) in module.NETWORKS.items():
-            yield name, task, takes, lambda name=name: module.make(name)
+            yield name, task, takes, partial(module.make, name)
 
 
 def _named(name: str) -> Build:
@@ -151,7 +152,8 @@ class RawDetector(nn.Module):
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.head = detector.backbone, detector.head
+        self.backbone = detector.get_submodule("backbone")
+        self.head = detector.get_submodule("head")
 
     def forward(self, x: Tensor) -> Any:
         return self.head(list(self.backbone(x).values()))

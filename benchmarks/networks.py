@@ -34,6 +34,8 @@ def make(name: str) -> nn.Module:
     module = NETWORKS[name][2]()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
             part.running_mean.normal_(0, 0.1)
             part.running_var.uniform_(0.5, 1.5)
     return module.eval()
@@ -452,7 +454,8 @@ class Normalised(nn.Module):
         self.head = nn.Linear(16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - self.mean) / 0.25
+        mean = self.get_buffer("mean")
+        x = (x - mean) / 0.25
         x = F.relu(self.norms[0](self.a(x)))
         x = F.relu(self.norms[1](self.b(x)))
         return self.head(x.mean((2, 3))).softmax(1)

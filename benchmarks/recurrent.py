@@ -91,7 +91,7 @@ def _own(kind: str, layer: nn.Module, steps: int) -> bytes:
         "b": np.concatenate([turned("bias_ih_l0"), turned("bias_hh_l0")], 1),
     }
     size, inputs = arrays["r"].shape[2], arrays["w"].shape[2]
-    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    more: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
     node = helper.make_node(kind, ["input", *arrays], ["output"], hidden_size=size, **more)
     body = helper.make_graph(
         [node],

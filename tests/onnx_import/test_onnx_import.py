@@ -164,7 +164,7 @@ def test_files_answer_as_they_do_in_onnx_runtime(body: str, tmp_path: Path) -> N
 )
 def test_exported_networks_come_back(arch: str, args: dict[str, int], tmp_path: Path) -> None:
     network = Network.fresh(arch, args, seed=0)
-    module = fold_bn(network.module())
+    module = fold_bn(network.module(), network.input_shape)
     x = torch.randn(2, *network.input_shape)
     file = tmp_path / "model.onnx"
     file.write_bytes(export_onnx(module, x[:1]))
