@@ -474,7 +474,7 @@ def constant_depthwise(
 
 
 def transposed_convolution(draft: TfliteDraft, operator: Operator) -> None:
-    """TRANSPOSE_CONV and ADD, behind a SLICE where padding cuts off more than VALID does."""
+    """A convolution and DepthToSpace, from PyTorch; files of ONNX with it are refused."""
     raise InputError(f"{operator} is written as a convolution and DepthToSpace")
 
 

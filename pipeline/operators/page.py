@@ -10,12 +10,12 @@ from edgeticket.pipeline.operators import ATEN, KINDS, ONNX, Kind
 
 HEAD = f"""# Operators
 
-What the converter reads from an ONNX file (operator set {OPSET}, batch of one, fixed shapes) and
-writes for both runtimes. This page is made by
+What a network is made of once it is captured (`torch.export`), or read from an ONNX file (operator
+set {OPSET}, batch of one, fixed shapes), and how both runtimes have it. This page is made by
 `python -m edgeticket.pipeline.operators.page`; a test fails when it is stale.
 
-An operator that is not here stays as it is in `onnx-fp32`. The TFLite files refuse it in one
-sentence that names the node, the operator and what to use instead.
+What the lists at the end do not name is refused in one sentence that names the place and the
+operator. In ONNX files, what works on constants alone is computed, whatever the operator.
 
 How int8 files have it:
 
