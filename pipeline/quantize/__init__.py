@@ -1,8 +1,8 @@
 """One set of int8 scales for every runtime: fold, calibrate, imitate in torch, train.
 
-    folded = fold_bn(network)                    # every step a named module, no BatchNorm
-    scales = calibrate(network, images, cfg)     # a frozen value; JSON
-    reference = fake_quantized(network, scales)  # what is exported
+    folded = fold_bn(network, (3, 32, 32))       # every step a named module, no BatchNorm
+    scales = calibrate(folded, images, cfg)      # a frozen value; JSON
+    reference = fake_quantized(folded, scales)   # what is exported
 
 `quantize` is all that a `ptq` pass does: it may also move weights and biases. `unfold` puts them
 back into the network. `pipeline.quantize.qat` has the modules that quantisation-aware training

@@ -6,9 +6,10 @@ import copy
 
 from torch import fx, nn
 
-from edgeticket.pipeline.graph.capture import Shapes, capture
+from edgeticket.pipeline.graph.capture import Shapes, capture, input_shapes
 from edgeticket.pipeline.graph.fold import fold
 from edgeticket.pipeline.graph.module import to_module
+from edgeticket.pipeline.graph.remembered import remembered
 
 
 def fold_bn(module: nn.Module, takes: tuple[int, ...] | Shapes) -> fx.GraphModule:
@@ -28,5 +29,5 @@ def fold_bn(module: nn.Module, takes: tuple[int, ...] | Shapes) -> fx.GraphModul
     if isinstance(module, fx.GraphModule) and "graph" in module.meta:
         return copy.deepcopy(module).eval()
     parameters = {name for name, _ in module.named_parameters()}
-    graph = fold(capture(module, takes))
+    graph = remembered(module, input_shapes(takes), lambda: fold(capture(module, takes)))
     return to_module(graph, title=type(module).__name__, moving=parameters)
