@@ -9,7 +9,6 @@ _RANDOM = "draws random numbers: a network that is deployed must not"
 _SPECTRAL = "is a Fourier transform: make it a part of preprocessing, or a matrix product"
 _VOLUMES = "works on volumes [1, C, D, H, W]: only 1-D and 2-D can be converted"
 _BOXES = "selects boxes: do that behind the network, on its outputs"
-_RECURRENT = "is a recurrent layer: use convolutions over time, or attention"
 
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("topk", "sort", "argsort", "kthvalue", "median", "mode", "msort"), _SORTS),
@@ -32,7 +31,6 @@ REFUSED: dict[str, str] = {
         _VOLUMES,
     ),
     **dict.fromkeys(("nms", "roi_align", "roi_pool", "ps_roi_align"), _BOXES),
-    **dict.fromkeys(("gru", "lstm", "rnn_relu", "rnn_tanh"), _RECURRENT),
     "deform_conv2d": "is a deformable convolution, which neither runtime has: use a plain one",
     "grid_sampler": "samples at places that follow from the input: use resize, or a fixed crop",
     "grid_sampler_2d": "samples at places that follow from the input: use resize, or a fixed crop",

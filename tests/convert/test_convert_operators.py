@@ -60,7 +60,11 @@ def graph_of(
     operators: list[Operator], values: list[Value], constants: dict[str, Constant]
 ) -> Graph:
     return Graph(
-        values[0].name, values[-1].name, tuple(operators), {v.name: v for v in values}, constants
+        (values[0].name,),
+        (values[-1].name,),
+        tuple(operators),
+        {v.name: v for v in values},
+        constants,
     )
 
 
@@ -73,14 +77,14 @@ def nchw(x: Array) -> Array:
 
 
 def assert_float_files_agree(graph: Graph, rng: np.random.Generator) -> None:
-    x = rng.normal(size=(2, *graph.values[graph.input].shape[1:])).astype(np.float32)
+    x = rng.normal(size=(2, *graph.values[graph.inputs[0]].shape[1:])).astype(np.float32)
     expected = run_onnx(write_onnx(graph), x)
     found = nchw(run_tflite(write_tflite(graph), nhwc(x)))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 def assert_int8_files_agree(graph: Graph, rng: np.random.Generator, *, exact: bool = True) -> None:
-    x = rng.integers(-128, 128, (3, *graph.values[graph.input].shape[1:])).astype(np.int8)
+    x = rng.integers(-128, 128, (3, *graph.values[graph.inputs[0]].shape[1:])).astype(np.int8)
     signed = run_onnx(write_onnx(graph), x).astype(np.int32)
     unsigned = run_onnx(
         write_onnx(graph, unsigned=True), (x.astype(np.int16) + 128).astype(np.uint8)
