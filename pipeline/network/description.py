@@ -36,6 +36,7 @@ ANY = "*"
 
 MOST_BYTES = 1 << 26  # of a description: the program of a large network has some 100,000
 MOST_INPUT_NUMBERS = 1 << 28
+LARGEST_ARGUMENT = 1 << 16  # of an architecture: some count before they build
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
 
@@ -125,9 +126,8 @@ def permit(arch: object, args: object, *, place: str, trusted: str = "") -> None
         if not _is_harmless(value, words=source in LIBRARIES):
             raise InputError(
                 f"{place}: {shown} with {reprlib.repr(name)}: {reprlib.repr(value)}: from a file "
-                "alone, arguments are numbers, true and false"
-                + " and plain words"
-                * (source in LIBRARIES)
+                f"alone, arguments are numbers up to {LARGEST_ARGUMENT:,}, true and false"
+                f"{', and plain words' * (source in LIBRARIES)}"
             )
 
 
@@ -171,7 +171,7 @@ def _build_without_values(arch: str, args: models.Args) -> None:
 def _is_harmless(value: object, *, words: bool) -> bool:
     if isinstance(value, str):
         return words and _WORD.fullmatch(value) is not None
-    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, bool | int | float) and abs(value) <= LARGEST_ARGUMENT  # nor NaN
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ MOST_BYTES = 1 << 18  # of a recipe, an experiment or a fleet; ours have some 3,
 MOST_VALUES = 10_000
 MOST_SHOWN = 400  # letters of what the YAML reader says
 MOST_SENTENCES = 12
+MOST_OF_A_KEY = 80  # letters
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -212,13 +213,12 @@ def _override(document: dict[str, Any], pair: str) -> None:
         raise InputError(f"{shown}: write it as key=value, e.g. train.epochs=3")
     node: Any = document
     for i, name in enumerate([*parents, last]):
+        above = ".".join(parents[:i])[:MOST_OF_A_KEY]
         if isinstance(node, list):
             if not re.fullmatch("[0-9]{1,9}", name) or int(name) >= len(node):
-                raise InputError(
-                    f"{shown}: {'.'.join(parents[:i])} has entries 0 to {len(node) - 1}"
-                )
+                raise InputError(f"{shown}: {above} has entries 0 to {len(node) - 1}")
         elif not isinstance(node, dict):
-            raise InputError(f"{shown}: {'.'.join(parents[:i])} has no keys of its own")
+            raise InputError(f"{shown}: {above} has no keys of its own")
         if i == len(parents):
             break
         if isinstance(node, list):
@@ -226,7 +226,7 @@ def _override(document: dict[str, Any], pair: str) -> None:
         else:
             node = node.setdefault(name, {})
             if node is None:  # `train:` with nothing behind it
-                raise InputError(f"{shown}: {name} is empty in the recipe")
+                raise InputError(f"{shown}: {name[:MOST_OF_A_KEY]} is empty in the recipe")
     value = parse_value(text, place=shown)
     if isinstance(node, list):
         node[int(last)] = value
@@ -246,16 +246,20 @@ def _sentence(root: type[Config], error: Mapping[str, Any]) -> str:
     owner, place = _owner(root, location)
     if kind == "extra_forbidden":
         known = sorted(field.alias or name for name, field in owner.model_fields.items())
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        near = difflib.get_close_matches(str(location[-1])[:MOST_OF_A_KEY], known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{place}: unknown key ({hint}known: {', '.join(known)})"
     if kind == "missing":
         return f"{place}: missing"
     if kind == "union_tag_invalid":
         expected = error["ctx"]["expected_tags"].replace("'", "")
-        near = difflib.get_close_matches(str(error["ctx"]["tag"]), expected.split(", "), n=1)
+        near = difflib.get_close_matches(
+            str(error["ctx"]["tag"])[:MOST_OF_A_KEY], expected.split(", "), n=1
+        )
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"{place}.method: unknown {error['ctx']['tag']!r} ({hint}known: {expected})"
+        return (
+            f"{place}.method: unknown {reprlib.repr(error['ctx']['tag'])} ({hint}known: {expected})"
+        )
     if kind == "union_tag_not_found":
         return f"{place}: needs a `method`"
     if "args" in location[:-1]:
@@ -281,7 +285,7 @@ def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Co
             continue
         if words[-2:-1] == ["args"] and "args" in owner.model_fields:
             break  # which of the allowed scalar types was tried is of no interest
-        words.append(str(part))
+        words.append(str(part)[:MOST_OF_A_KEY])
         field = owner.model_fields.get(str(part)) if isinstance(part, str) else None
         if field is not None:
             owner = _config_class(field.annotation) or owner

@@ -74,6 +74,8 @@ HOSTILE: dict[str, tuple[Any, Any]] = {
     "wider": ("torchvision:mobilenet_v2", {"width_mult": 1e300}),
     "large pictures": ("torchvision:vit_b_16", {"image_size": 2**20}),
     "endless": ("resnet20", {"width": 10**12}),
+    "not so endless": ("resnet20", {"width": 2**16}),
+    "many classes": ("torchvision:resnet18", {"num_classes": 2**16}),
     "beyond 64 bits": ("resnet20", {"width": 2**63 - 1}),
     "deep": ("cifar_vit", {"depth": 10**9}),
     "no number": ("lenet5", {"num_classes": "10"}),

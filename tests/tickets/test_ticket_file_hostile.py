@@ -121,7 +121,7 @@ def test_sizes_that_would_fill_the_memory_are_refused_unread() -> None:
         tensor(document, "classifier.weight")["shape"] = [30_000, 30_000]
 
     assert "it has more than 73,024 numbers" in refusal(changed(wide))
-    assert "it has more than 73,024 numbers" in refusal(changed(huge))
+    assert "numbers up to 65,536" in refusal(changed(huge))
     assert "900" in refusal(changed(claims))
     bomb = zlib.compress(bytes(1 << 26))
     assert "not as long as it should be" in refusal(rebuilt(header=bomb))
