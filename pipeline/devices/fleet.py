@@ -13,7 +13,7 @@ from pydantic import Field
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.devices import FORMS, TARGETS
 from edgeticket.pipeline.devices.runner import Device
-from edgeticket.pipeline.devices.ssh import parse_address
+from edgeticket.pipeline.devices.ssh_address import parse_address
 from edgeticket.pipeline.recipe import Config
 from edgeticket.pipeline.recipe.reading import check, read_document
 

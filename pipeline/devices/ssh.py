@@ -10,13 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shlex
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.devices.connection import (
@@ -28,56 +25,13 @@ from edgeticket.pipeline.devices.connection import (
     Tell,
     converse,
 )
-from edgeticket.pipeline.devices.spawned import HOME
+from edgeticket.pipeline.devices.host_keys import read_trust, refuse_key
+from edgeticket.pipeline.devices.ssh_address import parse_address
 
 if TYPE_CHECKING:
     import asyncssh
 
 SILENT_TRIES = 3
-SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-KNOWN_HOSTS = "~/.ssh/known_hosts"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
-_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
-
-
-@dataclass(frozen=True)
-class Address:
-    """The parts of a target; None: as ~/.ssh/config has it."""
-
-    text: str
-    user: str | None
-    host: str
-    port: int | None
-    home: str
-
-    @property
-    def command(self) -> str:
-        """What a person types to log in there."""
-        port = f"-p {self.port} " if self.port is not None else ""
-        return f"ssh {port}{self.user + '@' if self.user else ''}{self.host}"
-
-
-def parse_address(text: str) -> Address:
-    """``ssh://user@host:port/folder``, all but the host optional.
-
-    Raises:
-        InputError: it is something else; a password is never repeated in the sentence.
-    """
-    form = "write ssh://user@host, ssh://user@host:port, or a Host of ~/.ssh/config as ssh://name"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise InputError(f"a target cannot be read ({error}): {form}") from None
-    if parts.password is not None:
-        raise InputError(f"a password has no place in a target: {form}, and use a key")
-    if not _HOST.fullmatch(parts.hostname or "") or not _NAME.fullmatch(parts.username or "x"):
-        raise InputError(f"{text!r} names no host or no user: {form}")
-    if parts.query or parts.fragment:
-        raise InputError(f"{text!r} has a ? or # in it: {form}")
-    host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}").strip("[]")  # keeps capitals
-    home = parts.path if parts.path not in ("", "/") else HOME
-    return Address(text, parts.username, host, port, home)
 
 
 @dataclass(frozen=True)
@@ -145,7 +99,7 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
     import asyncssh
 
     target = parse_address(address)
-    trust, known = _read_trust(target)
+    trust, known = read_trust(target)
     seen: list[tuple[bool, str]] = []  # of a refused host key: is it another one? its fingerprint
 
     class Client(asyncssh.SSHClient):
@@ -158,7 +112,7 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
 
     try:
         session = await asyncssh.connect(
-            **_parts(target),
+            **target.parts,
             client_factory=Client,
             known_hosts=known,
             password=None,
@@ -171,9 +125,9 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
             keepalive_count_max=SILENT_TRIES,
         )
     except asyncssh.HostKeyNotVerifiable as error:
-        raise _untrusted(target, trust, seen, _reason(error)) from None
+        raise refuse_key(target, trust, seen, _reason(error)) from None
     except asyncssh.KeyExchangeFailed as error:
-        raise _untrusted(target, trust, [(True, "of another kind")], _reason(error)) from None
+        raise refuse_key(target, trust, [(True, "of another kind")], _reason(error)) from None
     except asyncssh.PermissionDenied:
         raise InputError(
             f"{address}: the device accepts none of your SSH keys: bring one there once with "
@@ -198,80 +152,6 @@ async def connect_ssh(address: str, *, patience: Patience, tell: Tell) -> AsyncI
         with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
             await asyncio.wait_for(session.wait_closed(), 2)
         session.abort()
-
-
-def _parts(target: Address) -> dict[str, Any]:
-    """What the target says itself; the rest is ~/.ssh/config's."""
-    given = {"host": target.host, "port": target.port, "username": target.user}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Trust:
-    """The files that host keys are looked up in; the first is the one that keeps new ones.
-
-    ``unkept``: the user's ~/.ssh/config keeps no key at all, so that ssh must be told where to.
-    """
-
-    files: tuple[str, ...]
-    unkept: bool
-
-    def login(self, target: Address) -> str:
-        """What to type so that ssh asks about the key, and keeps it where it is looked up."""
-        if not self.unkept:
-            return target.command
-        options = f"-o UserKnownHostsFile={self.files[0]} -o StrictHostKeyChecking=ask"
-        return target.command.replace("ssh ", f"ssh {options} ", 1)
-
-    def forget(self, name: str) -> str:
-        """What to type so that a key is no longer known."""
-        file = "" if self.files[0] == KNOWN_HOSTS else f"-f {shlex.quote(self.files[0])} "
-        return f"ssh-keygen {file}-R {shlex.quote(name)}"
-
-
-def _read_trust(target: Address) -> tuple[Trust, asyncssh.SSHKnownHosts]:
-    """The user's files, by ~/.ssh/config or the default one, and the system's; and their keys.
-
-    A file that is none (``none``, /dev/null) trusts everybody with ssh and nobody with us: the
-    default one takes its place, or what to type would lead nowhere.
-    """
-    import asyncssh
-
-    try:
-        config = Path.home() / ".ssh" / "config"
-        options = asyncssh.SSHClientConnectionOptions(
-            **_parts(target), config=[str(config)] if config.is_file() else None
-        )
-        configured: Any = options.known_hosts
-        kept = [path for path in configured or () if path != os.devnull]
-        unkept = configured is None or bool(configured and not kept)
-        trust = Trust(tuple(kept or [KNOWN_HOSTS]), unkept)
-        paths = [*(Path(path).expanduser() for path in trust.files), SYSTEM_KNOWN_HOSTS]
-        return trust, asyncssh.read_known_hosts([str(path) for path in paths if path.is_file()])
-    except (OSError, ValueError, RuntimeError, asyncssh.Error) as error:
-        raise InputError(f"{target.text}: your SSH set-up cannot be used: {error}") from None
-
-
-def _untrusted(
-    target: Address, trust: Trust, seen: Sequence[tuple[bool, str]], reason: str
-) -> InputError:
-    if not seen:
-        return InputError(
-            f"{target.text}: a host on the way to it is not trusted ({reason}): "
-            f"`{target.command}` must work first"
-        )
-    changed, fingerprint = seen[-1]
-    name = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
-    if changed:
-        return InputError(
-            f"{target.text}: its host key ({fingerprint}) is not the one in known_hosts: if the "
-            f"device was installed anew, type `{trust.forget(name)}` and "
-            f"`{trust.login(target)}`; if not, somebody may be in between"
-        )
-    return InputError(
-        f"{target.text}: its host key ({fingerprint}) is not known here: type "
-        f"`{trust.login(target)}` once, and accept the key if it is the one that the device shows"
-    )
 
 
 def _reason(error: BaseException) -> str:

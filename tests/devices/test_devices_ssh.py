@@ -23,7 +23,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.devices import connect
 from edgeticket.pipeline.devices.connection import Connection, Finished, LinkError, Patience
 from edgeticket.pipeline.devices.remote_calls import call
-from edgeticket.pipeline.devices.ssh import parse_address
+from edgeticket.pipeline.devices.ssh_address import parse_address
 
 Result = TypeVar("Result")
 
