@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 
 LIMIT_BYTES = 2**33
 # What systems leave in folders that people fill; names that begin with a dot are such, too.
@@ -50,7 +51,7 @@ def read_regular(path: Path, *, kind: str = "", limit_bytes: int = LIMIT_BYTES) 
     except OSError as error:
         raise InputError(f"cannot read {title}: {error.strerror or error}") from None
     except ValueError:  # of Python, before it asks the system
-        raise InputError(f"cannot read {title!r}: no file has such a name") from None
+        raise InputError(f"cannot read {plain(title)}: no file has such a name") from None
     except MemoryError:
         raise InputError(f"cannot read {title}: it does not fit into memory") from None
 

@@ -159,16 +159,15 @@ def test_only_an_output_of_the_same_command_is_overwritten(tmp_path: Path) -> No
     assert (tmp_path / "d.json").read_bytes() == b"new"
 
 
+def write_a(folder: Path, resume: Path) -> None:
+    (folder / "a.txt").write_text("result")
+
+
 def test_the_store_removes_only_what_its_record_lists(tmp_path: Path) -> None:
     store = Store(tmp_path / ".stages")
 
-    def make(folder: Path, resume: Path) -> None:
-        (folder / "a.txt").write_text("result")
-
     def stage() -> Path:
-        return store.stage(
-            "s", make, config={}, inputs={}, code=(), glue=(), tools=(), fresh=False
-        ).folder
+        return store.stage("s", write_a, config={}, inputs={}, tools=(), fresh=False).folder
 
     folder = stage()
     (folder / "mine.txt").write_text("mine")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.graph import Array, Graph, Operator
 
 B = schema.BuiltinOperator
@@ -177,6 +178,8 @@ class TfliteDraft:
     def _tensor(self, name: str, shape: Sequence[int], dtype: str, quantization: Any) -> int:
         tensor = schema.TensorT()
         tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
+        if dtype not in TENSOR_TYPES:
+            raise InputError(f"{name} holds {dtype} numbers; let the network compute in float32")
         tensor.type, tensor.quantization, tensor.buffer = TENSOR_TYPES[dtype], quantization, 0
         self._subgraph.tensors.append(tensor)
         return len(self._subgraph.tensors) - 1

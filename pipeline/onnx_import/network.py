@@ -15,7 +15,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.export import check_onnx
-from edgeticket.pipeline.external.onnx_model import read_onnx
+from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 from edgeticket.pipeline.network.file import known_tensors
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.onnx_import.draft import Draft
@@ -36,13 +36,12 @@ def read_onnx_network(file: Path) -> Network:
         InputError: the file cannot be read, is damaged, or has something that has no place in int8
             files; the sentence says what to do instead.
     """
-    data = read_onnx(file)
-    if data[4:8] == b"TFL3":
+    if read_file(file)[4:8] == b"TFL3":
         raise InputError(
             f"{file} is a TFLite file, which is finished: `edgeticket bundle {file} --samples DIR` "
             "makes a bundle to measure of it, and `edgeticket inspect` says what is in it"
         )
-    return network_of_onnx(data, str(file), file.name)
+    return network_of_onnx(read_onnx(file), str(file), file.name)
 
 
 def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:

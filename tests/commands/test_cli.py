@@ -178,7 +178,7 @@ def test_compare_prints_json(
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda d: d | {"schema_version": 4}, "newer"),
+        (lambda d: d | {"schema_version": 99}, "newer"),
         (lambda d: d | {"schema_version": 1}, "made by an older edgeticket: make it again"),
         (lambda d: d | {"schema_version": "1"}, "schema_version"),
         (lambda d: {k: v for k, v in d.items() if k != "latency"}, "latency"),

@@ -16,7 +16,7 @@ from edgeticket.pipeline.inspect import network as inspection
 from edgeticket.pipeline.inspect.network import Inspection, inspect_network
 from edgeticket.pipeline.inspect.one_export import export_once
 from edgeticket.pipeline.network.file import new_network
-from edgeticket.pipeline.run import preflight
+from edgeticket.pipeline.run import checks
 from edgeticket.pipeline.run.preflight import conversions
 from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
@@ -102,7 +102,7 @@ def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> N
             except Exception:  # what a library may do
                 continue
 
-    monkeypatch.setattr(preflight, "find_groups", endless)
+    monkeypatch.setattr(checks, "find_groups", endless)
     monkeypatch.setattr(inspection, "CHECK_LIMIT_S", 0.3)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     told = found.passes["channel_magnitude"]
@@ -118,7 +118,7 @@ def test_a_check_that_raises_is_one_row(monkeypatch: pytest.MonkeyPatch, error: 
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(preflight, "find_groups", fail)
+    monkeypatch.setattr(checks, "find_groups", fail)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     assert type(error).__name__ in found.passes["channel_magnitude"].told
     assert found.files["tflite-int8"].possible

@@ -156,6 +156,7 @@ def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
         "edgeticket.device_runner.atomic",
         "edgeticket.device_runner.strict_json",
         "edgeticket.pipeline.diff.table",
+        "edgeticket.pipeline.output_folder",
         "edgeticket.pipeline.compare.formats",
         "edgeticket.pipeline.devices.connection",
     }
