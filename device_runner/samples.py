@@ -106,7 +106,7 @@ def read_folder(
             f"{passed_over}: examples are .npy and .png files"
         )
     if others:
-        tell(f"passed over in {folder}, neither .npy nor .png: {name_some(others)}")
+        tell(f"passed over in {folder}, no plain .npy or .png files: {name_some(others)}")
     examples = [_example(file, shape, steps) for file, _ in found]
     return np.stack(examples), np.array([label for _, label in found], dtype=np.int64)
 

@@ -14,8 +14,6 @@ from edgeticket.pipeline.compare.gate import (
     TEXTS,
     Gate,
     tell_case,
-    tell_notes,
-    tell_wrongs,
 )
 
 # What XML 1.0 cannot hold in any notation (W3C XML 1.0, production 2).
@@ -33,12 +31,12 @@ def to_markdown(gate: Gate) -> str:
     wrongs = [
         f"- {_plain(case.path)}: {_plain(sentence)}"
         for case in gate.cases
-        for sentence in tell_wrongs(case)
+        for sentence in case.wrongs
     ]
     notes = [
         f"- {_plain(case.path)}: note: {_plain(sentence)}"
         for case in gate.cases
-        for sentence in tell_notes(case)
+        for sentence in case.notes
     ]
     below = [*(wrongs or ["All limits are kept."]), *(["", *notes] if notes else [])]
     return "\n".join([*lines, "", *below]) + "\n"
@@ -61,13 +59,13 @@ def to_junit(gate: Gate) -> bytes:
         test = ElementTree.SubElement(
             suite, "testcase", classname=_xml(classname), name=_xml(case.path), time="0"
         )
-        for sentence in tell_wrongs(case):
+        for sentence in case.wrongs:
             kind = "error" if case.comparison is None else "failure"
             wrong = ElementTree.SubElement(test, kind, message=_xml(sentence), type=case.outcome)
             wrong.text = _xml(sentence)
         said = ElementTree.SubElement(test, "system-out")
         facts = [*map(": ".join, zip(HEADINGS, tell_case(case), strict=True))]
-        said.text = _xml("\n".join([*facts, *(f"note: {note}" for note in tell_notes(case))]))
+        said.text = _xml("\n".join([*facts, *(f"note: {note}" for note in case.notes)]))
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)

@@ -32,6 +32,18 @@ class Case:
             return "not comparable"
         return "limit broken" if self.comparison.broken_limits else "ok"
 
+    @property
+    def wrongs(self) -> tuple[str, ...]:
+        """Sentences that say what is wrong with it; none if nothing is."""
+        if self.comparison is None:
+            return (self.problem or "",)
+        return self.comparison.broken_limits
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that say what else differs, though it breaks no limit."""
+        return () if self.comparison is None else self.comparison.notes
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -142,18 +154,6 @@ def tell_case(case: Case) -> tuple[str, ...]:
         found.verdicts[1],
         case.outcome,
     )
-
-
-def tell_wrongs(case: Case) -> tuple[str, ...]:
-    """Sentences that say what is wrong with a case; none if nothing is."""
-    if case.comparison is None:
-        return (case.problem or "",)
-    return case.comparison.broken_limits
-
-
-def tell_notes(case: Case) -> tuple[str, ...]:
-    """Sentences that say what else differs, though it breaks no limit."""
-    return () if case.comparison is None else case.comparison.notes
 
 
 HEADINGS = (

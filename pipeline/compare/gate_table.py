@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def print_gate(gate: Gate, console: Console) -> None:
     """What the cases of a group share stands above them; each is a row, or a block where rows
-    are too wide; below stands what is wrong."""
+    are too wide; below stands what else differs, once, and what is wrong."""
     names = _names(gate.cases)
     groups: dict[str, list[Case]] = {}
     for case in gate.cases:
@@ -43,15 +43,13 @@ def print_gate(gate: Gate, console: Console) -> None:
         else:
             for row in rows:
                 _print_block(row, console)
+    noted = Counter(note for case in gate.cases for note in case.notes)
+    for note, count in noted.items():
+        of = "" if count == len(gate.cases) else f" ({count} of {len(gate.cases)})"
+        console.print(Text(f"note{of}: {plain(note)}"))
     for case in gate.cases:
-        for sentence in _wrongs(case):
+        for sentence in case.wrongs:
             console.print(Text(f"{case.outcome}: {plain(case.path)}: {plain(sentence)}"))
-
-
-def _wrongs(case: Case) -> tuple[str, ...]:
-    if case.comparison is None:
-        return (case.problem or "",)
-    return case.comparison.broken_limits
 
 
 def _names(cases: Sequence[Case]) -> dict[int, str]:

@@ -130,17 +130,21 @@ def read_classes(file: Path) -> Classes:
 
 
 def _csv_rows(text: str, file: Path) -> list[tuple[int, str, str]]:
-    reader = csv.DictReader(text.splitlines())
-    columns = reader.fieldnames or ()
+    try:
+        reader = csv.DictReader(text.splitlines())
+        columns = reader.fieldnames or ()
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"data.classes: {file} is no whole table: {error}") from None
     key = next((name for name in ("folder", "wnid") if name in columns), None)
     if key is None:
         raise InputError(f"data.classes: {file} has no column folder or wnid")
     try:
         return [
             (int(row["index"]) if "index" in columns else i, row[key], row.get("name") or row[key])
-            for i, row in enumerate(reader)
+            for i, row in enumerate(rows)
         ]
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"data.classes: {file} is no whole table: {error}") from None
 
 

@@ -15,6 +15,7 @@ from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
 from edgeticket.pipeline.data.folder import list_folder, read_classes
+from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
 RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
@@ -84,14 +85,12 @@ def picture_size(model: Path) -> tuple[int, int, int]:
     """Height, width and channels of the pictures that a model file takes.
 
     Raises:
-        InputError: it cannot be read, or takes something else than pictures.
+        InputError: it cannot be read, numbers beside it are missing, or it takes something else
+            than pictures.
     """
     if model.suffix.lower() not in RUNTIMES:
         raise InputError(f"{model}: give a file that ends in {' or '.join(RUNTIMES)}")
-    try:
-        data = model.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {model}: {error.strerror}") from None
+    data = read_onnx(model) if model.suffix.lower() == ".onnx" else read_file(model)
     runtime = get_runtime(RUNTIMES[model.suffix.lower()])
     shape = runtime.load(data, threads=1, place=str(model)).input.shape[1:]
     sizes = [size for size in shape if isinstance(size, int) and size > 0]

@@ -117,7 +117,7 @@ def permit(arch: object, args: object, *, place: str, trusted: str = "") -> None
         if trusted not in (ANY, arch):
             raise InputError(
                 f"{place} is a network of {shown}: building it runs that code, so name it in a "
-                "recipe, or say where it is (--code DIR), if you trust it"
+                "recipe, or tell `edgeticket diff` where it is (--code DIR), if you trust it"
             )
         return
     for name, value in args.items():

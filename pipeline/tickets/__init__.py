@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.tickets import (
     channel_magnitude,
     channel_penalty,
@@ -22,7 +21,7 @@ from edgeticket.pipeline.tickets import (
 )
 from edgeticket.pipeline.tickets.ticket import Ticket
 
-__all__ = ["BLOCKS", "CHANNELS", "LEVELS", "TICKETS", "WEIGHTS", "Mask", "Ticket"]
+__all__ = ["BLOCKS", "CHANNELS", "LEVELS", "TICKETS", "WEIGHTS", "Ticket"]
 
 # By method. Channels, and whole blocks, are removed physically.
 CHANNELS: dict[str, Callable[..., Ticket]] = {

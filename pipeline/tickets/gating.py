@@ -20,7 +20,7 @@ OPEN_ABOVE = 0.5  # a rounded gate is 1 above this
 
 
 class Gates(Protocol):
-    """What `Gating` needs of a network with gates."""
+    """What a training with gates needs of a network with gates."""
 
     sizes: list[int]
     rounded: bool

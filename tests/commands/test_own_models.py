@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from onnx_fixtures import export_onnx
@@ -155,6 +156,22 @@ def test_a_bundle_of_a_folder_of_pictures(
     assert "pixels go in as 0 to 255" in edgeticket(
         "bundle", file, "--samples", photos, "-o", tmp_path / "raw"
     )
+
+
+def test_a_folder_of_pictures_for_a_file_with_weights_beside_it(
+    tmp_path: Path, photos: Path
+) -> None:
+    file = network_file(tmp_path)
+    onnx.save(
+        onnx.load(file),
+        file,
+        save_as_external_data=True,
+        location="own.onnx.data",
+        size_threshold=0,
+    )
+    edgeticket("bundle", file, "--samples", photos, "-o", tmp_path / "made")
+    with open_bundle(tmp_path / "made") as bundle:
+        assert bundle.samples()[0].shape == (36, 32, 32, 3)
 
 
 def test_pictures_by_themselves_need_labels(tmp_path: Path, photos: Path) -> None:

@@ -97,6 +97,11 @@ def test_two_bundles_are_said(measured: Report) -> None:
     gate = Gate((Case("r.json", "other", found, None),))
     assert "two bundles that differ" in to_markdown(gate)
     assert b"two bundles that differ" in to_junit(gate)
+    several = Console(width=400, record=True, quiet=False)
+    Gate(
+        (*gate.cases, Case("s.json", "same", compare(measured, measured, limits=NO_LIMITS), None))
+    ).print(several)
+    assert "note (1 of 2): they were measured with two bundles" in several.export_text()
 
 
 @pytest.mark.parametrize("unlike", ["both", "samples", "threads", "amx"])

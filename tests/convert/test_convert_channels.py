@@ -58,7 +58,9 @@ def test_joined_and_cut_again(channels: int, cut: int, int8: bool, seed: int) ->
         [
             pointwise("conv", "x", "c"),
             Operator("join", "Concat", ("c", "x"), "j", {"axis": 1}),
-            Operator("cut", "Slice", ("j",), "y", {"begin": begin, "size": size, "steps": [1, 1, 1, 1]}),
+            Operator(
+                "cut", "Slice", ("j",), "y", {"begin": begin, "size": size, "steps": [1, 1, 1, 1]}
+            ),
         ],
         [
             ("x", (1, 4, *SIZE), shared),

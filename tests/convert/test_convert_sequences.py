@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.onnx_file import write_onnx
@@ -25,14 +24,11 @@ from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import Graph, Operator, Value
 from edgeticket.pipeline.operators.axes import reshaped_order
 from edgeticket.pipeline.quantize import (
-    FakeQuantize,
-    QuantizedLayer,
     Scales,
     calibrate,
     fake_quantized,
     fold_bn,
 )
-from edgeticket.pipeline.quantize.scales import activation_scale, weight_scales
 from edgeticket.pipeline.recipe import Ptq
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,7 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 def main() -> None:
     """Do one errand."""
     with contextlib.suppress(OSError):
-        os.setsid()  # the group that `end_with_host` kills is ours alone
+        os.setsid()  # the group that `die_with_host` kills is ours alone
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
     request["home"] = os.path.expanduser(request["home"])
     try:
