@@ -63,10 +63,10 @@ def _stored(
         is_weight = tensor.type in REALS + CODES or position == BIASES.get(kind)
         if not (is_weight and shape_of(tensor) and is_constant(model, tensor)):
             continue
-        key: object = (number, index)
-        if not _is_uniform(model, tensor):
-            # Equal weights that are no mere zeros are one weight, used twice.
-            key = tensor.buffer
+        # Writers store zeros once for all biases of a size. Equal weights that are no mere zeros
+        # are one weight, used twice.
+        is_uniform = _is_uniform(model, tensor)
+        key: object = (number, operator.outputs[0], index) if is_uniform else tensor.buffer
         if key not in counted:
             counted.add(key)
             numbers += math.prod(shape_of(tensor))

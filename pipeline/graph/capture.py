@@ -176,7 +176,8 @@ class _Reader:
             return self._size(value)
         if isinstance(value, torch.SymFloat | torch.SymBool):
             expression = value.node.expr
-            return type(value.node.hint)(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+            one = expression.subs(dict.fromkeys(expression.free_symbols, 1))
+            return float(one) if isinstance(value, torch.SymFloat) else bool(one)
         if isinstance(value, int | float | bool):
             return value
         name = _operator_name(node.target)

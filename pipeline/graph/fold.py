@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from edgeticket.pipeline.graph.affine import Affine, affine_of
 from edgeticket.pipeline.graph.gates import with_hard_sigmoids
-from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator
+from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator, Scaled
 from edgeticket.pipeline.graph.subpixel import as_convolution
 from edgeticket.pipeline.operators import KINDS
 
@@ -43,6 +43,7 @@ class _Fold:
         self.constants = dict(graph.constants)
         self.operators: dict[str, Operator] = {}  # by output, in order
         self.renamed: dict[str, str] = {}
+        self.scaled: dict[str, Scaled] = dict(graph.scaled)
         # What is called twice is one weight, also with a norm or a factor in it.
         self.fused: dict[tuple[Any, ...], tuple[str, str]] = {}
         self.readers = Counter(name for op in graph.operators for name in op.inputs)
@@ -71,7 +72,9 @@ class _Fold:
             if key not in self.fused:
                 self.fused[key] = self._store(layer, *_fused(layer, norm, self.constants))
             names = self.fused[key]
-            origin = ((*layer.origin, "")[0], (*norm.origin, "")[0], *layer.origin[2:])
+            origin: tuple[str, ...] = ((*layer.origin, "")[0], (*norm.origin, "")[0])
+            if source in self.scaled:  # its own weights cannot be told from these any more
+                origin = ()
             fused = replace(layer, inputs=(layer.inputs[0], *names), origin=origin)
             self.operators[source] = fused
             self._rename(norm.output, source)
@@ -123,14 +126,14 @@ class _Fold:
             return False
         layer = self._layer_before(step.source, step.axis)
         if layer is not None:
-            self._scale(layer, step, operator)
+            self._scale(layer, step)
             self._rename(operator.output, step.source)
             return True
         is_map = len(self.values[operator.output].shape) in (3, 4) and step.axis in (1, None)
         if not is_map or not self._is_rounded(step.source) or not self._is_coded(operator.output):
             return False
         factor, shift = step.spread(self.values[operator.output].shape[1])
-        self._by_channel(operator, step.source, factor, shift, ("", "", operator.name))
+        self._by_channel(operator, step.source, factor, shift, ())
         return True
 
     def _layer_before(self, name: str, axis: int | None) -> Operator | None:
@@ -150,7 +153,7 @@ class _Fold:
             maker = self.operators.get(name)
         return None
 
-    def _scale(self, layer: Operator, step: Affine, operator: Operator) -> None:
+    def _scale(self, layer: Operator, step: Affine) -> None:
         weight, *bias = (self.constants[n].data.astype(np.float64) for n in layer.inputs[1:])
         group = layer.attributes.get("group", 1)
         transposed = layer.kind == "ConvTranspose"  # [inputs, outputs / group, ...]
@@ -169,10 +172,13 @@ class _Fold:
             stored = scaled.astype(np.float32), shifted.astype(np.float32)
             self.fused[key] = self._store(layer, *stored)
         names = self.fused[key]
-        origin = (*layer.origin, "", "")[:2]
         inputs = (layer.inputs[0], *names) if bias or shift.any() else (layer.inputs[0], names[0])
-        self.operators[layer.output] = replace(
-            layer, inputs=inputs, origin=(*origin, operator.name)
+        self.operators[layer.output] = replace(layer, inputs=inputs)
+        last = self.scaled.get(layer.output)
+        self.scaled[layer.output] = (
+            Scaled(factor, shift)
+            if last is None
+            else Scaled(factor * last.factor, factor * last.shift + shift)
         )
 
     def _is_alone(self, name: str) -> bool:
@@ -260,8 +266,9 @@ class _Fold:
             else:
                 operators.append(operator)
         outputs = tuple(self.renamed.get(name, name) for name in self.graph.outputs)
+        constants, scaled = self.constants, self.scaled
         return tidy(
-            Graph(self.graph.inputs, outputs, tuple(operators), self.values, self.constants)
+            Graph(self.graph.inputs, outputs, tuple(operators), self.values, constants, scaled)
         )
 
 

@@ -71,8 +71,7 @@ class Operator:
     """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
 
     clamp: real bounds that the output is clipped to.
-    origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown;
-        and the operator that was folded into it last.
+    origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown.
     """
 
     name: str
@@ -88,14 +87,30 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A layer's weights are now factor · weight, its bias factor · bias + shift, by output channel.
+
+    Both are float64.
+    """
+
+    factor: Array
+    shift: Array
+
+
+@dataclass(frozen=True)
 class Graph:
-    """Operators in order of execution; inputs and outputs are names of values."""
+    """Operators in order of execution; inputs and outputs are names of values.
+
+    scaled: what stored numbers the network multiplied and shifted a layer's output by, where they
+        have become part of the layer; by its output.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operators: tuple[Operator, ...]
     values: Mapping[str, Value]
     constants: Mapping[str, Constant]
+    scaled: Mapping[str, Scaled] = field(default_factory=dict)
 
     def is_quantized(self) -> bool:
         """Whether any value is rounded; others may be computed in float32 between those."""

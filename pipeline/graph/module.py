@@ -51,7 +51,8 @@ def to_module(
 
     Every operator is a submodule of its own name; layers are PyTorch's, and those that read one
     constant have one parameter, so that training keeps it one. A node's ``meta`` has its
-    ``operator``, the paths of the ``module`` and ``norm`` that it was, and the ``factor`` in it.
+    ``operator``, the paths of the ``module`` and ``norm`` that it was, and what it was
+    ``scaled`` by.
 
     Args:
         moving: constants that training may move, beside the weights of layers; others stay.
@@ -74,14 +75,16 @@ def to_module(
         node = traced.create_node("call_module", "", sources, name=_identifier(operator.output))
         node.target = names[operator.output] = node.name
         nodes[operator.output] = node
-        inputs = tuple(names.get(n, n) for n in operator.inputs)
+        inputs, output = tuple(names.get(n, n) for n in operator.inputs), operator.output
         operator = replace(operator, name=node.name, inputs=inputs, output=node.name)
         is_layer = operator.kind in ("Conv", "Gemm")
         module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
-        paths = zip(("module", "norm", "factor"), operator.origin, strict=False)
+        paths = zip(("module", "norm"), operator.origin, strict=False)
         node.meta |= {key: path for key, path in paths if path}
+        if scaled := graph.scaled.get(output):
+            node.meta["scaled"] = scaled
         operators.append(operator)
     results = tuple(nodes[name] for name in graph.outputs)
     traced.output(results[0] if len(results) == 1 else results)

@@ -11,6 +11,7 @@ the scales that are exported.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 
 import torch
 from torch import fx, nn
@@ -82,11 +83,21 @@ def fixed(settled: Quantized) -> fx.GraphModule:
     return module
 
 
+def freeze(module: fx.GraphModule, layers: Collection[str]) -> fx.GraphModule:
+    """Keep the weights and biases of these layers as they are -> ``module``."""
+    for name in layers:
+        module.get_submodule(name).requires_grad_(False)
+    return module
+
+
 @torch.no_grad()
 def finish(module: fx.GraphModule, settled: Quantized) -> Quantized:
-    """What `fixed` has been trained to: weights and biases on their codes, the scales as given."""
+    """What `fixed` has been trained to: weights and biases on their codes, the scales as given.
+
+    Frozen layers are not moved onto their codes: files round them.
+    """
     for step in module.modules():
-        if isinstance(step, FixedLayer):
+        if isinstance(step, FixedLayer) and step.layer.weight.requires_grad:
             step.layer.weight.copy_(step.rounded_weight())
             step.round_bias()
     return Quantized(_with_layers(module, settled), settled.scales)

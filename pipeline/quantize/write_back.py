@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.graph.graph import Operator, Scaled
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
@@ -23,7 +23,9 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
     """``network`` with the weights of ``folded``, a graph of the same names as its own folding.
 
     Batch normalisation becomes the identity plus the layer's bias, so that folding the result
-    gives the weights of ``folded`` to the last bit. Layers whose weights are as they were, stay.
+    gives the weights of ``folded`` to the last bit; a layer whose output the network scales by
+    stored numbers gets them divided by those, which is right but for the last bit. Layers whose
+    weights are as they were, stay.
 
     Raises:
         InputError: a layer that the network calls twice has got two different weights; one has new
@@ -50,7 +52,9 @@ def write_layers(module: nn.Module, original: fx.GraphModule, folded: fx.GraphMo
         for name in (first, *others):
             layer, norm = _target(module, original, name)
             _expect_same(folded, first, name)
-        _write(folded.get_submodule(first), layer, norm)
+        source = folded.get_submodule(first)
+        assert isinstance(source, Layer)
+        _write(*_unscaled(source, layer, nodes[first].meta.get("scaled")), layer, norm)
     _write_constants(folded, module)
 
 
@@ -76,19 +80,48 @@ def expect_unfoldable(network: Network) -> None:
     Raises:
         InputError: the first such layer, and what to do instead.
     """
+    for error in _obstacles(network).values():
+        raise error
+
+
+def stuck_layers(network: Network) -> frozenset[str]:
+    """Layers of the folded network that `unfold` can give no new weights, by name."""
+    return frozenset(_obstacles(network))
+
+
+def _obstacles(network: Network) -> dict[str, InputError]:
     module = network.module()
     original = fold_bn(module, network.input_shape)
+    obstacles = {}
     for name in layer_names(original):
         path = origin_of(original, name).module
-        if not (path and isinstance(module.get_submodule(path), Recurrent)):
+        if path and isinstance(module.get_submodule(path), Recurrent):
+            continue
+        try:
             _target(module, original, name)
+        except InputError as error:
+            obstacles[name] = error
+    return obstacles
+
+
+def _unscaled(source: Layer, layer: Layer, scaled: Scaled | None) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of ``source`` before its output was scaled; by 0: those of ``layer``."""
+    weight, bias = source.weight.detach(), source.bias
+    if scaled is None:
+        return weight, bias
+    factor, shift = torch.from_numpy(scaled.factor.copy()), torch.from_numpy(scaled.shift.copy())
+    column = factor.reshape(-1, *[1] * (weight.ndim - 1))
+    kept = layer.weight.detach().double()
+    weight = torch.where(column == 0, kept, weight.double() / column)
+    if bias is not None:
+        moved = (bias.detach().double() - shift) / factor
+        bias = torch.where(factor == 0, torch.zeros_like(moved), moved).float()
+    return weight.float(), bias
 
 
 @torch.no_grad()
-def _write(source: nn.Module, layer: Layer, norm: Norm | None) -> None:
-    assert isinstance(source, Layer)
-    layer.weight.copy_(source.weight)
-    bias = source.bias
+def _write(weight: Tensor, bias: Tensor | None, layer: Layer, norm: Norm | None) -> None:
+    layer.weight.copy_(weight)
     if norm is not None:
         assert bias is not None
         _become_bias(norm, bias)
@@ -111,13 +144,11 @@ def _write_constants(folded: fx.GraphModule, module: nn.Module) -> None:
 def _target(module: nn.Module, original: fx.GraphModule, name: str) -> tuple[Layer, Norm | None]:
     """The modules that the layer ``name`` was made of, if its weights can be written there."""
     origin, step = origin_of(original, name), original.get_submodule(name)
-    (node,) = (n for n in original.graph.nodes if n.name == name)
     layer = module.get_submodule(origin.module) if origin.module else None
     norm = module.get_submodule(origin.norm) if origin.norm else None
     assert isinstance(step, Layer)
     if (
         isinstance(layer, Layer)
-        and "factor" not in node.meta  # stored numbers of the network that went into it
         and layer.weight.shape == step.weight.shape
         and "weight" in layer._parameters  # not computed, as that of weight_norm is
         and (norm is None or (isinstance(norm, Norm) and norm.running_mean is not None))

@@ -19,8 +19,13 @@ from edgeticket.pipeline.quantize import (
     fold_bn,
     quantize,
 )
-from edgeticket.pipeline.quantize.qat import finish, fixed, moving, range_rates, settle
-from edgeticket.pipeline.quantize.write_back import expect_unfoldable, origin_of, unfold
+from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, range_rates, settle
+from edgeticket.pipeline.quantize.write_back import (
+    expect_unfoldable,
+    origin_of,
+    stuck_layers,
+    unfold,
+)
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
 from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
@@ -74,7 +79,12 @@ def quantize_while_training(
         progress: shows how far it is, and warnings.
     """
     network, mask = before.network, before.mask
-    expect_unfoldable(network)
+    stuck = stuck_layers(network)
+    if stuck:
+        progress.say(
+            "these layers stay as they are, because the network computes their weights, or makes "
+            f"them of several of its parts: {', '.join(sorted(stuck))}"
+        )
     if before.scales is None:
         start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:
@@ -92,7 +102,7 @@ def quantize_while_training(
     epochs = cfg.train.epochs
     freeze_at = min(round(epochs * cfg.freeze_ranges_at), epochs - 1)
     if freeze_at:
-        module = moving(start, cfg)
+        module = freeze(moving(start, cfg), stuck)
         fit(
             module,
             cfg=cfg.train,
@@ -102,7 +112,7 @@ def quantize_while_training(
             title="train with int8 rounding",
         )
         start = settle(module, start)
-    module = fixed(start)
+    module = freeze(fixed(start), stuck)
     fit(
         module,
         cfg=cfg.train.model_copy(update={"precision": "fp32"}),

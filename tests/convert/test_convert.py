@@ -229,8 +229,11 @@ def test_every_scale_is_the_same_number_in_every_file(arch: str) -> None:
         graph = onnx.load_from_string(network.files[kind].data).graph
         stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         nodes = {node.output[0]: node for node in graph.node}
-        dequantized = [node.input for node in graph.node if node.op_type == "DequantizeLinear"]
-        scale_of = {codes: stored[scale] for codes, scale, _ in dequantized}
+        layers = {  # by the codes of the weight, which no other layer shares as it does zeros
+            nodes[node.input[1]].input[0]: [nodes[name] for name in node.input[1:]]
+            for node in graph.node
+            if node.op_type in ("Conv", "Gemm", "MatMul")
+        }
         for name, expected in network.scales.activations.items():
             value = {final: "output"}.get(name, name)
             if value in nodes:  # not the input
@@ -241,11 +244,11 @@ def test_every_scale_is_the_same_number_in_every_file(arch: str) -> None:
                 assert tflite[value].zeroPoint.tolist() == [expected.zero_point]
         for name, scales in network.scales.weights.items():
             expected_scales = np.array(scales, np.float32)
-            np.testing.assert_array_equal(scale_of[f"{name}.weight"], expected_scales)
+            weight, bias = (node.input for node in layers[f"{name}.weight"])
+            np.testing.assert_array_equal(stored[weight[1]], expected_scales)
             np.testing.assert_array_equal(tflite[f"{name}.weight"].scale, expected_scales)
-            codes = stored[f"{name}.bias"].tobytes()
-            np.testing.assert_array_equal(scale_of[f"{name}.bias"], tflite[f"{name}.bias"].scale)
-            assert codes in network.files["tflite-int8"].data
+            np.testing.assert_array_equal(stored[bias[1]], tflite[f"{name}.bias"].scale)
+            assert stored[bias[0]].tobytes() in network.files["tflite-int8"].data
 
 
 def test_buffers_are_aligned() -> None:
@@ -443,14 +446,6 @@ UNCONVERTIBLE = {
         float_model(node("Tile", "input", "n"), n=np.array([1, 1, 2**30, 2**30])),
         r"^step \(Tile\) makes \[1, 2, .*\], which no device holds",
     ),
-    "whole numbers": (
-        float_model(
-            before("Cast", "input", name="i", to=TensorProto.INT64),
-            before("Neg", "i", name="n"),
-            node("Cast", "n", to=TensorProto.FLOAT),
-        ),
-        r"^i \(Cast\) has no counterpart here|^n \(Neg\) computes int64 numbers",
-    ),
     "an order that is none": (
         float_model(node("Transpose", "input", perm=[0, 1, 1, 3])),
         r"^step \(Transpose\) is not as ONNX defines it \(.*repeated value: 1\); export it again",
@@ -489,6 +484,21 @@ def test_what_cannot_be_converted_is_one_sentence(fault: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         TARGETS["tflite-fp32"].convert(data)
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_are_computed_as_such() -> None:
+    data = float_model(
+        before("Cast", "input", name="i", to=TensorProto.INT64),
+        before("Neg", "i", name="n"),
+        node("Cast", "n", to=TensorProto.FLOAT),
+    )
+    x = 5 * np.random.default_rng(0).standard_normal((1, 2, 6, 6)).astype(np.float32)
+    for kind in FP32:
+        target = TARGETS[kind]
+        y = outputs(target.convert(data), np.moveaxis(x, 1, -1), runtime=target.runtime)
+        if y.shape != x.shape:  # channels last
+            y = np.moveaxis(y, -1, 1)
+        np.testing.assert_array_equal(y, -np.trunc(x))
 
 
 @pytest.mark.parametrize("name", TARGETS)

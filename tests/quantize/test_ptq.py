@@ -341,6 +341,8 @@ def test_doubts_are_told_by_name() -> None:
     assert " head (" in clipped
     assert "`ranges: minmax`" in clipped
     assert not any(" x (" in s for s in said)
-    plain = find_doubts(fold_bn(block()), calibrate(block(), [images()], PTQ), [images()])
+    plain = find_doubts(
+        fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()]
+    )
     assert len(plain) == 1
     assert "always zero on the calibration set: relu_2 (2 of 8);" in plain[0]

@@ -83,15 +83,18 @@ def test_inspect_says_what_is_possible(arch: str, method: str, told: str) -> Non
 
 
 def test_inspect_names_what_is_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / "swish_net.py").write_text(
+    (tmp_path / "best_three.py").write_text(
         "from torch import nn\n"
+        "class Best(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.topk(3).values\n"
         "def make():\n"
-        "    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))\n"
+        "    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5), Best())\n"
         "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), *head)\n"
     )
     look_in((tmp_path,))
-    found = inspect_network(new_network("import:swish_net:make", {}, seed=0, takes=(3, 16, 16)))
-    assert "(SiLU) cannot be quantised" in found.obstacles[-1]
+    found = inspect_network(new_network("import:best_three:make", {}, seed=0, takes=(3, 16, 16)))
+    assert "(topk) orders numbers" in found.obstacles[-1]
     assert not found.passes["ptq"].possible
     assert found.passes["channel_magnitude"].possible
-    assert found.files["onnx-fp32"].possible
+    assert not found.files["onnx-fp32"].possible

@@ -28,7 +28,7 @@ class PassConfig(Config):
 
     @property
     def moves_weights(self) -> bool:
-        """Whether folded layers get new weights, which the network must take back."""
+        """Whether every folded layer gets new weights, all of which the network must take back."""
         return False
 
     @property

@@ -105,10 +105,6 @@ class Qat(PassConfig):
     )
 
     @property
-    def moves_weights(self) -> bool:
-        return True
-
-    @property
     def layers_in_fp32(self) -> tuple[str, ...]:
         return self.keep_fp32
 
