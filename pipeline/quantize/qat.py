@@ -109,6 +109,8 @@ def _with_layers(module: fx.GraphModule, start: Quantized) -> fx.GraphModule:
     for name in (*start.scales.weights, *start.scales.fp32):
         step = module.get_submodule(name)
         layer = step.layer if isinstance(step, QuantizedLayer) else step
+        if all(not parameter.requires_grad for parameter in layer.parameters()):
+            continue  # also not clipped
         folded.get_submodule(name).load_state_dict(layer.state_dict())
     with torch.no_grad():
         for name, parameter in folded.named_parameters(recurse=False):  # of norms, and the like

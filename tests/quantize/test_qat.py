@@ -14,11 +14,12 @@ from torch import fx
 from training_fixtures import StopAfter
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.export import export
-from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.progress import QUIET, Progress, Quiet
 from edgeticket.pipeline.quantize import FakeQuantize, fake_quantized, fold_bn, quantize, unfold
 from edgeticket.pipeline.quantize.learned import AveragedQuantize, FixedLayer, LearnedQuantize
 from edgeticket.pipeline.quantize.placement import place
@@ -295,3 +296,47 @@ def test_orders_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         recipe(*passes)
+
+
+NETS = """
+from torch import nn
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(6),
+        nn.ConvTranspose2d(6, 4, 2, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10),
+    )
+"""
+
+
+class Said(Quiet):
+    """Keeps what is said."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_layers_that_cannot_be_written_back_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "upwards_nets.py").write_text(NETS)
+    look_in((tmp_path,))
+    document = {
+        "name": "upwards",
+        "data": DATA,
+        "model": {"import": "upwards_nets:make"},
+        "train": BRIEF,
+        "compress": [{"method": "ptq"}, QAT],
+    }
+    made = check(Recipe, document, place="test")
+    data = load_dataset(made.data, seed=0, folder=Path())
+    said: list[str] = []
+    job = Job(made, data, Store(tmp_path / "stages"), Said(said))
+    dense = dense_network(job)
+    after = apply_pass(job, apply_pass(job, dense, 0), 1)
+    (sentence,) = (line for line in said if "these layers stay as they are" in line)
+    assert {name for name in ("_3", "_4") if name in sentence} == {"_3", "_4"}
+    before = dense.network.weights
+    moved = {n for n, w in after.network.weights.items() if not torch.equal(w, before[n])}
+    assert moved == {"0.weight", "0.bias", "7.weight", "7.bias"}
