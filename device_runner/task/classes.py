@@ -21,6 +21,7 @@ from edgeticket.device_runner.task.kind import (
     check_count,
     check_integers,
     finite_samples,
+    in_rows,
     pick,
     same_shape,
     target,
@@ -63,7 +64,7 @@ def agree(outputs: Outputs, others: Outputs, settings: ClassesSettings) -> Flags
     """The same class is highest."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
     same_shape(a, b)
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    a, b = in_rows(a), in_rows(b)
     same: Flags = a.argmax(axis=1) == b.argmax(axis=1)
     return same & finite_samples(a) & finite_samples(b)
 
@@ -92,7 +93,7 @@ class _Tally(Tally):
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         values = pick(outputs, self.settings.output)
-        values = values.reshape(len(values), -1)
+        values = in_rows(values)
         labels = self.targets["label"][samples].astype(np.int64)
         self.classes = values.shape[1]
         if labels.max() >= self.classes:

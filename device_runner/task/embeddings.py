@@ -23,6 +23,7 @@ from edgeticket.device_runner.task.kind import (
     check_count,
     check_integers,
     finite_samples,
+    in_rows,
     pick,
     same_shape,
     target,
@@ -150,7 +151,7 @@ class _Tally(Tally):
 
     def finish(self) -> Mapping[str, float | Unavailable]:
         vectors, pairs = np.concatenate(self.vectors), read_pairs(self.targets)
-        vectors = vectors.reshape(len(vectors), -1)
+        vectors = in_rows(vectors)
         if len(pairs) == 0:
             return dict.fromkeys(("accuracy", "auc"), Unavailable("there are no pairs"))
         alike = np.concatenate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Union
@@ -155,6 +156,11 @@ def pick(outputs: Outputs, index: int) -> npt.NDArray[Any]:
     return outputs[index]
 
 
+def in_rows(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[N, ...] -> [N, numbers of a sample]; N may be 0."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
 def first_nonfinite(array: npt.NDArray[Any]) -> int | None:
     """The first sample with a value that is not finite."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
@@ -166,7 +172,7 @@ def finite_samples(array: npt.NDArray[Any]) -> Flags:
     """For each sample whether all of its values are finite."""
     if array.dtype.kind != "f":
         return np.ones(len(array), dtype=np.bool_)
-    flags: Flags = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    flags: Flags = np.isfinite(in_rows(array)).all(axis=1)
     return flags
 
 

@@ -22,6 +22,7 @@ from edgeticket.device_runner.task.kind import (
     check_count,
     check_integers,
     finite_samples,
+    in_rows,
     pick,
     same_shape,
     target,
@@ -62,7 +63,7 @@ def agree(outputs: Outputs, others: Outputs, settings: LabelsSettings) -> Flags:
     """The same labels are given."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
     same_shape(a, b)
-    same = (given(a, settings) == given(b, settings)).reshape(len(a), -1).all(axis=1)
+    same = in_rows(given(a, settings) == given(b, settings)).all(axis=1)
     flags: Flags = same & finite_samples(a) & finite_samples(b)
     return flags
 
@@ -92,7 +93,7 @@ class _Tally(Tally):
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         values = pick(outputs, self.settings.output)
-        values = values.reshape(len(values), -1)
+        values = in_rows(values)
         labels = self.targets["labels"].shape[1]
         if values.shape[1] != labels:
             raise InputError(

@@ -24,6 +24,7 @@ from edgeticket.device_runner.task.kind import (
     check_count,
     check_integers,
     finite_samples,
+    in_rows,
     pick,
     same_shape,
     target,
@@ -141,7 +142,7 @@ def agree(outputs: Outputs, others: Outputs, settings: MasksSettings) -> Flags:
     finite = finite_samples(a) & finite_samples(b)
     with np.errstate(invalid="ignore"):
         equal = decode(a, settings)[0] == decode(b, settings)[0]
-    shares = equal.reshape(len(a), -1).mean(axis=1) if len(a) else np.zeros(0)
+    shares = in_rows(equal).mean(axis=1)
     flags: Flags = (shares >= settings.agree_share) & finite
     return flags
 

@@ -23,6 +23,7 @@ from edgeticket.device_runner.task.kind import (
     Task,
     check_count,
     check_finite,
+    in_rows,
     pick,
     same_shape,
     target,
@@ -65,8 +66,7 @@ def close(a: npt.NDArray[Any], b: npt.NDArray[Any], absolute: float, relative: f
 
 def flat(array: npt.NDArray[Any]) -> Floats:
     """[N, ...] -> float64 [N, numbers]."""
-    size = math.prod(array.shape[1:])
-    return array.reshape(len(array), size).astype(np.float64)
+    return in_rows(array).astype(np.float64)
 
 
 def agree(outputs: Outputs, others: Outputs, settings: NumbersSettings) -> Flags:

@@ -116,7 +116,10 @@ class Centres(Settings):
         "logarithm of the sides; cell: the box is the cell, and nothing is read",
     )
     strides: tuple[float, ...] = items(
-        REQUIRED, _STRIDE, "pixels of the input from one cell to the next, for each level", least=1
+        (8.0, 16.0, 32.0),
+        _STRIDE,
+        "pixels of the input from one cell to the next, for each level",
+        least=1,
     )
     offset: float = number(0.5, "where in its cell a centre is, in cells", least=0, most=1)
     bins: int = integer(
