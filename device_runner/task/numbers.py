@@ -49,7 +49,12 @@ class NumbersSettings(Settings):
 def metrics(settings: NumbersSettings) -> tuple[Metric, ...]:
     """Of errors: their size, their square, and what they leave of the targets' variance."""
     return (
-        Metric("mae", LOWER, "target", "mean of |output - target| over all numbers"),
+        Metric(
+            "mae",
+            LOWER,
+            "target",
+            "absolute difference of output and target, mean over all numbers",
+        ),
         Metric("rmse", LOWER, "target", "root of the mean of (output - target)^2"),
         Metric("r2", HIGHER, "", "1 - squared error / squared deviation, mean over positions"),
     )

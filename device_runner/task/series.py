@@ -50,7 +50,9 @@ class SeriesSettings(Settings):
 def metrics(settings: SeriesSettings) -> tuple[Metric, ...]:
     """Of errors, in the targets' unit and by the error of the naive forecast."""
     return (
-        Metric("mae", LOWER, "target", "mean of |output - target| over all steps"),
+        Metric(
+            "mae", LOWER, "target", "absolute difference of output and target, mean over all steps"
+        ),
         Metric("rmse", LOWER, "target", "root of the mean of (output - target)^2"),
         Metric("mase", LOWER, "", "mean over series and channels of MAE / naive MAE of the past"),
     )
