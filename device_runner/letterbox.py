@@ -96,9 +96,10 @@ def letterbox(pictures: Pictures, step: Mapping[str, Any]) -> Pictures:
     size = (int(step["size"][0]), int(step["size"][1]))
     where = fit(height, width, size, place=step.get("place", "centre"))
     fill = np.asarray(step.get("fill", FILL))
-    if fill.shape not in ((), (1,), (channels,)) or fill.min() < 0 or fill.max() > 255:
+    whole = fill.dtype.kind in "iu" and fill.shape in ((), (1,), (channels,))
+    if not whole or fill.min() < 0 or fill.max() > 255:
         raise InputError(
-            f"letterbox: fill is {step['fill']!r}, allowed: a number from 0 to 255, or "
+            f"letterbox: fill is {step['fill']!r}, allowed: a whole number from 0 to 255, or "
             f"{channels} of them, one for each channel"
         )
     inner = resize(

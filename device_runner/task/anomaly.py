@@ -24,7 +24,6 @@ from edgeticket.device_runner.task.kind import (
     check_finite,
     check_integers,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.numbers import flat, flat_errors
@@ -85,7 +84,6 @@ def means(output: npt.NDArray[Any]) -> Floats:
 def agree(outputs: Outputs, others: Outputs, settings: AnomalySettings) -> Flags:
     """Both are on the same side of the threshold; without one, they are near to one another."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     wide, other = flat(a), flat(b)
     flags: Flags = np.asarray((np.isfinite(wide) & np.isfinite(other)).all(axis=1))
     if settings.threshold is not None:
@@ -116,7 +114,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: AnomalySettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.scores: list[Floats] = []
 
@@ -146,7 +143,7 @@ TASK = Task(
     },
     metrics=metrics,
     headline="auc",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

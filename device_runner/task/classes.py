@@ -23,7 +23,6 @@ from edgeticket.device_runner.task.kind import (
     finite_samples,
     in_rows,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.settings import Settings, integer
@@ -63,7 +62,6 @@ def ranks(values: Any, labels: Integers) -> Integers:
 def agree(outputs: Outputs, others: Outputs, settings: ClassesSettings) -> Flags:
     """The same class is highest."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     a, b = in_rows(a), in_rows(b)
     same: Flags = a.argmax(axis=1) == b.argmax(axis=1)
     return same & finite_samples(a) & finite_samples(b)
@@ -87,7 +85,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: ClassesSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.first = self.among = self.classes = 0
 
@@ -121,7 +118,7 @@ TASK = Task(
     targets={"label": "[N] whole numbers from 0"},
     metrics=metrics,
     headline="top1",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

@@ -25,7 +25,6 @@ from edgeticket.device_runner.task.kind import (
     finite_samples,
     in_rows,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.numbers import flat
@@ -81,7 +80,6 @@ def likeness(a: Floats, b: Floats, by: str) -> Floats:
 def agree(outputs: Outputs, others: Outputs, settings: EmbeddingsSettings) -> Flags:
     """The vectors are near enough to one another."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     wide, other = flat(a), flat(b)
     with np.errstate(invalid="ignore", over="ignore"):
         if settings.by == "cosine":
@@ -142,7 +140,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: EmbeddingsSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.vectors: list[npt.NDArray[Any]] = []
 
@@ -182,7 +179,7 @@ TASK = Task(
     },
     metrics=metrics,
     headline="accuracy",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

@@ -24,7 +24,6 @@ from edgeticket.device_runner.task.kind import (
     check_finite,
     finite_samples,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.settings import Settings, choice, flag, integer, number
@@ -140,7 +139,6 @@ def _answers(outputs: Outputs, settings: ImagesSettings) -> Floats:
 
 def agree(outputs: Outputs, others: Outputs, settings: ImagesSettings) -> Flags:
     """The PSNR of one to the other is high enough."""
-    same_shape(pick(outputs, settings.output), pick(others, settings.output))
     finite = finite_samples(pick(outputs, settings.output))
     finite = finite & finite_samples(pick(others, settings.output))
     a, b = _answers(outputs, settings), _answers(others, settings)
@@ -162,7 +160,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: ImagesSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.psnr, self.ssim = ExactSum(), ExactSum()
         self.smallest = ""
@@ -200,7 +197,7 @@ TASK = Task(
     targets={"image": "pictures in the shape of the output"},
     metrics=metrics,
     headline="psnr_db",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

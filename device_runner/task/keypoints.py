@@ -25,7 +25,6 @@ from edgeticket.device_runner.task.kind import (
     check_finite,
     finite_samples,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.settings import (
@@ -142,7 +141,6 @@ def highest(maps: npt.NDArray[Any], *, refine: bool) -> Floats:
 def agree(outputs: Outputs, others: Outputs, settings: KeypointsSettings) -> Flags:
     """No point moves further than the tolerance."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     finite = finite_samples(a) & finite_samples(b)
     with np.errstate(invalid="ignore", over="ignore"):
         moved = decode(a, settings) - decode(b, settings)
@@ -155,7 +153,6 @@ def check(targets: Targets, settings: KeypointsSettings, count: int) -> None:
     """Refuse points that are not finite, and lengths by which nothing can be divided."""
     points = target(targets, "points", _POINTS)
     check_count(points, "points", count)
-    check_finite(points, "points")
     if points.ndim != 3 or points.shape[2] != 2:
         raise InputError(f"targets: 'points' has shape {list(points.shape)}: {_POINTS}")
     if "visible" in targets and targets["visible"].shape != points.shape[:2]:
@@ -163,6 +160,8 @@ def check(targets: Targets, settings: KeypointsSettings, count: int) -> None:
             f"targets: 'visible' has shape {list(targets['visible'].shape)}: it must be one number "
             f"for each point, {list(points.shape[:2])}"
         )
+    hidden = ~_visible(targets, slice(None))[..., np.newaxis]
+    check_finite(np.where(hidden, points.dtype.type(0), points), "points")
     if settings.length == "pair" and max(settings.pair) >= points.shape[1]:
         raise InputError(
             f"settings: pair is {list(settings.pair)}, the targets have {points.shape[1]} points, "
@@ -204,7 +203,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: KeypointsSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.right = self.judged = 0
         self.distance, self.squared = ExactSum(), ExactSum()
@@ -249,7 +247,7 @@ TASK = Task(
     },
     metrics=metrics,
     headline="pck",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

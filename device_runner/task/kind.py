@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Union
 
@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 HIGHER, LOWER = "higher", "lower"
+PIECE_BYTES = 4 * 2**20  # of outputs that are read at a time
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,11 @@ class Tally:
                 self.broken = Unavailable(
                     f"output {i} is not finite for sample {self.seen + sample}"
                 )
-        if self.broken is None and size:
-            with np.errstate(over="ignore"):
-                self.take(outputs, slice(self.seen, self.seen + size))
+        if self.broken is None:
+            for part in _pieces(list(used.values())):
+                samples = slice(self.seen + part.start, self.seen + part.stop)
+                with np.errstate(over="ignore"):
+                    self.take([array[part] for array in outputs], samples)
         self.seen += size
 
     def metrics(self) -> Metrics:
@@ -115,11 +118,7 @@ class Task:
         targets: the arrays of targets, by name, with their shapes; a name with "?" may be missing.
         metrics: settings -> what `score` gives.
         headline: the metric that stands for all.
-        check: (targets, settings, count): refuses targets that cannot be right for ``count``
-            samples.
-        tally: (targets, settings, count) -> what takes outputs batch by batch; checks as well.
-        agree: (outputs, other outputs, settings) -> for each sample whether the answer is the
-            same; outputs that are not finite agree with nothing.
+        check_targets, make_tally, same_answers: what `check`, `tally` and `agree` call.
     """
 
     name: str
@@ -128,9 +127,31 @@ class Task:
     targets: Mapping[str, str]
     metrics: Callable[[Any], tuple[Metric, ...]]
     headline: str | None
-    check: Callable[[Targets, Any, int], None]
-    tally: Callable[[Targets, Any, int], Tally]
-    agree: Callable[[Outputs, Outputs, Any], Flags]
+    check_targets: Callable[[Targets, Any, int], None]
+    make_tally: Callable[[Targets, Any, int], Tally]
+    same_answers: Callable[[Outputs, Outputs, Any], Flags]
+
+    def check(self, targets: Targets, settings: Any, count: int) -> None:
+        """Look at targets before anything is run.
+
+        Raises:
+            InputError: targets that cannot be right for ``count`` samples: names the array, the
+                sample and the value.
+        """
+        known = [name.rstrip("?") for name in self.targets]
+        for name in targets:
+            if name not in known:
+                raise InputError(
+                    f"targets hold {name!r}, which {self.name} does not know; "
+                    f"known: {', '.join(known) or 'nothing'}"
+                )
+        self.check_targets(targets, settings, count)
+
+    def tally(self, targets: Targets, settings: Any, count: int) -> Tally:
+        """Start to score ``count`` samples whose outputs come in batches; errors as `check`."""
+        arrays = {name: targets[name] for name in targets}  # of an .npz: each is read once
+        self.check(arrays, settings, count)
+        return self.make_tally(arrays, settings, count)
 
     def score(self, outputs: Outputs, targets: Targets, settings: Any) -> Metrics:
         """Outputs for all samples -> metrics.
@@ -141,6 +162,40 @@ class Task:
         tally = self.tally(targets, settings, len(outputs[0]) if outputs else 0)
         tally.add(outputs)
         return tally.metrics()
+
+    def agree(self, outputs: Outputs, others: Outputs, settings: Any) -> Flags:
+        """Outputs of two networks -> for each sample whether the answer is the same, [N].
+
+        Outputs that are not finite agree with nothing.
+
+        Raises:
+            InputError: outputs that cannot be compared.
+        """
+        if len(outputs) != len(others) or not outputs:
+            raise InputError(
+                f"{len(outputs)} and {len(others)} outputs cannot be compared: give those of one "
+                "network"
+            )
+        for a, b in zip(outputs, others):
+            if a.shape != b.shape or a.ndim == 0:
+                raise InputError(
+                    f"outputs of shape {list(a.shape)} and {list(b.shape)} cannot be compared: "
+                    "both must be of one network"
+                )
+        flags = [
+            self.same_answers([a[i] for a in outputs], [b[i] for b in others], settings)
+            for i in _pieces(outputs)
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.bool_), *flags])
+
+
+def _pieces(outputs: Outputs) -> Iterator[slice]:
+    """Samples in pieces of `PIECE_BYTES`: tasks make several float64 copies of a piece."""
+    count = min((len(array) for array in outputs), default=0)
+    size = sum(array.nbytes for array in outputs)
+    step = max(1, PIECE_BYTES * count // max(size, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def pick(outputs: Outputs, index: int) -> npt.NDArray[Any]:
@@ -190,8 +245,10 @@ def target(targets: Targets, name: str, says: str) -> npt.NDArray[Any]:
 def check_finite(array: npt.NDArray[Any], name: str) -> None:
     """
     Raises:
-        InputError: a target that is not finite.
+        InputError: a target that is not a number, or not finite.
     """
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"targets: {name!r} is {array.dtype}: it must be of real numbers")
     sample = first_nonfinite(array)
     if sample is not None:
         raise InputError(
@@ -219,18 +276,6 @@ def check_integers(array: npt.NDArray[Any], name: str) -> None:
     """
     if array.dtype.kind not in "iub":
         raise InputError(f"targets: {name!r} is {array.dtype}: it must be of whole numbers")
-
-
-def same_shape(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
-    """
-    Raises:
-        InputError: two outputs that cannot be compared.
-    """
-    if a.shape != b.shape:
-        raise InputError(
-            f"outputs of shape {list(a.shape)} and {list(b.shape)} cannot be compared: "
-            "both must be of one network"
-        )
 
 
 def _number(value: float | Unavailable) -> float | Unavailable:

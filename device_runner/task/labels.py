@@ -24,7 +24,6 @@ from edgeticket.device_runner.task.kind import (
     finite_samples,
     in_rows,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.ranking import average_precision
@@ -62,7 +61,6 @@ def given(values: npt.NDArray[Any], settings: LabelsSettings) -> Flags:
 def agree(outputs: Outputs, others: Outputs, settings: LabelsSettings) -> Flags:
     """The same labels are given."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     same = in_rows(given(a, settings) == given(b, settings)).all(axis=1)
     flags: Flags = same & finite_samples(a) & finite_samples(b)
     return flags
@@ -87,7 +85,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: LabelsSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.values: list[npt.NDArray[Any]] = []
 
@@ -132,7 +129,7 @@ TASK = Task(
     targets={"labels": "[N, labels] whole numbers: 1 holds, 0 not, -1 unknown"},
     metrics=metrics,
     headline="map",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

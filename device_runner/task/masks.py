@@ -26,7 +26,6 @@ from edgeticket.device_runner.task.kind import (
     finite_samples,
     in_rows,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.settings import Settings, choice, integer, share
@@ -93,24 +92,35 @@ def decode(output: npt.NDArray[Any], settings: MasksSettings) -> tuple[Integers,
     index, factor = settings.output, settings.enlarge
     if settings.form == "classes":
         squeezed = output.reshape([n for i, n in enumerate(output.shape) if n != 1 or i == 0])
-        classes = output if output.ndim == 3 else squeezed
-        if classes.ndim != 3:
+        mask = output if output.ndim == 3 else squeezed
+        if mask.ndim != 3:
             raise InputError(
                 f"output {index} has shape {list(output.shape)}: classes are [N, H, W]"
             )
-        return _repeat(classes.astype(np.int64), factor), 0
+        return _repeat(mask.astype(np.int64), factor), 0
     if output.ndim != 4 or 0 in output.shape[1:]:
         raise InputError(
             f"output {index} has shape {list(output.shape)}: masks are [N, classes, H, W] or "
             "[N, H, W, classes]; set form"
         )
     values = output if settings.form == "channels_first" else np.moveaxis(output, 3, 1)
-    if settings.by == "bilinear":
-        values, factor = bilinear(values, factor), 1
+    classes = max(values.shape[1], 2)
+    if settings.by == "bilinear" and factor > 1:
+        # One by one: what lies between is many times as large as the output.
+        single = [
+            _highest(bilinear(values[i : i + 1], factor), settings) for i in range(len(values))
+        ]
+        size = (values.shape[2] * factor, values.shape[3] * factor)
+        return np.concatenate([np.zeros((0, *size), np.int64), *single]), classes
+    return _repeat(_highest(values, settings), factor), classes
+
+
+def _highest(values: npt.NDArray[Any], settings: MasksSettings) -> Integers:
+    """[N, classes, H, W] -> [N, H, W]."""
     if values.shape[1] == 1:
         probability = ACTIVATIONS[settings.activation](values[:, 0])
-        return _repeat((probability > settings.threshold).astype(np.int64), factor), 2
-    return _repeat(values.argmax(axis=1).astype(np.int64), factor), values.shape[1]
+        return np.asarray(probability > settings.threshold).astype(np.int64)
+    return np.asarray(values.argmax(axis=1), dtype=np.int64)
 
 
 def bilinear(maps: npt.NDArray[Any], factor: int) -> Floats:
@@ -138,7 +148,6 @@ def _repeat(classes: Integers, factor: int) -> Integers:
 def agree(outputs: Outputs, others: Outputs, settings: MasksSettings) -> Flags:
     """Enough pixels have the same class."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     finite = finite_samples(a) & finite_samples(b)
     with np.errstate(invalid="ignore"):
         equal = decode(a, settings)[0] == decode(b, settings)[0]
@@ -167,7 +176,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: MasksSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         # Pixels by class: right ones, those of the output, those of the target.
         self.counts = np.zeros((3, 1), dtype=np.int64)
@@ -226,7 +234,7 @@ TASK = Task(
     targets={"mask": "[N, H, W] whole numbers: the class of each pixel"},
     metrics=metrics,
     headline="miou",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.task.kind import (
     Flags,
     Metric,
@@ -16,7 +15,6 @@ from edgeticket.device_runner.task.kind import (
     Targets,
     Task,
     finite_samples,
-    same_shape,
 )
 from edgeticket.device_runner.task.numbers import flat
 from edgeticket.device_runner.task.settings import Settings, number
@@ -42,15 +40,9 @@ def metrics(settings: NothingSettings) -> tuple[Metric, ...]:
 
 def agree(outputs: Outputs, others: Outputs, settings: NothingSettings) -> Flags:
     """Each output is near enough to its reference, the first one's."""
-    if len(outputs) != len(others) or not outputs:
-        raise InputError(
-            f"{len(outputs)} and {len(others)} outputs cannot be compared: give those of one "
-            "network"
-        )
     flags: Flags = np.ones(len(outputs[0]), dtype=np.bool_)
     ratio = 10.0 ** (settings.agree_db / 10.0)
     for a, b in zip(outputs, others):
-        same_shape(a, b)
         wide, other = flat(a), flat(b)
         with np.errstate(invalid="ignore", over="ignore"):
             signal, noise = (wide**2).sum(axis=1), ((wide - other) ** 2).sum(axis=1)
@@ -61,19 +53,10 @@ def agree(outputs: Outputs, others: Outputs, settings: NothingSettings) -> Flags
 
 def check(targets: Targets, settings: NothingSettings, count: int) -> None:
     """There are none."""
-    if targets:
-        raise InputError(
-            f"targets hold {', '.join(sorted(targets))}, the task is nothing: name a task that "
-            "has these, or leave them out"
-        )
 
 
 class _Tally(Tally):
     metrics_of = metrics
-
-    def __init__(self, targets: Targets, settings: NothingSettings, count: int) -> None:
-        check(targets, settings, count)
-        super().__init__(targets, settings, count)
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         """Nothing is kept."""
@@ -89,7 +72,7 @@ TASK = Task(
     targets={},
     metrics=metrics,
     headline=None,
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

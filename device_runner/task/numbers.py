@@ -25,7 +25,6 @@ from edgeticket.device_runner.task.kind import (
     check_finite,
     in_rows,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.settings import Settings, integer, number
@@ -77,7 +76,6 @@ def flat(array: npt.NDArray[Any]) -> Floats:
 def agree(outputs: Outputs, others: Outputs, settings: NumbersSettings) -> Flags:
     """All numbers are within the tolerance."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     return close(a, b, settings.absolute, settings.relative)
 
 
@@ -106,7 +104,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: NumbersSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.absolute, self.squared = ExactSum(), ExactSum()
         self.left: Any = 0.0  # squared errors by position
@@ -148,7 +145,7 @@ TASK = Task(
     targets={"values": "[N, ...] real numbers, in the shape of the output"},
     metrics=metrics,
     headline="mae",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

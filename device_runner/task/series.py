@@ -22,7 +22,6 @@ from edgeticket.device_runner.task.kind import (
     check_count,
     check_finite,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.task.numbers import close, flat_errors
@@ -72,7 +71,6 @@ def naive_errors(past: Any, season: int) -> Floats:
 def agree(outputs: Outputs, others: Outputs, settings: SeriesSettings) -> Flags:
     """All steps are within the tolerance."""
     a, b = pick(outputs, settings.output), pick(others, settings.output)
-    same_shape(a, b)
     return close(a, b, settings.absolute, settings.relative)
 
 
@@ -104,7 +102,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: SeriesSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.absolute, self.squared, self.scaled = ExactSum(), ExactSum(), ExactSum()
 
@@ -142,7 +139,7 @@ TASK = Task(
     },
     metrics=metrics,
     headline="mae",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

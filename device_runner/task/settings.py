@@ -49,7 +49,11 @@ class Settings:
     def schema(cls) -> dict[str, Any]:
         """The JSON Schema of these settings."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        required = [f.name for f in fields if f.default is dataclasses.MISSING]
+        required = [
+            f.name
+            for f in fields
+            if f.default is dataclasses.MISSING or "const" in f.metadata["schema"]
+        ]
         return {
             "type": "object",
             "properties": {f.name: f.metadata["schema"] for f in fields},
@@ -64,9 +68,11 @@ class Settings:
         Raises:
             InputError: place, field, value and what is allowed.
         """
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        for field in fields if isinstance(document, dict) else ():
+            _require_kind(document.get(field.name), field, place)
         validate(document, cls.schema(), place=place)
         _refuse_nonfinite(document, place)
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         try:
             return cls(
                 **{
@@ -157,6 +163,16 @@ def nested(default: Any, kinds: Sequence[type[Settings]], says: str) -> Any:
         raise AssertionError(f"the schema let {document!r} through")
 
     return described(default, schema, says, make)
+
+
+def _require_kind(value: Any, field: dataclasses.Field[Any], place: str) -> None:
+    """The schema alone would list what all kinds allow."""
+    choices = field.metadata["schema"].get("anyOf", ())
+    kinds = [c["properties"]["kind"]["const"] for c in choices if "kind" in c.get("properties", ())]
+    if kinds and isinstance(value, dict) and "kind" not in value:
+        raise InputError(
+            f"{place} at /{field.name}: the key 'kind' is missing, allowed: {', '.join(kinds)}"
+        )
 
 
 def _or_null(name: str, default: Any) -> Any:

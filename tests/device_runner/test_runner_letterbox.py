@@ -83,7 +83,8 @@ def test_the_bytes_are_golden() -> None:
         ({"size": [0, 8]}, "4x3 pixels into 8x0: sides are from 1 to 16384"),
         ({"size": [8, 99999]}, "4x3 pixels into 99999x8: sides"),
         ({"size": [8, 8], "place": "center"}, "place is 'center', allowed: centre, corner"),
-        ({"size": [8, 8], "fill": 256}, "fill is 256, allowed: a number from 0 to 255, or 1"),
+        ({"size": [8, 8], "fill": 256}, "fill is 256, allowed: a whole number from 0 to 255, or 1"),
+        ({"size": [8, 8], "fill": 1.5}, r"fill is 1\.5, allowed: a whole number"),
         ({"size": [8, 8], "fill": [1, 2]}, r"fill is \[1, 2\], allowed: .* one for each channel"),
     ],
 )

@@ -26,7 +26,6 @@ from edgeticket.device_runner.task.kind import (
     check_integers,
     finite_samples,
     pick,
-    same_shape,
     target,
 )
 from edgeticket.device_runner.unavailable import Unavailable
@@ -60,7 +59,6 @@ def agree(outputs: Outputs, others: Outputs, settings: BoxesSettings) -> Flags:
     finite: Any = True
     for i in settings.used(len(outputs)):
         a, b = pick(outputs, i), pick(others, i)
-        same_shape(a, b)
         finite = finite & finite_samples(a) & finite_samples(b)
     flags: Flags = np.array(finite)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -165,7 +163,6 @@ class _Tally(Tally):
     metrics_of = metrics
 
     def __init__(self, targets: Targets, settings: BoxesSettings, count: int) -> None:
-        check(targets, settings, count)
         super().__init__(targets, settings, count)
         self.sizes = _sizes(targets, settings, count)
         self.detections: list[Detections] = []
@@ -203,7 +200,7 @@ TASK = Task(
     },
     metrics=metrics,
     headline="map",
-    check=check,
-    tally=_Tally,
-    agree=agree,
+    check_targets=check,
+    make_tally=_Tally,
+    same_answers=agree,
 )

@@ -168,6 +168,9 @@ def make_boxes(
             centre_x, centre_y = x + numbers[:, 0] * stride, y + numbers[:, 1] * stride
             return _around(centre_x, centre_y, _exp(numbers[:, 2:4]) * stride[:, np.newaxis])
         unit = stride if decode.unit == "stride" else np.ones(len(stride))
+        if decode.coding == "size":
+            centre_x, centre_y = x + numbers[:, 0] * stride, y + numbers[:, 1] * stride
+            return _around(centre_x, centre_y, numbers[:, 2:4] * unit[:, np.newaxis])
         away = _distances(numbers, decode.bins) * unit[:, np.newaxis]
         return np.stack([x - away[:, 0], y - away[:, 1], x + away[:, 2], y + away[:, 3]], axis=1)
     sides = np.stack([width, height], axis=1)

@@ -18,7 +18,7 @@ from edgeticket.device_runner.task.boxes.decode import (
 )
 from edgeticket.device_runner.task.boxes.overlap import suppress
 from edgeticket.device_runner.task.boxes.settings import BoxesSettings
-from edgeticket.device_runner.task.kind import Floats, Integers, Outputs
+from edgeticket.device_runner.task.kind import Floats, Integers, Outputs, pick
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,40 @@ def detect(
     Raises:
         InputError: outputs of other shapes than the settings say.
     """
-    scores = probabilities(outputs, settings)
-    grid = make_grid(settings)
-    numbers = None if settings.boxes is None else rows(outputs, settings.boxes, settings)
-    _check(scores, numbers, grid, settings)
-    detections = []
-    for i in range(len(scores)):
-        candidate, label = _best(scores[i], settings)
-        score = scores[i][candidate, label]
-        some = np.zeros((len(candidate), 0)) if numbers is None else numbers[i][candidate]
-        box = make_boxes(some.astype(np.float64), candidate, grid, settings)
-        if settings.nms_iou is None:
-            kept = np.arange(min(settings.limit, len(box)))
-        else:
-            kept = suppress(
-                box, label, limit_iou=settings.nms_iou, across_classes=settings.across_classes,
-                limit=settings.limit,
-            )  # fmt: skip
-        box, score, label = box[kept], score[kept], label[kept]
+    grid, detections = make_grid(settings), []
+    for i in range(len(pick(outputs, settings.scores.outputs[0]))):
+        # One by one: scores of all classes are many.
+        single = [array[i : i + 1] for array in outputs]
         size = settings.input if sizes is None else (int(sizes[i][0]), int(sizes[i][1]))
-        if sizes is not None:
-            box = place(size, settings).boxes_out(box)
+        seen = _detect_one(single, grid, settings)
+        box = seen.box if sizes is None else place(size, settings).boxes_out(seen.box)
         if settings.cut:
             box = np.clip(box, 0.0, np.array([size[1], size[0], size[1], size[0]]))
-        detections.append(Detections(box, score, label))
+        detections.append(Detections(box, seen.score, seen.label))
     return detections
+
+
+def _detect_one(outputs: Outputs, grid: Grid | None, settings: BoxesSettings) -> Detections:
+    """Outputs [1, ...] each -> the boxes of a picture, in pixels of the input."""
+    scores = probabilities(outputs, settings)[0]
+    numbers = np.zeros((len(scores), 0))
+    if settings.boxes is not None:
+        numbers = rows(outputs, settings.boxes, settings)[0]
+    _check(scores, numbers, grid, settings)
+    candidate, label = _best(scores, settings)
+    score = scores[candidate, label]
+    box = make_boxes(numbers[candidate].astype(np.float64), candidate, grid, settings)
+    if settings.nms_iou is None:
+        kept = np.arange(min(settings.limit, len(box)))
+    else:
+        kept = suppress(
+            box,
+            label,
+            limit_iou=settings.nms_iou,
+            across_classes=settings.across_classes,
+            limit=settings.limit,
+        )
+    return Detections(box[kept], score[kept], label[kept])
 
 
 def place(size: tuple[int, int], settings: BoxesSettings) -> Fit:
@@ -100,18 +109,15 @@ def _best(scores: Floats, settings: BoxesSettings) -> tuple[Integers, Integers]:
     return candidate[order].astype(np.int64), label[order].astype(np.int64)
 
 
-def _check(
-    scores: Floats, numbers: Floats | None, grid: Grid | None, settings: BoxesSettings
-) -> None:
+def _check(scores: Floats, numbers: Floats, grid: Grid | None, settings: BoxesSettings) -> None:
     wanted = numbers_per_box(settings)
-    given = 0 if settings.boxes is None else settings.boxes.count
-    if given != wanted:
+    if numbers.shape[1] != wanted:
         raise InputError(
-            f"settings: boxes has {given} numbers, {settings.decode.kind} needs {wanted}"
+            f"settings: boxes has {numbers.shape[1]} numbers, {settings.decode.kind} needs {wanted}"
         )
-    count = scores.shape[1]
-    if numbers is not None and numbers.shape[1] != count:
-        raise InputError(f"boxes are for {numbers.shape[1]} candidates, scores for {count}")
+    count = len(scores)
+    if len(numbers) != count:
+        raise InputError(f"boxes are for {len(numbers)} candidates, scores for {count}")
     if grid is not None and len(grid.x) != count:
         height, width = settings.input
         raise InputError(

@@ -111,9 +111,10 @@ class Centres(Settings):
     kind: str = constant("centres", "boxes around cells")
     coding: str = choice(
         "ltrb",
-        ("ltrb", "yolox", "cell"),
+        ("ltrb", "yolox", "size", "cell"),
         "ltrb: distances of the left, top, right and lower side; yolox: shift of the centre and "
-        "logarithm of the sides; cell: the box is the cell, and nothing is read",
+        "logarithm of the sides, in cells; size: shift of the centre in cells, and the sides; "
+        "cell: the box is the cell, and nothing is read",
     )
     strides: tuple[float, ...] = items(
         (8.0, 16.0, 32.0),
@@ -127,7 +128,9 @@ class Centres(Settings):
         "of ltrb: a distance is the mean of 0, 1, ... weighted by the softmax of so many "
         "numbers (distribution focal loss); 0: it is one number",
     )
-    unit: str = choice("stride", ("stride", "pixel"), "what distances are measured in")
+    unit: str = choice(
+        "stride", ("stride", "pixel"), "what distances of ltrb and sides of size are in"
+    )
 
 
 Decoding = Union[Direct, Anchors, Centres]

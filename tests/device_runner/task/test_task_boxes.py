@@ -167,7 +167,7 @@ def test_distances_from_centres(seed: int, bins: int, unit: str) -> None:
     close(in_order(maps, read(document)), wanted)
 
 
-def test_yolox_and_cells() -> None:
+def test_yolox_sizes_and_cells() -> None:
     numbers = np.array([[[0.25, 0.5, math.log(2), math.log(3)]] * 24])
     outputs = [numbers, falling(24)]
     document = {"boxes": FOUR, "scores": {"count": 1, "outputs": [1]}}
@@ -359,6 +359,7 @@ def test_outputs_that_do_not_fit(document: Any, shapes: Any, sentence: str) -> N
             {"decode": {"kind": "anchors", "listed": [[0, 0, 1, 1]], "coding": "yolov5"}},
             "from cells",
         ),
+        ({"decode": {"strides": [8]}}, "the key 'kind' is missing"),
         ({"decode": {"kind": "centers"}}, "allowed: 'direct', 'anchors', 'centres'"),
         ({"decode": {"kind": "centres", "strides": []}}, "allowed: at least 1"),
     ],

@@ -15,7 +15,7 @@ from task_fixtures import example, page_rows
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.schema import check_schema
 from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
-from edgeticket.device_runner.task import TASKS, get_task
+from edgeticket.device_runner.task import TASKS, get_task, kind
 from edgeticket.device_runner.task.kind import HIGHER, LOWER, Metric
 from edgeticket.device_runner.unavailable import Unavailable
 
@@ -119,6 +119,43 @@ def test_targets_that_are_missing_or_for_other_samples(name: str) -> None:
         task.score(outputs, targets, task_settings)
 
 
+@every_task
+def test_pieces_bound_the_memory_and_change_no_number(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, (task_settings, outputs, targets) = TASKS[name], example(name, 5)
+    others = example(name, 6)[1]
+    score = task.score(outputs, targets, task_settings)
+    same = task.agree(outputs, others, task_settings)
+    monkeypatch.setattr(kind, "PIECE_BYTES", 1)
+    assert task.score(outputs, targets, task_settings) == score
+    assert task.agree(outputs, others, task_settings).tolist() == same.tolist()
+
+
+@every_task
+def test_targets_of_another_task(name: str) -> None:
+    task, (task_settings, outputs, targets) = TASKS[name], example(name, 0)
+    with pytest.raises(InputError, match=rf"^targets hold 'lable', which {name} does not know; kn"):
+        task.score(outputs, {**targets, "lable": np.zeros(6)}, task_settings)
+
+
+@every_task
+def test_outputs_of_another_network(name: str) -> None:
+    task, (task_settings, outputs, _) = TASKS[name], example(name, 0)
+    with pytest.raises(InputError, match="outputs cannot be compared: give those of one network"):
+        task.agree(outputs, [*outputs, outputs[0]], task_settings)
+    shorter = [output[:, :-1] for output in outputs]
+    with pytest.raises(InputError, match="cannot be compared: both must be of one network"):
+        task.agree(outputs, shorter, task_settings)
+
+
+@pytest.mark.parametrize("dtype", ["O", "U3", "c8"])
+def test_targets_that_are_no_numbers(dtype: str) -> None:
+    task, (task_settings, outputs, targets) = TASKS["numbers"], example("numbers", 0)
+    with pytest.raises(InputError, match=r"'values' is .*: it must be of real numbers"):
+        task.score(outputs, {"values": targets["values"].astype(dtype)}, task_settings)
+
+
 def test_fewer_or_more_outputs_than_targets() -> None:
     task, (task_settings, outputs, targets) = TASKS["numbers"], example("numbers", 0)
     tally = task.tally(targets, task_settings, 6)
@@ -130,26 +167,26 @@ def test_fewer_or_more_outputs_than_targets() -> None:
 
 @every_task
 def test_settings_come_back_from_json(name: str) -> None:
-    kind, (task_settings, _, _) = TASKS[name].settings, example(name, 0)
+    of_task, (task_settings, _, _) = TASKS[name].settings, example(name, 0)
     data = format_json(to_json(task_settings))
-    assert kind.from_json(parse_json(data, place="test")) == task_settings
-    assert format_json(to_json(kind.from_json(parse_json(data, place="test")))) == data
-    check_schema(kind.schema())
+    assert of_task.from_json(parse_json(data, place="test")) == task_settings
+    assert format_json(to_json(of_task.from_json(parse_json(data, place="test")))) == data
+    check_schema(of_task.schema())
 
 
 @every_task
 def test_every_field_of_settings_is_checked(name: str) -> None:
-    kind, document = TASKS[name].settings, to_json(example(name, 0)[0])
-    for field in dataclasses.fields(kind):
+    of_task, document = TASKS[name].settings, to_json(example(name, 0)[0])
+    for field in dataclasses.fields(of_task):
         for wrong in ({"no": "such"}, "no such word", float("nan")):
             with pytest.raises(InputError, match=rf"^here(: | at /){field.name}"):
-                kind.from_json({**document, field.name: wrong}, place="here")
+                of_task.from_json({**document, field.name: wrong}, place="here")
         with pytest.raises(InputError, match=rf"{field.name}"):
             dataclasses.replace(example(name, 0)[0], **{field.name: "no such word"})
     with pytest.raises(InputError, match=r"^here at /: unknown key 'no_such' \(known: "):
-        kind.from_json({**document, "no_such": 1}, place="here")
+        of_task.from_json({**document, "no_such": 1}, place="here")
     with pytest.raises(InputError, match=r"^here at /: found a list, allowed: object"):
-        kind.from_json([], place="here")
+        of_task.from_json([], place="here")
 
 
 def test_an_unknown_task_names_the_near_one() -> None:

@@ -227,6 +227,14 @@ def test_keypoints_by_their_definition(seed: int, length: str) -> None:
     assert scored["rmse_px"] == pytest.approx(np.sqrt(np.mean(np.square(distances))))
 
 
+def test_points_that_are_not_visible_may_be_anything() -> None:
+    right = np.array([[[0.0, 0.0], [10.0, 0.0], [np.nan, np.nan]]])
+    targets = {"points": right, "visible": np.array([[1, 1, 0]])}
+    points = np.array([[[0.0, 1.0], [10.0, 3.0], [5.0, 5.0]]])
+    scored = KEYPOINTS.score([points], targets, KeypointsSettings())
+    assert (scored["pck"], scored["distance_px"]) == (0.5, 2.0)
+
+
 def test_no_point_is_visible() -> None:
     right = np.zeros((2, 3, 2))
     targets = {"points": right, "visible": np.zeros((2, 3))}
