@@ -20,15 +20,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
-    check_integers,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.numbers import flat, flat_errors
 from edgeticket.device_runner.task.ranking import average_precision, roc_auc
 from edgeticket.device_runner.task.settings import Settings, choice, integer, number
+from edgeticket.device_runner.task.targets import check_count, check_finite, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 _ANOMALOUS = "give 1 for each sample that is unusual, 0 for the others, [N]"

@@ -18,14 +18,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_integers,
     finite_samples,
     in_rows,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.settings import Settings, integer
+from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 _LABEL = "give the class of each sample, [N]"

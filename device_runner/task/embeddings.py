@@ -20,16 +20,14 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_integers,
     finite_samples,
     in_rows,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.numbers import flat
 from edgeticket.device_runner.task.ranking import best_split, roc_auc
 from edgeticket.device_runner.task.settings import Settings, choice, integer, number
+from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 MOST_PAIRS = 5_000_000  # of identities: some 3,160 samples, each with each

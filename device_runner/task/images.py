@@ -20,14 +20,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
     finite_samples,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.settings import Settings, choice, flag, integer, number
 from edgeticket.device_runner.task.sums import ExactSum
+from edgeticket.device_runner.task.targets import check_count, check_finite, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 HIGHEST_DB = 100.0  # of one picture: equal pictures would be infinitely good

@@ -21,11 +21,8 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
     finite_samples,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.settings import (
     Settings,
@@ -36,6 +33,7 @@ from edgeticket.device_runner.task.settings import (
     number,
 )
 from edgeticket.device_runner.task.sums import ExactSum
+from edgeticket.device_runner.task.targets import check_count, check_finite, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 _POINTS = "give x and y of each point, [N, points, 2]"

@@ -19,15 +19,13 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_integers,
     finite_samples,
     in_rows,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.ranking import average_precision
 from edgeticket.device_runner.task.settings import Settings, choice, integer, share
+from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 UNKNOWN = -1

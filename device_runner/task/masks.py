@@ -21,14 +21,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_integers,
     finite_samples,
     in_rows,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.settings import Settings, choice, integer, share
+from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 MOST_CLASSES = 65535
@@ -51,7 +49,7 @@ class MasksSettings(Settings):
     )
     threshold: float = share(0.5, "with one channel: class 1 where the probability is above this")
     enlarge: int = integer(
-        1, "how many pixels of the target one of the output stands for, each way", least=1
+        1, "how many pixels of the target one of the output stands for, each way", least=1, most=64
     )
     by: str = choice(
         "nearest",

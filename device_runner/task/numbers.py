@@ -21,14 +21,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
     in_rows,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.settings import Settings, integer, number
 from edgeticket.device_runner.task.sums import ExactSum
+from edgeticket.device_runner.task.targets import check_count, check_finite, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 _VALUES = "give the right numbers of each sample, in the shape of the output"

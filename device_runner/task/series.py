@@ -19,14 +19,12 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
     pick,
-    target,
 )
 from edgeticket.device_runner.task.numbers import close, flat_errors
 from edgeticket.device_runner.task.settings import Settings, integer, number
 from edgeticket.device_runner.task.sums import ExactSum
+from edgeticket.device_runner.task.targets import check_count, check_finite, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 _FUTURE = "give how each series went on, [N, steps] or [N, steps, channels]"

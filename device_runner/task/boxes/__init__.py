@@ -21,13 +21,10 @@ from edgeticket.device_runner.task.kind import (
     Tally,
     Targets,
     Task,
-    check_count,
-    check_finite,
-    check_integers,
     finite_samples,
     pick,
-    target,
 )
+from edgeticket.device_runner.task.targets import check_count, check_finite, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
 SLACK_PX = 1.0  # by which a right box may be outside of its picture: data sets round

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Union
 
@@ -18,6 +19,7 @@ from edgeticket.device_runner.task.settings import (
     share,
 )
 
+MOST_CANDIDATES = 1_000_000
 _SIDE = {"type": "integer", "minimum": 1, "maximum": 16384}
 _INDEX = {"type": "integer", "minimum": 0}
 _STRIDE = {"type": "number", "minimum": 0.01}
@@ -127,6 +129,7 @@ class Centres(Settings):
         0,
         "of ltrb: a distance is the mean of 0, 1, ... weighted by the softmax of so many "
         "numbers (distribution focal loss); 0: it is one number",
+        most=256,
     )
     unit: str = choice(
         "stride", ("stride", "pixel"), "what distances of ltrb and sides of size are in"
@@ -209,6 +212,28 @@ class BoxesSettings(Settings):
             )
         if self.scores.count == 1 and self.background is not None:
             return "background is the only score: no class is left"
+        if _cells(self) > MOST_CANDIDATES:
+            return (
+                f"strides make {_cells(self)} candidates of an input of {self.input[1]}x"
+                f"{self.input[0]}, {MOST_CANDIDATES} at most are allowed"
+            )
         if self.objectness is not None and self.objectness.count != 1:
             return f"objectness has {self.objectness.count} numbers, it must be one"
         return None
+
+
+def _cells(settings: BoxesSettings) -> int:
+    """How many candidates the grid has; 0: no grid."""
+    decode = settings.decode
+    if isinstance(decode, Direct):
+        return 0
+    per_cell = (
+        [len(sizes) for sizes in decode.sizes]
+        if isinstance(decode, Anchors)
+        else [1] * len(decode.strides)
+    )
+    height, width = settings.input
+    return sum(
+        math.ceil(height / stride) * math.ceil(width / stride) * count
+        for stride, count in zip(decode.strides, per_cell)
+    )

@@ -360,6 +360,10 @@ def test_outputs_that_do_not_fit(document: Any, shapes: Any, sentence: str) -> N
             "from cells",
         ),
         ({"decode": {"strides": [8]}}, "the key 'kind' is missing"),
+        (
+            {"input": [16384, 16384], "decode": {"kind": "centres", "strides": [0.01]}},
+            "strides make 2684354560000 candidates of an input of 16384x16384",
+        ),
         ({"decode": {"kind": "centers"}}, "allowed: 'direct', 'anchors', 'centres'"),
         ({"decode": {"kind": "centres", "strides": []}}, "allowed: at least 1"),
     ],

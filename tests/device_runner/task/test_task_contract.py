@@ -189,6 +189,32 @@ def test_every_field_of_settings_is_checked(name: str) -> None:
         of_task.from_json([], place="here")
 
 
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 300), st.floats(), st.text(max_size=3),
+              st.sampled_from(["kind", "direct", "anchors", "centres", "none", "sigmoid"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from(["kind", "count", "outputs", "strides"]), inner),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@every_task
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_json_is_settings_or_a_sentence(name: str, data: st.DataObject) -> None:
+    of_task, document = TASKS[name].settings, to_json(example(name, 0)[0])
+    field = data.draw(st.sampled_from([f.name for f in dataclasses.fields(of_task)]))
+    sentence = ""
+    try:
+        read = of_task.from_json({**document, field: data.draw(JSON)}, place="here")
+        assert of_task.from_json(to_json(read)) == read
+    except InputError as error:
+        sentence = str(error)
+    assert sentence == "" or sentence.startswith("here")
+
+
 def test_an_unknown_task_names_the_near_one() -> None:
     assert get_task("boxes") is TASKS["boxes"]
     with pytest.raises(
