@@ -118,6 +118,10 @@ def test_unknown_labels_count_for_nothing() -> None:
         if (right[rows, i] == 1).any()
     ]
     assert scored["map"] == pytest.approx(np.mean(wanted), abs=1e-12)
+    known, claimed = right >= 0, values > 0.5
+    assert (claimed & ~known).any()
+    f1 = sklearn.metrics.f1_score(right[known], claimed[known])
+    assert scored["f1_micro"] == pytest.approx(f1, abs=1e-12)
     right[4, 1] = 2
     with pytest.raises(InputError, match="label 1 of sample 4 is 2: give 1 where a label holds"):
         LABELS.score([values], {"labels": right}, LabelsSettings())
