@@ -25,7 +25,15 @@ from hypothesis import strategies as st
 
 from edgeticket.device_runner.bench import bench
 from edgeticket.device_runner.cli import main
-from edgeticket.device_runner.energy import Energy, Interval, add_meter, measure_energy
+from edgeticket.device_runner.energy import (
+    Energy,
+    Interval,
+    _rest,
+    _sampled,
+    _worker,
+    add_meter,
+    measure_energy,
+)
 from edgeticket.device_runner.energy.meter import MeterLog, read_meter
 from edgeticket.device_runner.energy.sensors import Sensor, find_sensors
 from edgeticket.device_runner.errors import InputError
@@ -244,3 +252,44 @@ def test_a_log_is_added_to_reports_later(
     before = (tmp_path / "r.json").read_bytes()
     assert main(["energy", str(tmp_path / "r.json"), "--meter", str(tmp_path / "m.csv"), *far]) == 2
     assert (tmp_path / "r.json").read_bytes() == before
+
+
+def test_rapl_counts_since_it_was_last_asked(tmp_path: Path) -> None:
+    now = [0.0]
+    rapl(tmp_path, 1_000_000)
+    (found,), _ = find_sensors(tmp_path, command=NONE.command, clock=lambda: now[0])
+    for moment, joules, watts in [(2.0, 5, 2.0), (3.0, 9, 4.0), (4.0, 9, 0.0), (6.0, 11, 1.0)]:
+        now[0] = moment
+        rapl(tmp_path, joules * 1_000_000)
+        assert found.read_w() == pytest.approx(watts)
+
+
+def test_what_was_before_is_no_part_of_the_mean() -> None:
+    """A counter's first answer covers the time since it was last asked."""
+    answers = iter([1000.0])
+    counter = Sensor("counter", "", lambda: next(answers, 2.0))
+    interval, count, mean_w = _sampled([counter], _rest, 0.5)
+    assert mean_w == {"counter": 2.0}
+    assert count == 0
+    assert interval.started_ns < interval.ended_ns
+
+
+def test_work_without_any_time_is_one_inference() -> None:
+    asked: list[int] = []
+    assert _worker(asked.append, [7, 8])(0.0) == 1
+    assert asked == [7]
+
+
+def test_one_rail_of_the_whole_module_is_enough(tmp_path: Path) -> None:
+    rails = [("POM_5V_IN", 5000, 500), ("VDD_IN", 5000, 900), ("VDD_CPU", 5000, 100)]
+    found = sensor(tmp_path, ORIN.but(files=ina3221(1, *rails)))
+    assert found.source == "INA3221 VDD_IN"
+    assert found.read_w() == pytest.approx(4.5)
+
+
+def test_three_rows_within_are_enough() -> None:
+    found = MeterLog("m.csv", (10.0, 11.0, 12.0, 13.0, 14.0), (1.0,) * 5)
+    assert found.mean_w(10_500_000_000, 13_500_000_000) == pytest.approx(1.0)
+    late = found.mean_w(11_500_000_000, 15_000_000_000)
+    assert isinstance(late, Unavailable)
+    assert "check both clocks" in late.reason
