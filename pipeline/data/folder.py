@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ TEST = ("test",)
 SHOWN = 4  # pictures in one message
 MOST_CLASSES = 1_000_000
 MOST_LIST_BYTES = 2**26
+IMAGENET_CLASSES = "meta.bin"
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ class Listing:
     root: Path
     files: tuple[str, ...]  # relative to the root, forward slashes
     labels: npt.NDArray[np.int64]
+    passed_over: tuple[str, ...] = ()  # what else lies there, but for what systems leave
+
+    def tell_passed_over(self, tell: Tell, *, used: Path | None = None) -> None:
+        """Name what was passed over, if anything was; ``used`` is a file that was read for its own
+        sake, such as the list of classes."""
+        others = [name for name in self.passed_over if used is None or self.root / name != used]
+        if others:
+            tell(f"passed over in {self.root}, no plain pictures: {name_some(others)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +161,7 @@ def _csv_rows(text: str, file: Path) -> list[tuple[int, str, str]]:
 
 def _imagenet_classes(root: Path) -> Classes | None:
     """From torchvision's meta.bin: ({wnid: names}, the wnids of the validation set)."""
-    file = root / "meta.bin"
+    file = root / IMAGENET_CLASSES
     if not is_regular(file):
         return None
     data = read_regular(file, limit_bytes=MOST_LIST_BYTES)
@@ -174,7 +185,21 @@ def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [e for e in entries if os.path.isdir(e.path) and not is_litter(e.name)]
     except OSError as error:
-        raise InputError(f"data.folder: cannot read {folder}: {error.strerror}") from None
+        raise _unreadable(folder, error) from None
+
+
+def _beside_folders(folder: Path) -> list[str]:
+    """Names of what lies beside the folders of classes."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    known = {name for name in names if is_litter(name) or name == IMAGENET_CLASSES}
+    return [name for name in names if name not in known and not os.path.isdir(folder / name)]
+
+
+def _unreadable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"data.folder: cannot read {folder}: {error.strerror}")
 
 
 def _list(root: Path, classes: Classes) -> Listing:
@@ -193,17 +218,19 @@ def _list(root: Path, classes: Classes) -> Listing:
         )
     files: list[str] = []
     labels: list[int] = []
+    passed_over = _beside_folders(root)
     for name in found:
-        pictures = _pictures(root / name)
+        pictures, others = _pictures(root / name)
         files += [f"{name}/{picture}" for picture in pictures]
         labels += [numbers[name]] * len(pictures)
-    return Listing(root, tuple(files), np.array(labels, dtype=np.int64))
+        passed_over += [f"{name}/{other}" for other in others]
+    return Listing(root, tuple(files), np.array(labels, dtype=np.int64), tuple(passed_over))
 
 
-def _pictures(folder: Path) -> list[str]:
-    """The pictures in a folder and in those below it, by name."""
+def _pictures(folder: Path) -> tuple[list[str], list[str]]:
+    """The pictures in a folder and in those below it, by name; and what else is there."""
     found: list[str] = []
-    others: set[str] = set()
+    others: list[str] = []
     waiting = [""]
     while waiting:
         below = waiting.pop()
@@ -211,9 +238,7 @@ def _pictures(folder: Path) -> list[str]:
             with os.scandir(folder / below) as entries:
                 inside = sorted((e for e in entries if not is_litter(e.name)), key=_by_name)
         except OSError as error:
-            raise InputError(
-                f"data.folder: cannot read {folder / below}: {error.strerror}"
-            ) from None
+            raise _unreadable(folder / below, error) from None
         for entry in inside:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False):
@@ -221,14 +246,15 @@ def _pictures(folder: Path) -> list[str]:
             elif Path(name).suffix.lower() in SUFFIXES and is_regular(Path(entry.path)):
                 found.append(name)
             else:
-                others.add(Path(name).suffix.lower() or entry.name)
+                others.append(name)
     if not found:
-        there = f" (but {name_some(sorted(others))})" if others else ""
+        kinds = sorted({Path(name).suffix.lower() or Path(name).name for name in others})
+        there = f" (but {name_some(kinds)})" if others else ""
         raise InputError(
             f"data.folder: {folder} has no pictures{there}: remove the folder, or fill it with "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    return sorted(found, key=_in_order)
+    return sorted(found, key=_in_order), sorted(others, key=_in_order)
 
 
 def _by_name(entry: os.DirEntry[str]) -> str:

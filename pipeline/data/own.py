@@ -41,12 +41,14 @@ def load_own(
         InputError: it is not there, damaged, or something else.
     """
     steps = capture_steps(cfg)
-    known = read_classes(find_file(cfg.classes, folders=folders)) if cfg.classes else None
+    named = find_file(cfg.classes, folders=folders) if cfg.classes else None
+    known = None if named is None else read_classes(named)
     if cfg.folder is not None:
         place = find_file(cfg.folder, folders=folders, kind="folder")
         layout = list_folder(place, classes=known)
 
         def split(listing: Listing) -> Split:
+            listing.tell_passed_over(progress.say, used=named)
             return Split(decoded(listing, steps, store=store, progress=progress), listing.labels)
 
         made = Collection(

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
+from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
-from edgeticket.pipeline.data.folder import list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, Tell, list_folder, read_classes
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
@@ -31,19 +32,23 @@ class Pictures:
     steps: tuple[Mapping[str, Any], ...]
 
 
-def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
+def read_pictures(folder: Path, model: Path, *, names: Path | None, tell: Tell) -> Pictures:
     """The pictures of ``folder``, as large as ``model`` takes them.
 
     Args:
         folder: FOLDER/CLASS/*.jpg, or pictures by themselves, which then go by their names.
         model: a .onnx or .tflite file.
         names: a file of the classes in the order of their numbers; None: folders by name.
+        tell: hears of what is passed over.
 
     Raises:
         InputError: there are none, one is damaged, or the model does not take pictures.
     """
     height, width, channels = picture_size(model)
-    files, labels, classes = _list(folder, names)
+    listing, classes = _list(folder, names)
+    listing.tell_passed_over(tell, used=names)
+    files = [listing.root / file for file in listing.files]
+    labels = None if classes is None else listing.labels
     keep = np.linspace(0, len(files) - 1, min(MOST, len(files))).round().astype(int)
     steps: list[Mapping[str, Any]] = [{"op": "grey"}] if channels == 1 else []
     if height == width:
@@ -61,24 +66,21 @@ def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
     )
 
 
-def _list(
-    folder: Path, names: Path | None
-) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
-    flat = sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+def _list(folder: Path, names: Path | None) -> tuple[Listing, tuple[str, ...] | None]:
+    """Picture files, and the names of their classes; None: they lie in no folders of classes."""
+    entries = sorted(file for file in folder.iterdir() if not is_litter(file.name))
+    flat = [e.name for e in entries if is_regular(e) and e.suffix.lower() in SUFFIXES]
     if flat and names is not None:
         raise InputError(
             f"{folder} has pictures that are in no folder of a class: give --labels, the number of "
             "each in the order of the files' names"
         )
     if flat:
-        return flat, None, None
+        pictures = set(flat)
+        others = tuple(e.name + "/" * e.is_dir() for e in entries if e.name not in pictures)
+        return Listing(folder, tuple(flat), np.zeros(len(flat), np.int64), others), None
     layout = list_folder(folder, classes=None if names is None else read_classes(names))
-    chosen = layout.test or layout.pool
-    return [chosen.root / file for file in chosen.files], chosen.labels, layout.classes.labels
+    return layout.test or layout.pool, layout.classes.labels
 
 
 def picture_size(model: Path) -> tuple[int, int, int]:
