@@ -7,14 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from runner_fixtures import example_report
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.latency import SINGLE_STREAM, summarise
-from edgeticket.device_runner.report import Report, write_report
+from edgeticket.device_runner.latency import SINGLE_STREAM, percentile, summarise
+from edgeticket.device_runner.report import Report, Transcription, write_report
+from edgeticket.device_runner.transcripts import count_word_errors
 from edgeticket.device_runner.validity import Validity
 from edgeticket.pipeline.compare import Limits, compare, run_gate
-from edgeticket.pipeline.compare.bootstrap import errors_gained, latency_ratio, points_lost
+from edgeticket.pipeline.compare.bootstrap import (
+    errors_gained,
+    latency_ratio,
+    nearest_rank,
+    points_lost,
+)
 
 BASE = replace(example_report(), validity=Validity("VALID", (), (), {}))
 
@@ -164,6 +172,39 @@ def test_an_error_rate_is_errors_by_words_in_every_resample() -> None:
     words = np.array([10, 20, 30, 1000])
     found = errors_gained(np.zeros(4, dtype=np.int64), words // 10, words)
     assert (found.value, found.low, found.high) == pytest.approx((10, 10, 10))
+
+
+def hearing(*heard: str, decoder: str = "greedy") -> Report:
+    """A report of texts: three words were said."""
+    said = ("A B", "C")
+    counted = count_word_errors(said, heard)
+    wrong = sum(errors for errors, _ in counted)
+    texts = Transcription(2, 3.5, decoder, wrong / 3, 0.1, heard, said, "cd" * 32, "ef" * 32)
+    return replace(BASE, accuracy=texts)
+
+
+def test_texts_that_are_heard_worse_are_a_loss() -> None:
+    before, after = hearing("A B", "C"), elsewhere(hearing("A", "D"))
+    found = compare(before, after, limits=Limits(max_drop_points=66))
+    assert found.drop_points.value == pytest.approx(200 / 3)
+    assert found.scores == pytest.approx((0, 2 / 3))
+    assert (found.agreement, found.measure) == (0, "WER")
+    assert found.broken_limits == ("WER rose 66.67 points, allowed 66",)
+    assert compare(after, before, limits=Limits(max_drop_points=0)).broken_limits == ()
+
+
+def test_texts_are_of_one_decoder() -> None:
+    with pytest.raises(InputError, match="decoded by greedy, the other by beam 4"):
+        compare(hearing("A", "C"), hearing("A", "C", decoder="beam 4"), limits=Limits())
+    with pytest.raises(InputError, match="one has classes, the other texts"):
+        compare(BASE, hearing("A", "C"), limits=Limits())
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=64, max_size=200), st.sampled_from([0.5, 0.9]))
+def test_percentiles_here_are_those_of_reports(samples: list[int], share: float) -> None:
+    assert nearest_rank(np.array(samples, dtype=np.float64), share) == percentile(
+        sorted(samples), share
+    )
 
 
 def test_one_query_has_a_ratio() -> None:

@@ -11,7 +11,8 @@ import pytest
 from picture_fixtures import write_pictures
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.data import Dataset, Split, load_dataset
+from edgeticket.models.network import Network
+from edgeticket.pipeline.data import Dataset, Split, Teacher, load_dataset
 from edgeticket.pipeline.data.examples import DIGESTED
 from edgeticket.pipeline.data.sizes import fitting_sizes
 from edgeticket.pipeline.recipe import DataConfig
@@ -48,6 +49,14 @@ def test_a_digest_sees_every_split_to_its_last_example(
     changed = replace(DATA, **{name: change(getattr(DATA, name))})
     assert changed.digest != DATA.digest
     assert replace(DATA, name="d").digest == DATA.digest
+
+
+def test_what_is_taken_keeps_its_teacher() -> None:
+    taught = DATA.taught_by(Teacher(Network("resnet20", {}, {}), ()))
+    taken = taught.train.take(np.array([3, 1]))
+    assert taken.teacher is taught.train.teacher is not None
+    assert taken.labels.tolist() == [3, 1]
+    assert taught.validation.teacher is None
 
 
 def test_a_seed_decides_which_of_the_official_examples_are_used(tmp_path: Path) -> None:

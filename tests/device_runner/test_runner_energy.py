@@ -162,13 +162,13 @@ def log(text: str, folder: Path, **options: float) -> MeterLog:
 
 
 @given(
-    st.lists(st.floats(0.01, 1.0), min_size=20, max_size=60),
+    st.lists(st.floats(0.3, 0.8), min_size=20, max_size=60),
     st.floats(0.5, 50.0), st.floats(-2.0, 2.0),
 )  # fmt: skip
 def test_the_mean_of_a_straight_line_is_its_middle(
     steps: list[float], level: float, slope: float
 ) -> None:
-    """The trapezoidal rule is exact for it, however rows are spaced."""
+    """The trapezoidal rule is exact for it, however rows are spaced, if there is no hole."""
     times = [100 + sum(steps[:i]) for i in range(len(steps) + 1)]
     power = tuple(level + slope * (t - 100) for t in times)
     found = MeterLog("m", tuple(times), power)
@@ -293,3 +293,25 @@ def test_three_rows_within_are_enough() -> None:
     late = found.mean_w(11_500_000_000, 15_000_000_000)
     assert isinstance(late, Unavailable)
     assert "check both clocks" in late.reason
+
+
+@pytest.mark.parametrize(
+    ("hole", "unseen_s"),
+    [
+        ((5.0, 5.2), None),  # one row was lost
+        ((5.0, 5.4), None),  # less than a tenth of the measurement
+        ((1.0, 2.8), None),  # before it
+        ((4.0, 6.0), "2.0"),
+        ((2.0, 4.0), "1.0"),  # the other second is before it
+        ((7.4, 9.0), "0.6"),  # and the rest after it
+    ],
+)
+def test_holes_are_not_bridged(hole: tuple[float, float], unseen_s: str | None) -> None:
+    """A meter that lost its link for a while has not seen what was drawn then."""
+    times = tuple(i / 10 for i in range(101) if not hole[0] < i / 10 < hole[1])
+    found = MeterLog("m.csv", times, (1.0,) * len(times)).mean_w(3 * 10**9, 8 * 10**9)
+    if unseen_s is None:
+        assert found == pytest.approx(1.0)
+    else:
+        assert isinstance(found, Unavailable)
+        assert f"no rows for {unseen_s} of the measurement's 5.0 s" in found.reason

@@ -84,6 +84,7 @@ def test_a_link_that_had_stood_for_long_has_all_the_time_again(clock: Clock) -> 
     answer, told = do(breaking(clock, 0, 61, 0, 61))
     assert answer == 5
     assert told == ["the link broke; trying again"] * 4
+    assert clock.pauses == [0.5, 0.5, 1, 0.5]
 
 
 def test_what_must_not_be_done_twice_is_done_once(clock: Clock) -> None:
