@@ -254,6 +254,20 @@ def test_a_log_is_added_to_reports_later(
     assert (tmp_path / "r.json").read_bytes() == before
 
 
+def test_the_whole_platform_is_no_package(tmp_path: Path) -> None:
+    """Laptops have a zone psys, which the packages are part of."""
+    now = [0.0]
+    zone = "sys/class/powercap/intel-rapl:1"
+    for joules in (1, 5):
+        rapl(tmp_path, joules * 1_000_000)
+        files = {"name": "psys", "energy_uj": joules * 10**8, "max_energy_range_uj": 10**12}
+        lay_out(tmp_path, {f"{zone}/{name}": f"{value}\n" for name, value in files.items()})
+        if joules == 1:
+            (found,), _ = find_sensors(tmp_path, command=NONE.command, clock=lambda: now[0])
+    now[0] = 2.0
+    assert found.read_w() == pytest.approx(4 / 2)
+
+
 def test_rapl_counts_since_it_was_last_asked(tmp_path: Path) -> None:
     now = [0.0]
     rapl(tmp_path, 1_000_000)
