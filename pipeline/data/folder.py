@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,20 @@ class Listing:
     labels: npt.NDArray[np.int64]
     passed_over: tuple[str, ...] = ()  # what else lies there, but for what systems leave
 
-    def tell_passed_over(self, tell: Tell, *, used: Path | None = None) -> None:
-        """Name what was passed over, if anything was; ``used`` is a file that was read for its own
-        sake, such as the list of classes."""
-        others = [name for name in self.passed_over if used is None or self.root / name != used]
+    def tell_passed_over(self, tell: Tell, *, used: Iterable[Path | None] = ()) -> None:
+        """Name what was passed over, if anything was.
+
+        Args:
+            tell: hears the sentence.
+            used: files that were read for their own sake, such as a list of classes.
+        """
+        known = {path.resolve() for path in used if path is not None}
+        names = {path.name for path in known}
+        others = [
+            name
+            for name in self.passed_over
+            if name not in names or (self.root / name).resolve() not in known
+        ]
         if others:
             tell(f"passed over in {self.root}, no plain pictures: {name_some(others)}")
 

@@ -48,7 +48,7 @@ def load_own(
         layout = list_folder(place, classes=known)
 
         def split(listing: Listing) -> Split:
-            listing.tell_passed_over(progress.say, used=named)
+            listing.tell_passed_over(progress.say, used=(named,))
             return Split(decoded(listing, steps, store=store, progress=progress), listing.labels)
 
         made = Collection(

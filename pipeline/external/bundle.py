@@ -148,7 +148,8 @@ def _of_folder(
     folder: Path, model: Path, *, labels: Path | None, names: Path | None, tell: Tell
 ) -> Given:
     by_folder = names if labels is None else None
-    pictures = read_pictures(folder, model, names=by_folder, tell=tell)
+    pictures = read_pictures(folder, model, names=by_folder)
+    pictures.listing.tell_passed_over(tell, used=(labels, names))
     numbers = pictures.labels if labels is None else _load_labels(labels)
     if numbers is None:
         raise InputError(

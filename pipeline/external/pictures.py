@@ -15,7 +15,7 @@ from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
-from edgeticket.pipeline.data.folder import Listing, Tell, list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, list_folder, read_classes
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
@@ -30,26 +30,24 @@ class Pictures:
     labels: npt.NDArray[np.int64] | None  # None: the folder has no class folders
     names: tuple[str, ...] | None
     steps: tuple[Mapping[str, Any], ...]
+    listing: Listing  # where they were, and what else lies there
 
 
-def read_pictures(folder: Path, model: Path, *, names: Path | None, tell: Tell) -> Pictures:
+def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
     """The pictures of ``folder``, as large as ``model`` takes them.
 
     Args:
         folder: FOLDER/CLASS/*.jpg, or pictures by themselves, which then go by their names.
         model: a .onnx or .tflite file.
         names: a file of the classes in the order of their numbers; None: folders by name.
-        tell: hears of what is passed over.
 
     Raises:
         InputError: there are none, one is damaged, or the model does not take pictures.
     """
     height, width, channels = picture_size(model)
     listing, classes = _list(folder, names)
-    listing.tell_passed_over(tell, used=names)
-    files = [listing.root / file for file in listing.files]
-    labels = None if classes is None else listing.labels
-    keep = np.linspace(0, len(files) - 1, min(MOST, len(files))).round().astype(int)
+    count = len(listing.files)
+    keep = np.linspace(0, count - 1, min(MOST, count)).round().astype(int)
     steps: list[Mapping[str, Any]] = [{"op": "grey"}] if channels == 1 else []
     if height == width:
         side = height if height < 64 else height * 8 // 7  # as `init` writes it
@@ -57,18 +55,24 @@ def read_pictures(folder: Path, model: Path, *, names: Path | None, tell: Tell) 
         steps.append({"op": "center_crop", "size": [height, width]})
     else:
         steps.append({"op": "resize", "size": [height, width], "filter": "bilinear"})
-    pictures = [capture(decode(files[i])[np.newaxis], steps)[0] for i in keep]
+    pictures = [
+        capture(decode(listing.root / listing.files[i])[np.newaxis], steps)[0] for i in keep
+    ]
     return Pictures(
         np.stack(pictures),
-        None if labels is None else labels[keep],
+        None if classes is None else listing.labels[keep],
         classes,
         tuple(steps),
+        listing,
     )
 
 
 def _list(folder: Path, names: Path | None) -> tuple[Listing, tuple[str, ...] | None]:
     """Picture files, and the names of their classes; None: they lie in no folders of classes."""
-    entries = sorted(file for file in folder.iterdir() if not is_litter(file.name))
+    try:
+        entries = sorted(file for file in folder.iterdir() if not is_litter(file.name))
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from None
     flat = [e.name for e in entries if is_regular(e) and e.suffix.lower() in SUFFIXES]
     if flat and names is not None:
         raise InputError(

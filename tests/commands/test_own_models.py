@@ -172,8 +172,8 @@ def test_a_bundle_names_what_it_passes_over(tmp_path: Path, photos: Path, flat: 
         (where / name).write_text("")
     if flat:
         (folder / "below").mkdir()
-        (tmp_path / "numbers.txt").write_text("0\n" * 12)
-    labels = ("--labels", tmp_path / "numbers.txt") if flat else ()
+        (folder / "numbers.txt").write_text("0\n" * 12)
+    labels = ("--labels", folder / "numbers.txt") if flat else ()  # it is read, so it is not named
     told = edgeticket("bundle", file, "--samples", folder, *labels, "-o", tmp_path / "made")
     some = ["a[bold]\\x1b[31m.png", "endless.jpg", "notes.txt", "pipe.png"]
     if flat:
