@@ -75,6 +75,17 @@ def test_a_seed_decides_which_of_the_official_examples_are_used(tmp_path: Path) 
     assert min(map(len, chosen.values())) > 1
 
 
+def test_rare_classes_have_their_share_of_every_split(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1, 2], [700, 200, 100])
+    inputs = np.zeros((1000, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "d.npz", inputs=inputs, labels=labels)
+    sizes = {"validation": 100, "calibration": 50, "test": 200}
+    data = load_dataset(DataConfig(npz="d.npz", **sizes), seed=3, folder=tmp_path)
+    for name, size in (*sizes.items(), ("train", 650)):
+        shares = np.bincount(getattr(data, name).labels) / size
+        assert shares == pytest.approx([0.7, 0.2, 0.1], abs=1 / size)
+
+
 def test_the_official_test_set_may_be_asked_for_whole(tmp_path: Path) -> None:
     write_pictures(tmp_path / "p" / "train", per_class=6, side=8)
     write_pictures(tmp_path / "p" / "test", per_class=5, seed=2, side=8)
