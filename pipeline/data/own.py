@@ -13,9 +13,10 @@ import numpy as np
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.models.imported import find_function
+from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
 from edgeticket.pipeline.data.examples import Collection, Inputs, Split
-from edgeticket.pipeline.data.folder import Listing, list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.data.given import call_factory, read_npz
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig

@@ -14,8 +14,9 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
-from edgeticket.pipeline.data.folder import Listing, list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better

@@ -106,6 +106,14 @@ def test_sizes_that_use_up_the_last_example_fit() -> None:
         load_dataset(one_more, seed=0, folder=Path("nowhere"))
 
 
+def test_one_example_at_least_is_trained_with() -> None:
+    config = DataConfig(name="digits", validation=3000, calibration=500, test=1499)
+    assert len(load_dataset(config, seed=0, folder=Path("nowhere")).train) == 1
+    none_left = config.model_copy(update={"test": 1500})
+    with pytest.raises(InputError, match=r"at least 1 to train with \(data.train\) = 5001"):
+        load_dataset(none_left, seed=0, folder=Path("nowhere"))
+
+
 def test_fitting_sizes() -> None:
     def sizes(pool: int, validation: int | None = None, *, has_test: bool = False) -> list[int]:
         found = fitting_sizes(pool, 10, validation=validation, has_test=has_test)
