@@ -396,6 +396,7 @@ def test_what_is_passed_over_is_told_by_name(tmp_path: Path) -> None:
         f"passed over in {root}, no plain pictures: notes.txt, red/b.mp4, red/loop, red/deep/1.txt"
     ]
     (root / "blue" / "x.txt").write_text("")
+    torch.save(({name: (name,) for name in ("red", "green", "blue")}, []), root / "meta.bin")
     list_folder(root, classes=None).pool.tell_passed_over(sentences.append)
     assert sentences[1].endswith("classes.csv, notes.txt, blue/x.txt, red/b.mp4 and 2 more")
     nothing = Listing(root, (), np.zeros(0, np.int64))
