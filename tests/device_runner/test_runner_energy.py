@@ -200,6 +200,7 @@ def test_time_stamps_and_columns(tmp_path: Path) -> None:
         ("time,power_w\nyesterday,2\n", "line 2: time is 'yesterday', not a number"),
         ("time,power_w\n2026-01-31T12:00:00,2\n", "has no zone"),
         ("time,power_w\n2,2\n1,2\n3,3\n", "line 3: its time is not after"),
+        ("time,power_w\n2,2\n2,2\n3,3\n", "line 3: its time is not after"),
     ],
 )
 def test_logs_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:
