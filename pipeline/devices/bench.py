@@ -16,7 +16,7 @@ from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
-from edgeticket.pipeline.text import open_console, plain
+from edgeticket.pipeline.text import open_console
 
 OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
@@ -67,10 +67,8 @@ def bench_devices(
         print_verdicts(verdicts, console)
     for outcome in outcomes:
         for note in outcome.notes:
-            console.print(
-                f"note: {outcome.device.label}: {plain(note)}",
-                highlight=False, soft_wrap=True, markup=False, emoji=False,
-            )  # fmt: skip
+            line = f"note: {outcome.device.label}: {note}"
+            console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not here:
         console.print("Add --on local to hold the devices' answers against this machine's.")
     return outcomes

@@ -128,6 +128,14 @@ def test_another_scenario_clock_or_precision_is_another_thing() -> None:
         compare(x86, another_artifact(arm, precision="fp32"), limits=Limits())
 
 
+def test_what_is_withheld_counts_on_one_machine_alone() -> None:
+    """Another machine may have other extensions to withhold."""
+    less = replace(BASE, runtime=replace(BASE.runtime, withheld=("avx512_vnni",)))
+    assert compare(BASE, elsewhere(less), limits=Limits()).kind == "platform"
+    with pytest.raises(InputError, match="nothing against avx512_vnni withheld"):
+        compare(BASE, less, limits=Limits())
+
+
 def with_threads(report: Report, threads: int) -> Report:
     return replace(report, runtime=replace(report.runtime, threads=threads))
 
