@@ -181,3 +181,28 @@ def test_somebody_may_look_between_any_two_windows() -> None:
 def test_no_minimum_is_at_least_one_query() -> None:
     (found,) = measure([(id, [0])], min_seconds=0, min_queries=0, warmup_seconds=0)
     assert found.queries >= 1
+
+
+def test_each_query_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still but for queries, and a nanosecond for looking at it."""
+
+    class Clock:
+        now = 0
+
+        def __call__(self) -> int:
+            self.now += 1
+            return self.now
+
+        def run(self, lasts_ns: int) -> None:
+            self.now += lasts_ns
+
+    clock = Clock()
+    monkeypatch.setattr(latency, "perf_counter_ns", clock)
+    monkeypatch.setattr(latency, "REWARM_NS", 0)
+    lasting = [1_000_000, 2_000_000, 5_000_000]
+    (found,) = measure([(clock.run, lasting)], min_seconds=0, min_queries=9, warmup_seconds=0)
+    assert found.warmup_queries == 2
+    after_those = [lasting[(i + 2) % 3] + 1 for i in range(found.queries)]
+    assert list(found.samples_ns) == after_those
+    assert 100_000_000 <= sum(after_those) < 105_000_000  # one window, up to its last query
+    assert found.duration_s == pytest.approx(sum(after_those) / 1e9)
