@@ -96,6 +96,13 @@ def test_identical_means_every_bit_and_not_every_answer() -> None:
     assert found.broken_limits == ("outputs are not identical",)
 
 
+def test_two_wrong_answers_agree_only_if_they_are_the_same() -> None:
+    other = replace(BASE.accuracy, predictions=(0, 1, 6, 7), outputs_sha256="ee" * 32)
+    found = compare(BASE, elsewhere(replace(BASE, accuracy=other)), limits=Limits())
+    assert (found.agreement, found.drop_points.value) == (0.75, 0)
+    assert [(s.index, s.label, s.before, s.after) for s in found.changed] == [(3, 5, 6, 7)]
+
+
 def test_each_number_is_of_the_right_report_and_percentile() -> None:
     before = timed(BASE, [1000] * 80 + [9000] * 20)
     half = replace(BASE.artifact, size_bytes=BASE.artifact.size_bytes * 2)

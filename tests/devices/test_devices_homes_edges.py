@@ -122,3 +122,16 @@ def test_a_beginning_is_gone_on_with_and_not_sent_again(tmp_path: Path) -> None:
     )
     assert damaged == []
     assert (tmp_path / "files" / content.sha256).read_bytes() == b"first content"
+
+
+def test_what_arrives_damaged_is_said_and_not_kept(tmp_path: Path) -> None:
+    content = content_of(b"first content")
+    send_contents(tmp_path, "zero", {"z": content_of(b"z")})
+    before = listing(tmp_path / "files")
+    sent = [[content.sha256, content.size_bytes, 0]]
+    damaged, _ = on(
+        tmp_path,
+        lambda c: call(c, "receive", files=sent, payload=[b"other content"], patience=PATIENCE),
+    )
+    assert damaged == [content.sha256]
+    assert listing(tmp_path / "files") == before
