@@ -80,15 +80,21 @@ if not TYPE_CHECKING:  # a type checker would believe in every name
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import importlib.util
 
-        if _HOMES[name] == _API:
-            for package in _HOST_SIDE:
+        home = _HOMES[name]
+        if home == _API:
+            for package in (*_HOST_SIDE, _API):
                 if importlib.util.find_spec(package) is None:
                     raise ImportError(
                         f"edgeticket.{name} is of the host side, and {package} is not installed: "
                         "pip install 'edgeticket[host]' with Python 3.11 or newer",
                         name=package,
                     )
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        elif importlib.util.find_spec(home.rpartition(".")[0]) is None:  # a device's runner alone
+            raise AttributeError(
+                f"edgeticket.{name} is of the host side, which is not installed: "
+                "pip install 'edgeticket[host]' with Python 3.11 or newer"
+            )
+        value = getattr(importlib.import_module(home), name)
         globals()[name] = value
         return value
 

@@ -14,12 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import read_regular_text
 from edgeticket.device_runner.unavailable import Unavailable
 
 LEAST_ROWS = 3
+HOLE = 3.0  # steps between rows that are longer than the usual one by this factor are holes
+MOST_UNSEEN = 0.1  # share of a measurement that may lie in holes
 SIZE_LIMIT_BYTES = 2**28
 
 
@@ -34,7 +37,8 @@ class MeterLog:
     def mean_w(self, start_ns: int, end_ns: int) -> float | Unavailable:
         """Mean power from one Unix time to another, by the trapezoidal rule.
 
-        Unavailable where the log does not cover both ends, or has hardly any rows between them.
+        Unavailable where the log does not cover both ends, has hardly any rows between them, or
+        has holes: what a network draws while it works is no straight line across them.
         """
         start, end = start_ns / 1e9, end_ns / 1e9
         times = self.times_s
@@ -49,10 +53,28 @@ class MeterLog:
                 f"{self.name} has {len(times[inner])} rows within the measurement's "
                 f"{end - start:.1f} s: log faster, or measure longer (--energy-seconds)"
             )
+        unseen = self._unseen_s(start, end)
+        if unseen > MOST_UNSEEN * (end - start):
+            return Unavailable(
+                f"{self.name} has no rows for {unseen:.1f} of the measurement's {end - start:.1f} "
+                "s: readings were lost, measure again"
+            )
         at = [start, *times[inner], end]
         power = [self._at(start), *self.power_w[inner], self._at(end)]
         area = sum((power[i] + power[i + 1]) / 2 * (at[i + 1] - at[i]) for i in range(len(at) - 1))
         return area / (end - start)
+
+    def _unseen_s(self, start: float, end: float) -> float:
+        """Seconds from one time to another that lie in holes; the log covers both."""
+        rows = self.times_s[
+            bisect_right(self.times_s, start) - 1 : bisect_left(self.times_s, end) + 1
+        ]
+        longest = HOLE * median(after - before for before, after in zip(rows, rows[1:]))
+        return sum(
+            min(after, end) - max(before, start)
+            for before, after in zip(rows, rows[1:])
+            if after - before > longest
+        )
 
     def _at(self, time_s: float) -> float:
         i = max(1, bisect_left(self.times_s, time_s))

@@ -216,6 +216,7 @@ def bundle(
         std=_numbers(std, "--std"),
         layout=layout,
         out=out,
+        tell=_say,
     )
     for artifact in artifacts:
         x = artifact.input

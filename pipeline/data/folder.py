@@ -9,9 +9,8 @@ ImageNet as torchvision lays it out is of the second kind; its meta.bin names th
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,30 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.regular import (
-    is_litter,
-    is_regular,
-    name_some,
-    read_regular,
-    read_regular_text,
-)
+from edgeticket.device_runner.regular import is_litter, is_regular, name_some
+from edgeticket.pipeline.data.classes import IMAGENET_CLASSES, Classes, imagenet_classes
 from edgeticket.pipeline.data.decode import SUFFIXES
-from edgeticket.pipeline.network.torch_file import read_document
 
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation")
 TEST = ("test",)
 SHOWN = 4  # pictures in one message
-MOST_CLASSES = 1_000_000
-MOST_LIST_BYTES = 2**26
 
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a data set in the order of their numbers: names of folders, and for people."""
-
-    folders: tuple[str, ...]
-    labels: tuple[str, ...]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +37,24 @@ class Listing:
     root: Path
     files: tuple[str, ...]  # relative to the root, forward slashes
     labels: npt.NDArray[np.int64]
+    passed_over: tuple[str, ...] = ()  # what else lies there, but for what systems leave
+
+    def tell_passed_over(self, tell: Tell, *, used: Iterable[Path | None] = ()) -> None:
+        """Name what was passed over, if anything was.
+
+        Args:
+            tell: hears the sentence.
+            used: files that were read for their own sake, such as a list of classes.
+        """
+        known = {path.resolve() for path in used if path is not None}
+        names = {path.name for path in known}
+        others = [
+            name
+            for name in self.passed_over
+            if name not in names or (self.root / name).resolve() not in known
+        ]
+        if others:
+            tell(f"passed over in {self.root}, no plain pictures: {name_some(others)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,7 @@ def list_folder(root: Path, *, classes: Classes | None) -> Layout:
         train = root
     elif validation is None and test is None:
         raise InputError(f"data.folder: {root} has train/ alone: to split that, give {train}")
-    known = classes or _imagenet_classes(root)
+    known = classes or imagenet_classes(root)
     if known is None:
         names = tuple(sorted(entry.name for entry in _subfolders(train)))
         known = Classes(names, names)
@@ -101,70 +104,6 @@ def list_folder(root: Path, *, classes: Classes | None) -> Layout:
     )
 
 
-def read_classes(file: Path) -> Classes:
-    """A file of classes in the order of their numbers.
-
-    Either lines ``folder`` or ``folder name for people``, or a .csv with a header that has the
-    columns ``folder`` (or ``wnid``), and perhaps ``index`` and ``name``.
-
-    Raises:
-        InputError: it cannot be read, or names a folder or number twice.
-    """
-    text = read_regular_text(file, kind="data.classes", limit_bytes=MOST_LIST_BYTES)
-    if file.suffix == ".csv":
-        rows = _csv_rows(text, file)
-    else:
-        lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-        rows = [(i, line[0], line[-1].strip()) for i, line in enumerate(lines)]
-    named = {number: (folder, label) for number, folder, label in rows}
-    if len({folder for _, folder, _ in rows}) < len(rows) or len(named) < max(len(rows), 2):
-        raise InputError(f"data.classes: {file} must name two classes or more, each once")
-    # Numbers that nothing has are classes without a folder.
-    count = max(named) + 1
-    if min(named) < 0 or count > MOST_CLASSES:
-        raise InputError(f"data.classes: {file} has class numbers from {min(named)} to {count - 1}")
-    return Classes(
-        tuple(named[n][0] if n in named else "" for n in range(count)),
-        tuple(named[n][1] if n in named else f"class {n}" for n in range(count)),
-    )
-
-
-def _csv_rows(text: str, file: Path) -> list[tuple[int, str, str]]:
-    try:
-        reader = csv.DictReader(text.splitlines())
-        columns = reader.fieldnames or ()
-        rows = list(reader)
-    except csv.Error as error:
-        raise InputError(f"data.classes: {file} is no whole table: {error}") from None
-    key = next((name for name in ("folder", "wnid") if name in columns), None)
-    if key is None:
-        raise InputError(f"data.classes: {file} has no column folder or wnid")
-    try:
-        return [
-            (int(row["index"]) if "index" in columns else i, row[key], row.get("name") or row[key])
-            for i, row in enumerate(rows)
-        ]
-    except (ValueError, TypeError) as error:
-        raise InputError(f"data.classes: {file} is no whole table: {error}") from None
-
-
-def _imagenet_classes(root: Path) -> Classes | None:
-    """From torchvision's meta.bin: ({wnid: names}, the wnids of the validation set)."""
-    file = root / "meta.bin"
-    if not is_regular(file):
-        return None
-    data = read_regular(file, limit_bytes=MOST_LIST_BYTES)
-    try:
-        names = read_document(data)[0]
-        wnids = tuple(sorted(names))
-        return Classes(wnids, tuple(str(names[wnid][0]) for wnid in wnids))
-    except Exception as error:  # a damaged one may hold anything
-        raise InputError(
-            f"data.folder: {file} is not what torchvision.datasets.ImageNet writes ({error!r}); "
-            "remove it, and the class folders are numbered by name"
-        ) from None
-
-
 def _first(root: Path, names: Sequence[str]) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
 
@@ -174,7 +113,21 @@ def _subfolders(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [e for e in entries if os.path.isdir(e.path) and not is_litter(e.name)]
     except OSError as error:
-        raise InputError(f"data.folder: cannot read {folder}: {error.strerror}") from None
+        raise _unreadable(folder, error) from None
+
+
+def _beside_folders(folder: Path) -> list[str]:
+    """Names of what lies beside the folders of classes."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    known = {name for name in names if is_litter(name) or name == IMAGENET_CLASSES}
+    return [name for name in names if name not in known and not os.path.isdir(folder / name)]
+
+
+def _unreadable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"data.folder: cannot read {folder}: {error.strerror}")
 
 
 def _list(root: Path, classes: Classes) -> Listing:
@@ -193,17 +146,19 @@ def _list(root: Path, classes: Classes) -> Listing:
         )
     files: list[str] = []
     labels: list[int] = []
+    passed_over = _beside_folders(root)
     for name in found:
-        pictures = _pictures(root / name)
+        pictures, others = _pictures(root / name)
         files += [f"{name}/{picture}" for picture in pictures]
         labels += [numbers[name]] * len(pictures)
-    return Listing(root, tuple(files), np.array(labels, dtype=np.int64))
+        passed_over += [f"{name}/{other}" for other in others]
+    return Listing(root, tuple(files), np.array(labels, dtype=np.int64), tuple(passed_over))
 
 
-def _pictures(folder: Path) -> list[str]:
-    """The pictures in a folder and in those below it, by name."""
+def _pictures(folder: Path) -> tuple[list[str], list[str]]:
+    """The pictures in a folder and in those below it, by name; and what else is there."""
     found: list[str] = []
-    others: set[str] = set()
+    others: list[str] = []
     waiting = [""]
     while waiting:
         below = waiting.pop()
@@ -211,9 +166,7 @@ def _pictures(folder: Path) -> list[str]:
             with os.scandir(folder / below) as entries:
                 inside = sorted((e for e in entries if not is_litter(e.name)), key=_by_name)
         except OSError as error:
-            raise InputError(
-                f"data.folder: cannot read {folder / below}: {error.strerror}"
-            ) from None
+            raise _unreadable(folder / below, error) from None
         for entry in inside:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False):
@@ -221,14 +174,15 @@ def _pictures(folder: Path) -> list[str]:
             elif Path(name).suffix.lower() in SUFFIXES and is_regular(Path(entry.path)):
                 found.append(name)
             else:
-                others.add(Path(name).suffix.lower() or entry.name)
+                others.append(name)
     if not found:
-        there = f" (but {name_some(sorted(others))})" if others else ""
+        kinds = sorted({Path(name).suffix.lower() or Path(name).name for name in others})
+        there = f" (but {name_some(kinds)})" if others else ""
         raise InputError(
             f"data.folder: {folder} has no pictures{there}: remove the folder, or fill it with "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    return sorted(found, key=_in_order)
+    return sorted(found, key=_in_order), sorted(others, key=_in_order)
 
 
 def _by_name(entry: os.DirEntry[str]) -> str:

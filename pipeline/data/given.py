@@ -12,8 +12,8 @@ import numpy.typing as npt
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import is_regular
 from edgeticket.models.imported import user_folders_first
+from edgeticket.pipeline.data.classes import MOST_CLASSES
 from edgeticket.pipeline.data.examples import Split
-from edgeticket.pipeline.data.folder import MOST_CLASSES
 
 PREFIXES = ("train_", "")  # of the pool's arrays
 

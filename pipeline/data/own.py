@@ -13,9 +13,10 @@ import numpy as np
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.models.imported import find_function
+from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
 from edgeticket.pipeline.data.examples import Collection, Inputs, Split
-from edgeticket.pipeline.data.folder import Listing, list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.data.given import call_factory, read_npz
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
@@ -41,12 +42,14 @@ def load_own(
         InputError: it is not there, damaged, or something else.
     """
     steps = capture_steps(cfg)
-    known = read_classes(find_file(cfg.classes, folders=folders)) if cfg.classes else None
+    named = find_file(cfg.classes, folders=folders) if cfg.classes else None
+    known = None if named is None else read_classes(named)
     if cfg.folder is not None:
         place = find_file(cfg.folder, folders=folders, kind="folder")
         layout = list_folder(place, classes=known)
 
         def split(listing: Listing) -> Split:
+            listing.tell_passed_over(progress.say, used=(named,))
             return Split(decoded(listing, steps, store=store, progress=progress), listing.labels)
 
         made = Collection(

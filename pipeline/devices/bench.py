@@ -65,6 +65,10 @@ def bench_devices(
     verdicts = judge(outcomes, here)
     if verdicts:
         print_verdicts(verdicts, console)
+    for outcome in outcomes:
+        for note in outcome.notes:
+            line = f"note: {outcome.device.label}: {note}"
+            console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not here:
         console.print("Add --on local to hold the devices' answers against this machine's.")
     return outcomes

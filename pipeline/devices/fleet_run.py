@@ -35,6 +35,7 @@ class Outcome:
     reports: tuple[Report, ...]
     failure: str | None
     complaint: str | None = None  # the runner measured, and says that it is not good enough
+    notes: tuple[str, ...] = ()  # noticed besides; they spoil nothing
 
 
 class DeviceLines:
@@ -115,7 +116,7 @@ def measure_together(
                 return Outcome(device, (), clean_line(sentence, longest=2000))
             took = time.monotonic() - started
             lines.show(device.label, f"done in {took:.0f} s, {len(found.reports)} reports")
-            return Outcome(device, found.reports, None, found.complaint)
+            return Outcome(device, found.reports, None, found.complaint, found.notes)
 
         async def everyone() -> list[Outcome]:
             tasks = [asyncio.create_task(one(device)) for device in devices]

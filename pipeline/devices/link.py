@@ -12,7 +12,7 @@ from edgeticket.pipeline.devices import connect
 from edgeticket.pipeline.devices.connection import Connection, LinkError, Patience, Tell
 
 Result = TypeVar("Result")
-LONGEST_PAUSE_S = 8.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 
 class Link:
@@ -36,7 +36,7 @@ class Link:
         Raises:
             LinkError: the device cannot be reached, or not any more.
         """
-        pause, end = 0.5, 0.0
+        pause, end = FIRST_PAUSE_S, 0.0
         stood = self._connection is not None
         while True:
             begun = time.monotonic()
@@ -50,7 +50,7 @@ class Link:
                 await self.close()
                 now = time.monotonic()
                 if not end or now - begun > self._patience.heal_s:  # it had stood for long
-                    end = now + self._patience.heal_s
+                    pause, end = FIRST_PAUSE_S, now + self._patience.heal_s
                 if not heal or not stood or now + pause > end:
                     raise
                 self._tell("the link broke; trying again")

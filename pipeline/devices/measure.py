@@ -21,10 +21,14 @@ BROKEN = 1  # the runner's exit code with --strict, when a report is INVALID
 
 @dataclass(frozen=True)
 class Measured:
-    """Reports of one device; ``complaint``: why the runner says that they are not good enough."""
+    """Reports of one device; ``complaint``: why the runner says that they are not good enough.
+
+    ``notes`` are sentences about what was noticed besides, and spoils nothing.
+    """
 
     reports: tuple[Report, ...]
     complaint: str | None
+    notes: tuple[str, ...] = ()
 
 
 async def measure_on(
@@ -72,7 +76,8 @@ async def measure_on(
         write_atomic(out / device.label / name, data)
     reports = tuple(report for report, _ in found.values())
     strict = "a report is INVALID, and --strict was asked for"
-    return Measured(reports, complaint=strict if run.exit_code == BROKEN else None)
+    complaint = strict if run.exit_code == BROKEN else None
+    return Measured(reports, complaint=complaint, notes=run.notes)
 
 
 def _reports(

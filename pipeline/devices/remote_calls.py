@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -71,6 +71,7 @@ async def call(
     payload: Iterable[bytes] = (),
     hold: bool = False,
     tell: Tell | None = None,
+    overhear: Tell | None = None,
     **request: Any,
 ) -> tuple[Any, bytes]:
     """Do one errand -> its answer, and the bytes that follow it.
@@ -83,6 +84,7 @@ async def call(
         payload: bytes that the errand takes.
         hold: the errand shall see when we, or the link, are gone.
         tell: hears what it says meanwhile.
+        overhear: hears what start-up files write to standard error before it begins.
         request: the errand's own arguments, as JSON values.
 
     Raises:
@@ -93,7 +95,7 @@ async def call(
     common = {"errand": errand, "lock_s": patience.lock_s, "who": _us(), **place}
     asked = json.dumps({**common, **request}).encode() + b"\n"
     word = secrets.token_hex(16)
-    ear = _Ear(f"{word}:begin", tell)
+    ear = _Ear(f"{word}:begin", tell, overhear)
     sign = Sign(
         f"\n{word}:begin".encode(),
         wait_s=patience.sign_s,
@@ -130,17 +132,25 @@ async def call(
 
 
 class _Ear:
-    """Hears what is written to standard error; what is not the errand's own is not passed on."""
+    """Hears what is written to standard error: the errand's own, and what comes before it."""
 
-    def __init__(self, first: str, tell: Tell | None) -> None:
+    def __init__(self, first: str, tell: Tell | None, overhear: Tell | None) -> None:
         self._first = first
         self._begun = False
-        self.tell: Tell = tell or (lambda line: None)
+        self.tell: Tell = tell or _to_nobody
+        self._overhear: Tell = overhear or _to_nobody
 
     def hear(self, line: str) -> None:
         if self._begun:
             self.tell(line)
-        self._begun = self._begun or line == self._first
+        elif line == self._first:
+            self._begun = True
+        elif line:
+            self._overhear(line)
+
+
+def _to_nobody(line: str) -> None:
+    pass
 
 
 def _failure(connection: Connection, done: Finished, word: str) -> InputError:
@@ -181,6 +191,16 @@ def _said(stdout: bytes, stderr: bytes, word: str) -> str:
     lines = [clean_line(line, longest=200) for line in text[-(2**16) :].splitlines()]
     lines = [line for line in lines if line and not line.startswith(word)]
     return f" (it says: {' / '.join(lines[-SAID_LINES:])})" if lines else ", and it says nothing"
+
+
+def note_of(overheard: Sequence[str]) -> tuple[str, ...]:
+    """What a device said before a program began, as one sentence, if it said anything."""
+    if not overheard:
+        return ()
+    lines = [clean_line(line, longest=200) for line in overheard[:SAID_LINES]]
+    more = len(overheard) - len(lines)
+    rest = f" / and {more} more lines" if more > 1 else " / and one more line" * more
+    return (f"it prints before programs start: {' / '.join(lines)}{rest}",)
 
 
 def _example(address: str) -> str:

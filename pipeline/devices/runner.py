@@ -11,7 +11,7 @@ from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.devices.connection import Connection, Patience, Tell
 from edgeticket.pipeline.devices.environment import set_up
-from edgeticket.pipeline.devices.remote_calls import call
+from edgeticket.pipeline.devices.remote_calls import call, note_of
 from edgeticket.pipeline.devices.runner_wheel import build_runner_wheel
 from edgeticket.pipeline.devices.transfer import Content, content_of, push
 
@@ -56,6 +56,7 @@ class Run:
     folder: str
     files: tuple[tuple[str, str], ...]
     last: str
+    notes: tuple[str, ...] = ()  # what was noticed besides, in sentences
 
     def failure(self, target: str, *, doing: str) -> InputError:
         """What to raise when it was no success."""
@@ -102,6 +103,7 @@ async def start(
         InputError: somebody else measures there for too long, or it takes too long.
     """
     heard = ["no message"]
+    overheard: list[str] = []
 
     def hear(line: str) -> None:
         if not line.startswith("INFO:"):  # LiteRT's greeting
@@ -119,9 +121,10 @@ async def start(
         patience=patience,
         hold=True,
         tell=hear,
+        overhear=overheard.append,
     )
     files = tuple((name, digest) for name, digest in found["files"])
-    return Run(found["exit_code"], found["folder"], files, heard[-1])
+    return Run(found["exit_code"], found["folder"], files, heard[-1], note_of(overheard))
 
 
 async def collect(

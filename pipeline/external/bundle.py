@@ -21,6 +21,7 @@ from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.external.file import Foreign, read_foreign
 from edgeticket.pipeline.external.pictures import read_pictures
 from edgeticket.pipeline.output_folder import (
@@ -30,6 +31,7 @@ from edgeticket.pipeline.output_folder import (
     put_in_place,
     read_bundle_record,
 )
+from edgeticket.pipeline.progress import QUIET
 
 ALL = ("x86_64", "aarch64", "armv7l")
 FEW_CHANNELS = 4
@@ -55,6 +57,7 @@ def bundle_foreign(
     std: Sequence[float],
     layout: str | None,
     out: Path,
+    tell: Tell = QUIET.say,
 ) -> list[Artifact]:
     """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
 
@@ -66,6 +69,8 @@ def bundle_foreign(
         names: of the classes, one a line; None: their numbers.
         mean, std: what happens to samples before the model; none: nothing.
         layout: of the models' inputs, where shapes do not tell.
+        out: the folder to write.
+        tell: hears of files of ``samples`` that are passed over.
 
     Raises:
         InputError: anything that does not fit, by name.
@@ -74,7 +79,7 @@ def bundle_foreign(
     check_replaceable(out, read=read_bundle_record)
     check_output(zipped, ours=is_foreign_zip)
     if samples.is_dir():
-        given = _of_folder(samples, models[0], labels=labels, names=names)
+        given = _of_folder(samples, models[0], labels=labels, names=names, tell=tell)
     else:
         given = read_samples(samples, labels)
     steps: list[Mapping[str, Any]] = []
@@ -139,9 +144,12 @@ def bundle_foreign(
     return artifacts
 
 
-def _of_folder(folder: Path, model: Path, *, labels: Path | None, names: Path | None) -> Given:
+def _of_folder(
+    folder: Path, model: Path, *, labels: Path | None, names: Path | None, tell: Tell
+) -> Given:
     by_folder = names if labels is None else None
     pictures = read_pictures(folder, model, names=by_folder)
+    pictures.listing.tell_passed_over(tell, used=(labels, names))
     numbers = pictures.labels if labels is None else _load_labels(labels)
     if numbers is None:
         raise InputError(

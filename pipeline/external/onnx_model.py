@@ -99,12 +99,14 @@ def read_file(file: Path) -> bytes:
     try:
         with open(file, "rb", opener=_open_at_once) as opened:
             check_regular(opened.fileno(), str(file))
-            data = opened.read(LIMIT_BYTES + 1)
+            # Not up to the limit: room for all that may be read is taken before the first byte is.
+            if os.fstat(opened.fileno()).st_size > LIMIT_BYTES:
+                raise InputError(f"{file} is larger than 2 GB: no runtime takes that in one piece")
+            return opened.read()
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    if len(data) > LIMIT_BYTES:
-        raise InputError(f"{file} is larger than 2 GB: no runtime takes that in one piece")
-    return data
+    except MemoryError:
+        raise InputError(f"cannot read {file}: it does not fit into memory") from None
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[TensorProto]:

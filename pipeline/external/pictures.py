@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
+from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
-from edgeticket.pipeline.data.folder import list_folder, read_classes
+from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
@@ -29,6 +31,7 @@ class Pictures:
     labels: npt.NDArray[np.int64] | None  # None: the folder has no class folders
     names: tuple[str, ...] | None
     steps: tuple[Mapping[str, Any], ...]
+    listing: Listing  # where they were, and what else lies there
 
 
 def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
@@ -43,8 +46,9 @@ def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
         InputError: there are none, one is damaged, or the model does not take pictures.
     """
     height, width, channels = picture_size(model)
-    files, labels, classes = _list(folder, names)
-    keep = np.linspace(0, len(files) - 1, min(MOST, len(files))).round().astype(int)
+    listing, classes = _list(folder, names)
+    count = len(listing.files)
+    keep = np.linspace(0, count - 1, min(MOST, count)).round().astype(int)
     steps: list[Mapping[str, Any]] = [{"op": "grey"}] if channels == 1 else []
     if height == width:
         side = height if height < 64 else height * 8 // 7  # as `init` writes it
@@ -52,33 +56,36 @@ def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
         steps.append({"op": "center_crop", "size": [height, width]})
     else:
         steps.append({"op": "resize", "size": [height, width], "filter": "bilinear"})
-    pictures = [capture(decode(files[i])[np.newaxis], steps)[0] for i in keep]
+    pictures = [
+        capture(decode(listing.root / listing.files[i])[np.newaxis], steps)[0] for i in keep
+    ]
     return Pictures(
         np.stack(pictures),
-        None if labels is None else labels[keep],
+        None if classes is None else listing.labels[keep],
         classes,
         tuple(steps),
+        listing,
     )
 
 
-def _list(
-    folder: Path, names: Path | None
-) -> tuple[list[Path], npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
-    flat = sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+def _list(folder: Path, names: Path | None) -> tuple[Listing, tuple[str, ...] | None]:
+    """Picture files, and the names of their classes; None: they lie in no folders of classes."""
+    try:
+        entries = sorted(file for file in folder.iterdir() if not is_litter(file.name))
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from None
+    flat = [e.name for e in entries if is_regular(e) and e.suffix.lower() in SUFFIXES]
     if flat and names is not None:
         raise InputError(
             f"{folder} has pictures that are in no folder of a class: give --labels, the number of "
             "each in the order of the files' names"
         )
     if flat:
-        return flat, None, None
+        pictures = set(flat)
+        others = tuple(e.name + "/" * e.is_dir() for e in entries if e.name not in pictures)
+        return Listing(folder, tuple(flat), np.zeros(len(flat), np.int64), others), None
     layout = list_folder(folder, classes=None if names is None else read_classes(names))
-    chosen = layout.test or layout.pool
-    return [chosen.root / file for file in chosen.files], chosen.labels, layout.classes.labels
+    return layout.test or layout.pool, layout.classes.labels
 
 
 def picture_size(model: Path) -> tuple[int, int, int]:

@@ -120,7 +120,7 @@ def _whole(folder: Path, key: str) -> str | None:
 
 def _clear(folder: Path) -> None:
     """Make room for a result: what the record lists goes; what else lies there is put aside."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         for name in json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]:
             (folder / Path(name).name).unlink(missing_ok=True)
         (folder / RECORD).unlink()

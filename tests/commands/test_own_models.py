@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -156,6 +157,32 @@ def test_a_bundle_of_a_folder_of_pictures(
     assert "pixels go in as 0 to 255" in edgeticket(
         "bundle", file, "--samples", photos, "-o", tmp_path / "raw"
     )
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_bundle_names_what_it_passes_over(tmp_path: Path, photos: Path, flat: bool) -> None:
+    """As text: a name of a file steers no terminal and is no markup."""
+    file, folder = network_file(tmp_path), tmp_path / "given"
+    shutil.copytree(photos / "red" if flat else photos, folder)
+    where = folder if flat else folder / "red"
+    os.mkfifo(where / "pipe.png")
+    (where / "endless.jpg").symlink_to("/dev/zero")
+    (where / "a[bold]\x1b[31m.png").symlink_to(tmp_path / "none")
+    for name in ("notes.txt", ".DS_Store", "z1.gif.part", "z2.gif.part"):
+        (where / name).write_text("")
+    if flat:
+        (folder / "below").mkdir()
+        (folder / "numbers.txt").write_text("0\n" * 12)
+    labels = ("--labels", folder / "numbers.txt") if flat else ()  # it is read, so it is not named
+    told = edgeticket("bundle", file, "--samples", folder, *labels, "-o", tmp_path / "made")
+    some = ["a[bold]\\x1b[31m.png", "endless.jpg", "notes.txt", "pipe.png"]
+    if flat:
+        some = [some[0], "below/", *some[1:3]]
+    names = ", ".join(name if flat else f"red/{name}" for name in some)
+    more = 3 if flat else 2
+    assert f"passed over in {folder}, no plain pictures: {names} and {more} more " in told
+    with open_bundle(tmp_path / "made") as bundle:
+        assert len(bundle.samples()[0]) == (12 if flat else 36)
 
 
 def test_a_folder_of_pictures_for_a_file_with_weights_beside_it(

@@ -23,7 +23,7 @@ from edgeticket.models.imported import look_in
 from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.data import Dataset, Rows, Split, decoded, load_dataset
 from edgeticket.pipeline.data.decode import decode
-from edgeticket.pipeline.data.folder import list_folder
+from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.progress import Quiet
 from edgeticket.pipeline.recipe import DataConfig, TrainConfig
 from edgeticket.pipeline.train import train
@@ -374,6 +374,36 @@ def test_sizes_that_are_given_are_kept_or_named(tmp_path: Path) -> None:
         assert part in str(caught.value)
 
 
+def test_what_is_passed_over_is_told_by_name(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    write_pictures(root, per_class=4, side=8)
+    (root / "notes.txt").write_text("")
+    (root / "classes.csv").write_text("folder\nred\ngreen\nblue\n")
+    (root / "red" / "deep").mkdir()
+    (root / "red" / "loop").symlink_to(root)
+    for name in ("deep/1.txt", "b.mp4", "Thumbs.db"):
+        (root / "red" / name).write_text("")
+    sentences: list[str] = []
+
+    class Ear(Quiet):
+        def say(self, line: str) -> None:
+            sentences.append(line)
+
+    sizes = {"validation": 3, "calibration": 1, "test": 3, "resize": 8, "crop": 8}
+    config = DataConfig(folder=str(root), classes=str(root / "classes.csv"), **sizes)
+    load_dataset(config, seed=0, folder=tmp_path, progress=Ear())
+    assert sentences == [
+        f"passed over in {root}, no plain pictures: notes.txt, red/b.mp4, red/loop, red/deep/1.txt"
+    ]
+    (root / "blue" / "x.txt").write_text("")
+    torch.save(({name: (name,) for name in ("red", "green", "blue")}, []), root / "meta.bin")
+    list_folder(root, classes=None).pool.tell_passed_over(sentences.append)
+    assert sentences[1].endswith("classes.csv, notes.txt, blue/x.txt, red/b.mp4 and 2 more")
+    nothing = Listing(root, (), np.zeros(0, np.int64))
+    nothing.tell_passed_over(sentences.append)
+    assert len(sentences) == 2
+
+
 def test_what_is_no_plain_picture_is_passed_over(tmp_path: Path) -> None:
     write_pictures(tmp_path / "p", per_class=4, side=8)
     red = tmp_path / "p" / "red"
@@ -388,6 +418,7 @@ def test_what_is_no_plain_picture_is_passed_over(tmp_path: Path) -> None:
     assert [f for f in layout.pool.files if f.startswith("red")] == [
         f"red/{name}" for name in ("0.PNG", "1.png", "2.png", "3.png")
     ]
+    assert layout.pool.passed_over == ("red/away.jpg", "red/endless.jpg", "red/pipe.png")
     for name, reason in (("pipe.png", "named pipe"), ("endless.jpg", "a device")):
         with pytest.raises(InputError, match=reason):
             decode(red / name)

@@ -25,7 +25,15 @@ from hypothesis import strategies as st
 
 from edgeticket.device_runner.bench import bench
 from edgeticket.device_runner.cli import main
-from edgeticket.device_runner.energy import Energy, Interval, add_meter, measure_energy
+from edgeticket.device_runner.energy import (
+    Energy,
+    Interval,
+    _rest,
+    _sampled,
+    _worker,
+    add_meter,
+    measure_energy,
+)
 from edgeticket.device_runner.energy.meter import MeterLog, read_meter
 from edgeticket.device_runner.energy.sensors import Sensor, find_sensors
 from edgeticket.device_runner.errors import InputError
@@ -154,13 +162,13 @@ def log(text: str, folder: Path, **options: float) -> MeterLog:
 
 
 @given(
-    st.lists(st.floats(0.01, 1.0), min_size=20, max_size=60),
+    st.lists(st.floats(0.3, 0.8), min_size=20, max_size=60),
     st.floats(0.5, 50.0), st.floats(-2.0, 2.0),
 )  # fmt: skip
 def test_the_mean_of_a_straight_line_is_its_middle(
     steps: list[float], level: float, slope: float
 ) -> None:
-    """The trapezoidal rule is exact for it, however rows are spaced."""
+    """The trapezoidal rule is exact for it, however rows are spaced, if there is no hole."""
     times = [100 + sum(steps[:i]) for i in range(len(steps) + 1)]
     power = tuple(level + slope * (t - 100) for t in times)
     found = MeterLog("m", tuple(times), power)
@@ -192,6 +200,7 @@ def test_time_stamps_and_columns(tmp_path: Path) -> None:
         ("time,power_w\nyesterday,2\n", "line 2: time is 'yesterday', not a number"),
         ("time,power_w\n2026-01-31T12:00:00,2\n", "has no zone"),
         ("time,power_w\n2,2\n1,2\n3,3\n", "line 3: its time is not after"),
+        ("time,power_w\n2,2\n2,2\n3,3\n", "line 3: its time is not after"),
     ],
 )
 def test_logs_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:
@@ -244,3 +253,80 @@ def test_a_log_is_added_to_reports_later(
     before = (tmp_path / "r.json").read_bytes()
     assert main(["energy", str(tmp_path / "r.json"), "--meter", str(tmp_path / "m.csv"), *far]) == 2
     assert (tmp_path / "r.json").read_bytes() == before
+
+
+def test_the_whole_platform_is_no_package(tmp_path: Path) -> None:
+    """Laptops have a zone psys, which the packages are part of."""
+    now = [0.0]
+    zone = "sys/class/powercap/intel-rapl:1"
+    for joules in (1, 5):
+        rapl(tmp_path, joules * 1_000_000)
+        files = {"name": "psys", "energy_uj": joules * 10**8, "max_energy_range_uj": 10**12}
+        lay_out(tmp_path, {f"{zone}/{name}": f"{value}\n" for name, value in files.items()})
+        if joules == 1:
+            (found,), _ = find_sensors(tmp_path, command=NONE.command, clock=lambda: now[0])
+    now[0] = 2.0
+    assert found.read_w() == pytest.approx(4 / 2)
+
+
+def test_rapl_counts_since_it_was_last_asked(tmp_path: Path) -> None:
+    now = [0.0]
+    rapl(tmp_path, 1_000_000)
+    (found,), _ = find_sensors(tmp_path, command=NONE.command, clock=lambda: now[0])
+    for moment, joules, watts in [(2.0, 5, 2.0), (3.0, 9, 4.0), (4.0, 9, 0.0), (6.0, 11, 1.0)]:
+        now[0] = moment
+        rapl(tmp_path, joules * 1_000_000)
+        assert found.read_w() == pytest.approx(watts)
+
+
+def test_what_was_before_is_no_part_of_the_mean() -> None:
+    """A counter's first answer covers the time since it was last asked."""
+    answers = iter([1000.0])
+    counter = Sensor("counter", "", lambda: next(answers, 2.0))
+    interval, count, mean_w = _sampled([counter], _rest, 0.5)
+    assert mean_w == {"counter": 2.0}
+    assert count == 0
+    assert interval.started_ns < interval.ended_ns
+
+
+def test_work_without_any_time_is_one_inference() -> None:
+    asked: list[int] = []
+    assert _worker(asked.append, [7, 8])(0.0) == 1
+    assert asked == [7]
+
+
+def test_one_rail_of_the_whole_module_is_enough(tmp_path: Path) -> None:
+    rails = [("POM_5V_IN", 5000, 500), ("VDD_IN", 5000, 900), ("VDD_CPU", 5000, 100)]
+    found = sensor(tmp_path, ORIN.but(files=ina3221(1, *rails)))
+    assert found.source == "INA3221 VDD_IN"
+    assert found.read_w() == pytest.approx(4.5)
+
+
+def test_three_rows_within_are_enough() -> None:
+    found = MeterLog("m.csv", (10.0, 11.0, 12.0, 13.0, 14.0), (1.0,) * 5)
+    assert found.mean_w(10_500_000_000, 13_500_000_000) == pytest.approx(1.0)
+    late = found.mean_w(11_500_000_000, 15_000_000_000)
+    assert isinstance(late, Unavailable)
+    assert "check both clocks" in late.reason
+
+
+@pytest.mark.parametrize(
+    ("hole", "unseen_s"),
+    [
+        ((5.0, 5.2), None),  # one row was lost
+        ((5.0, 5.4), None),  # less than a tenth of the measurement
+        ((1.0, 2.8), None),  # before it
+        ((4.0, 6.0), "2.0"),
+        ((2.0, 4.0), "1.0"),  # the other second is before it
+        ((7.4, 9.0), "0.6"),  # and the rest after it
+    ],
+)
+def test_holes_are_not_bridged(hole: tuple[float, float], unseen_s: str | None) -> None:
+    """A meter that lost its link for a while has not seen what was drawn then."""
+    times = tuple(i / 10 for i in range(101) if not hole[0] < i / 10 < hole[1])
+    found = MeterLog("m.csv", times, (1.0,) * len(times)).mean_w(3 * 10**9, 8 * 10**9)
+    if unseen_s is None:
+        assert found == pytest.approx(1.0)
+    else:
+        assert isinstance(found, Unavailable)
+        assert f"no rows for {unseen_s} of the measurement's 5.0 s" in found.reason

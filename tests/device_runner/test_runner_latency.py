@@ -153,3 +153,56 @@ def test_a_window_ends_when_its_storage_is_full(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(latency, "REWARM_NS", 0)
     (found,) = measure([(id, [0])], min_seconds=0, min_queries=20, warmup_seconds=0)
     assert found.queries == 24
+
+
+def test_a_window_begins_with_queries_that_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "REWARM_NS", 50_000_000)
+    monkeypatch.setattr(latency, "WINDOW_QUERIES", 1)
+    model = Recorder("a", [], 1e-4)
+    (found,) = measure([(model, [0])], min_seconds=0, min_queries=1, warmup_seconds=0)
+    assert found.queries == 1
+    assert found.warmup_queries > 2  # one of the warm-up, and more than one of the window
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_somebody_may_look_between_any_two_windows() -> None:
+    log: list[tuple[str, Any]] = []
+    models = [(Recorder(name, log, 1e-3), [0]) for name in "ab"]
+    measure(
+        models,
+        min_seconds=0,
+        min_queries=5,
+        warmup_seconds=0,
+        watch=lambda: log.append(("-", None)),
+    )
+    assert turns(log).startswith("ab" + "a-b-" + "b-a-")
+
+
+def test_no_minimum_is_at_least_one_query() -> None:
+    (found,) = measure([(id, [0])], min_seconds=0, min_queries=0, warmup_seconds=0)
+    assert found.queries >= 1
+
+
+def test_each_query_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still but for queries, and a nanosecond for looking at it."""
+
+    class Clock:
+        now = 0
+
+        def __call__(self) -> int:
+            self.now += 1
+            return self.now
+
+        def run(self, lasts_ns: int) -> None:
+            self.now += lasts_ns
+
+    clock = Clock()
+    monkeypatch.setattr(latency, "perf_counter_ns", clock)
+    monkeypatch.setattr(latency, "REWARM_NS", 0)
+    lasting = [1_000_000, 2_000_000, 5_000_000]
+    (found,) = measure([(clock.run, lasting)], min_seconds=0, min_queries=9, warmup_seconds=0)
+    assert found.warmup_queries == 2
+    after_those = [lasting[(i + 2) % 3] + 1 for i in range(found.queries)]
+    assert list(found.samples_ns) == after_those
+    assert 100_000_000 <= sum(after_those) < 105_000_000  # one window, up to its last query
+    assert found.duration_s == pytest.approx(sum(after_those) / 1e9)

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from rich.table import Table
 from runner_fixtures import write_tiny_bundle
 from ssh_server import Device as Board
-from ssh_server import lay_out, log_in_with, serve, trust
+from ssh_server import lay_out, log_in_with, serve, serve_apart, trust
 
 import edgeticket.pipeline.devices.fleet_run
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plain_text import LONGEST_LINE, clean_line
 from edgeticket.device_runner.terminal import table
 from edgeticket.pipeline.devices import connect
+from edgeticket.pipeline.devices.bench import bench_devices
 from edgeticket.pipeline.devices.connection import Connection
 from edgeticket.pipeline.devices.fleet_run import measure_together
 from edgeticket.pipeline.devices.remote_calls import call
@@ -168,11 +169,34 @@ def test_noise_of_one_device_costs_nobody_anything(
         file.seek(0)
         screen = file.read()
     assert [len(outcome.reports) for outcome in outcomes] == [1, 0, 1, 0]
+    assert [outcome.notes for outcome in outcomes] == [()] * 4  # no shell, no start-up files
     assert "noisy: [/etc/foo.d]\n" in screen
     assert "noisy: [bold]\n" in screen
     assert str(outcomes[1].failure).endswith("measuring ended with 7: \ufffd:smile:")
     assert str(outcomes[3].failure).endswith("KeyError: '[/a bug]'")
     assert set(filter(lambda c: not c.isprintable(), screen)) == {"\n"}
+
+
+def test_what_start_up_files_print_is_noted_once(me: Path, tmp_path: Path) -> None:
+    """Every call starts a shell; the note says it once, as text, and few of many lines."""
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    noise = r"printf '[/etc/foo.d]\n[bold]\n\n\033]0;title\007\033[31mred\377:smile:\n4\n5\n' >&2"
+    log_in_with(tmp_path / "board", f'{noise}\neval "$2"')
+    with serve_apart(tmp_path / "board") as port, (tmp_path / "screen").open("w+") as file:
+        board = Board(port, tmp_path / "board")
+        trust(board, me)
+        (outcome,) = bench_devices(
+            bundle, [Device("pi", board.target, stub_runner(tmp_path / "stub", bundle))], [],
+            out=tmp_path / "out", offline=False, patience=PATIENCE,
+            console=open_console(file=file, width=300),
+        )  # fmt: skip
+        file.seek(0)
+        screen = file.read()
+    assert (outcome.failure, len(outcome.reports)) == (None, 1)
+    said = "[/etc/foo.d] / [bold] / red\ufffd:smile: / and 2 more lines"
+    assert outcome.notes == (f"it prints before programs start: {said}",)
+    assert screen.count("[/etc/foo.d]") == 1
+    assert f"\nnote: pi: it prints before programs start: {said}\n" in screen
 
 
 def test_lines() -> None:

@@ -10,6 +10,7 @@ import ast
 import asyncio
 import contextlib
 import dataclasses
+import io
 import subprocess
 import sys
 import zipfile
@@ -263,6 +264,30 @@ def test_the_runner_is_importable_from_its_wheel(tmp_path: Path) -> None:
     assert "tiny is whole" in done.stdout, done.stderr
     with zipfile.ZipFile(tmp_path / name) as archive:
         assert not [entry for entry in archive.namelist() if "pipeline" in entry or ".pyc" in entry]
+    for lacking, kind in (("RecipeError", "AttributeError"), ("bench", "ImportError")):
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", f"import edgeticket as e; e.InputError; e.{lacking}"],
+            cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / name)}, capture_output=True, text=True,
+        )  # fmt: skip
+        *_, said = done.stderr.splitlines()
+        assert said.startswith(f"{kind}: edgeticket.{lacking} is of the host side"), said
+        assert "pip install 'edgeticket[host]' with Python 3.11 or newer" in said
+
+
+def test_the_host_side_may_lack_its_own_files_alone(tmp_path: Path) -> None:
+    """The runner's wheel lies before this installation, whose packages are all there."""
+    _, wheel = build_runner_wheel()
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        archive.extractall(tmp_path)
+    script = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"
+        "import edgeticket; edgeticket.compare"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "and edgeticket.api is not installed: pip install" in done.stderr
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,18 @@ def test_more_than_one_piece_can_hold(tmp_path: Path) -> None:
         file.truncate(2**31)  # a hole: no disk is filled
     with pytest.raises(InputError, match="larger than 2 GB"):
         read_file(tmp_path / "large.onnx")
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """Room for all that may be read was taken first: 2 GB, which a small machine has not."""
+    (tmp_path / "m.onnx").write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    try:
+        assert len(read_file(tmp_path / "m.onnx")) == 1000
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**20
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
