@@ -31,6 +31,7 @@ from edgeticket.pipeline.prune.parameters import MarkedParameters, marked
 from edgeticket.pipeline.prune.trial import Trial
 
 KEPT = 8  # results that are remembered
+SHOWN = 2  # obstacles that a sentence has
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Channels:
 
     groups: tuple[ChannelGroup, ...]
     obstacles: tuple[Obstacle, ...]
+
+    @property
+    def why(self) -> str:
+        """What sentences add when there is nothing to remove."""
+        shown = [f"{', '.join(o.layers[:2])} {o.reason}".strip() for o in self.obstacles[:SHOWN]]
+        return f": {'; '.join(shown)}" if shown else ""
 
 
 _remembered: OrderedDict[object, Channels] = OrderedDict()

@@ -18,7 +18,7 @@ from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, Cut
-from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.channels import follow_channels
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.recipe import Budget, ChannelMagnitude
 from edgeticket.pipeline.tickets.expected_cost import EXPECTED
@@ -51,10 +51,10 @@ def removable(network: Network) -> tuple[ChannelGroup, ...]:
     Raises:
         InputError: there are none.
     """
-    groups = find_groups(network.module(), network.input_shape)
-    if not groups:
-        raise InputError(f"{network.arch} has no channels that can be removed")
-    return groups
+    channels = follow_channels(network.module(), network.input_shape)
+    if not channels.groups:
+        raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
+    return channels.groups
 
 
 def channel_norms(module: nn.Module, group: ChannelGroup) -> Tensor:

@@ -92,7 +92,7 @@ def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> N
             except Exception:  # what a library may do
                 continue
 
-    monkeypatch.setattr(checks, "find_groups", endless)
+    monkeypatch.setattr(checks, "follow_channels", endless)
     monkeypatch.setattr(inspection, "CHECK_LIMIT_S", 0.3)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     told = found.passes["channel_magnitude"]
@@ -108,7 +108,7 @@ def test_a_check_that_raises_is_one_row(monkeypatch: pytest.MonkeyPatch, error: 
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(checks, "find_groups", fail)
+    monkeypatch.setattr(checks, "follow_channels", fail)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     assert type(error).__name__ in found.passes["channel_magnitude"].told
     assert found.files["tflite-int8"].possible
