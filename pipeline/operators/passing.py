@@ -73,7 +73,9 @@ def _joined_along(
         labels = flow.stored(name, i, part, operator)
         assert labels is not None
         flow.tie(first.labels, labels, f"meets what stays, in {where}")
-    broken = next((t.broken for t in tracks.values() if t.broken), "") or where
+    # The last place where zeros were lost is the one to name.
+    earlier = [track.broken for track in tracks.values() if not track.zero.all()]
+    broken = "" if becomes.all() else next(iter(earlier), where)
     flow.put(operator.output, axis, Track(first.labels, becomes, broken))
 
 

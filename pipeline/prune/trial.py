@@ -56,17 +56,15 @@ class Trial:
     def culprits(self, groups: Sequence[ChannelGroup]) -> Culprits:
         """Groups that have to stay, each with the reason; none where all can go."""
         kept = {group.name: _some(group, i) for i, group in enumerate(groups)}
-        if (stopped := self._stopped(groups, kept)) is not None:
-            return self._concerned(groups, *stopped)
+        if (running := self._stopped(groups, kept)) is not None:
+            return self._concerned(groups, running)
         if self._is_same(groups, kept, self._results):
             return []
         why = "meets other channels in a way that is not followed: without it outputs differ"
         return [(group, why) for group in self._changing(groups, kept)]
 
-    def _stopped(
-        self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]
-    ) -> tuple[list[str], str] | None:
-        """The modules, outermost first, in which a run without channels stops, and the error.
+    def _stopped(self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]) -> list[str] | None:
+        """The modules, outermost first, in which a run without channels stops.
 
         If it does not, its outputs are kept.
         """
@@ -82,25 +80,30 @@ class Trial:
         try:
             with torch.no_grad():
                 self._results = _outputs(narrowed(self.inputs))
-        except Exception as error:  # whatever a network that somebody wrote raises
-            return running, " ".join(str(error).split()) or type(error).__name__
+        except Exception:  # whatever a network that somebody wrote raises
+            return running
         return None
 
-    def _concerned(
-        self, groups: Sequence[ChannelGroup], running: Sequence[str], error: str
-    ) -> Culprits:
-        """The groups that meet the place where a run stopped."""
-        why = f"has its size as a number in the forward of {{}} ({error[:120]})"
+    def _concerned(self, groups: Sequence[ChannelGroup], running: Sequence[str]) -> Culprits:
+        """The groups that meet the place where a run stopped: a layer's, or those in a forward."""
         by_root = {root: group for group in groups for root in self._roots(group)}
-        for path in reversed(running):
-            readers = [group for group in groups if path in group.consumers]
-            writers = [group for group in groups if path in group.producers]
-            sized, others = (self._met(by_root, path, is_sized=flag) for flag in (True, False))
-            for found in (readers, writers, sized, others):
-                if found:
-                    place = path if found in (sized, others) else running[-2:][0] or path
-                    return [(group, why.format(place or "the network")) for group in found]
-        return [(group, why.format("the network")) for group in groups]
+        for depth in reversed(range(len(running))):
+            path = running[depth]
+            choices = (
+                [group for group in groups if path in group.consumers],
+                [group for group in groups if path in group.producers],
+                self._met(by_root, path, is_sized=True),
+                self._met(by_root, path, is_sized=False),
+            )
+            for met in filter(None, choices):
+                return [(group, self._number_in(running[: depth + 1], by_root)) for group in met]
+        return [(group, self._number_in([""], by_root)) for group in groups]
+
+    def _number_in(self, running: Sequence[str], by_root: Mapping[int, ChannelGroup]) -> str:
+        """The sentence for the innermost module whose own forward deals with sizes of groups."""
+        sized = (path for path in reversed(running) if self._met(by_root, path, is_sized=True))
+        kind = type(self.module.get_submodule(next(sized, running[0]))).__name__
+        return f"has its size as a number in the forward of {kind}"
 
     def _roots(self, group: ChannelGroup) -> set[int]:
         roots: set[int] = set()

@@ -371,7 +371,7 @@ class ByMeans(nn.Module):
     ("network", "reason"),
     [
         (Numbers, "is taken by its number"),
-        (Viewed, "has its size as a number in the forward of"),
+        (Viewed, "has its size as a number in the forward of Viewed"),
         (Unknown, "channels are not followed"),
         (Indexed, "is combined with others"),
         (ByMeans, "is combined with others"),
