@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket import models
+from edgeticket.models.counts import set_counts
 from edgeticket.models.own import is_own, prototype
 
 Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
@@ -118,21 +119,39 @@ def skeleton(
             raise ValueError(f"{arch}: {name!r} is no block that can be removed")
     for name in bypassed:
         module.set_submodule(name, nn.Identity())
+    try:
+        narrow(module, removed)
+    except ValueError as error:
+        raise ValueError(f"{arch}: {error}") from None
+    return module
+
+
+def narrow(module: nn.Module, removed: Removed) -> None:
+    """Remove indices from parameters and buffers of ``module``, which keeps no values of those.
+
+    Raises:
+        ValueError: ``removed`` names what is not there.
+    """
+    changed: dict[nn.Module, dict[str, tuple[int, ...]]] = {}
+    gone: dict[nn.Module, dict[str, Mapping[int, tuple[int, ...]]]] = {}
     for name, axes in removed.items():
         owner_name, _, tensor_name = name.rpartition(".")
         try:
             owner = module.get_submodule(owner_name)
+            if tensor_name in changed.get(owner, {}):
+                continue  # a layer that is called by two names
             tensor: Tensor = getattr(owner, tensor_name)
             shape = [_remaining(size, axes.get(axis, ())) for axis, size in enumerate(tensor.shape)]
         except (AttributeError, IndexError) as error:
-            raise ValueError(f"{arch}: cannot remove from {name}: {error}") from None
-        narrow = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            raise ValueError(f"cannot remove from {name}: {error}") from None
+        changed.setdefault(owner, {})[tensor_name] = tuple(tensor.shape)
+        gone.setdefault(owner, {})[tensor_name] = axes
+        empty = torch.empty(shape, dtype=tensor.dtype, device="meta")
         if isinstance(tensor, nn.Parameter):
-            narrow = nn.Parameter(narrow, requires_grad=tensor.requires_grad)
-        setattr(owner, tensor_name, narrow)
-    for layer in module.modules():
-        _set_channel_counts(layer)
-    return module
+            empty = nn.Parameter(empty, requires_grad=tensor.requires_grad)
+        setattr(owner, tensor_name, empty)
+    for owner, shapes in changed.items():
+        set_counts(owner, shapes, gone[owner])
 
 
 def _remaining(size: int, removed: tuple[int, ...]) -> int:
@@ -140,19 +159,6 @@ def _remaining(size: int, removed: tuple[int, ...]) -> int:
     if len(gone) != len(removed) or any(not 0 <= i < size for i in gone) or len(gone) == size:
         raise IndexError(f"{len(removed)} indices do not fit an axis of {size}")
     return size - len(gone)
-
-
-def _set_channel_counts(layer: nn.Module) -> None:
-    """Make the numbers that a layer keeps about itself agree with the shapes of its tensors."""
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        if layer.groups == layer.out_channels:  # depthwise: one group per channel
-            layer.groups = layer.weight.shape[0]
-        layer.out_channels = layer.weight.shape[0]
-        layer.in_channels = layer.weight.shape[1] * layer.groups
-    elif isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        layer.num_features = layer.weight.shape[0]
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

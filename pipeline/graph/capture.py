@@ -7,7 +7,8 @@ import inspect
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,19 @@ EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would b
 Shapes = Sequence[tuple[int, ...]]
 
 
-def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
+OPAQUE = "Opaque"  # a kind that no table has: a step of which only the shapes are known
+
+
+@dataclass(frozen=True)
+class _Opaque:
+    dtype = "float32"
+
+    @staticmethod
+    def shape(attributes: Mapping[str, Any], *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(attributes["shape"])
+
+
+def capture(module: nn.Module, takes: tuple[int, ...] | Shapes, *, opaque: bool = False) -> Graph:
     """The function of ``module`` in evaluation mode, operator by operator.
 
     The batch is open wherever the module allows that. Operators are named after modules
@@ -38,6 +51,8 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
     Args:
         module: stays as it is.
         takes: the shape of one input without the batch, or one for each input.
+        opaque: what is not known becomes a step of the kind `OPAQUE`, so that the rest can be
+            looked at; such a graph computes nothing.
 
     Raises:
         InputError: torch.export cannot follow it, or it uses an operator that is not known; both
@@ -47,7 +62,7 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
     program = plain_program(
         _export(module, shapes), ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
     )
-    reader = _Reader(program, type(module).__name__)
+    reader = _Reader(program, type(module).__name__, opaque=opaque)
     return reader.read()
 
 
@@ -112,9 +127,9 @@ def _dtypes(inputs: int) -> list[tuple[torch.dtype, ...]]:
 class _Reader:
     """A walk over the nodes of an exported program."""
 
-    def __init__(self, program: ExportedProgram, title: str) -> None:
-        self.program, self.title = program, title
-        self.draft = Draft(KINDS)
+    def __init__(self, program: ExportedProgram, title: str, *, opaque: bool) -> None:
+        self.program, self.title, self.opaque = program, title, opaque
+        self.draft = Draft({**KINDS, OPAQUE: _Opaque()} if opaque else KINDS)
         self.values: dict[fx.Node, Any] = {}  # names, numbers, or lists of them
         self.named = Counter(_leaf(node) for node in program.graph.nodes if _is_named(node))
 
@@ -134,9 +149,28 @@ class _Reader:
                 if isinstance(node.meta.get("val"), Tensor):
                     inputs.append(self._input(node))
             elif node.op == "call_function":
-                self.values[node] = self._call(node)
+                self.values[node] = self._known_or_opaque(node) if self.opaque else self._call(node)
         outputs = self._outputs()
         return self.draft.finish(inputs, outputs)
+
+    def _known_or_opaque(self, node: fx.Node) -> Any:
+        try:
+            return self._call(node)
+        except Exception:  # whatever a reader meets in an operator, or PyTorch on what is stored
+            names = [v for n in node.all_input_nodes for v in _flat(self.values.get(n))]
+            inputs = [v for v in names if isinstance(v, str)]
+            value = node.meta.get("val")
+            results = [
+                self._unknown(node, part, inputs) if isinstance(part, Tensor) else None
+                for part in _flat(value)
+            ]
+            return results if isinstance(value, list | tuple) else results[0]
+
+    def _unknown(self, node: fx.Node, value: Tensor, inputs: list[str]) -> str:
+        draft = self.draft
+        draft.step = draft.result = draft.unique(self._name(node, _operator_name(node.target)))
+        draft.origin = (_leaf(node),)
+        return draft.add(OPAQUE, *inputs, shape=self._sizes(value.shape))
 
     def _stored(self, target: str) -> str:
         program = self.program
@@ -304,6 +338,8 @@ class _Reader:
                 continue
             value = self.values.get(item) if isinstance(item, fx.Node) else None
             if not isinstance(value, str):
+                if self.opaque:
+                    continue
                 raise InputError(
                     f"{self.title} returns something that is no tensor: return tensors"
                 )

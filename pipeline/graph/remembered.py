@@ -29,7 +29,7 @@ def remembered(module: nn.Module, takes: object, make: Callable[[], Graph]) -> G
     A module with something in it that has no digest, such as a function without a name, is never
     remembered.
     """
-    digest = _digest_of(module)
+    digest = digest_of(module)
     if digest is None:
         return make()
     # Classes by identity: a file that was loaded anew may have changed.
@@ -45,7 +45,8 @@ def remembered(module: nn.Module, takes: object, make: Callable[[], Graph]) -> G
     return _graphs[key]
 
 
-def _digest_of(module: nn.Module) -> str | None:
+def digest_of(module: nn.Module) -> str | None:
+    """A digest of everything in a module; None where something in it has none."""
     sink = _Hashed()
     try:
         _Pickler(sink, protocol=5).dump(module)

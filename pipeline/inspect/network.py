@@ -19,13 +19,15 @@ from edgeticket.pipeline.inspect.tables import print_inspection
 from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.page import int8_of, summary_of
 from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.prune.channels import follow_channels
 from edgeticket.pipeline.prune.cost import count, layer_macs
 from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.run.checks import checked
 from edgeticket.pipeline.run.passes import PASSES
 from edgeticket.pipeline.run.preflight import conversions, exports
+from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
-CHECK_LIMIT_S = 3.0  # of computing, for whether one kind of pass can act; a run takes its time
+CHECK_LIMIT_S = 60.0  # of computing, for whether one kind of pass can act; a run takes its time
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,15 @@ class Integers:
 
 
 @dataclass(frozen=True)
+class Staying:
+    """Channels that cannot be removed, for one reason; 0 where they are not known."""
+
+    channels: int
+    layers: tuple[str, ...]
+    told: str
+
+
+@dataclass(frozen=True)
 class Inspection:
     """All there is to say before any work."""
 
@@ -76,6 +87,7 @@ class Inspection:
     macs: int
     layers: tuple[Layer, ...]
     passes: Mapping[str, Verdict]  # by method
+    staying: tuple[Staying, ...]
     operators: tuple[Use, ...]
     files: Mapping[str, Verdict]  # by kind of file
     integers: Integers | None  # None: it cannot be rounded
@@ -153,6 +165,7 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
         macs=macs,
         layers=tuple(_layers(module, by_layer)),
         passes=passes,
+        staying=_staying(network, module),
         operators=operators,
         files=files,
         integers=integers,
@@ -164,6 +177,16 @@ def _tried(check: Callable[[Network, PassConfig | None], str], network: Network)
         return Verdict(True, checked(check, network, None, limit_s=CHECK_LIMIT_S))
     except InputError as error:
         return Verdict(False, str(error))
+
+
+def _staying(network: Network, module: nn.Module) -> tuple[Staying, ...]:
+    """Why channels stay; nothing where that was not found out, which their passes say."""
+    try:
+        with time_limit(CHECK_LIMIT_S):
+            found = follow_channels(module, network.input_shape).obstacles
+    except (Exception, OutOfTime):  # whatever a network that somebody wrote raises
+        return ()
+    return tuple(Staying(o.channels, o.layers, o.reason) for o in found)
 
 
 def _layers(module: nn.Module, macs: Mapping[str, int]) -> list[Layer]:

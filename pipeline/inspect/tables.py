@@ -37,6 +37,13 @@ def print_inspection(found: Inspection, console: Console) -> None:
         told = "in the way, see above" if verdict.told in found.obstacles else verdict.told
         add(table, methods, "yes" if verdict.possible else "no", told)
     console.print(table)
+    if found.staying:
+        table = folded("channels", "of", "why", title="channels that stay")
+        for staying in found.staying:
+            more = f" and {len(staying.layers) - SHOWN} more" * (len(staying.layers) > SHOWN)
+            layers = ", ".join(staying.layers[:SHOWN]) + more
+            add(table, f"{staying.channels:,}" if staying.channels else "", layers, staying.told)
+        console.print(table)
     if found.operators:
         table = folded("operator", "LiteRT; ONNX Runtime", "int8, both", title="operators")
         for use in found.operators:
@@ -77,7 +84,7 @@ def folded(*headings: str, title: str) -> Table:
     """A table that folds what is too long for a cell, and cuts nothing."""
     table = Table(box=SIMPLE_HEAD, title=Text(plain(title)), title_justify="left", padding=(0, 1))
     for heading in headings:
-        right = heading in ("parameters", "MACs", "count")
+        right = heading in ("parameters", "MACs", "count", "channels")
         table.add_column(Text(heading), overflow="fold", justify="right" if right else "left")
     return table
 

@@ -14,6 +14,7 @@ from edgeticket.pipeline.formats.tflite_clamp import activation, append_clamp
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.kind import (
     Attributes,
     Kind,
@@ -273,6 +274,7 @@ KINDS: dict[str, Kind] = {
         dtype=SAME_DTYPE,
         clips=True,
         any_order=True,
+        channels=passing.pointwise,
         conditions="a stored operand: in float32",
     ),
     "Clip": Kind(
@@ -282,20 +284,29 @@ KINDS: dict[str, Kind] = {
         dtype=SAME_DTYPE,
         onnx=write_clip,
         any_order=True,
+        channels=passing.pointwise,
         conditions="Relu likewise",
     ),
-    "Div": Kind(two_sided(B.DIV, schema.DivOptionsT), _torch("div"), broadcast_shape, clips=True),
+    "Div": Kind(
+        two_sided(B.DIV, schema.DivOptionsT),
+        _torch("div"),
+        broadcast_shape,
+        clips=True,
+        channels=passing.pointwise,
+    ),
     "Max": Kind(
         two_sided(B.MAXIMUM, schema.MaximumMinimumOptionsT),
         _torch("maximum"),
         broadcast_shape,
         dtype=SAME_DTYPE,
+        channels=passing.pointwise,
     ),
     "Min": Kind(
         two_sided(B.MINIMUM, schema.MaximumMinimumOptionsT),
         _torch("minimum"),
         broadcast_shape,
         dtype=SAME_DTYPE,
+        channels=passing.pointwise,
     ),
     "Mul": Kind(
         two_sided(B.MUL, schema.MulOptionsT, int8=2),
@@ -304,14 +315,21 @@ KINDS: dict[str, Kind] = {
         Role.PRODUCT,
         dtype=SAME_DTYPE,
         clips=True,
+        channels=passing.pointwise,
         conditions="axes of size 1 are repeated; a stored operand: in float32",
     ),
-    "Pow": Kind(two_sided(B.POW, schema.PowOptionsT), _torch("pow"), broadcast_shape),
+    "Pow": Kind(
+        two_sided(B.POW, schema.PowOptionsT),
+        _torch("pow"),
+        broadcast_shape,
+        channels=passing.pointwise,
+    ),
     "Sub": Kind(
         two_sided(B.SUB, schema.SubOptionsT),
         _torch("sub"),
         broadcast_shape,
         clips=True,
         dtype=SAME_DTYPE,
+        channels=passing.pointwise,
     ),
 }

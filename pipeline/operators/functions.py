@@ -14,6 +14,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator, Value
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.kind import (
     Attributes,
     Kind,
@@ -363,16 +364,26 @@ ONNX: dict[str, Reader] = {
     "Tanh": function("Tanh"),
 }
 KINDS: dict[str, Kind] = {
-    "Abs": Kind(unary(B.ABS, schema.AbsOptionsT), _torch("abs"), dtype=SAME_DTYPE),
-    "Ceil": Kind(unary(B.CEIL), _torch("ceil")),
-    "Cos": Kind(unary(B.COS, schema.CosOptionsT), _torch("cos")),
-    "Elu": Kind(elu, lambda torch, a, x: torch.nn.functional.elu(x, alpha=a.get("alpha", 1.0))),
-    "Erf": Kind(erf, _torch("erf")),
-    "Exp": Kind(unary(B.EXP, schema.ExpOptionsT), _torch("exp")),
-    "Floor": Kind(unary(B.FLOOR), _torch("floor")),
+    "Abs": Kind(
+        unary(B.ABS, schema.AbsOptionsT),
+        _torch("abs"),
+        dtype=SAME_DTYPE,
+        channels=passing.pointwise,
+    ),
+    "Ceil": Kind(unary(B.CEIL), _torch("ceil"), channels=passing.pointwise),
+    "Cos": Kind(unary(B.COS, schema.CosOptionsT), _torch("cos"), channels=passing.pointwise),
+    "Elu": Kind(
+        elu,
+        lambda torch, a, x: torch.nn.functional.elu(x, alpha=a.get("alpha", 1.0)),
+        channels=passing.pointwise,
+    ),
+    "Erf": Kind(erf, _torch("erf"), channels=passing.pointwise),
+    "Exp": Kind(unary(B.EXP, schema.ExpOptionsT), _torch("exp"), channels=passing.pointwise),
+    "Floor": Kind(unary(B.FLOOR), _torch("floor"), channels=passing.pointwise),
     "Gelu": Kind(
         gelu,
         lambda torch, a, x: torch.nn.functional.gelu(x, approximate=a["approximate"]),
+        channels=passing.pointwise,
         conditions="exact or with tanh",
     ),
     "HardSigmoid": Kind(
@@ -382,38 +393,50 @@ KINDS: dict[str, Kind] = {
         fixed=HARD_SIGMOID_SCALE,
         onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
+        channels=passing.pointwise,
         conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
     ),
     "HardSwish": Kind(
         unary(B.HARD_SWISH, schema.HardSwishOptionsT),
         _torch("nn.functional.hardswish"),
         role=Role.OWN,
+        channels=passing.pointwise,
         conditions="x · HardSigmoid(x), which int8 files keep as it is: the kernels round alike",
     ),
     "LeakyRelu": Kind(
         leaky_relu,
         lambda torch, a, x: torch.nn.functional.leaky_relu(x, a.get("alpha", 0.01)),
+        channels=passing.pointwise,
     ),
-    "Log": Kind(unary(B.LOG), _torch("log")),
-    "Neg": Kind(unary(B.NEG, schema.NegOptionsT), _torch("neg"), dtype=SAME_DTYPE),
+    "Log": Kind(unary(B.LOG), _torch("log"), channels=passing.pointwise),
+    "Neg": Kind(
+        unary(B.NEG, schema.NegOptionsT),
+        _torch("neg"),
+        dtype=SAME_DTYPE,
+        channels=passing.pointwise,
+    ),
     "PRelu": Kind(
         prelu,
         lambda torch, a, x, slope: torch.where(x >= 0, x, x * slope),
         broadcast_shape,
+        channels=passing.pointwise,
         conditions="stored slopes",
     ),
-    "Reciprocal": Kind(reciprocal, _torch("reciprocal")),
-    "Round": Kind(unary(B.ROUND), _torch("round")),
-    "Selu": Kind(selu, _torch("nn.functional.selu")),
+    "Reciprocal": Kind(reciprocal, _torch("reciprocal"), channels=passing.pointwise),
+    "Round": Kind(unary(B.ROUND), _torch("round"), channels=passing.pointwise),
+    "Selu": Kind(selu, _torch("nn.functional.selu"), channels=passing.pointwise),
     "Sigmoid": Kind(
         unary(B.LOGISTIC),
         _torch("sigmoid"),
         role=Role.FIXED,
         fixed=SIGMOID_SCALE,
+        channels=passing.pointwise,
     ),
-    "Sign": Kind(unary(B.SIGN), _torch("sign")),
-    "Sin": Kind(unary(B.SIN), _torch("sin")),
-    "Softplus": Kind(softplus, _torch("nn.functional.softplus")),
-    "Sqrt": Kind(unary(B.SQRT), _torch("sqrt")),
-    "Tanh": Kind(unary(B.TANH), _torch("tanh"), role=Role.FIXED, fixed=TANH_SCALE),
+    "Sign": Kind(unary(B.SIGN), _torch("sign"), channels=passing.pointwise),
+    "Sin": Kind(unary(B.SIN), _torch("sin"), channels=passing.pointwise),
+    "Softplus": Kind(softplus, _torch("nn.functional.softplus"), channels=passing.pointwise),
+    "Sqrt": Kind(unary(B.SQRT), _torch("sqrt"), channels=passing.pointwise),
+    "Tanh": Kind(
+        unary(B.TANH), _torch("tanh"), role=Role.FIXED, fixed=TANH_SCALE, channels=passing.pointwise
+    ),
 }

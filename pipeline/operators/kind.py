@@ -38,6 +38,10 @@ Counter = Callable[..., int]
 """(attributes, output shape, shape of each input) -> multiply-accumulates."""
 
 
+Passing = Callable[[Any, Operator, Any], None]
+"""(flow of channels, operator, its kind): follows channels through it (`operators.passing`)."""
+
+
 class Role(Enum):
     """How an operator is rounded."""
 
@@ -113,6 +117,7 @@ class Kind:
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
     dtype: of its output; or `draft.SAME_DTYPE`, `draft.GIVEN_DTYPE`.
+    channels: how channels pass through it. None: what it reads keeps all of its channels.
     conditions: what docs/operators.md says about it.
     """
 
@@ -127,6 +132,7 @@ class Kind:
     any_order: bool = False
     rounded: Substitute | None = None
     dtype: str = "float32"
+    channels: Passing | None = None
     conditions: str = ""
 
     @property

@@ -16,6 +16,7 @@ from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.formats.tflite_padding import pad_input
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Constant, Operator, Value, integer_bias
+from edgeticket.pipeline.operators import passing_layers
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape, Substitution
 from edgeticket.pipeline.operators.windows import spread, window, window_sizes
 
@@ -502,6 +503,7 @@ KINDS: dict[str, Kind] = {
         role=Role.LAYER,
         macs=_convolution_macs,
         clips=True,
+        channels=passing_layers.convolution,
         conditions="1-D and 2-D; constant weight; any groups, padding and dilation",
     ),
     "ConvTranspose": Kind(
@@ -509,6 +511,7 @@ KINDS: dict[str, Kind] = {
         _transposed_meaning,
         transposed_shape,
         macs=_transposed_macs,
+        channels=passing_layers.transposed_convolution,
         conditions="1-D and 2-D; constant weight",
     ),
     "Gemm": Kind(
@@ -518,6 +521,7 @@ KINDS: dict[str, Kind] = {
         macs=_linear_macs,
         clips=True,
         any_order=True,
+        channels=passing_layers.linear,
         conditions="x·Wᵀ + b with constant W and b; x of any rank",
     ),
 }

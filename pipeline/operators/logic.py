@@ -13,6 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import GIVEN_DTYPE, SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.elementwise import alike, two_sided
 from edgeticket.pipeline.operators.functions import unary
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, broadcast_shape
@@ -185,7 +186,13 @@ ONNX: dict[str, Reader] = {
 
 
 def _comparison(code: int, options: Callable[[], Any], name: str) -> Kind:
-    return Kind(two_sided(code, options), _torch(name), broadcast_shape, dtype="bool")
+    return Kind(
+        two_sided(code, options),
+        _torch(name),
+        broadcast_shape,
+        dtype="bool",
+        channels=passing.pointwise,
+    )
 
 
 KINDS: dict[str, Kind] = {
@@ -195,6 +202,7 @@ KINDS: dict[str, Kind] = {
         lambda torch, a, x: x.to(getattr(torch, a["to"])),
         onnx=write_cast,
         dtype=GIVEN_DTYPE,
+        channels=passing.unchanged,
         conditions="between float32, whole numbers and bool",
     ),
     "Equal": _comparison(B.EQUAL, schema.EqualOptionsT, "eq"),
@@ -205,12 +213,16 @@ KINDS: dict[str, Kind] = {
         lambda torch, a, x: x,
         role=Role.SAME,
         dtype=SAME_DTYPE,
+        channels=passing.unchanged,
         conditions="an output that is an input, stored, or an output already",
     ),
     "Less": _comparison(B.LESS, schema.LessOptionsT, "lt"),
     "LessOrEqual": _comparison(B.LESS_EQUAL, schema.LessEqualOptionsT, "le"),
     "Not": Kind(
-        unary(B.LOGICAL_NOT, schema.LogicalNotOptionsT), _torch("logical_not"), dtype="bool"
+        unary(B.LOGICAL_NOT, schema.LogicalNotOptionsT),
+        _torch("logical_not"),
+        dtype="bool",
+        channels=passing.pointwise,
     ),
     "Or": _comparison(B.LOGICAL_OR, schema.LogicalOrOptionsT, "logical_or"),
     "Where": Kind(
@@ -218,6 +230,7 @@ KINDS: dict[str, Kind] = {
         _torch("where"),
         broadcast_shape,
         dtype=SAME_DTYPE,
+        channels=passing.pointwise,
         conditions="by a condition of any origin",
     ),
 }

@@ -12,6 +12,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import passing, passing_layers
 from edgeticket.pipeline.operators.axes import is_batch
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Shape
 from edgeticket.pipeline.operators.logic import cast
@@ -164,6 +165,7 @@ KINDS: dict[str, Kind] = {
         _place_meaning,
         _place_shape,
         dtype="int64",
+        channels=passing.placed,
         conditions="one axis; of equal numbers the first; int32 in TFLite",
     ),
     "CumSum": Kind(
@@ -171,12 +173,14 @@ KINDS: dict[str, Kind] = {
         lambda torch, a, x: torch.cumsum(x, a["axis"]),
         onnx=write_sum,
         dtype=SAME_DTYPE,
+        channels=passing.accumulated,
     ),
     "Embedding": Kind(
         write_embedding_tflite,
         _embedding_meaning,
         _embedding_shape,
         onnx=write_embedding,
+        channels=passing_layers.embedding,
         conditions="rows of a stored table, by an input of whole numbers",
     ),
 }

@@ -13,6 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.axes import as_shape
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
@@ -283,6 +284,7 @@ KINDS: dict[str, Kind] = {
         _spaced_meaning,
         _spaced_shape,
         Role.SAME,
+        channels=passing.shuffled,
         conditions="PixelShuffle likewise",
     ),
     "ResizeLinear": Kind(
@@ -290,6 +292,7 @@ KINDS: dict[str, Kind] = {
         _linear_meaning,
         _resized_shape,
         onnx=write_resize,
+        channels=passing.windowed,
         conditions="bilinear; half pixel, aligned corners, asymmetric",
     ),
     "ResizeNearest": Kind(
@@ -298,6 +301,7 @@ KINDS: dict[str, Kind] = {
         _resized_shape,
         Role.SAME,
         write_resize,
+        channels=passing.windowed,
         conditions="asymmetric, rounded down",
     ),
 }

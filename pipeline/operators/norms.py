@@ -13,6 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.operators import passing, passing_layers
 from edgeticket.pipeline.operators.axes import as_shape, is_batch, reshape, transpose
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -697,28 +698,63 @@ ONNX: dict[str, Reader] = {
 }
 KINDS: dict[str, Kind] = {
     "BatchNormalization": Kind(
-        None, _batch_norm_meaning, conditions="folded into a layer, or a depthwise convolution"
+        None,
+        _batch_norm_meaning,
+        channels=passing_layers.batch_norm,
+        conditions="folded into a layer, or a depthwise convolution",
     ),
-    "LayerNormalization": Kind(layer_norm, _norm_meaning, conditions="last axes"),
+    "LayerNormalization": Kind(
+        layer_norm, _norm_meaning, channels=passing.normalised, conditions="last axes"
+    ),
     "LogSoftmax": Kind(
-        log_softmax, lambda torch, a, x: torch.log_softmax(x, -1), conditions="last axis"
+        log_softmax,
+        lambda torch, a, x: torch.log_softmax(x, -1),
+        channels=passing.last_axis_shares,
+        conditions="last axis",
     ),
     "MatMul": Kind(
         matrix_product,
         lambda torch, a, x, y: torch.matmul(x, y),
         _product_shape,
         macs=_product_macs,
+        channels=passing.multiplied,
         conditions="of two values; with a constant matrix it is a Gemm",
     ),
     "ReduceMax": Kind(
-        reducer(B.REDUCE_MAX), _reduced("amax"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+        reducer(B.REDUCE_MAX),
+        _reduced("amax"),
+        _reduced_shape,
+        onnx=write_reduce,
+        dtype=SAME_DTYPE,
+        channels=passing.reduced,
     ),
-    "ReduceMean": Kind(reducer(B.MEAN), _reduced("mean"), _reduced_shape, onnx=write_reduce),
+    "ReduceMean": Kind(
+        reducer(B.MEAN),
+        _reduced("mean"),
+        _reduced_shape,
+        onnx=write_reduce,
+        channels=passing.reduced,
+    ),
     "ReduceMin": Kind(
-        reducer(B.REDUCE_MIN), _reduced("amin"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+        reducer(B.REDUCE_MIN),
+        _reduced("amin"),
+        _reduced_shape,
+        onnx=write_reduce,
+        dtype=SAME_DTYPE,
+        channels=passing.reduced,
     ),
     "ReduceSum": Kind(
-        reducer(B.SUM), _reduced("sum"), _reduced_shape, onnx=write_reduce, dtype=SAME_DTYPE
+        reducer(B.SUM),
+        _reduced("sum"),
+        _reduced_shape,
+        onnx=write_reduce,
+        dtype=SAME_DTYPE,
+        channels=passing.reduced,
     ),
-    "Softmax": Kind(softmax, lambda torch, a, x: torch.softmax(x, -1), conditions="any axis"),
+    "Softmax": Kind(
+        softmax,
+        lambda torch, a, x: torch.softmax(x, -1),
+        channels=passing.last_axis_shares,
+        conditions="any axis",
+    ),
 }

@@ -15,6 +15,7 @@ from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.formats.tflite_padding import pad_input
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import LOWEST, Operator, Value
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -409,6 +410,7 @@ KINDS: dict[str, Kind] = {
         Role.OWN,
         clips=True,
         rounded=_as_convolution,
+        channels=passing.windowed,
         conditions="adaptive ones too; padding that is not counted as TFLite's SAME, or in float32",
     ),
     "GlobalAveragePool": Kind(
@@ -418,6 +420,7 @@ KINDS: dict[str, Kind] = {
         Role.OWN,
         write_global_average,
         clips=True,
+        channels=passing.windowed,
         conditions="ReduceMean over height and width likewise",
     ),
     "MaxPool": Kind(
@@ -427,6 +430,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_max_pool,
         clips=True,
+        channels=passing.windowed,
         conditions="any padding and ceil_mode; no dilation",
     ),
 }

@@ -18,6 +18,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Array, Operator, Value
+from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.functions import SIGMOID_SCALE
 from edgeticket.pipeline.operators.kind import Kind, Reader, Role, Substitution
@@ -588,6 +589,7 @@ KINDS: dict[str, Kind] = {
         onnx=write_complement,
         fixed=SIGMOID_SCALE,
         rounded=_complement_as_convolution,
+        channels=passing.pointwise,
         conditions="1 − x of a gate, read from GRU",
     ),
 }

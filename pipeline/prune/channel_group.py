@@ -1,9 +1,9 @@
-"""Channels that can only be removed together, as values that name layers."""
+"""Channels that can only be removed together, as values that name layers and tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -22,6 +22,21 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a tensor meets a group: what is removed of its ``axis`` with each channel.
+
+    writes: a channel is zero where this and all others that write it are.
+    gate: multiplying it multiplies the channel, as no batch norm follows.
+    """
+
+    tensor: str
+    axis: int
+    span: Span
+    writes: bool = False
+    gate: bool = False
+
+
+@dataclass(frozen=True)
 class ChannelGroup:
     """Channels that stay or go together.
 
@@ -37,6 +52,12 @@ class ChannelGroup:
     consumers: Mapping[str, Span]
     last_producers: tuple[str, ...]  # those whose output no batch norm of the group rescales
     heads: bool = False  # whether a channel is a head, which is many rows wide
+    cuts: tuple[Cut, ...] = field(default=(), repr=False)  # everything that goes
+
+    @property
+    def written(self) -> tuple[Cut, ...]:
+        """Where zeros make channels zero."""
+        return tuple(cut for cut in self.cuts if cut.writes)
 
 
 def row_tensors(module: nn.Module, layer: str) -> dict[str, nn.Parameter]:

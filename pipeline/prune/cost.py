@@ -22,6 +22,10 @@ FUSED = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}
 BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # a linear layer is none of these
 
 
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d
+Multiplying = nn.Conv1d | nn.Conv2d | nn.Linear | Transposed
+
+
 class Cost(NamedTuple):
     """Parameters (without batch norm's statistics), and multiply-accumulates for one input."""
 
@@ -41,19 +45,24 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
 
 
 def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
-    """Name of each convolution and linear layer -> its multiply-accumulates for one input."""
+    """Name of each convolution and linear layer -> its multiply-accumulates for one input.
+
+    Transposed convolutions are among them.
+    """
     macs: dict[str, int] = {}
 
-    def hook(name: str, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
-        def add(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            per_output = layer.weight[0].numel()  # inputs that one output sums up
-            macs[name] = macs.get(name, 0) + per_output * output[0].numel()
+    def hook(name: str, layer: Multiplying) -> None:
+        def add(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            # What one output sums up, or what one input of a transposed layer is spread to.
+            per_number = layer.weight[0].numel()
+            numbers = inputs[0] if isinstance(layer, Transposed) else output
+            macs[name] = macs.get(name, 0) + per_number * numbers[0].numel()
 
         hooks.append(layer.register_forward_hook(add))
 
     hooks: list[torch.utils.hooks.RemovableHandle] = []
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        if isinstance(layer, Multiplying):
             hook(name, layer)
     try:
         _run_once(module, input_shape)

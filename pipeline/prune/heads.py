@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import nn
 
 from edgeticket.models.vit import Attention
-from edgeticket.pipeline.prune.channel_group import ChannelGroup, Span
+from edgeticket.pipeline.prune.channel_group import ChannelGroup, Cut, Span, row_tensors
 
 
 def find_heads(module: nn.Module) -> tuple[ChannelGroup, ...]:
@@ -20,15 +20,21 @@ def find_heads(module: nn.Module) -> tuple[ChannelGroup, ...]:
     Other attention splits its channels by a number of heads that is fixed; those heads stay.
     """
     return tuple(
-        _heads(name, layer)
+        _heads(module, name, layer)
         for name, layer in module.named_modules()
         if isinstance(layer, Attention)
     )
 
 
-def _heads(name: str, attention: Attention) -> ChannelGroup:
+def _heads(module: nn.Module, name: str, attention: Attention) -> ChannelGroup:
     rows = range(attention.value.out_features)
     span = Span(tuple(rows), tuple(row // attention.head_size for row in rows))
+    cuts = [
+        Cut(tensor, 0, span, writes=True, gate=layer == "value")
+        for layer in ("query", "key", "value")
+        for tensor in row_tensors(module, f"{name}.{layer}")
+    ]
+    cuts.append(Cut(f"{name}.out.weight", 1, span))
     return ChannelGroup(
         name,
         width=len(rows) // attention.head_size,
@@ -36,4 +42,5 @@ def _heads(name: str, attention: Attention) -> ChannelGroup:
         consumers={f"{name}.out": span},
         last_producers=(f"{name}.value",),
         heads=True,
+        cuts=tuple(cuts),
     )

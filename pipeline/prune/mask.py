@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.models.network import Network
-from edgeticket.pipeline.prune.channel_group import ChannelGroup, row_tensors
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +89,14 @@ def channel_mask(module: nn.Module, groups: Iterable[ChannelGroup], kept: Iterab
         kept: for each group, a bool tensor [width].
 
     Returns:
-        Zeros in every row of every producer that writes a channel which is not kept.
+        Zeros wherever a channel is written that is not kept.
     """
     tensors: dict[str, Tensor] = {}
+    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     for group, stays in zip(groups, kept, strict=True):
-        for layer, span in group.producers.items():
-            for name, parameter in row_tensors(module, layer).items():
-                mask = tensors.setdefault(name, torch.ones(parameter.shape, dtype=torch.bool))
-                mask[torch.tensor(span.indices)[~stays[torch.tensor(span.channels)]]] = False
+        for cut in group.written:
+            whole = torch.ones(shapes[cut.tensor], dtype=torch.bool)
+            mask = tensors.setdefault(cut.tensor, whole)
+            gone = torch.tensor(cut.span.indices)[~stays[torch.tensor(cut.span.channels)]]
+            mask.index_fill_(cut.axis, gone, False)
     return Mask(tensors)

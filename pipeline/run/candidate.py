@@ -27,7 +27,7 @@ from edgeticket.pipeline.run.dataset import load_recipe_data
 from edgeticket.pipeline.store import Result, Store
 from edgeticket.pipeline.train import evaluate
 
-TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "torch-pruning", "mlxtend")
+TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "mlxtend")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
-from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.channels import follow_channels
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.quantize import fold_bn
@@ -39,7 +39,7 @@ def checked(
     *,
     limit_s: float,
 ) -> str:
-    """What ``check`` finds in ``network``, whatever torch-pruning does with it.
+    """What ``check`` finds in ``network``, whatever the network's own code does.
 
     Raises:
         InputError: nothing; or it cannot be told within ``limit_s`` of computing.
@@ -51,20 +51,21 @@ def checked(
         raise
     except OutOfTime:
         reason = f"not at its end after {limit_s:g} s of computing"
-    except Exception as error:  # whatever torch-pruning meets in a network that it cannot follow
+    except Exception as error:  # whatever a network that somebody wrote raises
         words = " ".join(str(error).split())
         reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
     raise InputError(
-        f"channels of {network.arch} cannot be followed (torch-pruning: {reason}): use a pass that "
+        f"channels of {network.arch} cannot be followed ({reason}): use a pass that "
         "prunes single weights (magnitude, weight_gates), or ptq alone"
     )
 
 
 def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Half of the channels of every group are removed for a try."""
-    groups = find_groups(network.module(), network.input_shape)
+    channels = follow_channels(network.module(), network.input_shape)
+    groups = channels.groups
     if not groups:
-        raise InputError(f"{network.arch} has no channels that can be removed")
+        raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
     trouble = _trouble_without(network, groups)
     if trouble:
         raise InputError(

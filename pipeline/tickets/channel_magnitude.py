@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
-from edgeticket.pipeline.network.layers import Convolution
 from edgeticket.pipeline.progress import QUIET, Progress
-from edgeticket.pipeline.prune.channel_group import ChannelGroup
-from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.channel_group import ChannelGroup, Cut
+from edgeticket.pipeline.prune.channels import follow_channels
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.recipe import Budget, ChannelMagnitude
 from edgeticket.pipeline.tickets.expected_cost import EXPECTED
@@ -52,22 +51,29 @@ def removable(network: Network) -> tuple[ChannelGroup, ...]:
     Raises:
         InputError: there are none.
     """
-    groups = find_groups(network.module(), network.input_shape)
-    if not groups:
-        raise InputError(f"{network.arch} has no channels that can be removed")
-    return groups
+    channels = follow_channels(network.module(), network.input_shape)
+    if not channels.groups:
+        raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
+    return channels.groups
 
 
 def channel_norms(module: nn.Module, group: ChannelGroup) -> Tensor:
     """The L2 norm of the weights that write each channel of ``group``: [width]."""
     squares = torch.zeros(group.width, device=next(module.parameters()).device)
-    for layer, span in group.producers.items():
-        if not isinstance(module.get_submodule(layer), Convolution | nn.Linear):
-            continue
-        weight = module.get_parameter(f"{layer}.weight")
-        rows = weight.square().flatten(1).sum(1)[list(span.indices)]
-        squares = squares.index_add(0, torch.tensor(span.channels, device=rows.device), rows)
+    for weight, cut in weights_of(module, group):
+        rows = weight.square().movedim(cut.axis, 0).flatten(1).sum(1)[list(cut.span.indices)]
+        squares = squares.index_add(0, torch.tensor(cut.span.channels, device=rows.device), rows)
     return (squares + 1e-12).sqrt()  # the root has no slope at 0
+
+
+def weights_of(module: nn.Module, group: ChannelGroup) -> list[tuple[nn.Parameter, Cut]]:
+    """The weights that write the channels of ``group``: no biases, nor scales of norms."""
+    parameters = dict(module.named_parameters())
+    return [
+        (parameters[cut.tensor], cut)
+        for cut in group.written
+        if cut.tensor in parameters and parameters[cut.tensor].ndim > 1
+    ]
 
 
 def keep_channels(

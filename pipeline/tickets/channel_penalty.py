@@ -15,11 +15,16 @@ from torch import Tensor, nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
-from edgeticket.pipeline.network.layers import BatchNorm, Convolution
+from edgeticket.pipeline.network.layers import BatchNorm
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
 from edgeticket.pipeline.recipe import ChannelPenalty
-from edgeticket.pipeline.tickets.channel_magnitude import channel_norms, keep_channels, removable
+from edgeticket.pipeline.tickets.channel_magnitude import (
+    channel_norms,
+    keep_channels,
+    removable,
+    weights_of,
+)
 from edgeticket.pipeline.tickets.ticket import Ticket
 from edgeticket.pipeline.train import train
 
@@ -87,10 +92,10 @@ def channel_scales(module: nn.Module, group: ChannelGroup) -> Tensor:
 def _root_of_size(module: nn.Module, group: ChannelGroup) -> float:
     """√n for the n weights that write one channel, so that every weight is pulled alike."""
     per_channel = sum(
-        module.get_parameter(f"{layer}.weight")[0].numel()
-        * (len(span.channels) // len(set(span.channels)))
-        for layer, span in group.producers.items()
-        if isinstance(module.get_submodule(layer), Convolution | nn.Linear)
+        weight.numel()
+        // weight.shape[cut.axis]
+        * (len(cut.span.channels) // len(set(cut.span.channels)))
+        for weight, cut in weights_of(module, group)
     )
     return float(per_channel**0.5)
 

@@ -62,10 +62,14 @@ def expected_parameters(
     terms: dict[str, tuple[float, float]] = {}
     for name, layer in module.named_modules():
         tensors = dict(layer.named_parameters(recurse=False))
-        matrix = float(sum(p.numel() for p in tensors.values() if p.ndim > 1))
-        vector = float(sum(p.numel() for p in tensors.values() if p.ndim <= 1))
-        if tensors:
-            terms[name] = (matrix, vector)
+        if tensors.keys() <= {"weight", "bias"}:
+            matrix = float(sum(p.numel() for p in tensors.values() if p.ndim > 1))
+            vector = float(sum(p.numel() for p in tensors.values() if p.ndim <= 1))
+            if tensors:
+                terms[name] = (matrix, vector)
+            continue
+        for leaf, tensor in tensors.items():
+            terms[f"{name}.{leaf}".lstrip(".")] = (float(tensor.numel()), 0.0)
     return _build(module, groups, terms)
 
 
@@ -74,28 +78,32 @@ def _build(
     groups: Sequence[ChannelGroup],
     terms: dict[str, tuple[float, float]],
 ) -> ExpectedCost:
+    """``terms``: of layers, whose weight and bias lose rows together, and of other tensors."""
     channels = sum(group.width for group in groups)
-    layers = list(terms)
-    products, rows = torch.tensor([terms[layer] for layer in layers], dtype=torch.float64).T
-    out_constant, in_constant = torch.ones(2, len(layers), dtype=torch.float64)
-    out_matrix, in_matrix = torch.zeros(2, len(layers), channels, dtype=torch.float64)
+    rows_of = {layer: i for i, layer in enumerate(terms)}
+    products, rows = torch.tensor(list(terms.values()), dtype=torch.float64).reshape(-1, 2).T
+    out_constant, in_constant = torch.ones(2, len(terms), dtype=torch.float64)
+    out_matrix, in_matrix = torch.zeros(2, len(terms), channels, dtype=torch.float64)
+    shapes = {name: tensor.shape for name, tensor in module.named_parameters()}
 
-    def meet(layer: str, span: Span, first: int, constant: Tensor, matrix: Tensor, n: int) -> None:
-        if layer not in terms:
-            return
-        row = layers.index(layer)
+    def meet(row: int, span: Span, first: int, constant: Tensor, matrix: Tensor, n: int) -> None:
         constant[row] -= len(span.indices) / n
         share = torch.full((len(span.channels),), 1 / n, dtype=torch.float64)
         matrix[row].index_add_(0, first + torch.tensor(span.channels), share)
 
     first = 0
     for group in groups:
-        for layer, span in group.producers.items():
-            width = len(module.get_parameter(f"{layer}.weight"))
-            meet(layer, span, first, out_constant, out_matrix, width)
-        for layer, span in group.consumers.items():
-            width = module.get_parameter(f"{layer}.weight").shape[1]
-            meet(layer, span, first, in_constant, in_matrix, width)
+        for cut in group.cuts:
+            layer, _, leaf = cut.tensor.rpartition(".")
+            term = cut.tensor if cut.tensor in terms else layer
+            # A bias has the rows of its weight, and an alias is counted once.
+            is_part = term == layer and leaf == "bias" and f"{layer}.weight".lstrip(".") in shapes
+            if term not in terms or is_part or cut.tensor not in shapes:
+                continue
+            size = shapes[cut.tensor][cut.axis]
+            outer = cut.writes or len(shapes[cut.tensor]) < 2
+            sides = (out_constant, out_matrix) if outer else (in_constant, in_matrix)
+            meet(rows_of[term], cut.span, first, *sides, size)
         first += group.width
     return ExpectedCost(products, rows, out_constant, out_matrix, in_constant, in_matrix)
 

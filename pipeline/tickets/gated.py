@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from edgeticket.pipeline.prune.channel_group import ChannelGroup, row_tensors
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
 from edgeticket.pipeline.recipe import StochasticGates
 from edgeticket.pipeline.tickets.cost_control import augmented_lagrangian
 from edgeticket.pipeline.tickets.expected_cost import ExpectedCost
@@ -54,16 +54,18 @@ class Gated(nn.Module):
         self.price: Tensor  # the Lagrange multiplier
         self.register_buffer("price", torch.zeros((), dtype=torch.float64))
         self.first_share = self.expected_share().item()
-        self.gate_of_row: dict[str, Tensor] = {}  # of each gated tensor; the last gate is always 1
+        # For each place along an axis of a tensor; the last gate is always 1.
+        self.gate_of_place: dict[str, dict[int, Tensor]] = {}
+        names = {parameter: name for name, parameter in module.named_parameters()}
         first = 0
         for group in groups:
-            for layer in group.last_producers:
-                span = group.producers[layer]
-                for name, parameter in row_tensors(module, layer).items():
-                    gates = self.gate_of_row.setdefault(
-                        name, torch.full((len(parameter),), channels)
-                    )
-                    gates[list(span.indices)] = first + torch.tensor(span.channels)
+            for cut in group.cuts:
+                if not cut.gate or cut.tensor not in names.values():
+                    continue  # of two names for one parameter, the first is gated
+                size = module.get_parameter(cut.tensor).shape[cut.axis]
+                axes = self.gate_of_place.setdefault(cut.tensor, {})
+                gates = axes.setdefault(cut.axis, torch.full((size,), channels))
+                gates[list(cut.span.indices)] = first + torch.tensor(cut.span.channels)
             first += group.width
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,10 +80,12 @@ class Gated(nn.Module):
         """Gates [channels] -> the tensors that they multiply, by name, multiplied."""
         gates = torch.cat([gates, gates.new_ones(1)])
         tensors = {}
-        for name, index in self.gate_of_row.items():
-            parameter = self.module.get_parameter(name)
-            rows = gates[index.to(gates.device)]
-            tensors[name] = parameter * rows.reshape(-1, *[1] * (parameter.ndim - 1))
+        for name, axes in self.gate_of_place.items():
+            tensor: Tensor = self.module.get_parameter(name)
+            for axis, index in axes.items():
+                along = gates[index.to(gates.device)]
+                tensor = tensor * along.reshape(-1, *[1] * (tensor.ndim - 1 - axis))
+            tensors[name] = tensor
         return tensors
 
     def share_done(self) -> float:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import torch
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import QUIET, Progress
-from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.recipe import StochasticGates
+from edgeticket.pipeline.tickets.channel_magnitude import removable
 from edgeticket.pipeline.tickets.expected_cost import EXPECTED
 from edgeticket.pipeline.tickets.gated import Gated
 from edgeticket.pipeline.tickets.selection import select_channels
@@ -55,9 +54,7 @@ def find_ticket(
         InputError: the budget is below the smallest ticket; the training diverged.
     """
     module = network.module()
-    groups = find_groups(module, network.input_shape)
-    if not groups:
-        raise InputError(f"{network.arch} has no channels that can be removed")
+    groups = removable(network)
     [(kind, budget)] = cfg.budget.model_dump(exclude_none=True).items()
     cost = EXPECTED[kind](module, groups, network.input_shape)
     steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)

@@ -82,6 +82,18 @@ def test_what_is_in_the_way_stands_once_and_whole(strange: Inspection) -> None:
         assert layer.name in joined.replace(" ", "") or layer.name in text
 
 
+def test_channels_that_stay_are_told_with_the_reason() -> None:
+    found = inspect_network(new_network("digits_vit", {}, seed=0))
+    assert found.passes["channel_magnitude"].possible
+    why = {told for staying in found.staying for told in [staying.told]}
+    assert len(why) == len(found.staying)
+    assert any("LayerNormalization" in told for told in why)
+    lines = printed(found)
+    first = next(i for i, line in enumerate(lines) if line.strip() == "channels that stay")
+    text = " ".join(" ".join(lines[first:]).split())
+    assert "is an output of the network" in text
+
+
 def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(*args: object) -> None:
         while True:
@@ -91,7 +103,7 @@ def test_a_check_without_an_end_is_one_row(monkeypatch: pytest.MonkeyPatch) -> N
             except Exception:  # what a library may do
                 continue
 
-    monkeypatch.setattr(checks, "find_groups", endless)
+    monkeypatch.setattr(checks, "follow_channels", endless)
     monkeypatch.setattr(inspection, "CHECK_LIMIT_S", 0.3)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     told = found.passes["channel_magnitude"]
@@ -107,7 +119,7 @@ def test_a_check_that_raises_is_one_row(monkeypatch: pytest.MonkeyPatch, error: 
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(checks, "find_groups", fail)
+    monkeypatch.setattr(checks, "follow_channels", fail)
     found = inspect_network(new_network("digits_cnn", {}, seed=0))
     assert type(error).__name__ in found.passes["channel_magnitude"].told
     assert found.files["tflite-int8"].possible

@@ -69,7 +69,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models" / "blocks.py").write_text("WIDTH = 8\n")
     (folder / "models" / "mynet.py").write_text(NET)
     (folder / "layers.py").write_text("from torch.nn import ReLU as activation\n")
-    for name in ("onnx", "random", "yaml", "torch_pruning", "typer"):
+    for name in ("onnx", "random", "yaml", "lightning_fabric", "typer"):
         (folder / f"{name}.py").write_text("raise SystemExit('a file alone never runs code')\n")
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "grid.yaml").write_text(EXPERIMENT)

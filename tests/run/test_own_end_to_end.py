@@ -66,7 +66,7 @@ def test_init_says_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arch", "method", "told"),
     [
-        ("shufflenet_v2_x0_5", "channel_magnitude", "cannot be followed (torch-pruning: "),
+        ("shufflenet_v2_x0_5", "residual_blocks", "no residual blocks"),
         ("mnasnet0_5", "residual_blocks", "no residual blocks"),
     ],
 )

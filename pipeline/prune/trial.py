@@ -1,0 +1,270 @@
+"""Whether a network's code goes along with narrower layers: they are narrowed, and it is run.
+
+A graph does not tell a size that the code reads from a tensor from one that is a number in it. So
+some channels of all groups are removed. Where the code stops, the groups that the place concerns
+stay; where it computes something else, groups are tried apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from edgeticket.models.network import narrow
+from edgeticket.pipeline.graph.channel_flow import ChannelFlow
+from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.prune.channel_group import ChannelGroup
+
+EXAMPLES = 2
+TRIES = 24  # runs to find out which group changes the outputs
+TOLERANCE = 1e-3  # of how much outputs differ between examples
+ROUNDING = 1e-5  # of the largest output
+
+# Operators whose sizes a forward may have as numbers.
+SIZED = frozenset({"Concat", "DepthToSpace", "Flatten", "Gather", "Pad", "Reshape", "Slice"})
+
+Culprits = list[tuple[ChannelGroup, str]]
+
+
+class Trial:
+    """Runs of one module without channels of its groups."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        graph: Graph,
+        flow: ChannelFlow,
+    ) -> None:
+        """``module`` may change: its values are drawn anew."""
+        self.module, self.graph, self.flow = module, graph, flow
+        self._results: list[Tensor] = []
+        generator = torch.Generator().manual_seed(0)
+        _draw(module, generator)
+        (name, *_) = graph.inputs or ("",)
+        if name and graph.values[name].dtype != "float32":
+            self.inputs = torch.randint(0, 2, (EXAMPLES, *input_shape), generator=generator)
+        else:
+            self.inputs = torch.randn(EXAMPLES, *input_shape, generator=generator)
+
+    def culprits(self, groups: Sequence[ChannelGroup]) -> Culprits:
+        """Groups that have to stay, each with the reason; none where all can go."""
+        kept = {group.name: _some(group, i) for i, group in enumerate(groups)}
+        if (running := self._stopped(groups, kept)) is not None:
+            return self._concerned(groups, running)
+        if self._is_same(groups, kept, self._results):
+            return []
+        why = "meets other channels in a way that is not followed: without it outputs differ"
+        return [(group, why) for group in self._changing(groups, kept)]
+
+    def _stopped(self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]) -> list[str] | None:
+        """The modules, outermost first, in which a run without channels stops.
+
+        If it does not, its outputs are kept.
+        """
+        running: list[str] = []
+
+        def leave(*_: Any) -> None:
+            running.pop()
+
+        narrowed = self._narrow(groups, kept)
+        for name, part in narrowed.named_modules():
+            part.register_forward_pre_hook(lambda *_, name=name: running.append(name))
+            part.register_forward_hook(leave)
+        try:
+            with torch.no_grad():
+                self._results = _outputs(narrowed(self.inputs))
+        except Exception:  # whatever a network that somebody wrote raises
+            return running
+        return None
+
+    def _concerned(self, groups: Sequence[ChannelGroup], running: Sequence[str]) -> Culprits:
+        """The groups that meet the place where a run stopped: a layer's, or those in a forward."""
+        by_root = {root: group for group in groups for root in self._roots(group)}
+        for depth in reversed(range(len(running))):
+            path = running[depth]
+            choices = (
+                [group for group in groups if path in group.consumers],
+                [group for group in groups if path in group.producers],
+                self._met(by_root, path, is_sized=True),
+                self._met(by_root, path, is_sized=False),
+            )
+            for met in filter(None, choices):
+                return [(group, self._number_in(running[: depth + 1], by_root)) for group in met]
+        return [(group, self._number_in([""], by_root)) for group in groups]
+
+    def _number_in(self, running: Sequence[str], by_root: Mapping[int, ChannelGroup]) -> str:
+        """The sentence for the innermost module whose own forward deals with sizes of groups."""
+        sized = (path for path in reversed(running) if self._met(by_root, path, is_sized=True))
+        kind = type(self.module.get_submodule(next(sized, running[0]))).__name__
+        return f"has its size as a number in the forward of {kind}"
+
+    def _roots(self, group: ChannelGroup) -> set[int]:
+        roots: set[int] = set()
+        for cut in group.cuts:
+            first = self.flow.first.get((cut.tensor, cut.axis))
+            if first is not None:
+                roots.update(self.flow.root(first + index) for index in cut.span.indices)
+        return roots
+
+    def _met(
+        self, by_root: Mapping[int, ChannelGroup], path: str, *, is_sized: bool
+    ) -> list[ChannelGroup]:
+        """The groups whose channels flow into operators of a module's own forward."""
+        found: dict[str, ChannelGroup] = {}
+        for operator in self.graph.operators:
+            if operator.origin[:1] != (path,) or (operator.kind in SIZED) is not is_sized:
+                continue
+            for name in filter(None, operator.inputs):
+                if self.flow.is_stored(name):
+                    continue
+                for axis in range(len(self.flow.shape(name))):
+                    for label in set(self.flow.labels(name, axis).tolist()):
+                        group = by_root.get(self.flow.root(label))
+                        if group is not None:
+                            found[group.name] = group
+        return list(found.values())
+
+    def _is_same(
+        self,
+        groups: Sequence[ChannelGroup],
+        kept: Mapping[str, Any],
+        results: list[Tensor] | None = None,
+    ) -> bool:
+        """Whether outputs without channels, or ``results``, are those with zeros for them."""
+        with torch.no_grad():
+            expected = _outputs(self._masked(groups, kept)(self.inputs))
+            if results is None:
+                try:
+                    results = _outputs(self._narrow(groups, kept)(self.inputs))
+                except Exception:  # whatever a network that somebody wrote raises
+                    return False
+        if [t.shape for t in results] != [t.shape for t in expected]:
+            return False
+        return all(_close(a, b) for a, b in zip(results, expected, strict=True))
+
+    def _changing(
+        self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]
+    ) -> list[ChannelGroup]:
+        """The groups that change outputs, found by halves; all that are left where that is long."""
+        waiting: list[list[ChannelGroup]] = [list(groups)]  # sets that change something
+        found: list[ChannelGroup] = []
+        tries = 0
+        while waiting:
+            several = waiting.pop()
+            if len(several) == 1 or tries >= TRIES:
+                found += several
+                continue
+            middle = len(several) // 2
+            halves = [several[:middle], several[middle:]]
+            tries += 2
+            changing = [half for half in halves if not self._is_same(half, kept)]
+            waiting += changing or [halves[1]]  # only both together change something
+        return found
+
+    def _narrow(self, groups: Iterable[ChannelGroup], kept: Mapping[str, Any]) -> nn.Module:
+        """A copy without channels; what is not narrower is shared with the module."""
+        removed = removed_indices(
+            (group, np.flatnonzero(~kept[group.name]).tolist()) for group in groups
+        )
+        narrowed = _shared_copy(self.module)
+        tensors = {name: _tensor(self.module, name) for name in removed}
+        narrow(narrowed, removed)
+        for name, axes in removed.items():
+            tensor = tensors[name]
+            for axis, indices in axes.items():
+                stays = np.setdiff1d(np.arange(tensor.shape[axis]), indices)
+                tensor = tensor.index_select(axis, torch.from_numpy(stays))
+            _set_tensor(narrowed, name, tensor)
+        return narrowed
+
+    def _masked(self, groups: Iterable[ChannelGroup], kept: Mapping[str, Any]) -> nn.Module:
+        masked = _shared_copy(self.module)
+        for group in groups:
+            for cut in group.written:
+                gone = cut.span.indices_of(set(np.flatnonzero(~kept[group.name]).tolist()))
+                tensor = _tensor(masked, cut.tensor)
+                zeros = tensor.index_fill(cut.axis, torch.tensor(gone, dtype=torch.int64), 0)
+                _set_tensor(masked, cut.tensor, zeros)
+        return masked
+
+
+def removed_indices(
+    gone: Iterable[tuple[ChannelGroup, Sequence[int]]],
+) -> dict[str, dict[int, tuple[int, ...]]]:
+    """What disappears from each tensor and axis with these channels of groups."""
+    indices: dict[str, dict[int, set[int]]] = {}
+    for group, channels in gone:
+        for cut in group.cuts:
+            if lost := cut.span.indices_of(set(channels)):
+                indices.setdefault(cut.tensor, {}).setdefault(cut.axis, set()).update(lost)
+    return {
+        name: {axis: tuple(sorted(lost)) for axis, lost in axes.items()}
+        for name, axes in indices.items()
+    }
+
+
+def _some(group: ChannelGroup, seed: int) -> Any:
+    """A share of a group's channels that is not every group's: bool [width], True = kept."""
+    generator = np.random.default_rng(seed)
+    share = generator.uniform(0.3, 0.7)
+    count = min(max(round(share * group.width), 1), group.width - 1)
+    kept = np.zeros(group.width, bool)
+    kept[generator.permutation(group.width)[:count]] = True
+    return kept
+
+
+def _draw(module: nn.Module, generator: torch.Generator) -> None:
+    """Values of usual sizes, none of them zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.is_floating_point():
+                continue
+            if parameter.ndim > 1:
+                fan = max(parameter[0].numel(), 1)
+                parameter.normal_(0, (2 / fan) ** 0.5, generator=generator)
+            else:
+                parameter.uniform_(0.5, 1.5, generator=generator)
+        for name, buffer in module.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.1, generator=generator)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5, generator=generator)
+
+
+def _shared_copy(module: nn.Module) -> nn.Module:
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    owner, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(module.get_submodule(owner), leaf)
+    return tensor.detach()
+
+
+def _set_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    is_parameter = leaf in owner._parameters
+    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+def _close(result: Tensor, expected: Tensor) -> bool:
+    if not expected.is_floating_point() or not expected.numel():
+        return True
+    spread = float((expected - expected[:1]).abs().max())
+    limit = max(TOLERANCE * spread, ROUNDING * float(expected.abs().max()))
+    return bool(((result - expected).abs() <= limit).all()) or not bool(
+        torch.isfinite(expected).all()
+    )
