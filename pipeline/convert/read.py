@@ -21,6 +21,7 @@ MOST_NUMBERS = 2**31 - 1  # TFLite counts in int32
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, OverflowError, ZeroDivisionError)
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
 TYPES |= {onnx.TensorProto.INT32: "int64"}
+CODES = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8})
 
 
 def read_graph(data: bytes) -> Graph:
@@ -57,13 +58,17 @@ def graph_of(model: onnx.ModelProto) -> Graph:
                 f"input {value.name} has shape {list(shape)}; export with a batch of 1"
             )
         code = value.type.tensor_type.elem_type
-        if code not in TYPES:
-            raise InputError(f"input {value.name} is not float32; give the file as it was exported")
         names[value.name], draft.shapes[value.name] = value.name, shape
-        if TYPES[code] != "float32":
+        if code in CODES:
+            draft.inputs_of_codes.add(value.name)
+        elif code not in TYPES:
+            raise InputError(f"input {value.name} is not float32; give the file as it was exported")
+        elif TYPES[code] != "float32":
             draft.dtypes[value.name] = TYPES[code]
     for index, node in enumerate(model.graph.node):
         _read_node(draft, names, node, index)
+    for name in draft.inputs_of_codes - draft.scales.keys():
+        raise InputError(f"input {name} is codes without a scale; let DequantizeLinear read it")
     outputs = []
     for value in model.graph.output:
         found = names.get(value.name)

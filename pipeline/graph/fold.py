@@ -58,6 +58,7 @@ class _Fold:
             and layer.kind in FUSIBLE
             and self.readers[source] == 1
             and source not in self.graph.outputs
+            and not self._is_rounded(layer)
         ):
             weight, bias = _fused(layer, norm, self.constants)
             names = self._store(layer, weight, bias)
@@ -67,6 +68,13 @@ class _Fold:
             self._rename(norm.output, source)
         else:
             self._depthwise(norm)
+
+    def _is_rounded(self, operator: Operator) -> bool:
+        """Whether numbers that it reads, has or makes are rounded: then it must stay as it is."""
+        names = (*operator.inputs, operator.output)
+        values = [self.values[name].quantization for name in names if name in self.values]
+        scales = [self.constants[name].scale for name in names if name in self.constants]
+        return any(rounded is not None for rounded in (*values[1:], *scales))
 
     def _depthwise(self, norm: Operator) -> None:
         """A scale and a shift for each channel, as a convolution of each by itself."""
@@ -115,6 +123,7 @@ class _Fold:
             or self.readers[pool.output] != 1
             or self.readers[pool.inputs[0]] != 1
             or pool.inputs[0] not in self.operators
+            or self._is_rounded(pool)
         ):
             self.operators[clip.output] = clip
             return

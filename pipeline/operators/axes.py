@@ -93,6 +93,8 @@ def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:
     axes = [axis % rank for axis in order]
     if axes == list(range(rank)):
         return self
+    if draft.is_constant(self):
+        return draft.transposed(self, axes)
     return draft.add("Transpose", self, perm=axes)
 
 
