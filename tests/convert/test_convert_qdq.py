@@ -43,15 +43,33 @@ class Mixed(nn.Module):
         self.depth = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
         self.left = nn.Conv2d(8, 6, 1)
         self.right = nn.Conv2d(8, 6, 3, padding=1)
-        self.last = nn.Linear(12 * 4 * 4, 10)
+        self.last = nn.Linear(12 * 2 * 2, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.first(x))
         x = F.relu(self.wide(x) + x)
         x = F.relu(self.depth(x))
         x = torch.cat([F.relu(self.left(x)), self.right(x)], 1)
-        x = F.avg_pool2d(x, 2)
+        x = F.avg_pool2d(x, 3)  # a ninth is never half way between two codes
         logits: Tensor = self.last(torch.flatten(x, 1))
+        return logits
+
+
+class Pooled(nn.Module):
+    """A gate, a max pool and an average of the whole map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.gate = nn.Conv2d(8, 8, 1)
+        self.wide = nn.Conv2d(8, 12, 3, padding=1)
+        self.last = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        x = x * torch.sigmoid(self.gate(x))
+        x = F.max_pool2d(F.relu6(self.wide(x)), 3, stride=2, padding=1)
+        logits: Tensor = self.last(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
         return logits
 
 
@@ -69,7 +87,7 @@ class Layers(nn.Module):
         return logits
 
 
-NETWORKS = {"mixed": (Mixed, (3, 16, 16)), "layers": (Layers, (24,))}
+NETWORKS = {"mixed": (Mixed, (3, 16, 16)), "pooled": (Pooled, (3, 14, 14)), "layers": (Layers, (24,))}
 
 
 def examples(shape: tuple[int, ...], count: int = 100, seed: int = 5) -> Array:
