@@ -57,8 +57,8 @@ def convert(
 
     if out.suffix != SUFFIXES[to]:
         raise InputError(
-            f"-o {out}: --to {to.value} writes a {SUFFIXES[to]} file; name it so, or choose another "
-            f"--to ({', '.join(target.value for target in Target)})"
+            f"-o {out}: --to {to.value} writes a {SUFFIXES[to]} file; name it so, or give "
+            f"another --to ({', '.join(target.value for target in Target)})"
         )
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -14,7 +15,7 @@ from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.qoperator import as_qdq
 from edgeticket.pipeline.convert.read import graph_of
 from edgeticket.pipeline.graph.graph import Graph, Operator
-from edgeticket.pipeline.operators import KINDS
+from edgeticket.pipeline.operators import KINDS, Role
 
 
 def read_any(data: bytes, *, place: str) -> Graph:
@@ -34,10 +35,9 @@ def read_any(data: bytes, *, place: str) -> Graph:
         if value.name not in stored:
             fix_sizes(value, place, ranks=(2, 3, 4))
     for value in model.graph.output:
-        for size in value.type.tensor_type.shape.dim:
-            size.Clear()  # they follow from those of the inputs
+        value.type.tensor_type.ClearField("shape")  # it follows from those of the inputs
     try:
-        return graph_of(_without_other_domains(settled(model, place)))
+        return _rounded_early(graph_of(_without_other_domains(settled(model, place))))
     except InputError as error:
         sentence = str(error)
         raise InputError(sentence if place in sentence else f"{place}: {sentence}") from None
@@ -50,6 +50,29 @@ def _without_other_domains(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _rounded_early(graph: Graph) -> Graph:
+    """Round in front of what only moves numbers, so that it moves codes.
+
+    That is the same where nothing else reads the numbers; a layer or pool before it may then be an
+    integer one.
+    """
+    readers = Counter(name for operator in graph.operators for name in operator.inputs)
+    readers.update(graph.outputs)
+    values = dict(graph.values)
+    for operator in reversed(graph.operators):
+        quantization = values[operator.output].quantization
+        if quantization is None or KINDS[operator.kind].role not in (Role.SAME, Role.JOIN):
+            continue
+        free = [
+            name in values and values[name].quantization is None and readers[name] == 1
+            for name in operator.inputs
+        ]
+        if all(free):
+            for name in operator.inputs:
+                values[name] = replace(values[name], quantization=quantization)
+    return replace(graph, values=values)
+
+
 @dataclass(frozen=True)
 class Domains:
     """Operators that compute on codes, and those that compute in float32."""
@@ -59,12 +82,12 @@ class Domains:
 
     def __str__(self) -> str:
         if not self.integer:
-            return f"all {len(self.real)} operators in float32"
+            return "all in float32"
         if not self.real:
-            return f"all {len(self.integer)} operators in int8"
+            return "all in int8"
         kinds = sorted({operator.kind for operator in self.real})
         return (
-            f"{len(self.integer)} operators in int8, {len(self.real)} in float32 between codes "
+            f"operators in int8: {len(self.integer)}, in float32 between codes: {len(self.real)} "
             f"({', '.join(kinds)}: {_some([operator.name for operator in self.real])})"
         )
 

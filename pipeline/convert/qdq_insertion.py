@@ -60,6 +60,8 @@ def is_integer(
     scales = [values[name].quantization if name in values else None for name in names]
     if None in scales or (kind.keeps_codes and len(set(scales)) > 1):
         return False
+    if not kind.integral(operator, values[names[0]]):
+        return False
     last = scales[-1]
     assert last is not None
     if kind.fixed is None or kind.rounded is not None:

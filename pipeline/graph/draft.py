@@ -257,8 +257,9 @@ def without_roundings(graph: Graph) -> Graph:
     for op in graph.operators:
         if op.kind != "QuantizeLinear":
             continue
-        (source,) = op.inputs
-        if readers[source] == 1 and values[source].quantization is None:
+        (name,) = op.inputs
+        source = rounded.get(name, name)
+        if readers[name] == 1 and values[source].quantization is None:
             rounded[op.output] = source
             values[source] = replace(
                 values[source], quantization=values.pop(op.output).quantization

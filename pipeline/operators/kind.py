@@ -96,6 +96,11 @@ Substitute = Callable[[Operator, Value, Value], Substitution]
 """Called with an operator, its first input and its output."""
 
 
+def always(operator: Operator, source: Value) -> bool:
+    """Every such operator has an integer form."""
+    return True
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of `Operator`.
@@ -111,6 +116,7 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
+    integral: whether this one (operator, first input) has an integer form; else it is float32.
     dtype: of its output.
     conditions: what docs/operators.md says about it.
     """
@@ -125,6 +131,7 @@ class Kind:
     clips: bool = False
     any_order: bool = False
     rounded: Substitute | None = None
+    integral: Callable[[Operator, Value], bool] = always
     dtype: str = "float32"
     conditions: str = ""
 
