@@ -101,7 +101,7 @@ def padded_convolution(chain: _Chain, op: Operator) -> tuple[Operator, Sequence[
     pad = chain.alone(op.inputs[0], "Pad") if op.kind == "Conv" else None
     if pad is None or any(pad.attributes["before"][:2]) or any(pad.attributes["after"][:2]):
         return None
-    if pad.attributes["mode"] != "constant" or pad.attributes["value"]:
+    if pad.attributes.get("mode", "constant") != "constant" or pad.attributes.get("value"):
         return None
     added = [*pad.attributes["before"][2:], *pad.attributes["after"][2:]]
     pads = [a + b for a, b in zip(op.attributes["pads"], added, strict=True)]

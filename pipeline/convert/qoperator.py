@@ -156,7 +156,7 @@ class _Rewriter:
         if name not in self._real:
             self._real[name] = self.fresh(f"{name}_real")
             inputs = [name, *filter(None, scale)]
-            more = {} if axis is None else {"axis": axis}
+            more: dict[str, Any] = {} if axis is None else {"axis": axis}
             self.nodes.append(
                 helper.make_node("DequantizeLinear", inputs, [self._real[name]], **more)
             )

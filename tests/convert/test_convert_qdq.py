@@ -375,6 +375,10 @@ def sketched(kind: str) -> bytes:
             codes = s.op("Transpose", codes, perm=[0, 1, 3, 2])
             conv = s.op("Conv", s.op("DequantizeLinear", codes, *scale), s.weight(8, 8, 3, 3))
             return s.file(s.rounded(conv, 0.01, 0))
+        case "uneven padding":
+            wide = s.rounded(first, 0.01, 3)
+            conv = s.op("Conv", wide, s.weight(8, 8, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER")
+            return s.file(s.rounded(conv, 0.01, 0))
         case "uncounted padding":
             pool = s.op("AveragePool", s.rounded(first, 0.01, 3), kernel_shape=[3, 3], pads=[1] * 4)
             return s.file(s.rounded(pool, 0.006, 0))
@@ -393,6 +397,7 @@ SKETCHES = {  # kinds that are computed in float32
     "turned matrix": {"Add"},
     "norm between": {"Conv"},
     "moved codes": set(),
+    "uneven padding": set(),
     "uncounted padding": {"AveragePool"},
 }
 
@@ -434,7 +439,7 @@ def test_an_average_of_its_own_scale_is_one_code_off_at_most() -> None:
     assert converted.output.scale is not None
     codes_off = np.abs(tflite(converted, inputs) - ort(data, inputs)) / converted.output.scale
     assert codes_off.max() < 1.5
-    assert np.mean(codes_off > 0.5) < 0.2
+    assert np.mean(codes_off > 0.5) < 0.3
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17])
@@ -494,7 +499,7 @@ def test_other_codes_for_onnxruntime(tmp_path: Path, to: str) -> None:
 
 def without_scale() -> bytes:
     s = Sketch()
-    scale = s.op("ReduceMax", "x", keepdims=0)
+    scale = s.op("ReduceMax", "x", axes=[1], keepdims=0)
     return s.file(s.op("DequantizeLinear", s.op("QuantizeLinear", "x", scale), scale))
 
 
