@@ -60,7 +60,7 @@ def is_integer(
     scales = [values[name].quantization if name in values else None for name in names]
     if None in scales or (kind.keeps_codes and len(set(scales)) > 1):
         return False
-    if not kind.integral(operator, values[names[0]]):
+    if not kind.integral(operator, [values[name] for name in names]):
         return False
     last = scales[-1]
     assert last is not None

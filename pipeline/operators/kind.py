@@ -96,7 +96,7 @@ Substitute = Callable[[Operator, Value, Value], Substitution]
 """Called with an operator, its first input and its output."""
 
 
-def always(operator: Operator, source: Value) -> bool:
+def always(operator: Operator, values: Sequence[Value]) -> bool:
     """Every such operator has an integer form."""
     return True
 
@@ -116,7 +116,8 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
-    integral: whether this one (operator, first input) has an integer form; else it is float32.
+    integral: whether this one (operator; inputs and output, all rounded) has an integer form that
+        both runtimes round alike; else it is computed in float32.
     dtype: of its output.
     conditions: what docs/operators.md says about it.
     """
@@ -131,7 +132,7 @@ class Kind:
     clips: bool = False
     any_order: bool = False
     rounded: Substitute | None = None
-    integral: Callable[[Operator, Value], bool] = always
+    integral: Callable[[Operator, Sequence[Value]], bool] = always
     dtype: str = "float32"
     conditions: str = ""
 

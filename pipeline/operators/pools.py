@@ -326,9 +326,9 @@ def average_pool(draft: TfliteDraft, operator: Operator) -> None:
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
 
 
-def _counts_all(operator: Operator, source: Value) -> bool:
+def _counts_all(operator: Operator, values: Sequence[Value]) -> bool:
     """Whether all windows have equal weights."""
-    return bool(operator.attributes["count_include_pad"]) and len(source.shape) in (3, 4)
+    return bool(operator.attributes["count_include_pad"])
 
 
 def _as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:

@@ -59,6 +59,21 @@ class Mixed(nn.Module):
         return logits
 
 
+class Deep(nn.Module):
+    """Residual additions one behind the other: one code that differs becomes many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        for block in self.blocks:
+            x = F.relu(block(x) + x)
+        return x
+
+
 class Pooled(nn.Module):
     """A gate, a max pool and an average of the whole map."""
 
@@ -390,7 +405,7 @@ SKETCHES = {  # kinds that are computed in float32
     "zero points that fit": set(),
     "old": set(),
     "zero points that do not fit": {"Conv"},
-    "two roundings": {"Conv"},
+    "two roundings": {"Conv", "Add"},
     "raw and rounded": {"Conv", "Sigmoid", "Add"},
     "rounded twice": set(),
     "weights alone": {"Conv", "Tanh"},
