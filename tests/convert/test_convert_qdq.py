@@ -478,7 +478,7 @@ def test_the_command_writes_a_file_and_says_what_is_integer(tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     assert out.read_bytes() == convert(model.read_bytes()).data
     (line,) = result.output.splitlines()
-    assert "operators in int8: 8, in float32 between codes: 1 (Concat: " in line
+    assert "operators in int8: 7, in float32 between codes: 2 (Add, Concat: " in line
     assert "takes int8 NHWC (scale " in line
 
 
