@@ -124,7 +124,7 @@ def _named(draft: Draft, inputs: list[str], outputs: list[str], model: onnx.Mode
         if math.prod(value.shape) > MOST_NUMBERS:
             raise InputError(f"{value.name} has shape {list(value.shape)}, which no device holds")
     renamed: dict[str, str] = {}
-    for name, value in zip(outputs, model.graph.output, strict=True):
+    for name, value in zip(graph.outputs, model.graph.output, strict=True):
         if name in renamed or name in inputs:
             raise InputError(f"output {value.name} is an input, or another output; leave it out")
         renamed[name] = value.name

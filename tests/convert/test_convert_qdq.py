@@ -240,6 +240,7 @@ def convert(data: bytes) -> Converted:
 def equal_share(data: bytes, shape: tuple[int, ...], count: int = 100) -> float:
     """How many output codes are the same in both runtimes."""
     converted, inputs = convert(data), examples(shape, count)
+    assert converted.output.name == onnx.load_from_string(data).graph.output[0].name
     assert converted.output.scale is not None
     difference = np.abs(tflite(converted, inputs) - ort(data, inputs)) / converted.output.scale
     assert difference.max() < 3
