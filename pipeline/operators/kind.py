@@ -97,6 +97,11 @@ Substitute = Callable[[Operator, Value, Value], Substitution]
 """Called with an operator, its first input and its output."""
 
 
+def always(operator: Operator, values: Sequence[Value]) -> bool:
+    """Every such operator has an integer form."""
+    return True
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of `Operator`.
@@ -112,6 +117,8 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
+    integral: whether this one (operator; inputs and output, all rounded) has an integer form that
+        both runtimes round alike; else it is computed in float32.
     dtype: of its output; or `draft.SAME_DTYPE`, `draft.GIVEN_DTYPE`.
     conditions: what docs/operators.md says about it.
     """
@@ -126,6 +133,7 @@ class Kind:
     clips: bool = False
     any_order: bool = False
     rounded: Substitute | None = None
+    integral: Callable[[Operator, Sequence[Value]], bool] = always
     dtype: str = "float32"
     conditions: str = ""
 
