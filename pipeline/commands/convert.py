@@ -37,7 +37,10 @@ def convert(
     ],
     to: Annotated[
         Target,
-        typer.Option(help="onnx-u8: uint8 codes, fast on x86; onnx-s8: int8 codes, fast on ARM."),
+        typer.Option(
+            metavar="KIND",
+            help="tflite; onnx-u8: uint8 codes, fast on x86; onnx-s8: int8 codes, fast on ARM.",
+        ),
     ] = Target.TFLITE,
     force: Annotated[bool, typer.Option("--force", help="Replace an older file.")] = False,
 ) -> None:
@@ -48,11 +51,14 @@ def convert(
     stay what they are. What has no integer kernel that answers alike is computed in float32
     between codes; the command says what that is. A float32 file becomes a float32 file.
 
-    Example: `edgeticket convert model_int8.onnx -o model_int8.tflite`, then compare the two on
-    your pictures: `edgeticket bundle model_int8.onnx model_int8.tflite --samples pictures.npy`.
+        edgeticket convert model_int8.onnx -o model_int8.tflite
+
+    To compare the two on your pictures: `edgeticket bundle model_int8.onnx model_int8.tflite
+    --samples pictures.npy`.
     """
     from edgeticket.pipeline.convert.foreign import domains, read_any
     from edgeticket.pipeline.convert.targets import TARGETS
+    from edgeticket.pipeline.external.onnx_model import read_onnx
     from edgeticket.pipeline.graph.fold import fold
 
     if out.suffix != SUFFIXES[to]:
@@ -62,11 +68,7 @@ def convert(
         )
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
-    try:
-        data = model.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {model}: {error.strerror}") from None
-    graph = fold(read_any(data, place=str(model)))
+    graph = fold(read_any(read_onnx(model), place=str(model)))
     if to is not Target.TFLITE and not graph.is_quantized():
         raise InputError(
             f"{model} is float32, and --to {to.value} writes codes; quantise it first, or give "

@@ -131,7 +131,9 @@ class _Reading:
             ) from None
         results = [found] if isinstance(found, str) else list(found)
         results += [None] * (len(node.output) - len(results))  # what cannot be had
-        for name, result in zip(node.output, results, strict=True):
+        for name, result in zip(
+            node.output, results, strict=False
+        ):  # trailing ones may be left out
             if name:
                 self._take(node, name, result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ def _quantize(
     """Round: a constant is rounded now, a value by an operator (see `Draft.rounded`)."""
     steps, zeros = _steps(draft, scale, zero_point)
     if not draft.is_constant(x):
+        if steps.size > 1:
+            return _quantize_channels(draft, x, steps, zeros, axis)
         return draft.rounded(x, _one(draft, steps, zeros))
     data = draft.array(x)
-    step, zero = (_along(draft, numbers, data, axis) for numbers in (steps, zeros))
+    step, zero = (_along(draft, numbers, data.shape, axis) for numbers in (steps, zeros))
     limits = np.iinfo(zeros.dtype)
     with np.errstate(over="ignore"):  # infinity saturates like any other number
         codes = np.clip(np.rint(data / step) + zero, limits.min, limits.max)
@@ -43,18 +46,22 @@ def _dequantize(
     stored = draft.array(x) if draft.is_constant(x) and x not in draft.coded else None
     steps, zeros = _steps(draft, scale, zero_point, None if stored is None else stored.dtype)
     if stored is not None:
-        step, zero = (_along(draft, numbers, stored, axis) for numbers in (steps, zeros))
+        step, zero = (_along(draft, numbers, stored.shape, axis) for numbers in (steps, zeros))
         codes = stored.astype(np.int64) - zero
         if codes.size and np.abs(codes).max() > np.iinfo(np.int32).max:
             raise draft.refuse(f"reads {x}, whose codes minus zero point do not fit int32")
         return draft.coded_constant(Coded(codes.astype(np.int32), step), draft.result)
     if x in draft.coded:
-        step = _along(draft, steps, draft.array(x), axis)
+        step = _along(draft, steps, draft.shape(x), axis)
         if not np.array_equal(
             np.broadcast_to(step, draft.coded[x].scale.shape), draft.coded[x].scale
         ):
             raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
         return x
+    if x in draft.channel_steps:
+        if not np.array_equal(draft.channel_steps[x], _along(draft, steps, draft.shape(x), axis)):
+            raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
+        return draft.add("Mul", x, draft.constant(draft.channel_steps[x], f"{x}_steps"))
     given = _one(draft, steps, zeros)
     if x in draft.inputs_of_codes:
         draft.scales.setdefault(x, given)
@@ -63,6 +70,18 @@ def _dequantize(
     if draft.scales[x] != given:
         raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
     return x
+
+
+def _quantize_channels(draft: Draft, x: str, steps: Array, zeros: Array, axis: int) -> str:
+    """Divide by the scale of each channel, then round with the scale 1 that all share."""
+    if (zeros != zeros.reshape(-1)[0]).any():
+        raise draft.refuse("has several zero points; activations must have one for all channels")
+    wide = _along(draft, steps, draft.shape(x), axis)
+    counts = draft.add("Div", x, draft.constant(wide, f"{x}_steps"), suffix="counts")
+    one = np.ones((), np.float32), zeros.reshape(-1)[0]
+    rounded = draft.rounded(counts, _one(draft, *one))
+    draft.channel_steps[rounded] = wide
+    return rounded
 
 
 def _steps(
@@ -95,15 +114,15 @@ def _one(draft: Draft, steps: Array, zeros: Array) -> Quantization:
     return Quantization(np.float32(steps.item()), int(zeros.item()) - shift)
 
 
-def _along(draft: Draft, numbers: Array, data: Array, axis: int) -> Array:
-    """One number for all of ``data``, or one for each index of ``axis``, as it is broadcast."""
+def _along(draft: Draft, numbers: Array, shape: Sequence[int], axis: int) -> Array:
+    """One number for all of a shape, or one for each index of ``axis``, as it is broadcast."""
     wide = numbers if numbers.dtype == np.float32 else numbers.astype(np.int32)
     if numbers.size == 1:
-        return wide.reshape((1,) * data.ndim)
-    axis %= data.ndim
-    if numbers.size != data.shape[axis]:
-        raise draft.refuse(f"has {numbers.size} scales for {data.shape[axis]} channels")
-    return wide.reshape([-1 if i == axis else 1 for i in range(data.ndim)])
+        return wide.reshape((1,) * len(shape))
+    axis %= len(shape)
+    if numbers.size != shape[axis]:
+        raise draft.refuse(f"has {numbers.size} scales for {shape[axis]} channels")
+    return wide.reshape([-1 if i == axis else 1 for i in range(len(shape))])
 
 
 ATEN: dict[str, Reader] = dict.fromkeys(

@@ -11,26 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantFormat, QuantType
+from qdq_fixtures import convert, equal_share, examples, exported, ort, quantise, tflite, to_codes
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.foreign import domains, read_any
 from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.graph.fold import fold
@@ -114,10 +107,6 @@ NETWORKS = {
 }
 
 
-def examples(shape: tuple[int, ...], count: int = 100, seed: int = 5) -> Array:
-    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
-
-
 @functools.cache
 def float_file(name: str) -> bytes:
     """As torch exports it, with an open batch and operator set 13."""
@@ -131,35 +120,6 @@ def float_file(name: str) -> bytes:
     return exported(module, shape)
 
 
-def exported(module: nn.Module, shape: tuple[int, ...], opset: int = 13) -> bytes:
-    import io
-    import warnings
-
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (torch.zeros(1, *shape),),
-            file,
-            dynamo=False,
-            opset_version=opset,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
-        )
-    return file.getvalue()
-
-
-class Examples(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.rest = iter(examples(shape, 24, seed=6))
-
-    def get_next(self) -> dict[str, Array] | None:
-        x = next(self.rest, None)
-        return None if x is None else {"x": x[None]}
-
-
 @functools.cache
 def quantised(
     name: str,
@@ -171,81 +131,15 @@ def quantised(
     options: tuple[tuple[str, Any], ...] = (),
 ) -> bytes:
     """What onnxruntime makes of it."""
-    import logging
-    import tempfile
-
-    logging.disable()
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        before.write_bytes(float_file(name))
-        quantize_static(
-            str(before),
-            str(after),
-            Examples(NETWORKS[name][1]),
-            quant_format=form,
-            per_channel=per_channel,
-            activation_type=activations,
-            weight_type=weights,
-            extra_options=dict(options),
-        )
-        logging.disable(logging.NOTSET)
-        return after.read_bytes()
-
-
-def ort(data: bytes, inputs: Array) -> Array:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.qdqisint8allowed", "1")
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: x[None]})[0] for x in inputs])
-
-
-def to_codes(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
-    limits = np.iinfo(dtype)
-    codes = np.clip(np.rint(x / np.float32(scale)) + zero_point, limits.min, limits.max)
-    return codes.astype(dtype)
-
-
-def tflite(converted: Converted, inputs: Array) -> Array:
-    """Outputs in the axes of ONNX, as real numbers."""
-    interpreter = Interpreter(model_content=converted.data, num_threads=1)
-    interpreter.allocate_tensors()
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    x, y = converted.input, converted.output
-    outputs = []
-    for one in inputs:
-        if one.ndim == 3:
-            one = one.transpose(1, 2, 0)
-        if x.scale is not None:
-            assert x.zero_point is not None
-            one = to_codes(one, x.scale, x.zero_point, x.dtype)
-        interpreter.set_tensor(source["index"], np.ascontiguousarray(one[None]))
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target["index"]).copy())
-    result = np.concatenate(outputs)
-    if result.ndim == 4:
-        result = result.transpose(0, 3, 1, 2)
-    if y.scale is None:
-        return result
-    assert y.zero_point is not None
-    return (result.astype(np.float32) - y.zero_point) * np.float32(y.scale)
-
-
-def convert(data: bytes) -> Converted:
-    graph = fold(read_any(data, place="model.onnx"))
-    return TARGETS["tflite-int8" if graph.is_quantized() else "tflite-fp32"].convert(graph)
-
-
-def equal_share(data: bytes, shape: tuple[int, ...], count: int = 100) -> float:
-    """How many output codes are the same in both runtimes."""
-    converted, inputs = convert(data), examples(shape, count)
-    assert converted.output.name == onnx.load_from_string(data).graph.output[0].name
-    assert converted.output.scale is not None
-    difference = np.abs(tflite(converted, inputs) - ort(data, inputs)) / converted.output.scale
-    assert difference.max() < 3
-    return float(np.mean(difference < 0.5))
+    return quantise(
+        float_file(name),
+        NETWORKS[name][1],
+        activations,
+        weights,
+        per_channel=per_channel,
+        form=form,
+        options=dict(options),
+    )
 
 
 S8, U8 = QuantType.QInt8, QuantType.QUInt8
