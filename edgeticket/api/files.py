@@ -88,7 +88,8 @@ def convert(
             network come float32 files, of one that any tool quantised (QDQ or QOperator format)
             int8 ones with the same scales.
         kinds: ``onnx-fp32`` and ``tflite-fp32``, or ``onnx-int8-s8`` (ARM), ``onnx-int8-u8``
-            (x86) and ``tflite-int8``; None: all that the network can become.
+            (x86), ``tflite-int8``, and ``onnx-int8-trt`` (TensorRT); None: all that the network can
+            become, but for the last, whose codes are others.
 
     Returns:
         By kind, the file's bytes, and what its input and output tensors are.
@@ -120,7 +121,7 @@ def convert(
             source = export(fold_bn(read.module(), read.input_shape))
         elif isinstance(source, bytes):
             source = fold(read_any(source, place=place))
-        wanted = fitting if kinds is None else kinds
+        wanted = [k for k in fitting if not TARGETS[k].optional] if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
 
 

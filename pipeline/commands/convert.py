@@ -22,9 +22,11 @@ class Target(Enum):
     TFLITE = "tflite"
     ONNX_U8 = "onnx-u8"
     ONNX_S8 = "onnx-s8"
+    ONNX_TRT = "onnx-trt"
 
 
 SUFFIXES = {Target.TFLITE: ".tflite", Target.ONNX_U8: ".onnx", Target.ONNX_S8: ".onnx"}
+SUFFIXES |= {Target.ONNX_TRT: ".onnx"}
 
 
 def convert(
@@ -39,7 +41,8 @@ def convert(
         Target,
         typer.Option(
             metavar="KIND",
-            help="tflite; onnx-u8: uint8 codes, fast on x86; onnx-s8: int8 codes, fast on ARM.",
+            help="tflite; onnx-u8: uint8 codes, fast on x86; onnx-s8: int8 codes, fast on ARM; "
+            "onnx-trt: symmetric codes, for TensorRT.",
         ),
     ] = Target.TFLITE,
     force: Annotated[bool, typer.Option("--force", help="Replace an older file.")] = False,
@@ -76,13 +79,14 @@ def convert(
         )
     converted = TARGETS[_converter(graph, to)].convert(graph)
     write_atomic(out, converted.data)
-    print(f"{out}: {domains(graph)}; takes {_ends(converted)}")
+    where = "Q/DQ where TensorRT fuses them" if to is Target.ONNX_TRT else str(domains(graph))
+    print(f"{out}: {where}; takes {_ends(converted)}")
 
 
 def _converter(graph: Graph, to: Target) -> str:
     if to is Target.TFLITE:
         return "tflite-int8" if graph.is_quantized() else "tflite-fp32"
-    return {Target.ONNX_U8: "onnx-int8-u8", Target.ONNX_S8: "onnx-int8-s8"}[to]
+    return f"onnx-int8-{to.value.rpartition('-')[2]}"
 
 
 def _ends(converted: Converted) -> str:

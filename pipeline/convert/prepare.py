@@ -51,6 +51,32 @@ def prepare(graph: Graph) -> Graph:
     return insert_qdq(lift_1d(ready))
 
 
+def prepare_real(graph: Graph) -> Graph:
+    """Fuse what runs as one, and settle clamps, of values in float32; weights that are codes stay.
+
+    Where values were rounded is for whoever knows it.
+    """
+    rounded = [name for name, value in graph.values.items() if value.quantization is not None]
+    kept = [*graph.outputs, *rounded]
+    shapes = {name: value.shape for name, value in graph.values.items()}
+    operators = fuse(fuse_biases(graph.operators, graph, kept), shapes, kept)
+    values = {name: replace(v, quantization=None) for name, v in graph.values.items()}
+    settled: list[Operator] = []
+    for op in operators:
+        clipped, free = _settle_clamp(op, values[op.output])
+        settled += clipped
+        values |= {value.name: value for value in free}
+    used = {name for op in settled for name in (*op.inputs, op.output)}.union(graph.inputs)
+    return lift_1d(
+        replace(
+            graph,
+            operators=tuple(settled),
+            values={name: value for name, value in values.items() if name in used},
+            constants={name: c for name, c in graph.constants.items() if name in used},
+        )
+    )
+
+
 def _value(op: Operator, values: dict[str, Value], graph: Graph) -> Value:
     """The output of ``op``, with a scale if it is rounded."""
     given = graph.values[op.output]
