@@ -73,6 +73,12 @@ def targets_of(
     }
 
 
+def is_optional(artifact: Artifact) -> bool:
+    """Whether a bundle's file is of a kind that is made only where it is asked for."""
+    kinds = (kind for kind, target in TARGETS.items() if target.optional)
+    return artifact.id in {f"{artifact.network}-{kind}" for kind in kinds}
+
+
 def int8_target_here(runtime: str) -> Target:
     """The int8 file for a runtime on this machine.
 
