@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import Run
 from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.preprocess import preprocess, to_tensor
 from edgeticket.device_runner.report import RuntimeIdentity
 from edgeticket.device_runner.runtimes import get_runtime
@@ -32,9 +33,7 @@ class Subject:
     entry: Artifact
     threads: int
     session: Session
-    placement: (
-        Mapping[str, float] | Unavailable
-    )  # provider -> share of the operators, or why it is not known
+    placement: Placement | Unavailable
     singles: Sequence[npt.NDArray[Any]]
     run: Run
     queries: Sequence[npt.NDArray[Any]]
@@ -74,7 +73,7 @@ def load_subject(
     session = runtime.load(model, threads=threads, place=entry.id, cpu_only=cpu_only)
     check_port(session.input, entry.input, place=f"{entry.id}: the input")
     check_port(session.output, entry.output, place=f"{entry.id}: the output")
-    placement: Mapping[str, float] | Unavailable = Unavailable(
+    placement: Placement | Unavailable = Unavailable(
         "the runtime does not tell which operators its delegate runs"
     )
     if runtime.find_placement is not None:

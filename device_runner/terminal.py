@@ -63,6 +63,15 @@ def validity_lines(reports: Sequence[Report]) -> list[str]:
     ]
 
 
+def placement_lines(reports: Sequence[Report]) -> list[str]:
+    """Where the operators of each artifact ran, where more than the CPU was asked."""
+    return [
+        plain(f"{report.artifact.id} ran on {report.placement.words}")
+        for report in reports
+        if not isinstance(report.placement, Unavailable) and len(report.placement.operators) > 1
+    ]
+
+
 def finding_lines(validity: Validity) -> list[str]:
     """One line for each reason and each warning."""
     lines = [

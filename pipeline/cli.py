@@ -12,6 +12,7 @@ import typer
 from edgeticket import device_runner
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.commands.compare import compare
+from edgeticket.pipeline.commands.convert import convert
 from edgeticket.pipeline.commands.data import fetch
 from edgeticket.pipeline.commands.devices import bench, device_app
 from edgeticket.pipeline.commands.diff import diff
@@ -33,7 +34,7 @@ app = typer.Typer(
 
 # In the order of --help.
 for command in (
-    *(run, init, inspect, bundle, fetch, sensitivity, diff, compare),
+    *(run, init, inspect, convert, bundle, fetch, sensitivity, diff, compare),
     *(bench, experiment, results, pack, unpack),
 ):
     app.command()(command)

@@ -13,7 +13,12 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import MIN_QUERIES, MIN_SECONDS, WARMUP_SECONDS
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.scenarios import BATCH
-from edgeticket.device_runner.terminal import ProgressLine, report_table, validity_lines
+from edgeticket.device_runner.terminal import (
+    ProgressLine,
+    placement_lines,
+    report_table,
+    validity_lines,
+)
 from edgeticket.device_runner.windows import WINDOWS
 
 if TYPE_CHECKING:
@@ -180,7 +185,7 @@ def run(options: argparse.Namespace) -> int:
     for report in reports:
         write_report(report, output if single else output / _name(report, options.threads))
     print(report_table(reports))
-    for line in validity_lines(reports):
+    for line in (*placement_lines(reports), *validity_lines(reports)):
         print(line)
     print(f"\n{len(reports)} report{'s' if len(reports) > 1 else ''} in {output}")
     invalid = any(report.validity.verdict == INVALID for report in reports)

@@ -12,6 +12,7 @@ from edgeticket.device_runner.energy import Energy, Interval, SourceEnergy
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import artifact_fields
+from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.readings import Readings, Throttling
 from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report.checks import check_report
@@ -54,7 +55,8 @@ __all__ = [
 # 2: validity, scenarios, windows, energy, what happened during the run
 # 3: transcription, real time
 # 4: the clock of every cluster of cores
-SCHEMA_VERSION = 4
+# 5: placement in numbers of operators, and in words
+SCHEMA_VERSION = 5
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -93,7 +95,7 @@ def parse_report(data: bytes, *, place: str) -> Report:
         bundle=BundleIdentity(**document["bundle"]),
         artifact=MeasuredArtifact(**artifact_fields(document["artifact"])),
         runtime=RuntimeIdentity(**flat_fields(document["runtime"])),
-        placement=_optional(dict, document["placement"]),
+        placement=_optional(Placement, document["placement"]),
         validity=_validity(document["validity"]),
         latency=Latency(**flat_fields(document["latency"])),
         windows=Windows(**flat_fields(document["windows"])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import summarise
 from edgeticket.device_runner.manifest import check_tensor
+from edgeticket.device_runner.placement import in_words
 from edgeticket.device_runner.report.fields import Accuracy, Report, Transcription, tell_real_time
 from edgeticket.device_runner.scenarios import PACED, tell_deadlines, tell_throughput
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
@@ -22,6 +23,9 @@ def check_report(report: Report, place: str) -> None:
     check_tensor(report.artifact.input, place=f"{place}: input")
     check_tensor(report.artifact.output, place=f"{place}: output")
     _check_times(report, place)
+    placement = report.placement
+    if not isinstance(placement, Unavailable) and placement.words != in_words(placement.operators):
+        raise InputError(f"{place} at /placement/words: they do not follow from the numbers")
     verdict, reasons = report.validity.verdict, report.validity.reasons
     if (verdict == INVALID) != bool(reasons):
         raise InputError(f"{place} at /validity: {verdict} with {len(reasons)} reasons")

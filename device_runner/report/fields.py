@@ -11,6 +11,7 @@ from edgeticket.device_runner.energy import Energy
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import Artifact
+from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.readings import Readings
 from edgeticket.device_runner.scenarios import Deadlines, Throughput
 from edgeticket.device_runner.unavailable import Unavailable
@@ -158,7 +159,7 @@ class Report:
     bundle: BundleIdentity
     artifact: MeasuredArtifact
     runtime: RuntimeIdentity
-    placement: Mapping[str, float] | Unavailable  # share of the operators by provider, 0..1
+    placement: Placement | Unavailable
     validity: Validity
     latency: Latency
     windows: Windows

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.runtimes import ort, tflite
 from edgeticket.device_runner.runtimes.session import Session, TappedSession
 from edgeticket.device_runner.taps.onnx_bytes import check_onnx
@@ -33,7 +34,7 @@ class Runtime:
     load: Callable[..., Session]
     load_tapped: Callable[..., TappedSession]
     count_kernels: Callable[..., Mapping[str, int]] | None
-    find_placement: Callable[..., Mapping[str, float]] | None
+    find_placement: Callable[..., Placement] | None
 
 
 def get_runtime(name: str) -> Runtime:

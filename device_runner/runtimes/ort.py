@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.placement import ALONE, ASSIGNED, RAN, Placement, placement_of
 from edgeticket.device_runner.runtimes.session import (
     Array,
     Port,
@@ -133,37 +134,53 @@ def count_kernels(model: bytes, *, tapped: bool, place: str) -> Mapping[str, int
     return Counter(node.op_type for node in nodes if node.op_type != "Transpose")
 
 
-def find_placement(
-    model: bytes, *, threads: int, place: str, cpu_only: bool = False
-) -> Mapping[str, float]:
-    """Where a query really runs: provider -> share of the operators, 0..1, the largest first.
+def find_placement(model: bytes, *, threads: int, place: str, cpu_only: bool = False) -> Placement:
+    """Where a query really runs: providers that were asked for need not have got anything.
 
-    Asked of the runtime's profiler, over one query of zeros, in a session of its own: providers
-    that were asked for need not have got anything. With nothing but the CPU there is no question.
+    Asked of the runtime in a session of its own: which operators it assigned to whom, or, before
+    version 1.24, of its profiler over one query of zeros. With nothing but the CPU there is no
+    question.
 
     Raises:
         InputError: no runtime; the runtime refuses the file.
     """
     _, ort = find()
-    if len(_providers(ort, cpu_only=cpu_only)) == 1:
-        return {PROVIDERS[-1]: 1.0}
+    asked = _providers(ort, cpu_only=cpu_only)
+    if len(asked) == 1:
+        nodes = [node for node in read_nodes(model, place=place) if node.op_type != "Constant"]
+        return placement_of({asked[0]: len(nodes)}, asked=asked, counted=ALONE)
     with tempfile.TemporaryDirectory() as folder:
         _, session = _open(
             model, threads=threads, place=place, cpu_only=cpu_only, profile=Path(folder) / "profile"
         )
+        assigned = _assigned(session)
+        if assigned:
+            session.end_profiling()
+            return placement_of(assigned, asked=asked, counted=ASSIGNED)
         feeds = {value.name: _buffer(_port(value), 1) for value in session.get_inputs()}
         session.run(None, feeds)
-        return read_placement(Path(session.end_profiling()).read_bytes())
+        ran = read_placement(Path(session.end_profiling()).read_bytes())
+        return placement_of(ran, asked=asked, counted=RAN)
 
 
-def read_placement(profile: bytes) -> Mapping[str, float]:
-    """ONNX Runtime's profile (JSON) -> provider -> share of the operators that it ran."""
+def _assigned(session: Any) -> dict[str, int]:
+    """Number of operators by provider; empty where the runtime does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts)
+
+
+def read_placement(profile: bytes) -> dict[str, int]:
+    """ONNX Runtime's profile (JSON) -> provider -> number of kernels that it ran, most first."""
     ran = Counter(
         str(event["args"]["provider"])
         for event in json.loads(profile)
         if event.get("cat") == "Node" and "provider" in event.get("args", {})
     )
-    return {provider: count / sum(ran.values()) for provider, count in ran.most_common()}
+    return dict(ran.most_common())
 
 
 def _providers(ort: Any, *, cpu_only: bool) -> list[str]:
@@ -216,6 +233,8 @@ def _open(
         options.optimized_model_filepath = str(optimised)
     if profile is not None:
         options.enable_profiling = True
+        # Versions that do not know it pass it over.
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         options.profile_file_prefix = str(profile)
     try:
         return package, ort.InferenceSession(model, options, providers=providers)

@@ -85,9 +85,11 @@ def convert(
 
     Args:
         network: a graph that `quantize` returned, or an ONNX file or its bytes. Of a float32
-            network come float32 files, of one with QuantizeLinear and DequantizeLinear int8 ones.
+            network come float32 files, of one that any tool quantised (QDQ or QOperator format)
+            int8 ones with the same scales.
         kinds: ``onnx-fp32`` and ``tflite-fp32``, or ``onnx-int8-s8`` (ARM), ``onnx-int8-u8``
-            (x86) and ``tflite-int8``; None: all that the network can become.
+            (x86), ``tflite-int8``, and ``onnx-int8-trt`` (TensorRT); None: all that the network can
+            become, but for the last, whose codes are others.
 
     Returns:
         By kind, the file's bytes, and what its input and output tensors are.
@@ -95,8 +97,10 @@ def convert(
     Raises:
         ConversionError: the file cannot be read, or not be written for a runtime.
     """
+    from edgeticket.pipeline.convert.foreign import read_any
     from edgeticket.pipeline.convert.targets import TARGETS
     from edgeticket.pipeline.export import export
+    from edgeticket.pipeline.graph.fold import fold
     from edgeticket.pipeline.graph.graph import Graph
     from edgeticket.pipeline.onnx_import import is_quantized, network_of_onnx
     from edgeticket.pipeline.quantize import fold_bn
@@ -115,18 +119,19 @@ def convert(
         if isinstance(source, bytes) and not rounded:
             read = network_of_onnx(source, place, Path(place).name)
             source = export(fold_bn(read.module(), read.input_shape))
-        wanted = fitting if kinds is None else kinds
+        elif isinstance(source, bytes):
+            source = fold(read_any(source, place=place))
+        wanted = [k for k in fitting if not TARGETS[k].optional] if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
 
 
 def _onnx(given: StrPath | bytes) -> tuple[bytes, str]:
     """The bytes of an ONNX file, and what errors call it."""
+    from edgeticket.pipeline.external.onnx_model import read_onnx
+
     if isinstance(given, bytes):
         return given, "the ONNX file"
-    try:
-        return Path(given).read_bytes(), str(given)
-    except OSError as error:
-        raise InputError(f"cannot read {given}: {error.strerror}") from None
+    return read_onnx(Path(given)), str(given)
 
 
 def _batches(inputs: npt.ArrayLike | Sequence[Tensor]) -> list[Tensor]:

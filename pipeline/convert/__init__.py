@@ -13,6 +13,7 @@ from edgeticket.device_runner.manifest import TensorSpec
 from edgeticket.pipeline.convert.onnx_file import write_onnx
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.read import read_graph
+from edgeticket.pipeline.convert.tensorrt import place_explicitly
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 from edgeticket.pipeline.errors import ConversionError, raised_as
 from edgeticket.pipeline.formats.tflite_draft import end_order
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "onnx_fp32",
     "onnx_int8_s8",
+    "onnx_int8_trt",
     "onnx_int8_u8",
     "tflite_fp32",
     "tflite_int8",
@@ -75,6 +77,18 @@ def onnx_int8_u8(source: Source) -> Converted:
 
 
 @raised_as(ConversionError)
+def onnx_int8_trt(source: Source) -> Converted:
+    """For TensorRT: float32 in and out, channels first, Q/DQ with zero points of 0 where it fuses.
+
+    Its scales are those of the other files, made symmetric; see `tensorrt`.
+    """
+    graph = source if isinstance(source, Graph) else read_graph(source)
+    _check_precision(graph, quantized=True)
+    placed = place_explicitly(graph)
+    return _converted(placed, write_onnx(placed, explicit=True))
+
+
+@raised_as(ConversionError)
 def tflite_fp32(source: Source) -> Converted:
     """For TFLite runtimes, float32, channels last."""
     graph = _read(source, quantized=False)
@@ -90,10 +104,14 @@ def tflite_int8(source: Source) -> Converted:
 
 def _read(source: Source, *, quantized: bool) -> Graph:
     graph = prepare(source if isinstance(source, Graph) else read_graph(source))
+    _check_precision(graph, quantized=quantized)
+    return graph
+
+
+def _check_precision(graph: Graph, *, quantized: bool) -> None:
     if graph.is_quantized() != quantized:
         is_so, wanted = ("quantised", "float32") if graph.is_quantized() else ("float32", "int8")
         raise InputError(f"a {is_so} network cannot become an {wanted} file; export the other one")
-    return graph
 
 
 def _converted(

@@ -18,14 +18,16 @@ from edgeticket.pipeline.graph.graph import IR_VERSION, OPSET, Graph, Operator, 
 from edgeticket.pipeline.operators import KINDS, Kind
 
 
-def write_onnx(graph: Graph, *, unsigned: bool = False) -> bytes:
+def write_onnx(graph: Graph, *, unsigned: bool = False, explicit: bool = False) -> bytes:
     """The same graph always gives the same bytes.
 
     Args:
         unsigned: uint8 instead of int8 codes for the activations of a quantised graph.
+        explicit: of a graph of `tensorrt.place_explicitly`: weights are float32 with Q/DQ behind
+            them, biases float32.
     """
     graph = as_rows(graph)
-    draft = OnnxDraft(graph, unsigned=unsigned)
+    draft = OnnxDraft(graph, unsigned=unsigned, explicit=explicit)
     for operator in graph.operators:
         draft.step = operator.name
         kind = KINDS[operator.kind]

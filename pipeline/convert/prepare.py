@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeticket.device_runner.errors import InputError
+import numpy as np
+
 from edgeticket.pipeline.convert.fuse import fuse
 from edgeticket.pipeline.convert.lift import lift_1d
 from edgeticket.pipeline.convert.linear_bias import fuse_biases
-from edgeticket.pipeline.convert.qdq_insertion import insert_qdq, is_integer
+from edgeticket.pipeline.convert.qdq_insertion import LAYERS, insert_qdq, is_integer
 from edgeticket.pipeline.graph.graph import (
     FUSIBLE,
+    Constant,
     Graph,
     Operator,
     Value,
@@ -20,11 +22,7 @@ from edgeticket.pipeline.operators import KINDS, Substitution
 
 
 def prepare(graph: Graph) -> Graph:
-    """Fuse what runs as one, settle clamps, and say where codes become numbers and back.
-
-    Raises:
-        InputError: int8 weights meet values that are not rounded.
-    """
+    """Fuse what runs as one, settle clamps, and say where codes become numbers and back."""
     rounded = [name for name, value in graph.values.items() if value.quantization is not None]
     kept = [*graph.outputs, *rounded]
     operators = fuse_biases(graph.operators, graph, kept)
@@ -35,6 +33,8 @@ def prepare(graph: Graph) -> Graph:
     settled: list[Operator] = []
     for op in operators:
         output = values[op.output] = _value(op, values, graph)
+        op, numbers = _settle_weight(op, values, constants)
+        constants |= numbers
         stands = Substitution((op,), {})
         kind = KINDS[op.kind]
         if kind.rounded and is_integer(op, values, constants):
@@ -51,6 +51,32 @@ def prepare(graph: Graph) -> Graph:
     return insert_qdq(lift_1d(ready))
 
 
+def prepare_real(graph: Graph) -> Graph:
+    """Fuse what runs as one, and settle clamps, of values in float32; weights that are codes stay.
+
+    Where values were rounded is for whoever knows it.
+    """
+    rounded = [name for name, value in graph.values.items() if value.quantization is not None]
+    kept = [*graph.outputs, *rounded]
+    shapes = {name: value.shape for name, value in graph.values.items()}
+    operators = fuse(fuse_biases(graph.operators, graph, kept), shapes, kept)
+    values = {name: replace(v, quantization=None) for name, v in graph.values.items()}
+    settled: list[Operator] = []
+    for op in operators:
+        clipped, free = _settle_clamp(op, values[op.output])
+        settled += clipped
+        values |= {value.name: value for value in free}
+    used = {name for op in settled for name in (*op.inputs, op.output)}.union(graph.inputs)
+    return lift_1d(
+        replace(
+            graph,
+            operators=tuple(settled),
+            values={name: value for name, value in values.items() if name in used},
+            constants={name: c for name, c in graph.constants.items() if name in used},
+        )
+    )
+
+
 def _value(op: Operator, values: dict[str, Value], graph: Graph) -> Value:
     """The output of ``op``, with a scale if it is rounded."""
     given = graph.values[op.output]
@@ -60,10 +86,24 @@ def _value(op: Operator, values: dict[str, Value], graph: Graph) -> Value:
     if quantization is None and KINDS[op.kind].keeps_codes and not stored:
         # Numbers of inputs that have one scale.
         quantization = sources[0] if len(set(sources)) == 1 else None
-    coded = any(graph.constants[n].scale is not None for n in op.inputs if n in graph.constants)
-    if coded and None in (*sources, quantization):
-        raise InputError(f"{op} has int8 weights, but its input or output is not rounded")
     return replace(given, quantization=quantization)
+
+
+def _settle_weight(
+    op: Operator, values: dict[str, Value], constants: dict[str, Constant]
+) -> tuple[Operator, dict[str, Constant]]:
+    """A layer that reads or makes real numbers gets what the codes of its weight stand for."""
+    weight = op.inputs[1] if op.kind in LAYERS else ""
+    if not weight or constants[weight].scale is None:
+        return op, {}
+    if None not in (values[op.inputs[0]].quantization, values[op.output].quantization):
+        return op, {}
+    codes, scale = constants[weight].data, constants[weight].scale
+    assert scale is not None
+    column = scale.reshape(-1, *[1] * (codes.ndim - 1))
+    name = f"{weight}.real"
+    inputs = (op.inputs[0], name, *op.inputs[2:])
+    return replace(op, inputs=inputs), {name: Constant(codes.astype(np.float32) * column)}
 
 
 def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:

@@ -37,7 +37,7 @@ def insert_qdq(graph: Graph) -> Graph:
             continue
         inputs = tuple(map(real, op.inputs))
         result = graph.values[op.output]
-        if result.quantization is None:
+        if result.quantization is None or KINDS[op.kind].crosses:
             operators.append(replace(op, inputs=inputs))
             continue
         free = f"{op.output}.unrounded"
@@ -52,13 +52,15 @@ def is_integer(
 ) -> bool:
     """Whether an operator works on codes: all that it reads and writes is rounded."""
     kind = KINDS[operator.kind]
-    if kind.real:
+    if kind.real or kind.crosses:
         return False
     if operator.kind in LAYERS:
         return constants[operator.inputs[1]].scale is not None
     names = [name for name in (*operator.inputs, operator.output) if name]
     scales = [values[name].quantization if name in values else None for name in names]
     if None in scales or (kind.keeps_codes and len(set(scales)) > 1):
+        return False
+    if not kind.integral(operator, [values[name] for name in names]):
         return False
     last = scales[-1]
     assert last is not None

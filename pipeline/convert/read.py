@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.onnx_rules import MOST_NUMBERS, OnnxRules, is_computable
 from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
-from edgeticket.pipeline.graph.draft import BatchSize, Draft
+from edgeticket.pipeline.graph.draft import BatchSize, Coded, Draft
 from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
@@ -29,7 +29,11 @@ TYPES: dict[int, str] = {
     onnx.TensorProto.INT64: "int64",
     onnx.TensorProto.INT32: "int64",
 }
+CODES = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8})
 ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# What only moves numbers: of a stored tensor of codes it makes one of codes.
+MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+EXACT = 2**24  # whole numbers up to here are float32
 
 
 @functools.lru_cache(maxsize=2)  # one network becomes several files: of its fp32 and int8 export
@@ -63,8 +67,8 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         reading.flow(value)
     for index, node in enumerate(model.graph.node):
         reading.read(node, f"{node.name or f'node {index}'} ({node.op_type})")
+    reading.check_scales()
     outputs = [reading.output(value.name) for value in model.graph.output]
-    reading.check_rounding()
     return _named(reading.draft, [value.name for value in inputs], outputs, model)
 
 
@@ -74,9 +78,6 @@ class _Reading:
     def __init__(self) -> None:
         self.draft, self.rules = Draft(KINDS), OnnxRules()
         self.names: dict[str, Any] = {"": ""}  # ONNX value -> name in the draft, or None
-        # A value and what rounding makes of it have one name in the draft, and one scale.
-        self.rounded: set[str] = set()  # ONNX values that are behind rounding
-        self.raw: dict[str, str] = {}  # name in the draft -> who reads it before
 
     def store(self, name: str, array: Array) -> None:
         """A tensor of the file, or one that was computed from those."""
@@ -90,12 +91,14 @@ class _Reading:
             raise InputError(
                 f"input {value.name} has shape {list(shape)}; export with a batch of 1"
             )
-        if code not in TYPES:
-            raise InputError(f"input {value.name} is not float32; give the file as it was exported")
         self.names[value.name] = value.name
         self.draft.shapes[value.name] = (BatchSize(1), *shape[1:])
         self.rules.flow(value.name, code, shape)
-        if TYPES[code] != "float32":
+        if code in CODES:
+            self.draft.inputs_of_codes.add(value.name)
+        elif code not in TYPES:
+            raise InputError(f"input {value.name} is not float32; give the file as it was exported")
+        elif TYPES[code] != "float32":
             self.draft.dtypes[value.name] = TYPES[code]
 
     def read(self, node: onnx.NodeProto, label: str) -> None:
@@ -108,21 +111,19 @@ class _Reading:
             raise self.draft.refuse(f"reads {unknown[0]}, which cannot be converted; leave it out")
         self.rules.infer(node, label)
         if node.op_type not in ROUNDING and is_computable(node) and self._is_stored(node):
-            arrays = {name: self._real(self.names[name]) for name in node.input if name}
-            for name, array in self.rules.compute(node, label, arrays).items():
-                self.store(name, as_float32(array, f"{name}, which {label} makes,"))
+            self._compute(node, label)
             return
         reader = ONNX.get(node.op_type)
         if reader is None:
             raise InputError(
                 f"{label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
             )
-        self._note_rounding(node, label)
         self.draft.step = self.draft.unique(node.name or node.output[0])
         self.draft.result = self.draft.unique(node.output[0])
         self.draft.origin = ()
         try:
-            found = reader(self.draft, *self._sources(node), **attributes(node))
+            sources = [self.names[name] for name in node.input]
+            found = reader(self.draft, *sources, **attributes(node))
         except UNREADABLE as error:  # ONNX's own checker does not look at values
             raise InputError(
                 f"{label} is not as ONNX defines it ({type(error).__name__}: {error}); "
@@ -130,48 +131,43 @@ class _Reading:
             ) from None
         results = [found] if isinstance(found, str) else list(found)
         results += [None] * (len(node.output) - len(results))  # what cannot be had
-        for name, result in zip(node.output, results, strict=True):
+        for name, result in zip(
+            node.output, results, strict=False
+        ):  # trailing ones may be left out
             if name:
                 self._take(node, name, result)
 
     def _is_stored(self, node: onnx.NodeProto) -> bool:
         return all(not name or self.names[name] in self.draft.constants for name in node.input)
 
-    def _real(self, name: str) -> Array:
-        """The numbers of a constant, also of one that is stored as codes."""
-        constant = self.draft.constants[name]
-        if constant.scale is None:
-            return constant.data
-        column = constant.scale.reshape(-1, *[1] * (constant.data.ndim - 1))
-        return constant.data.astype(np.float32) * column
+    def _compute(self, node: onnx.NodeProto, label: str) -> None:
+        """Store what a node makes of stored tensors."""
+        constants = self.draft.constants
+        arrays = {name: constants[self.names[name]].data for name in node.input if name}
+        coded = self._moved(node, label, arrays)
+        for name, array in self.rules.compute(node, label, arrays).items():
+            self.store(name, as_float32(array, f"{name}, which {label} makes,"))
+            if coded is not None:
+                self.draft.coded[self.names[name]] = coded
 
-    def _sources(self, node: onnx.NodeProto) -> list[str]:
-        """What a node reads; only weights of layers, and rounding itself, may be codes."""
-        sources = []
-        for index, name in enumerate(node.input):
-            source = self.names[name]
-            constant = self.draft.constants.get(source)
-            is_weight = node.op_type in ROUNDING or (
-                node.op_type in ("Conv", "Gemm") and index == 1
-            )
-            if constant is not None and constant.scale is not None and not is_weight:
-                source = self.draft.constant(self._real(source), f"{name}_real")
-            sources.append(source)
-        return sources
-
-    def _note_rounding(self, node: onnx.NodeProto, label: str) -> None:
-        flowing = [name for name in node.input if name and name not in self.rounded]
-        if node.op_type not in ROUNDING:
-            self.raw |= {self.names[n]: label for n in flowing if self.names[n] not in self.raw}
+    def _moved(self, node: onnx.NodeProto, label: str, arrays: Mapping[str, Array]) -> Coded | None:
+        """The codes of what a node makes of a stored tensor of codes, if it only moves them."""
+        source = node.input[0] if node.op_type in MOVING else ""
+        before = self.draft.coded.get(self.names[source])
+        if before is None or np.abs(before.codes).max(initial=0) > EXACT:
+            return None
+        scale = np.array(np.broadcast_to(before.scale, before.codes.shape))
+        moved = [
+            next(iter(self.rules.compute(node, label, {**arrays, source: data}).values()))
+            for data in (before.codes.astype(np.float32), scale)
+        ]
+        return Coded(moved[0].astype(np.int32), moved[1])
 
     def _take(self, node: onnx.NodeProto, name: str, result: str | None) -> None:
         """Note an output; what it is here must be what ONNX says."""
         self.names[name] = result
         if result is None:
             return
-        sources = {self.names[source]: source for source in node.input if source}
-        if node.op_type in ROUNDING or sources.get(result) in self.rounded:
-            self.rounded.add(name)
         draft, shape, dtype = self.draft, self.rules.shape(name), self.rules.dtype(name)
         if node.op_type not in ROUNDING and dtype not in ("", draft.dtype(result)):
             raise draft.refuse(
@@ -188,16 +184,12 @@ class _Reading:
         found = self.names.get(name)
         if not isinstance(found, str) or found in self.draft.constants:
             raise InputError(f"output {name} does not follow from the input; leave it out")
-        if name not in self.rounded:
-            self.raw.setdefault(found, f"output {name}")
         return found
 
-    def check_rounding(self) -> None:
-        """Refuse a value that is rounded, and also read as it was before."""
-        for name in self.draft.scales.keys() & self.raw.keys():
-            raise InputError(
-                f"{self.raw[name]} reads {name} before it is rounded; let it read the rounded"
-            )
+    def check_scales(self) -> None:
+        """Refuse codes that go in and that nothing says the scale of."""
+        for name in sorted(self.draft.inputs_of_codes - self.draft.scales.keys()):
+            raise InputError(f"input {name} is codes without a scale; let DequantizeLinear read it")
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -210,7 +202,7 @@ def _named(draft: Draft, inputs: list[str], outputs: list[str], model: onnx.Mode
     """The finished graph, its outputs called as in the file."""
     graph = draft.finish(inputs, outputs)
     renamed: dict[str, str] = {}
-    for name, value in zip(outputs, model.graph.output, strict=True):
+    for name, value in zip(graph.outputs, model.graph.output, strict=True):
         if name in renamed or name in inputs:
             raise InputError(f"output {value.name} is an input, or another output; leave it out")
         renamed[name] = value.name

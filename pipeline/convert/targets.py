@@ -6,7 +6,7 @@ A new runtime is a module in `device_runner.runtimes`, a writer, and a line here
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from edgeticket.pipeline.convert import (
     Source,
     onnx_fp32,
     onnx_int8_s8,
+    onnx_int8_trt,
     onnx_int8_u8,
     tflite_fp32,
     tflite_int8,
@@ -38,6 +39,7 @@ class Target:
     suffix: str
     architectures: tuple[str, ...] = EVERYWHERE  # for which it is the right file
     exact_with: tuple[str, ...] = ()  # see `device_runner.instructions`
+    optional: bool = False  # made only where it is asked for
 
     @property
     def role(self) -> Literal["baseline", "deploy"]:
@@ -60,9 +62,21 @@ class Target:
         )
 
 
-def targets_of(precision: Literal["fp32", "int8"]) -> dict[str, Target]:
-    """The kinds of files of one precision."""
-    return {kind: target for kind, target in TARGETS.items() if target.precision == precision}
+def targets_of(
+    precision: Literal["fp32", "int8"], *, also: Collection[str] = ()
+) -> dict[str, Target]:
+    """The kinds of files of one precision; of optional ones those named in ``also``."""
+    return {
+        kind: target
+        for kind, target in TARGETS.items()
+        if target.precision == precision and (not target.optional or kind in also)
+    }
+
+
+def is_optional(artifact: Artifact) -> bool:
+    """Whether a bundle's file is of a kind that is made only where it is asked for."""
+    kinds = (kind for kind, target in TARGETS.items() if target.optional)
+    return artifact.id in {f"{artifact.network}-{kind}" for kind in kinds}
 
 
 def int8_target_here(runtime: str) -> Target:
@@ -85,11 +99,15 @@ def runtimes_by_suffix() -> dict[str, str]:
 
 # ONNX Runtime has its fast kernels for uint8 activations on x86 and for int8 ones on ARM, so
 # one network gives two files; the scales are the same, the zero points 128 apart. Without
-# dot-product instructions its kernels for uint8 activations saturate on x86.
+# dot-product instructions its kernels for uint8 activations saturate on x86. TensorRT takes
+# symmetric codes alone, which are coarser, so its file is another network (`convert.tensorrt`).
 TARGETS: dict[str, Target] = {
     "onnx-fp32": Target(onnx_fp32, "ort", "fp32", "onnx"),
     "tflite-fp32": Target(tflite_fp32, "tflite", "fp32", "tflite"),
     "onnx-int8-s8": Target(onnx_int8_s8, "ort", "int8", "onnx", ("aarch64", "armv7l")),
     "onnx-int8-u8": Target(onnx_int8_u8, "ort", "int8", "onnx", ("x86_64",), DOT_PRODUCTS),
+    "onnx-int8-trt": Target(
+        onnx_int8_trt, "ort", "int8", "onnx", ("aarch64", "x86_64"), optional=True
+    ),
     "tflite-int8": Target(tflite_int8, "tflite", "int8", "tflite"),
 }

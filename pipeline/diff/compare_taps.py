@@ -111,5 +111,6 @@ class _Couple:
 
 
 def _alike(a: Subject, b: Subject) -> bool:
-    same_network = a.artifact.network == b.artifact.network
+    # Files with scales of their own have references of their own.
+    same_network = a.artifact.network == b.artifact.network and a.reference is b.reference
     return same_network and a.artifact.precision == b.artifact.precision == "int8"

@@ -54,11 +54,17 @@ def read_quantizations(data: bytes, *, title: str) -> dict[str, Quantization]:
         shift = 128 * (zero_point.dtype == np.uint8)
         return Quantization(np.float32(scale.item()), int(zero_point.item()) - shift)
 
+    weights = {  # which a file may round itself
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in constants
+    }
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
-            found[node.output[0]] = quantization(node)
-        elif node.op_type == "DequantizeLinear":
             if node.input[0] not in constants:
+                found[node.output[0]] = quantization(node)
+        elif node.op_type == "DequantizeLinear":
+            if node.input[0] not in constants and node.input[0] not in weights:
                 found.setdefault(node.input[0], quantization(node))
         elif node.input and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]

@@ -16,10 +16,13 @@ from edgeticket.pipeline.graph.graph import Array, Graph, Operator, Quantization
 
 
 class OnnxDraft:
-    """unsigned: activations are uint8 codes, the int8 codes + 128."""
+    """unsigned: activations are uint8 codes, the int8 codes + 128.
 
-    def __init__(self, graph: Graph, *, unsigned: bool) -> None:
-        self.graph = graph
+    explicit: stored codes are written as float32 numbers that Q/DQ round, biases as float32.
+    """
+
+    def __init__(self, graph: Graph, *, unsigned: bool, explicit: bool = False) -> None:
+        self.graph, self.explicit = graph, explicit
         self.shift = 128 if unsigned else 0
         self.code_dtype = np.dtype(np.uint8 if unsigned else np.int8)
         self.code_type = TensorProto.UINT8 if unsigned else TensorProto.INT8
@@ -76,13 +79,16 @@ class OnnxDraft:
             return self.dequantized(name, quantization, real)
         constant = self.graph.constants[name]
         layer = operator.kind in ("Conv", "Gemm")
-        if layer and index == 2 and self.graph.constants[operator.inputs[1]].scale is not None:
+        coded = layer and self.graph.constants[operator.inputs[1]].scale is not None
+        if coded and index == 2 and not self.explicit:
             return self.bias(operator)
         if layer:
             own = f"{operator.name}.{('weight', 'bias')[index - 1]}"
             name = own if self._readers[name] < 2 else name
         if constant.scale is None:
             return self.tensor(name, constant.data)
+        if self.explicit:
+            return self._rounded_constant(name, constant.data, constant.scale, real)
         codes = self.tensor(name, constant.data)
         return self._dequantized_constant(codes, constant.data, constant.scale, real)
 
@@ -133,6 +139,23 @@ class OnnxDraft:
         """Store a constant, or let an equal one stand for it."""
         known = self._equal.setdefault((str(data.dtype), data.tobytes()), name)
         return known if known in self.tensors else self.tensor(known, data)
+
+    def _rounded_constant(self, name: str, codes: Array, scale: Array, label: str) -> str:
+        """Float32 numbers that Q/DQ leave as they are: older parsers take no stored codes.
+
+        TensorRT has no weight code −128; where there is one, its channel's scale grows.
+        """
+        lowest = codes.reshape(len(codes), -1).min(1)
+        wide = np.where(lowest < -127, scale * np.float32(128 / 127), scale).astype(np.float32)
+        column = (-1, *[1] * (codes.ndim - 1))
+        source = self.tensor(name, codes.astype(np.float32) * scale.reshape(column))
+        zeros = np.zeros(len(scale), np.int8)
+        numbers = [
+            self._once(f"{label}.scale", wide),
+            self.tensor(f"zeros.{zeros.dtype}.{len(zeros)}", zeros),
+        ]
+        rounded = self.node("QuantizeLinear", [source, *numbers], f"{label}.codes", {"axis": 0})
+        return self.node("DequantizeLinear", [rounded, *numbers], f"{label}.real", {"axis": 0})
 
     def _dequantized_constant(self, name: str, codes: Array, scale: Array, label: str) -> str:
         """Stored codes with a scale for each index of axis 0 as real numbers."""

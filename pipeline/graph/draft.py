@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,33 @@ class KindOf(Protocol):
     def dtype(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A stored tensor that is scale × codes; the scale is broadcast over them."""
+
+    codes: Array  # int32, without a zero point
+    scale: Array  # float32, with as many axes as the codes
+
+    def numbers(self) -> Array:
+        """What the codes stand for, float32."""
+        numbers: Array = self.codes.astype(np.float32) * self.scale
+        return numbers
+
+    def transposed(self, order: Sequence[int]) -> Coded:
+        """The same with its axes in another order."""
+        return Coded(self.codes.transpose(order), self.scale.transpose(order))
+
+    def by_channel(self) -> Constant | None:
+        """int8 codes with a scale for each index of axis 0, or None where that says less."""
+        if not self.codes.size or not -128 <= self.codes.min() <= self.codes.max() <= 127:
+            return None
+        rows = np.broadcast_to(self.scale, self.codes.shape).reshape(len(self.codes), -1)
+        if (rows != rows[:, :1]).any():  # a scale along another axis
+            return None
+        codes = np.ascontiguousarray(self.codes, dtype=np.int8)
+        return Constant(codes, np.array(rows[:, 0], np.float32))
+
+
 class BatchSize(int):
     """A size that follows from the number of examples: its value for a batch of one.
 
@@ -56,6 +84,7 @@ class BatchSize(int):
 
 SAME_DTYPE = "input"  # as a `Kind.dtype`: that of the tensors that flow into it
 GIVEN_DTYPE = "to"  # that of its attribute ``to``
+LAYERS = frozenset({"Conv", "Gemm"})  # whose weights may be codes
 
 
 class Draft:
@@ -74,10 +103,15 @@ class Draft:
         self.constants: dict[str, Constant] = {}
         self.operators: list[Operator] = []
         self.made: dict[str, Operator] = {}  # by output
-        self.scales: dict[str, Quantization] = {}  # by value before rounding
+        self.scales: dict[str, Quantization] = {}  # of values that are rounded
+        self.coded: dict[str, Coded] = {}  # of constants that are stored rounded
+        # Of values that are codes with a scale for each index of an axis, as it is broadcast.
+        self.channel_steps: dict[str, Array] = {}
+        self.inputs_of_codes: set[str] = set()  # whose scale is not known yet
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()
         self._counts: Counter[str] = Counter()
+        self._rounded: dict[tuple[str, Quantization], str] = {}
         self._names: set[str] = set()  # of operators
 
     def add(
@@ -143,6 +177,29 @@ class Draft:
             self.dtypes[name] = str(array.dtype)
         return name
 
+    def rounded(self, source: str, quantization: Quantization) -> str:
+        """``source`` rounded -> its name; the same rounding is done once."""
+        if self.scales.get(source) == quantization:
+            return source
+        key = source, quantization
+        if key not in self._rounded:
+            self._rounded[key] = self.add("QuantizeLinear", source)
+            self.scales[self._rounded[key]] = quantization
+        return self._rounded[key]
+
+    def coded_constant(self, coded: Coded, name: str) -> str:
+        """Store numbers that are rounded -> their name."""
+        name = self.constant(coded.numbers(), name)
+        self.coded[name] = coded
+        return name
+
+    def transposed(self, name: str, order: Sequence[int]) -> str:
+        """A constant with its axes in another order -> its name."""
+        label = f"{self.step}_transposed"
+        if name in self.coded:
+            return self.coded_constant(self.coded[name].transposed(order), label)
+        return self.constant(np.ascontiguousarray(self.array(name).transpose(order)), label)
+
     def number(self, value: float) -> str:
         """Store one number -> its name; equal numbers are stored once."""
         name = f"number_{re.sub(r'[^0-9a-zA-Z]', '_', repr(float(value)).replace('-', 'm'))}"
@@ -189,13 +246,59 @@ class Draft:
                 kept.append(op)
                 needed.update(op.inputs)
         kept.reverse()
+        kept = [self._with_codes(op) for op in kept]
         names = [*inputs, *(op.output for op in kept)]
         values = {
             name: Value(name, _plain(self.shapes[name]), self.scales.get(name), self.dtype(name))
             for name in names
         }
-        constants = {name: c for name, c in self.constants.items() if name in needed}
-        return Graph(tuple(inputs), tuple(outputs), tuple(kept), values, constants)
+        used = {name for op in kept for name in op.inputs}.union(outputs)
+        constants = {name: c for name, c in self.constants.items() if name in used}
+        graph = Graph(tuple(inputs), tuple(outputs), tuple(kept), values, constants)
+        return without_roundings(graph)
+
+    def _with_codes(self, operator: Operator) -> Operator:
+        """A layer reads the codes of its weight, where they are such as layers can have."""
+        if operator.kind not in LAYERS or operator.inputs[1] not in self.coded:
+            return operator
+        weight = operator.inputs[1]
+        name = f"{weight}_codes"
+        if name not in self.constants:
+            constant = self.coded[weight].by_channel()
+            if constant is None:
+                return operator
+            self.constants[name] = constant
+        source, _, *more = operator.inputs
+        return replace(operator, inputs=(source, name, *more))
+
+
+def without_roundings(graph: Graph) -> Graph:
+    """A value that is read rounded only is a rounded value: QuantizeLinear behind it is gone.
+
+    One that is read raw as well, or rounded in two ways, stays, and so do the operators that
+    round it.
+    """
+    readers = Counter(name for op in graph.operators for name in op.inputs)
+    readers.update(graph.outputs)
+    rounded: dict[str, str] = {}  # value behind a QuantizeLinear -> the one before it
+    values = dict(graph.values)
+    for op in graph.operators:
+        if op.kind != "QuantizeLinear":
+            continue
+        (name,) = op.inputs
+        source = rounded.get(name, name)
+        if readers[name] == 1 and values[source].quantization is None:
+            rounded[op.output] = source
+            values[source] = replace(
+                values[source], quantization=values.pop(op.output).quantization
+            )
+    operators = [
+        replace(op, inputs=tuple(rounded.get(name, name) for name in op.inputs))
+        for op in graph.operators
+        if op.output not in rounded
+    ]
+    outputs = tuple(rounded.get(name, name) for name in graph.outputs)
+    return replace(graph, outputs=outputs, operators=tuple(operators), values=values)
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,8 @@ def fold(graph: Graph) -> Graph:
     (`affine`). A transposed convolution becomes a convolution and DepthToSpace
     (`subpixel`). A clamp behind a max pool moves in front of it, where it can fuse with a layer.
     """
-    graph = with_hard_sigmoids(graph)
+    if not graph.is_quantized():  # else numbers in the middle of one may be rounded
+        graph = with_hard_sigmoids(graph)
     work = _Fold(graph)
     for operator in graph.operators:
         work.take(operator)
@@ -67,6 +68,7 @@ class _Fold:
             and layer.kind in FUSIBLE
             and self.readers[source] == 1
             and source not in self.graph.outputs
+            and not self._has_codes(layer)
         ):
             key = (layer.kind, *layer.inputs[1:], *norm.inputs[1:], norm.attributes["epsilon"])
             if key not in self.fused:
@@ -80,6 +82,13 @@ class _Fold:
             self._rename(norm.output, source)
         else:
             self._depthwise(norm)
+
+    def _has_codes(self, operator: Operator) -> bool:
+        """Whether numbers that it reads, has or makes are rounded: then it must stay as it is."""
+        names = (*operator.inputs, operator.output)
+        values = [self.values[name].quantization for name in names if name in self.values]
+        scales = [self.constants[name].scale for name in names if name in self.constants]
+        return any(rounded is not None for rounded in (*values[1:], *scales))
 
     def _depthwise(self, norm: Operator) -> None:
         """A scale and a shift for each channel, as a convolution of each by itself."""
@@ -122,7 +131,7 @@ class _Fold:
         The latter where it lies between integer steps: alone it would be computed in float32.
         """
         step = affine_of(operator, self.values, self.constants)
-        if step is None:
+        if step is None or self.graph.is_quantized():  # which says itself what is rounded
             return False
         layer = self._layer_before(step.source, step.axis)
         if layer is not None:
@@ -226,6 +235,7 @@ class _Fold:
             or self.readers[pool.output] != 1
             or self.readers[pool.inputs[0]] != 1
             or pool.inputs[0] not in self.operators
+            or self._has_codes(pool)
         ):
             self.operators[clip.output] = clip
             return

@@ -13,7 +13,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
-from edgeticket.pipeline.convert.targets import TARGETS
+from edgeticket.pipeline.convert.targets import targets_of
 from edgeticket.pipeline.graph.graph import Graph, Operator
 from edgeticket.pipeline.inspect.tables import print_inspection
 from edgeticket.pipeline.operators import KINDS
@@ -155,7 +155,10 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
             files = {kind: Verdict(told is None, told or "") for kind, told in reasons.items()}
             operators, integers = _operators(sources["fp32"]), _integers(sources["int8"])
         except InputError as error:
-            files = {kind: Verdict(False, str(error)) for kind in TARGETS}
+            files = {
+                kind: Verdict(False, str(error))
+                for kind in (*targets_of("fp32"), *targets_of("int8"))
+            }
             operators, integers = (), None
         advance(1, "")
     return Inspection(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper, version_converter
+from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
-from edgeticket.pipeline.graph.graph import OPSET
+from edgeticket.pipeline.convert.normalise import check_nodes, fix_sizes, parse_model, settled
 
-CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 QUANTISED |= {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-UNLIKELY = 65536  # a size that is a mistake, or an attack
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +38,7 @@ def is_quantized(data: bytes, *, place: str) -> bool:
     Raises:
         InputError: it is no whole ONNX file.
     """
-    return any(node.op_type in QUANTISED for node in _parse(data, place).graph.node)
+    return any(node.op_type in QUANTISED for node in parse_model(data, place).graph.node)
 
 
 def read_source(data: bytes, *, place: str) -> Source:
@@ -53,7 +49,7 @@ def read_source(data: bytes, *, place: str) -> Source:
             elsewhere, more than one input or output; is of an operator set that cannot be brought
             up. The sentence says what to do instead.
     """
-    model = _parse(data, place)
+    model = parse_model(data, place)
     constants = {t.name for t in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in constants]
     if len(inputs) != 1 or len(model.graph.output) != 1:
@@ -66,11 +62,11 @@ def read_source(data: bytes, *, place: str) -> Source:
         name = onnx.TensorProto.DataType.Name(code).lower()
         raise InputError(f"{place}: its input is {name}: export the network in float32")
     _check_nodes(model, place)
-    _fix_sizes(inputs[0], place)
+    fix_sizes(inputs[0], place, ranks=(3, 4))
     for size in model.graph.output[0].type.tensor_type.shape.dim:
         size.Clear()  # they follow from those of the input
     fixed = model.SerializeToString(deterministic=True)
-    graph = _settled(model, place).graph
+    graph = settled(model, place).graph
     arrays = {t.name: _array(t, place) for t in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
@@ -90,83 +86,15 @@ def read_source(data: bytes, *, place: str) -> Source:
     return Source(fixed, nodes, arrays, shapes, inputs[0].name, graph.output[0].name)
 
 
-def _parse(data: bytes, place: str) -> onnx.ModelProto:
-    model = parse_onnx(data, place=place)
-    validate_onnx(model, place=place)
-    return model
-
-
 def _check_nodes(model: onnx.ModelProto, place: str) -> None:
-    functions = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
-        label = f"{place}: {node.name or node.op_type} ({node.op_type})"
-        if node.op_type in CONTROL_FLOW:
-            raise InputError(
-                f"{label} is control flow, which runtimes on devices do not have: export it "
-                "traced, without branches and loops"
-            )
         if node.op_type in QUANTISED:
             raise InputError(
-                f"{label}: the file is quantised already: give the float one, or make a bundle of "
-                "it as it is with `edgeticket bundle`"
+                f"{place}: {node.name or node.op_type} ({node.op_type}): the file is quantised "
+                "already: give the float one, or make a bundle of it as it is with `edgeticket "
+                "bundle`, or a TFLite file of it with `edgeticket convert`"
             )
-        if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
-            raise InputError(
-                f"{label} is of {node.domain}, which only some runtimes have: export it with "
-                "standard ONNX operators, and not optimised for one runtime"
-            )
-
-
-def _fix_sizes(value: onnx.ValueInfoProto, place: str) -> None:
-    """An open batch becomes 1."""
-    sizes = value.type.tensor_type.shape.dim
-    for i, size in enumerate(sizes):
-        is_open = not size.HasField("dim_value") or size.dim_value <= 0
-        if i == 0 and (is_open or size.dim_value == 1):
-            size.dim_value = 1
-        elif i == 0:
-            raise InputError(
-                f"{place}: its input {value.name} takes {size.dim_value} examples at a time: "
-                "export it with a batch of 1, or an open one"
-            )
-        elif is_open:
-            raise InputError(
-                f"{place}: its input {value.name} leaves size {i} open "
-                f"({size.dim_param or '?'}): export it with that size fixed; only the batch may be "
-                "open"
-            )
-        elif size.dim_value > UNLIKELY:
-            raise InputError(f"{place}: its input has a side of {size.dim_value}: export it again")
-    if len(sizes) not in (3, 4):
-        raise InputError(
-            f"{place}: its input {value.name} has {len(sizes)} axes: give a network that takes "
-            "[N, C, H, W] or [N, C, T]"
-        )
-
-
-def _settled(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
-    """In one operator set, all sizes known, and what follows from sizes alone computed."""
-    from onnxscript import optimizer
-
-    (version,) = (e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
-    del model.graph.value_info[:]
-    try:
-        if version < OPSET:
-            model = version_converter.convert_version(model, OPSET)
-        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        model = optimizer.optimize(model)
-        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception as error:  # the three raise whatever they meet
-        told = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{place}: operator set {version} cannot be brought into the form of {OPSET} ({told}): "
-            f"export it with operator set {OPSET}"
-        ) from None
-    for value in (*model.graph.value_info, *model.graph.output):
-        sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if math.prod(sizes) > 2**31 - 1:
-            raise InputError(f"{place}: {value.name} has shape {sizes}, which no device holds")
-    return model
+    check_nodes(model, place)
 
 
 def _array(tensor: onnx.TensorProto, place: str) -> Array:

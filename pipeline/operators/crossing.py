@@ -39,12 +39,13 @@ def write_quantize(
 
     ONNX Runtime rounds the weights of a float convolution that stands between DequantizeLinear
     and QuantizeLinear, unasked (its WeightBiasQuantization). Max changes no number but is in the
-    way.
+    way. It would be in TensorRT's, too, whose files have no such layers.
     """
     quantization = draft.graph.values[operator.output].quantization
     assert quantization is not None
     real = inputs[0]
-    if any(op.output == real and op.kind in ("Conv", "Gemm") for op in draft.graph.operators):
+    layers = [op for op in draft.graph.operators if op.kind in ("Conv", "Gemm")]
+    if not draft.explicit and any(op.output == real for op in layers):
         lowest = draft.tensor("lowest", np.asarray(np.finfo(np.float32).min))
         real = draft.node("Max", [real, lowest], f"{real}.guarded")
     draft.quantized(real, quantization, output)

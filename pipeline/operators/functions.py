@@ -394,6 +394,7 @@ KINDS: dict[str, Kind] = {
         onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
         channels=passing.pointwise,
+        integral=lambda operator, values: len(values[0].shape) in (2, 4),
         conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
     ),
     "HardSwish": Kind(

@@ -101,6 +101,11 @@ Substitute = Callable[[Operator, Value, Value], Substitution]
 """Called with an operator, its first input and its output."""
 
 
+def always(operator: Operator, values: Sequence[Value]) -> bool:
+    """Every such operator has an integer form."""
+    return True
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of `Operator`.
@@ -116,6 +121,8 @@ class Kind:
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.
+    integral: whether this one (operator; inputs and output, all rounded) has an integer form that
+        both runtimes round alike; else it is computed in float32.
     dtype: of its output; or `draft.SAME_DTYPE`, `draft.GIVEN_DTYPE`.
     channels: how channels pass through it. None: what it reads keeps all of its channels.
     conditions: what docs/operators.md says about it.
@@ -131,6 +138,7 @@ class Kind:
     clips: bool = False
     any_order: bool = False
     rounded: Substitute | None = None
+    integral: Callable[[Operator, Sequence[Value]], bool] = always
     dtype: str = "float32"
     channels: Passing | None = None
     conditions: str = ""

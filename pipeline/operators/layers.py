@@ -280,12 +280,11 @@ def _gemm(
     beta: float,
     transposed: bool = False,
 ) -> str:
-    data = draft.array(matrix, "its weights")
-    if not transposed or alpha != 1:
-        rows = data if transposed else data.T
-        matrix = draft.constant(
-            np.ascontiguousarray(rows) * np.float32(alpha), f"{draft.step}_weight"
-        )
+    draft.array(matrix, "its weights")
+    if not transposed:
+        matrix = draft.transposed(matrix, [1, 0])
+    if alpha != 1:
+        matrix = draft.constant(draft.array(matrix) * np.float32(alpha), f"{draft.step}_weight")
     if bias:
         numbers = draft.array(bias, "its bias")
         outputs = draft.shape(matrix)[0]

@@ -36,9 +36,7 @@ B = schema.BuiltinOperator
 def product(draft: Draft, self: str, other: str, suffix: str = "") -> str:
     """A matrix product; with a constant matrix it is a linear layer."""
     if draft.is_constant(other) and draft.rank(other) == 2 and not draft.is_constant(self):
-        data = draft.array(other)
-        weight = draft.constant(np.ascontiguousarray(data.T), f"{draft.step}_weight")
-        return multiply_matrix(draft, self, weight)
+        return multiply_matrix(draft, self, draft.transposed(other, [1, 0]))
     if draft.rank(self) == 1 or draft.rank(other) == 1:
         raise draft.refuse("multiplies a vector: give it an axis of size 1")
     rank = max(draft.rank(self), draft.rank(other))

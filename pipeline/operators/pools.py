@@ -331,14 +331,17 @@ def average_pool(draft: TfliteDraft, operator: Operator) -> None:
     _pool(draft, operator, B.AVERAGE_POOL_2D, fill="zero" if counted else "none")
 
 
+def _counts_all(operator: Operator, values: Sequence[Value]) -> bool:
+    """Whether all windows have equal weights."""
+    return bool(operator.attributes["count_include_pad"])
+
+
 def _as_convolution(operator: Operator, source: Value, output: Value) -> Substitution:
     """a depthwise convolution with equal weights.
 
     TFLite's own integer average rounds unlike ONNX Runtime's (an eighth of 2×2 averages differ
     by one code) and cannot change the scale.
     """
-    if not operator.attributes["count_include_pad"]:
-        raise InputError(f"{operator} leaves padding out of its count; set count_include_pad=True")
     window = {n: operator.attributes[n] for n in ("kernel_shape", "strides", "pads")}
     weight = 1 / float(np.prod(window["kernel_shape"]))
     return constant_depthwise(operator, source, output, weight=weight, **window)
@@ -411,6 +414,7 @@ KINDS: dict[str, Kind] = {
         clips=True,
         rounded=_as_convolution,
         channels=passing.windowed,
+        integral=_counts_all,
         conditions="adaptive ones too; padding that is not counted as TFLite's SAME, or in float32",
     ),
     "GlobalAveragePool": Kind(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import Array, Constant, Quantization
+from edgeticket.pipeline.graph.draft import Coded, Draft
+from edgeticket.pipeline.graph.graph import Array, Quantization
 from edgeticket.pipeline.operators.kind import Reader
 
 
@@ -24,76 +25,104 @@ def _aten_same(draft: Draft, **arguments: Any) -> str:
 def _quantize(
     draft: Draft, x: str, scale: str, zero_point: str = "", *, axis: int = 1, **more: Any
 ) -> str:
-    steps = np.asarray(draft.array(scale, "its scale"))
-    if steps.dtype != np.float32 or not (np.isfinite(steps) & (steps > 0)).all():
-        raise draft.refuse("has scales that are not positive float32; calibrate the network anew")
-    zeros = draft.array(zero_point, "its zero point") if zero_point else np.uint8(0)
-    if np.asarray(zeros).dtype != np.int8:
-        raise draft.refuse(f"makes codes that are {np.asarray(zeros).dtype}; quantise to int8")
-    if draft.is_constant(x):
-        _check_axis(draft, x, steps, axis)
-        folded = _fold(draft, draft.constants[x], steps, np.asarray(zeros))
-        name = draft.unique(draft.result)
-        draft.constants[name], draft.shapes[name] = folded, folded.data.shape
-        return name
-    if steps.size != 1:
-        raise draft.refuse("has several scales; activations must have one for the whole tensor")
-    quantization = Quantization(np.float32(steps.item()), int(np.asarray(zeros).item()))
-    if draft.scales.setdefault(x, quantization) != quantization:
-        raise draft.refuse(f"rounds {x} a second time, differently; round it once")
-    return x
-
-
-def _fold(draft: Draft, weight: Constant, scale: Array, zero_point: Array) -> Constant:
-    """Round float weights to codes −127..127 with one scale for each index of axis 0."""
-    if scale.size not in (1, *weight.data.shape[:1]) or zero_point.any():
-        raise draft.refuse("rounds weights; they need a scale per output channel and zero points 0")
-    scales = _by_channel(scale, weight)
-    column = scales.reshape(-1, *[1] * (weight.data.ndim - 1))
+    """Round: a constant is rounded now, a value by an operator (see `Draft.rounded`)."""
+    steps, zeros = _steps(draft, scale, zero_point)
+    if not draft.is_constant(x):
+        if steps.size > 1:
+            return _quantize_channels(draft, x, steps, zeros, axis)
+        return draft.rounded(x, _one(draft, steps, zeros))
+    data = draft.array(x)
+    step, zero = (_along(draft, numbers, data.shape, axis) for numbers in (steps, zeros))
+    limits = np.iinfo(zeros.dtype)
     with np.errstate(over="ignore"):  # infinity saturates like any other number
-        codes = np.clip(np.rint(weight.data / column), -127, 127).astype(np.int8)
-    return Constant(codes, scales)
+        codes = np.clip(np.rint(data / step) + zero, limits.min, limits.max)
+    return draft.coded_constant(Coded(codes.astype(np.int32) - zero, step), draft.result)
 
 
 def _dequantize(
     draft: Draft, x: str, scale: str, zero_point: str = "", *, axis: int = 1, **more: Any
 ) -> str:
-    steps = np.asarray(draft.array(scale, "its scale"))
-    if draft.is_constant(x):
-        codes = draft.constants[x]
-        if codes.data.dtype != np.int8:
-            raise draft.refuse(f"reads {x}, which is {codes.data.dtype}; store weights as int8")
-        _check_axis(draft, x, steps, axis)
-        if zero_point and np.any(draft.array(zero_point, "its zero point")):
-            raise draft.refuse(f"reads {x} with zero points that are not 0; weights must have 0")
-        by_channel = _by_channel(steps, codes)
-        if codes.scale is not None and not np.array_equal(codes.scale, by_channel):
+    """What codes stand for: a rounded value is that already."""
+    stored = draft.array(x) if draft.is_constant(x) and x not in draft.coded else None
+    steps, zeros = _steps(draft, scale, zero_point, None if stored is None else stored.dtype)
+    if stored is not None:
+        step, zero = (_along(draft, numbers, stored.shape, axis) for numbers in (steps, zeros))
+        codes = stored.astype(np.int64) - zero
+        if codes.size and np.abs(codes).max() > np.iinfo(np.int32).max:
+            raise draft.refuse(f"reads {x}, whose codes minus zero point do not fit int32")
+        return draft.coded_constant(Coded(codes.astype(np.int32), step), draft.result)
+    if x in draft.coded:
+        step = _along(draft, steps, draft.shape(x), axis)
+        if not np.array_equal(
+            np.broadcast_to(step, draft.coded[x].scale.shape), draft.coded[x].scale
+        ):
             raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
-        name = draft.unique(draft.result)
-        draft.constants[name] = Constant(codes.data, by_channel)
-        draft.shapes[name] = codes.data.shape
-        return name
+        return x
+    if x in draft.channel_steps:
+        if not np.array_equal(draft.channel_steps[x], _along(draft, steps, draft.shape(x), axis)):
+            raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
+        return draft.add("Mul", x, draft.constant(draft.channel_steps[x], f"{x}_steps"))
+    given = _one(draft, steps, zeros)
+    if x in draft.inputs_of_codes:
+        draft.scales.setdefault(x, given)
     if x not in draft.scales:
         raise draft.refuse("does not follow a QuantizeLinear; convert the float-input file")
-    zeros = draft.array(zero_point, "its zero point") if zero_point else np.int8(0)
-    given = Quantization(np.float32(steps.item()), int(np.asarray(zeros).item()))
     if draft.scales[x] != given:
         raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
     return x
 
 
-def _check_axis(draft: Draft, x: str, scale: Array, axis: int) -> None:
-    if scale.size > 1 and axis % max(draft.rank(x), 1) != 0:
-        raise draft.refuse(
-            f"has a scale for each index of axis {axis} of {x}; there must be one for each output "
-            "channel, axis 0"
-        )
+def _quantize_channels(draft: Draft, x: str, steps: Array, zeros: Array, axis: int) -> str:
+    """Divide by the scale of each channel, then round with the scale 1 that all share."""
+    if (zeros != zeros.reshape(-1)[0]).any():
+        raise draft.refuse("has several zero points; activations must have one for all channels")
+    wide = _along(draft, steps, draft.shape(x), axis)
+    counts = draft.add("Div", x, draft.constant(wide, f"{x}_steps"), suffix="counts")
+    one = np.ones((), np.float32), zeros.reshape(-1)[0]
+    rounded = draft.rounded(counts, _one(draft, *one))
+    draft.channel_steps[rounded] = wide
+    return rounded
 
 
-def _by_channel(scale: Array, weight: Constant) -> Array:
-    """A scale for each index of axis 0, from that or from one for all."""
-    channels = weight.data.shape[0] if weight.data.ndim else 1
-    return np.array(np.broadcast_to(scale.reshape(-1), (channels,)))
+def _steps(
+    draft: Draft, scale: str, zero_point: str, codes: np.dtype[Any] | None = None
+) -> tuple[Array, Array]:
+    """Checked scales and zero points; the type of the latter is that of the codes."""
+    steps = np.asarray(draft.array(scale, "its scale"))
+    if steps.dtype != np.float32 or not (np.isfinite(steps) & (steps > 0)).all():
+        raise draft.refuse("has scales that are not positive float32; calibrate the network anew")
+    if zero_point:
+        zeros = np.asarray(draft.array(zero_point, "its zero point"))
+    else:
+        zeros = np.zeros((), np.uint8 if codes is None else codes)
+    known = CODES if codes is None else (*CODES, np.dtype(np.int32))
+    if zeros.dtype not in known:
+        raise draft.refuse(f"makes codes that are {zeros.dtype}; quantise to int8 or uint8")
+    if steps.ndim > 1 or zeros.ndim > 1:
+        raise draft.refuse("has scales for blocks of an axis; quantise per tensor or per channel")
+    return steps, zeros
+
+
+CODES = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+def _one(draft: Draft, steps: Array, zeros: Array) -> Quantization:
+    """The scale of a value; uint8 codes are the int8 codes + 128."""
+    if steps.size != 1 or zeros.size != 1:
+        raise draft.refuse("has several scales; activations must have one for the whole tensor")
+    shift = 128 if zeros.dtype == np.uint8 else 0
+    return Quantization(np.float32(steps.item()), int(zeros.item()) - shift)
+
+
+def _along(draft: Draft, numbers: Array, shape: Sequence[int], axis: int) -> Array:
+    """One number for all of a shape, or one for each index of ``axis``, as it is broadcast."""
+    wide = numbers if numbers.dtype == np.float32 else numbers.astype(np.int32)
+    if numbers.size == 1:
+        return wide.reshape((1,) * len(shape))
+    axis %= len(shape)
+    if numbers.size != shape[axis]:
+        raise draft.refuse(f"has {numbers.size} scales for {shape[axis]} channels")
+    return wide.reshape([-1 if i == axis else 1 for i in range(len(shape))])
 
 
 ATEN: dict[str, Reader] = dict.fromkeys(

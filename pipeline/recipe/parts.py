@@ -72,6 +72,11 @@ class BundleConfig(Config):
     samples: Count | None = Field(
         default=None, description="Test examples that it carries. Default: all of them."
     )
+    tensorrt: bool = Field(
+        default=False,
+        description="The int8 file for TensorRT on a Jetson too, see docs/devices.md. Its codes "
+        "are symmetric, so its answers differ from those of the other int8 files.",
+    )
 
 
 class BenchConfig(Config):

@@ -15,6 +15,7 @@ from edgeticket.device_runner.selection import select
 from edgeticket.device_runner.taps.file import open_taps
 from edgeticket.device_runner.taps.tap import tap
 from edgeticket.models.imported import look_in
+from edgeticket.pipeline.convert.targets import is_optional
 from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.devices.taps import tap_device
@@ -147,10 +148,18 @@ def _judges(
     *,
     trusted: str,
 ) -> Mapping[str, Reference]:
-    """A reference for each artifact; those of one network and precision share it."""
+    """A reference for each artifact; those of one network and precision share it.
+
+    One with scales of its own (`Target.optional`) is held against its file, run as written.
+    """
     made: dict[tuple[str, str], Reference] = {}
+    apart: dict[str, Reference] = {}
     for entry in entries:
         key = entry.network, entry.precision
+        if is_optional(entry):
+            file = bundle.read(entry.file)
+            apart[entry.id] = OnnxReference(file, title=f"{entry.id} as written")
+            continue
         if key in made:
             continue
         if folder is not None:
@@ -160,11 +169,12 @@ def _judges(
             )
             continue
         alike = [a for a in bundle.manifest.artifacts if (a.network, a.precision) == key]
-        source = next((a for a in alike if a.runtime == "ort"), None)
+        files = (a for a in alike if a.runtime == "ort" and not is_optional(a))
+        source = next(files, None)
         if source is None:
             raise InputError(
                 f"{entry.id} has nothing to be compared with: the bundle has no ONNX file of it, "
                 "and no folder `reference` lies beside it; give one with --reference"
             )
         made[key] = OnnxReference(bundle.read(source.file), title=f"{source.id} as written")
-    return {entry.id: made[entry.network, entry.precision] for entry in entries}
+    return {e.id: apart.get(e.id) or made[e.network, e.precision] for e in entries}

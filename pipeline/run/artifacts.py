@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from edgeticket.device_runner.manifest import Artifact, artifact_fields
 from edgeticket.device_runner.manifest import Network as NetworkFacts
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.models.network import Network
-from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, TARGETS, Target, targets_of
+from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, Target, targets_of
 from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.export import check_export, export
 from edgeticket.pipeline.graph.graph import Graph
@@ -44,12 +44,21 @@ def build_artifacts(job: Job, dense: Candidate, ticket: Candidate) -> Artifacts:
     if not all(step.keeps_float32 for step in job.recipe.compress):
         networks["ticket"] = ticket.network
     samples = job.recipe.bundle.samples
+    also = ("onnx-int8-trt",) if job.recipe.bundle.tensorrt else ()
     result = job.store.stage(
         "artifacts",
         functools.partial(
-            write_artifacts, networks=networks, ticket=ticket, data=job.data, samples=samples
+            write_artifacts,
+            networks=networks,
+            ticket=ticket,
+            data=job.data,
+            samples=samples,
+            also=also,
         ),
-        config={"samples": samples, "targets": list(TARGETS)},
+        config={
+            "samples": samples,
+            "targets": [*targets_of("fp32"), *targets_of("int8", also=also)],
+        },
         inputs={"data": job.data.digest, "dense": dense.digest, "ticket": ticket.digest},
         tools=EXPORT_TOOLS,
     )
@@ -64,6 +73,7 @@ def write_artifacts(
     ticket: Candidate,
     data: Dataset,
     samples: int | None,
+    also: Collection[str] = (),
 ) -> None:
     """Write every artifact, and what a manifest says of them, to ``folder``.
 
@@ -73,6 +83,7 @@ def write_artifacts(
         data: the calibration split is exported with, choices are made on validation, and torch
             reads the test split here, once, after all of them.
         samples: how many test examples the bundle carries; None: all.
+        also: optional kinds of files (`convert.targets`) that are wanted.
     """
     inputs = to_torch(data.calibration.queries(16)[:16], data.preprocessing)
     carried, bias = _carried(data, ticket, samples)
@@ -82,7 +93,7 @@ def write_artifacts(
         files += _float_files(name, network, inputs)
         facts[name] = _facts(network, carried, data)
     assert ticket.scales is not None  # a recipe ends with the pass that decides them
-    files += _int8_files(list(networks)[-1], ticket.network, ticket.scales, inputs)
+    files += _int8_files(list(networks)[-1], ticket.network, ticket.scales, inputs, also)
     for artifact, content in files:
         (folder / Path(artifact.file).name).write_bytes(content)
     description = {
@@ -120,10 +131,12 @@ def _float_files(name: str, network: Network, inputs: Tensor) -> Files:
     return _converted(name, graph, targets_of("fp32"))
 
 
-def _int8_files(name: str, network: Network, scales: Scales, inputs: Tensor) -> Files:
+def _int8_files(
+    name: str, network: Network, scales: Scales, inputs: Tensor, also: Collection[str]
+) -> Files:
     module = fake_quantized(fold_bn(network.module(), network.input_shape), scales)
     graph = export(module)
-    files = _converted(name, graph, targets_of("int8"))
+    files = _converted(name, graph, targets_of("int8", also=also))
     # Rounding near half way may differ by a code here and there, and that adds up. A last
     # layer in float32 has no codes.
     output_code = files[-1][0].output.scale

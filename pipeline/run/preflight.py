@@ -14,7 +14,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_own, own_version
-from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, TARGETS
+from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, targets_of
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.network.file import new_network
@@ -124,7 +124,7 @@ def conversions(
     """
     sources = sources or exports(network, keep_fp32=keep_fp32)
     obstacles: dict[str, str | None] = {}
-    for kind, target in TARGETS.items():
+    for kind, target in {**targets_of("fp32"), **targets_of("int8")}.items():
         source = sources[target.precision]
         try:
             if isinstance(source, InputError):

@@ -19,6 +19,7 @@ from test_convert_operators import (
 )
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.graph.graph import Constant, Operator, Quantization, Value
 from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.layers import constant_depthwise
@@ -204,11 +205,12 @@ def test_grouped_convolutions(grouping: tuple[int, int, int], int8: bool, seed: 
     )
 
 
-def test_padding_that_is_not_counted_is_refused_in_int8() -> None:
+def test_padding_that_is_not_counted_has_no_integer_form() -> None:
     q = Quantization(np.float32(0.1), 0)
-    window = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1] * 4, "count_include_pad": 0}
-    pool = Operator("pool", "AveragePool", ("x",), "y", window)
-    substitute = KINDS["AveragePool"].rounded
-    assert substitute is not None
-    with pytest.raises(InputError, match=r"^pool \(AveragePool\) leaves padding out of its count"):
-        substitute(pool, Value("x", (1, 2, 5, 5), q), Value("y", (1, 2, 5, 5), q))
+    values = {"x": Value("x", (1, 2, 5, 5), q), "y": Value("y", (1, 2, 5, 5), q)}
+    for counted in (False, True):
+        window = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1] * 4}
+        pool = Operator(
+            "pool", "AveragePool", ("x",), "y", {**window, "count_include_pad": int(counted)}
+        )
+        assert is_integer(pool, values, {}) == counted

@@ -22,7 +22,8 @@ from edgeticket.device_runner.cores import parse_cores, pinned
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import summarise
 from edgeticket.device_runner.manifest import write_manifest
-from edgeticket.device_runner.report import read_report
+from edgeticket.device_runner.placement import ASSIGNED, RAN, placement_of
+from edgeticket.device_runner.report import parse_report, read_report
 from edgeticket.device_runner.runtimes import ort
 from edgeticket.device_runner.scenarios import (
     Deadlines,
@@ -30,6 +31,8 @@ from edgeticket.device_runner.scenarios import (
     tell_deadlines,
     tell_throughput,
 )
+from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.device_runner.terminal import placement_lines
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.windows import split_windows
 
@@ -260,15 +263,45 @@ def test_providers_in_order_and_where_operators_ran() -> None:
     ran = ["CUDAExecutionProvider"] * 3 + ["CPUExecutionProvider"]
     events = [{"cat": "Session", "name": "model_run"}]
     events += [{"cat": "Node", "args": {"provider": name, "op_name": "Conv"}} for name in ran]
-    placement = ort.read_placement(json.dumps(events).encode())
-    assert placement == {"CUDAExecutionProvider": 0.75, "CPUExecutionProvider": 0.25}
-    assert next(iter(placement)) == "CUDAExecutionProvider"
+    counts = ort.read_placement(json.dumps(events).encode())
+    placement = placement_of(counts, asked=ort.PROVIDERS, counted=RAN)
+    assert placement.operators == {"TensorRT": 0, "CUDA": 3, "CPU": 1}
+    assert placement.words == "TensorRT 0 of 4, CUDA 3 of 4, CPU 1 of 4"
 
 
 TWO = ["AzureExecutionProvider", "CPUExecutionProvider"]  # of which one runs nothing
 
 
-def test_the_profiler_of_the_real_runtime_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["assigned", "profile"])
+def test_the_real_runtime_tells_where_operators_run(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
     monkeypatch.setattr(ort, "_providers", lambda module, cpu_only: TWO)
+    if not told:
+        monkeypatch.setattr(ort, "_assigned", lambda session: {})
     found = ort.find_placement(tiny.onnx_int8(), threads=1, place="tiny")
-    assert found == {"CPUExecutionProvider": 1.0}
+    assert found.counted == (ASSIGNED if told else RAN)
+    assert list(found.operators) == ["Azure", "CPU"]
+    assert found.operators["Azure"] == 0
+    count = found.operators["CPU"]
+    assert count > 0
+    assert found.words == f"Azure 0 of {count}, CPU {count} of {count}"
+
+
+def test_with_the_cpu_alone_all_operators_of_the_file_are_its() -> None:
+    nodes = onnx.load_from_string(tiny.onnx_int8()).graph.node
+    found = ort.find_placement(tiny.onnx_int8(), threads=1, place="tiny", cpu_only=True)
+    assert found.words == f"CPU {len(nodes)} of {len(nodes)}"
+
+
+def test_words_follow_from_numbers() -> None:
+    report = tiny.example_report()
+    assert placement_lines([report]) == [f"{report.artifact.id} ran on CUDA 1 of 31, CPU 30 of 31"]
+    document = to_json(report)
+    document["placement"]["words"] = "CUDA 31 of 31"
+    with pytest.raises(InputError, match="at /placement/words: they do not follow"):
+        parse_report(format_json(document), place="report")
+    document["placement"] = {"unavailable": "nobody knows"}
+    assert parse_report(format_json(document), place="report").placement == Unavailable(
+        "nobody knows"
+    )

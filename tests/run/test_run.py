@@ -233,3 +233,39 @@ def test_every_layer_of_every_artifact_is_held_against_torch(summary: Summary, o
     with pytest.raises(InputError, match="belongs to another bundle"):
         compare()
     record.write_bytes(kept)
+
+
+def test_a_file_for_tensorrt_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "name: small\n"
+        "data: {name: digits, train: 300, validation: 100, calibration: 64, test: 100}\n"
+        "model: {arch: digits_cnn, args: {width: 8}}\n"
+        "train: {epochs: 1, batch_size: 32, lr: 0.05}\n"
+        "compress: [{method: ptq}]\n"
+        "bundle: {tensorrt: true}\n"
+        "bench: {min_seconds: 0.01, min_queries: 20}\n"
+    )
+    carry_out(read_recipe(path), tmp_path)
+    reports = tmp_path / "small" / "reports"
+    made, other = (
+        read_report(reports / f"dense-onnx-int8-{kind}.json")
+        for kind in ("trt", "u8" if os.uname().machine == "x86_64" else "s8")
+    )
+    assert made.artifact.input.dtype == made.artifact.output.dtype == "float32"
+    assert made.placement.words.startswith("CPU ")  # type: ignore[union-attr]
+    assert abs(made.accuracy.score - other.accuracy.score) <= 0.05
+    # It has scales of its own, so it is held against its file, and not against the others.
+    found = diff_bundle(
+        tmp_path / "small",
+        artifacts=[],
+        taps=[],
+        samples=4,
+        references=None,
+        alone=False,
+        bounds=Bounds(),
+        progress=QUIET,
+    )
+    assert "dense-onnx-int8-trt" in {artifact.artifact for artifact in found.artifacts}
+    assert all("trt" not in f"{pair.one} {pair.other}" for pair in found.pairs)
+    assert found.pairs
