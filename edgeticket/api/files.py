@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def quantize(
     import torch
 
     from edgeticket.pipeline.export import export
-    from edgeticket.pipeline.onnx_import import network_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_onnx
     from edgeticket.pipeline.quantize import fake_quantized, fold_bn
     from edgeticket.pipeline.quantize import quantize as decide
     from edgeticket.pipeline.recipe import Ptq, check
@@ -69,7 +70,7 @@ def quantize(
             module = network.eval()
         else:
             data, place = _onnx(network)
-            module = network_of_onnx(data, place, Path(place).name).module()
+            module = copy.deepcopy(module_of_onnx(data, place))
         done = decide(module, batches, settings)
         return Quantized(
             float_graph=export(fold_bn(module, tuple(batches[0].shape[1:]))),
@@ -95,10 +96,11 @@ def convert(
     Raises:
         ConversionError: the file cannot be read, or not be written for a runtime.
     """
+    from edgeticket.pipeline.convert.settle import is_quantized
     from edgeticket.pipeline.convert.targets import TARGETS
     from edgeticket.pipeline.export import export
     from edgeticket.pipeline.graph.graph import Graph
-    from edgeticket.pipeline.onnx_import import is_quantized, network_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_onnx
     from edgeticket.pipeline.quantize import fold_bn
 
     with raised_as(ConversionError):
@@ -113,8 +115,8 @@ def convert(
             if kind not in fitting:
                 raise InputError(f"kinds: {place} becomes {', '.join(fitting)}, not {kind!r}")
         if isinstance(source, bytes) and not rounded:
-            read = network_of_onnx(source, place, Path(place).name)
-            source = export(fold_bn(read.module(), read.input_shape))
+            module = module_of_onnx(source, place)
+            source = export(fold_bn(module, module.takes))
         wanted = fitting if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
 

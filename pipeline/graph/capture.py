@@ -19,6 +19,7 @@ from torch.export.graph_signature import OutputKind
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.network import GraphNetwork
 from edgeticket.pipeline.graph.program import operator_name as _operator_name
 from edgeticket.pipeline.graph.program import plain_program, quiet
 from edgeticket.pipeline.graph.whole import WholeLayers
@@ -44,11 +45,26 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
             with the place.
     """
     shapes = input_shapes(takes)
+    if isinstance(module, GraphNetwork):
+        return _graph_of(module, shapes)
     program = plain_program(
         _export(module, shapes), ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
     )
     reader = _Reader(program, type(module).__name__)
     return reader.read()
+
+
+def _graph_of(module: GraphNetwork, shapes: Shapes) -> Graph:
+    """The graph that a network is made of."""
+    if tuple(map(tuple, shapes)) != module.takes:
+        given, wanted = ([list(shape) for shape in s] for s in (shapes, module.takes))
+        raise InputError(
+            f"the network takes {wanted}, not {given}: its sizes are fixed in its file"
+        )
+    try:
+        return module.graph()
+    except ValueError as error:
+        raise InputError(f"the network no longer fits together: {error}") from None
 
 
 def input_shapes(takes: tuple[int, ...] | Shapes) -> Shapes:
