@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.quantize import Scales
     from edgeticket.pipeline.recipe import Ptq
 
+ZIP = b"PK\x03\x04"  # what a .pt2 file begins with
 CALIBRATION_BATCH = 32  # inputs at a time: of 224x224 pixels, a gigabyte at most
 
 
@@ -44,7 +45,7 @@ def quantize(
     `convert` makes the runtimes' files of what is returned.
 
     Args:
-        network: a module, or an ONNX file or its bytes; float32.
+        network: a module, or an ONNX or .pt2 file or its bytes; float32.
         inputs: preprocessed as the network takes them, float32 [N, C, H, W], [N, C, W] or [N, C];
             or a sequence of such batches.
         settings: what a recipe's `ptq` may say, e.g. ``{"ranges": "mse"}``; None: its defaults.
@@ -56,7 +57,7 @@ def quantize(
     import torch
 
     from edgeticket.pipeline.export import export
-    from edgeticket.pipeline.network.finished import module_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_file
     from edgeticket.pipeline.quantize import fake_quantized, fold_bn
     from edgeticket.pipeline.quantize import quantize as decide
     from edgeticket.pipeline.recipe import Ptq, check
@@ -69,8 +70,8 @@ def quantize(
         if isinstance(network, torch.nn.Module):
             module = network.eval()
         else:
-            data, place = _onnx(network)
-            module = copy.deepcopy(module_of_onnx(data, place))
+            data, place = _file(network)
+            module = copy.deepcopy(module_of_file(data, place))
         done = decide(module, batches, settings)
         return Quantized(
             float_graph=export(fold_bn(module, tuple(batches[0].shape[1:]))),
@@ -85,8 +86,9 @@ def convert(
     """Make the runtimes' files of a network.
 
     Args:
-        network: a graph that `quantize` returned, or an ONNX file or its bytes. Of a float32
-            network come float32 files, of one with QuantizeLinear and DequantizeLinear int8 ones.
+        network: a graph that `quantize` returned, or an ONNX or .pt2 file or its bytes. Of a
+            float32 network come float32 files, of one with QuantizeLinear and DequantizeLinear
+            int8 ones.
         kinds: ``onnx-fp32`` and ``tflite-fp32``, or ``onnx-int8-s8`` (ARM), ``onnx-int8-u8``
             (x86) and ``tflite-int8``; None: all that the network can become.
 
@@ -100,7 +102,7 @@ def convert(
     from edgeticket.pipeline.convert.targets import TARGETS
     from edgeticket.pipeline.export import export
     from edgeticket.pipeline.graph.graph import Graph
-    from edgeticket.pipeline.network.finished import module_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_file
     from edgeticket.pipeline.quantize import fold_bn
 
     with raised_as(ConversionError):
@@ -108,23 +110,23 @@ def convert(
         if isinstance(network, Graph):
             source, place, rounded = network, "the graph", network.is_quantized()
         else:
-            source, place = _onnx(network)
-            rounded = is_quantized(source, place=place)
+            source, place = _file(network)
+            rounded = not source.startswith(ZIP) and is_quantized(source, place=place)
         fitting = [kind for kind in TARGETS if ("int8" in kind) == rounded]
         for kind in kinds or ():
             if kind not in fitting:
                 raise InputError(f"kinds: {place} becomes {', '.join(fitting)}, not {kind!r}")
         if isinstance(source, bytes) and not rounded:
-            module = module_of_onnx(source, place)
+            module = module_of_file(source, place)
             source = export(fold_bn(module, module.takes))
         wanted = fitting if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
 
 
-def _onnx(given: StrPath | bytes) -> tuple[bytes, str]:
-    """The bytes of an ONNX file, and what errors call it."""
+def _file(given: StrPath | bytes) -> tuple[bytes, str]:
+    """The bytes of a file, and what errors call it."""
     if isinstance(given, bytes):
-        return given, "the ONNX file"
+        return given, "the .pt2 file" if given.startswith(ZIP) else "the ONNX file"
     try:
         return Path(given).read_bytes(), str(given)
     except OSError as error:

@@ -47,11 +47,17 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes) -> Graph:
     shapes = input_shapes(takes)
     if isinstance(module, GraphNetwork):
         return _graph_of(module, shapes)
-    program = plain_program(
-        _export(module, shapes), ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
-    )
-    reader = _Reader(program, type(module).__name__)
-    return reader.read()
+    return graph_of_program(_export(module, shapes), type(module).__name__)
+
+
+def graph_of_program(program: ExportedProgram, title: str) -> Graph:
+    """What torch.export says of a network -> its graph; ``title`` is what sentences call it.
+
+    Raises:
+        InputError: it uses an operator that is not known.
+    """
+    known = ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
+    return _Reader(plain_program(program, known), title).read()
 
 
 def _graph_of(module: GraphNetwork, shapes: Shapes) -> Graph:

@@ -169,10 +169,10 @@ class _Fold:
             stored = scaled.astype(np.float32), shifted.astype(np.float32)
             self.fused[key] = self._store(layer, *stored)
         names = self.fused[key]
-        origin = (*layer.origin, "", "")[:2]
+        origin, source = (*layer.origin, "", "")[:2], layer.origin[3:]
         inputs = (layer.inputs[0], *names) if bias or shift.any() else (layer.inputs[0], names[0])
         self.operators[layer.output] = replace(
-            layer, inputs=inputs, origin=(*origin, operator.name)
+            layer, inputs=inputs, origin=(*origin, operator.name, *source)
         )
 
     def _is_alone(self, name: str) -> bool:

@@ -72,7 +72,7 @@ class Operator:
 
     clamp: real bounds that the output is clipped to.
     origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown;
-        and the operator that was folded into it last.
+        the operator that was folded into it last, and its node in the ONNX file it is from.
     """
 
     name: str

@@ -80,7 +80,7 @@ def to_module(
         module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
-        paths = zip(("module", "norm", "factor"), operator.origin, strict=False)
+        paths = zip(("module", "norm", "factor", "source"), operator.origin, strict=False)
         node.meta |= {key: path for key, path in paths if path}
         operators.append(operator)
     results = tuple(nodes[name] for name in graph.outputs)

@@ -22,16 +22,18 @@ from edgeticket.pipeline.convert.read import FloatFile, read_float
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 from edgeticket.pipeline.graph.graph import Array, Constant, Graph
 from edgeticket.pipeline.graph.network import GraphNetwork, build, plainly_named
+from edgeticket.pipeline.graph.pt2 import read_program
 from edgeticket.pipeline.graph.written import write_graph
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.recipe import ModelConfig
 
+ZIP = b"PK\x03\x04"  # what a .pt2 file begins with
 TOLERANCE = 1e-3  # of the largest output: sums in another order
 EXAMPLES = 2  # that a file is compared with its graph on
 
 
 def read_finished(file: Path) -> Network:
-    """The network in ``file``, by its suffix.
+    """The network in ``file``, by its first bytes: ONNX, or a program of torch.export (.pt2).
 
     Raises:
         InputError: the file cannot be read, is damaged, takes several inputs, or has something
@@ -43,7 +45,10 @@ def read_finished(file: Path) -> Network:
             f"{file} is a TFLite file, which is finished: `edgeticket bundle {file} --samples DIR` "
             "makes a bundle to measure of it, and `edgeticket inspect` says what is in it"
         )
-    return network_of_onnx(read_onnx(file), str(file), file.name)
+    if not data.startswith(ZIP):
+        data = read_onnx(file)  # with what lies beside it
+    kind = "pt2" if data.startswith(ZIP) else "onnx"
+    return _network(module_of_file(data, str(file)), f"{kind}:{file.name}", str(file))
 
 
 def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
@@ -59,22 +64,17 @@ def takes_of(args: models.Args) -> tuple[int, ...]:
     return takes
 
 
-def network_of_onnx(data: bytes, place: str, name: str) -> Network:
-    """The network in the bytes of an ONNX file; ``place`` is what errors call it.
-
-    Raises:
-        InputError: as `read_finished`.
-    """
-    return _network(module_of_onnx(data, place), f"onnx:{name}", place)
-
-
 @functools.lru_cache(maxsize=2)  # a run asks for it in several places
-def module_of_onnx(data: bytes, place: str) -> GraphNetwork:
-    """The bytes of an ONNX file -> a module that answers as it does in ONNX Runtime.
+def module_of_file(data: bytes, place: str) -> GraphNetwork:
+    """The bytes of a file -> a module; of an ONNX file, it answers as ONNX Runtime does.
 
     Raises:
         InputError: as `read_finished`.
     """
+    if data.startswith(ZIP):
+        module = module_of(*read_program(data, place=place))
+        _answers(module, example_inputs(module), place)
+        return module
     read = read_float(data, place=place)
     if not read.trained:
         raise InputError(f"{place} has no weights: export it with the weights inside")
@@ -120,8 +120,21 @@ def _network(module: GraphNetwork, arch: str, place: str) -> Network:
 
 
 def _compare(module: GraphNetwork, read: FloatFile, place: str) -> None:
-    """The graph must answer as the file does in ONNX Runtime, for one example and for several."""
+    """The graph must answer as the file does in ONNX Runtime."""
     inputs = example_inputs(module)
+    found, expected = _answers(module, inputs, place), _run(read.data, inputs, place)
+    for i, answers in enumerate(found):
+        file = np.concatenate([outputs[i] for outputs in expected])
+        _check(
+            answers,
+            file,
+            place,
+            "cannot be followed: what was read of it does not answer as it does in ONNX Runtime",
+        )
+
+
+def _answers(module: GraphNetwork, inputs: Sequence[Tensor], place: str) -> list[Array]:
+    """Its outputs, which must be the same for one example at a time and for several."""
     with torch.inference_mode():
         single = [_arrays(module(*(x[i : i + 1] for x in inputs))) for i in range(EXAMPLES)]
         try:
@@ -132,17 +145,10 @@ def _compare(module: GraphNetwork, read: FloatFile, place: str) -> None:
                 f"{place} takes one example at a time, and not {EXAMPLES} ({reason}): export it "
                 "with an open batch, the first axis throughout"
             ) from None
-    expected = _run(read.data, inputs, place)
-    for place_of_output in range(len(together)):
-        one = np.concatenate([outputs[place_of_output] for outputs in single])
-        file = np.concatenate([outputs[place_of_output] for outputs in expected])
-        _check(
-            one,
-            file,
-            place,
-            "cannot be followed: what was read of it does not answer as it does in ONNX Runtime",
-        )
-        _check(together[place_of_output], one, place, "mixes the examples of a batch")
+    for i, answers in enumerate(together):
+        one = np.concatenate([outputs[i] for outputs in single])
+        _check(answers, one, place, "mixes the examples of a batch")
+    return together
 
 
 def _check(found: Array, expected: Array, place: str, what: str) -> None:

@@ -139,7 +139,7 @@ def is_batch(draft: Draft, name: str, axis: int) -> bool:
 
 
 def transpose(draft: Draft, self: str, order: Sequence[int], suffix: str = "") -> str:
-    """Transpose; nothing where the order stays or is undone, a Reshape where axes of 1 move."""
+    """Transpose; two are one, axes of 1 move by a Reshape, and what stays is nothing."""
     rank = draft.rank(self)
     axes = [axis % rank for axis in order]
     if sorted(axes) != list(range(rank)):
@@ -147,8 +147,7 @@ def transpose(draft: Draft, self: str, order: Sequence[int], suffix: str = "") -
     made = draft.made.get(self)
     if made is not None and made.kind == "Transpose":
         before = made.attributes["perm"]
-        if [before[axis] for axis in axes] == list(range(rank)):
-            return made.inputs[0]
+        return transpose(draft, made.inputs[0], [before[axis] for axis in axes], suffix)
     if axes == list(range(rank)):
         return self
     shape = draft.shape(self)
