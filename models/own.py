@@ -1,8 +1,9 @@
 """Architectures from elsewhere: torchvision's, timm's, and functions of the user's own.
 
 They are named ``torchvision:mobilenet_v2``, ``timm:NAME`` and ``import:package.module:function``;
-``onnx:FILE`` is one that is written down in its arguments (`models.program`). Arguments go to the
-function as they are; weights are never fetched, and arguments that would do so are refused.
+``onnx:FILE`` and ``pt2:FILE`` are written down in their argument ``graph``, which whoever knows
+operators builds (`WRITTEN`). Arguments go to the function as they are; weights are never fetched,
+and arguments that would do so are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from torch import nn
 
 from edgeticket.models.bounds import TooLargeError
 from edgeticket.models.imported import find_function, source_digest, user_folders_first
-from edgeticket.models.program import build_program
 from edgeticket.models.torchvision_cure import import_torchvision
 
 Args = Mapping[str, bool | int | float | str]
@@ -100,8 +100,8 @@ def own_version(arch: str) -> str:
         ValueError: a function of the user's own cannot be imported.
     """
     source, _, name = arch.partition(":")
-    if source == "onnx":
-        return ""  # its program, an argument, says all
+    if source in FILES:
+        return ""  # its graph, an argument, says all
     return source_digest(name) if source == "import" else importlib.metadata.version(source)
 
 
@@ -134,11 +134,21 @@ def _of_timm(name: str) -> Callable[..., Any]:
     return functools.partial(timm.create_model, name, pretrained=False)
 
 
+def _of_graph(name: str) -> Callable[..., Any]:
+    if "graph" not in WRITTEN:
+        raise ValueError(f"{name} is a graph: import edgeticket.pipeline.graph.network to build it")
+    return WRITTEN["graph"]
+
+
+WRITTEN: dict[str, Callable[..., nn.Module]] = {}
+"""What builds a network of its graph; the table of operators is in `pipeline`, which puts it in."""
+
+FILES = ("onnx", "pt2")  # kinds of files that a network can be, whole
 LIBRARIES = ("torchvision", "timm")  # whose functions build networks and do nothing else
 
 SOURCES: dict[str, Callable[[str], Callable[..., Any]]] = {
     "torchvision": _of_torchvision,
     "timm": _of_timm,
     "import": find_function,
-    "onnx": lambda name: build_program,
+    **dict.fromkeys(FILES, _of_graph),
 }

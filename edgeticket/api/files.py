@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.quantize import Scales
     from edgeticket.pipeline.recipe import Ptq
 
+ZIP = b"PK\x03\x04"  # what a .pt2 file begins with
 CALIBRATION_BATCH = 32  # inputs at a time: of 224x224 pixels, a gigabyte at most
 
 
@@ -43,7 +45,7 @@ def quantize(
     `convert` makes the runtimes' files of what is returned.
 
     Args:
-        network: a module, or an ONNX file or its bytes; float32.
+        network: a module, or an ONNX or .pt2 file or its bytes; float32.
         inputs: preprocessed as the network takes them, float32 [N, C, H, W], [N, C, W] or [N, C];
             or a sequence of such batches.
         settings: what a recipe's `ptq` may say, e.g. ``{"ranges": "mse"}``; None: its defaults.
@@ -55,7 +57,7 @@ def quantize(
     import torch
 
     from edgeticket.pipeline.export import export
-    from edgeticket.pipeline.onnx_import import network_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_file
     from edgeticket.pipeline.quantize import fake_quantized, fold_bn
     from edgeticket.pipeline.quantize import quantize as decide
     from edgeticket.pipeline.recipe import Ptq, check
@@ -68,8 +70,8 @@ def quantize(
         if isinstance(network, torch.nn.Module):
             module = network.eval()
         else:
-            data, place = _onnx(network)
-            module = network_of_onnx(data, place, Path(place).name).module()
+            data, place = _file(network)
+            module = copy.deepcopy(module_of_file(data, place))
         done = decide(module, batches, settings)
         return Quantized(
             float_graph=export(fold_bn(module, tuple(batches[0].shape[1:]))),
@@ -84,9 +86,9 @@ def convert(
     """Make the runtimes' files of a network.
 
     Args:
-        network: a graph that `quantize` returned, or an ONNX file or its bytes. Of a float32
-            network come float32 files, of one that any tool quantised (QDQ or QOperator format)
-            int8 ones with the same scales.
+        network: a graph that `quantize` returned, or an ONNX or .pt2 file or its bytes. Of a
+            float32 network come float32 files, of an ONNX file that any tool quantised (QDQ or
+            QOperator format) int8 ones with the same scales.
         kinds: ``onnx-fp32`` and ``tflite-fp32``, or ``onnx-int8-s8`` (ARM), ``onnx-int8-u8``
             (x86), ``tflite-int8``, and ``onnx-int8-trt`` (TensorRT); None: all that the network can
             become, but for the last, whose codes are others.
@@ -98,11 +100,12 @@ def convert(
         ConversionError: the file cannot be read, or not be written for a runtime.
     """
     from edgeticket.pipeline.convert.foreign import read_any
+    from edgeticket.pipeline.convert.settle import is_quantized
     from edgeticket.pipeline.convert.targets import TARGETS
     from edgeticket.pipeline.export import export
     from edgeticket.pipeline.graph.fold import fold
     from edgeticket.pipeline.graph.graph import Graph
-    from edgeticket.pipeline.onnx_import import is_quantized, network_of_onnx
+    from edgeticket.pipeline.network.finished import module_of_file
     from edgeticket.pipeline.quantize import fold_bn
 
     with raised_as(ConversionError):
@@ -110,28 +113,34 @@ def convert(
         if isinstance(network, Graph):
             source, place, rounded = network, "the graph", network.is_quantized()
         else:
-            source, place = _onnx(network)
-            rounded = is_quantized(source, place=place)
+            source, place = _file(network)
+            rounded = not source.startswith(ZIP) and is_quantized(source, place=place)
         fitting = [kind for kind in TARGETS if ("int8" in kind) == rounded]
         for kind in kinds or ():
             if kind not in fitting:
                 raise InputError(f"kinds: {place} becomes {', '.join(fitting)}, not {kind!r}")
         if isinstance(source, bytes) and not rounded:
-            read = network_of_onnx(source, place, Path(place).name)
-            source = export(fold_bn(read.module(), read.input_shape))
+            module = module_of_file(source, place)
+            source = export(fold_bn(module, module.takes))
         elif isinstance(source, bytes):
             source = fold(read_any(source, place=place))
         wanted = [k for k in fitting if not TARGETS[k].optional] if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
 
 
-def _onnx(given: StrPath | bytes) -> tuple[bytes, str]:
-    """The bytes of an ONNX file, and what errors call it."""
+def _file(given: StrPath | bytes) -> tuple[bytes, str]:
+    """The bytes of a file, and what errors call it."""
     from edgeticket.pipeline.external.onnx_model import read_onnx
 
     if isinstance(given, bytes):
-        return given, "the ONNX file"
-    return read_onnx(Path(given)), str(given)
+        return given, "the .pt2 file" if given.startswith(ZIP) else "the ONNX file"
+    path = Path(given)
+    try:
+        with path.open("rb") as file:
+            is_program = file.read(len(ZIP)) == ZIP
+        return path.read_bytes() if is_program else read_onnx(path), str(given)
+    except OSError as error:
+        raise InputError(f"cannot read {given}: {error.strerror}") from None
 
 
 def _batches(inputs: npt.ArrayLike | Sequence[Tensor]) -> list[Tensor]:

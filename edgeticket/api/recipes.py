@@ -151,8 +151,11 @@ def inspect(
     from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
     from edgeticket.pipeline.inspect.network import inspect_network
     from edgeticket.pipeline.inspect.subject import network_of
+    from edgeticket.pipeline.network.finished import read_finished
     from edgeticket.pipeline.progress import QUIET
 
+    if Path(subject).suffix == ".pt2":
+        return inspect_network(read_finished(Path(subject)))
     if Path(subject).suffix in RUNTIMES:
         return inspect_file(Path(subject))
     network = network_of(

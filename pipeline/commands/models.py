@@ -26,7 +26,7 @@ def inspect(
             metavar="MODEL|RECIPE|FILE",
             help="What to look at: a recipe; or `torchvision:NAME`, `timm:NAME`, "
             "`import:package.module:function`, or one of this project's, such as `resnet20`; or a "
-            ".onnx or .tflite file.",
+            ".onnx, .pt2 or .tflite file.",
         ),
     ],
     size: Annotated[
@@ -86,8 +86,8 @@ def init(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A network, as in `inspect`, or FILE.onnx; a name alone is torchvision's, such as "
-            "`mobilenet_v2`.",
+            help="A network, as in `inspect`, or FILE.onnx or FILE.pt2; a name alone is "
+            "torchvision's, such as `mobilenet_v2`.",
         ),
     ],
     folder: Annotated[

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.normalise import check_nodes, fix_sizes, parse_model, settled
+from edgeticket.pipeline.convert.normalise import check_nodes, fix_sizes, in_one_form, parse_model
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.qoperator import as_qdq
@@ -33,11 +33,11 @@ def read_any(data: bytes, *, place: str) -> Graph:
     stored = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name not in stored:
-            fix_sizes(value, place, ranks=(2, 3, 4))
+            fix_sizes(value, place)
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")  # it follows from those of the inputs
     try:
-        return _rounded_early(graph_of(_without_other_domains(settled(model, place))))
+        return _rounded_early(graph_of(_without_other_domains(in_one_form(model, place))))
     except InputError as error:
         sentence = str(error)
         raise InputError(sentence if place in sentence else f"{place}: {sentence}") from None

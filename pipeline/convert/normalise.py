@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import onnx
 from onnx import version_converter
@@ -14,7 +13,6 @@ from edgeticket.pipeline.graph.graph import OPSET
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 UNLIKELY = 65536  # a size that is a mistake, or an attack
-RANKS = {3: "[N, C, T]", 4: "[N, C, H, W]", 2: "[N, C]"}
 
 
 def parse_model(data: bytes, place: str) -> onnx.ModelProto:
@@ -45,8 +43,8 @@ def check_nodes(model: onnx.ModelProto, place: str) -> None:
             )
 
 
-def fix_sizes(value: onnx.ValueInfoProto, place: str, *, ranks: Collection[int]) -> None:
-    """An open batch becomes 1; other sizes must be fixed, and as many as one of ``ranks``."""
+def fix_sizes(value: onnx.ValueInfoProto, place: str) -> None:
+    """An open batch becomes 1; other sizes must be fixed."""
     sizes = value.type.tensor_type.shape.dim
     for i, size in enumerate(sizes):
         is_open = not size.HasField("dim_value") or size.dim_value <= 0
@@ -65,15 +63,11 @@ def fix_sizes(value: onnx.ValueInfoProto, place: str, *, ranks: Collection[int])
             )
         elif size.dim_value > UNLIKELY:
             raise InputError(f"{place}: its input has a side of {size.dim_value}: export it again")
-    if len(sizes) not in ranks:
-        forms = " or ".join(RANKS[rank] for rank in sorted(ranks, reverse=True))
-        raise InputError(
-            f"{place}: its input {value.name} has {len(sizes)} axes: give a network that takes "
-            f"{forms}"
-        )
+    if not sizes:
+        raise InputError(f"{place}: its input {value.name} has no batch: export it with one")
 
 
-def settled(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
+def in_one_form(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
     """In one operator set, all sizes known, and what follows from sizes alone computed."""
     from onnxscript import optimizer
 

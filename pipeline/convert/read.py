@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ import onnx
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.onnx_names import Called, called
 from edgeticket.pipeline.convert.onnx_rules import MOST_NUMBERS, OnnxRules, is_computable
+from edgeticket.pipeline.convert.settle import settled
 from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
 from edgeticket.pipeline.graph.draft import BatchSize, Coded, Draft
-from edgeticket.pipeline.graph.graph import OPSET, Array, Graph
+from edgeticket.pipeline.graph.graph import OPSET, Array, Constant, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
 
 PLACE = "the ONNX file"
@@ -53,13 +57,58 @@ def read_graph(data: bytes) -> Graph:
     return graph_of(model)
 
 
-def graph_of(model: onnx.ModelProto) -> Graph:
+@dataclass(frozen=True)
+class FloatFile:
+    """What a float32 file is.
+
+    graph: its operators are called after the modules that it was exported from, where it says so.
+    trained: the constants that training may move.
+    data: the file with a batch of one.
+    """
+
+    graph: Graph
+    trained: frozenset[str]
+    data: bytes
+
+
+def read_float(data: bytes, *, place: str) -> FloatFile:
+    """Read and check a float32 ONNX file of any operator set; an open batch becomes one.
+
+    Raises:
+        InputError: the file is damaged, or holds something that cannot be converted.
+    """
+    names = called(parse_onnx(data, place=place).graph)
+    model, fixed = settled(data, place=place)
+    with placed(place):
+        graph = graph_of(model, names)
+    numbers = {name for name, constant in graph.constants.items() if _may_be_trained(constant)}
+    return FloatFile(graph, frozenset(numbers), fixed)
+
+
+def _may_be_trained(constant: Constant) -> bool:
+    """A file does not say it; weights are real, and more than a number."""
+    return constant.data.dtype == np.float32 and constant.data.size > 1
+
+
+@contextlib.contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Sentences begin with the place."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def graph_of(model: onnx.ModelProto, names: Mapping[str, Called] = MappingProxyType({})) -> Graph:
     """A checked model of fixed sizes and of operator set `OPSET` -> its graph.
+
+    Args:
+        names: what operators shall be called, by the first output of a node.
 
     Raises:
         InputError: it holds something that cannot be converted.
     """
-    reading = _Reading()
+    reading = _Reading(names)
     for tensor in model.graph.initializer:
         reading.store(tensor.name, read_array(tensor))
     inputs = [value for value in model.graph.input if value.name not in reading.names]
@@ -69,14 +118,17 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         reading.read(node, f"{node.name or f'node {index}'} ({node.op_type})")
     reading.check_scales()
     outputs = [reading.output(value.name) for value in model.graph.output]
-    return _named(reading.draft, [value.name for value in inputs], outputs, model)
+    graph = reading.draft.finish([value.name for value in inputs], outputs)
+    if names and len(outputs) == 1:
+        return graph  # every file calls it "output"
+    return _named(graph, model)
 
 
 class _Reading:
     """A walk over the nodes of an ONNX file."""
 
-    def __init__(self) -> None:
-        self.draft, self.rules = Draft(KINDS), OnnxRules()
+    def __init__(self, called: Mapping[str, Called]) -> None:
+        self.draft, self.rules, self.called = Draft(KINDS), OnnxRules(), called
         self.names: dict[str, Any] = {"": ""}  # ONNX value -> name in the draft, or None
 
     def store(self, name: str, array: Array) -> None:
@@ -118,9 +170,7 @@ class _Reading:
             raise InputError(
                 f"{label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
             )
-        self.draft.step = self.draft.unique(node.name or node.output[0])
-        self.draft.result = self.draft.unique(node.output[0])
-        self.draft.origin = ()
+        self._call(node)
         try:
             sources = [self.names[name] for name in node.input]
             found = reader(self.draft, *sources, **attributes(node))
@@ -131,11 +181,19 @@ class _Reading:
             ) from None
         results = [found] if isinstance(found, str) else list(found)
         results += [None] * (len(node.output) - len(results))  # what cannot be had
-        for name, result in zip(
-            node.output, results, strict=False
-        ):  # trailing ones may be left out
+        for name, result in zip(node.output, results, strict=False):  # nor all that nobody wants
             if name:
                 self._take(node, name, result)
+
+    def _call(self, node: onnx.NodeProto) -> None:
+        """What is made of a node is called."""
+        draft, name = self.draft, self.called.get(node.output[0])
+        if name is None:
+            draft.step = draft.unique(node.name or node.output[0])
+            draft.result, draft.origin = draft.unique(node.output[0]), ()
+        else:
+            draft.step = draft.result = draft.unique(name.step)
+            draft.origin = (name.module, name.norm, name.node)
 
     def _is_stored(self, node: onnx.NodeProto) -> bool:
         return all(not name or self.names[name] in self.draft.constants for name in node.input)
@@ -198,12 +256,11 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
 
-def _named(draft: Draft, inputs: list[str], outputs: list[str], model: onnx.ModelProto) -> Graph:
+def _named(graph: Graph, model: onnx.ModelProto) -> Graph:
     """The finished graph, its outputs called as in the file."""
-    graph = draft.finish(inputs, outputs)
     renamed: dict[str, str] = {}
     for name, value in zip(graph.outputs, model.graph.output, strict=True):
-        if name in renamed or name in inputs:
+        if name in renamed or name in graph.inputs:
             raise InputError(f"output {value.name} is an input, or another output; leave it out")
         renamed[name] = value.name
     if len({op.name for op in graph.operators}) < len(graph.operators):
@@ -242,7 +299,10 @@ def read_array(tensor: onnx.TensorProto) -> Array:
         raise InputError(f"{tensor.name} cannot be read ({error}); export it again") from None
     array = as_float32(array, tensor.name)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{tensor.name} holds NaN or infinity; check how it was trained")
+        raise InputError(
+            f"{tensor.name} holds NaN or infinity: the training diverged, or the file is damaged; "
+            "give another"
+        )
     return array
 
 

@@ -63,6 +63,11 @@ def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None
     Raises:
         InputError: another kind of file, damaged, or one that a bundle cannot hold.
     """
+    if file.suffix == ".pt2":
+        raise InputError(
+            f"{file} is a program of torch.export, which no runtime on a device takes: a recipe "
+            f"with `model: {{pt2: {file}}}` makes files of it, and their bundle"
+        )
     if file.suffix not in READERS:
         raise InputError(f"{file}: give a file that ends in {' or '.join(READERS)}")
     return READERS[file.suffix](file, sample, layout, str(file))

@@ -20,6 +20,7 @@ from torch.export.graph_signature import OutputKind
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.network import GraphNetwork
 from edgeticket.pipeline.graph.program import operator_name as _operator_name
 from edgeticket.pipeline.graph.program import plain_program, quiet
 from edgeticket.pipeline.graph.whole import WholeLayers
@@ -59,11 +60,37 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes, *, opaque: bool 
             with the place.
     """
     shapes = input_shapes(takes)
-    program = plain_program(
-        _export(module, shapes), ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
-    )
-    reader = _Reader(program, type(module).__name__, opaque=opaque)
-    return reader.read()
+    if isinstance(module, GraphNetwork):
+        return _graph_of(module, shapes)
+    program = _export(module, shapes)
+    return graph_of_program(program, type(module).__name__, opaque=opaque)
+
+
+def graph_of_program(program: ExportedProgram, title: str, *, opaque: bool = False) -> Graph:
+    """What torch.export says of a network -> its graph.
+
+    Args:
+        title: what sentences call it.
+        opaque: as `capture` has it.
+
+    Raises:
+        InputError: it uses an operator that is not known.
+    """
+    known = ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
+    return _Reader(plain_program(program, known), title, opaque=opaque).read()
+
+
+def _graph_of(module: GraphNetwork, shapes: Shapes) -> Graph:
+    """The graph that a network is made of."""
+    if tuple(map(tuple, shapes)) != module.takes:
+        given, wanted = ([list(shape) for shape in s] for s in (shapes, module.takes))
+        raise InputError(
+            f"the network takes {wanted}, not {given}: its sizes are fixed in its file"
+        )
+    try:
+        return module.graph()
+    except ValueError as error:
+        raise InputError(f"the network no longer fits together: {error}") from None
 
 
 def input_shapes(takes: tuple[int, ...] | Shapes) -> Shapes:

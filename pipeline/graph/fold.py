@@ -74,9 +74,9 @@ class _Fold:
             if key not in self.fused:
                 self.fused[key] = self._store(layer, *_fused(layer, norm, self.constants))
             names = self.fused[key]
-            origin: tuple[str, ...] = ((*layer.origin, "")[0], (*norm.origin, "")[0])
+            origin = ((*layer.origin, "")[0], (*norm.origin, "")[0], *layer.origin[2:])
             if source in self.scaled:  # its own weights cannot be told from these any more
-                origin = ()
+                origin = ("", "", *layer.origin[2:])
             fused = replace(layer, inputs=(layer.inputs[0], *names), origin=origin)
             self.operators[source] = fused
             self._rename(norm.output, source)
@@ -98,7 +98,9 @@ class _Fold:
         factor = weight / np.sqrt(variance + norm.attributes["epsilon"])
         shift = bias - mean * factor
         if len(self.values[norm.output].shape) in (3, 4):
-            self._by_channel(norm, norm.inputs[0], factor, shift, ("", *norm.origin[:1]))
+            self._by_channel(
+                norm, norm.inputs[0], factor, shift, ("", (*norm.origin, "")[0], *norm.origin[2:])
+            )
         else:
             self._vector(norm, factor.astype(np.float32), shift.astype(np.float32))
 
@@ -142,7 +144,7 @@ class _Fold:
         if not is_map or not self._is_rounded(step.source) or not self._is_coded(operator.output):
             return False
         factor, shift = step.spread(self.values[operator.output].shape[1])
-        self._by_channel(operator, step.source, factor, shift, ())
+        self._by_channel(operator, step.source, factor, shift, ("", "", *operator.origin[2:]))
         return True
 
     def _layer_before(self, name: str, axis: int | None) -> Operator | None:

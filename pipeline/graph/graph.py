@@ -71,7 +71,8 @@ class Operator:
     """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
 
     clamp: real bounds that the output is clipped to.
-    origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown.
+    origin: paths of the PyTorch modules that it was, a layer and then its norm, "" where unknown;
+        and its node in the ONNX file it is from.
     """
 
     name: str

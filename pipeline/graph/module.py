@@ -81,7 +81,7 @@ def to_module(
         module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
-        paths = zip(("module", "norm"), operator.origin, strict=False)
+        paths = zip(("module", "norm", "source"), operator.origin, strict=False)
         node.meta |= {key: path for key, path in paths if path}
         if scaled := graph.scaled.get(output):
             node.meta["scaled"] = scaled

@@ -43,6 +43,9 @@ def _defined(name: str) -> Callable[..., Any]:
     return getattr(torch.ops.edgeticket, name)  # type: ignore[no-any-return]
 
 
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
 class WholeLayers(TorchFunctionMode):
     """Within it LSTM, GRU and RNN of PyTorch are one operator each."""
 
@@ -60,6 +63,4 @@ class WholeLayers(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-WHOLE: dict[Any, Callable[..., Any]] = {
-    getattr(torch, name): _defined(name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-}
+WHOLE: dict[Any, Callable[..., Any]] = {getattr(torch, name): _defined(name) for name in RECURRENT}

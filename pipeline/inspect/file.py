@@ -18,6 +18,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.convert.settle import QUANTISED
 from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.external.file import DTYPES, MAKES, READS, onnx_scale
 from edgeticket.pipeline.external.layers import Count, FileLayer, tell_count, total
@@ -32,9 +33,8 @@ from edgeticket.pipeline.external.tflite_model import (
     shape_of,
 )
 from edgeticket.pipeline.inspect.network import Verdict, inspect_network
-from edgeticket.pipeline.onnx_import import read_onnx_network
-from edgeticket.pipeline.onnx_import.operators import OPERATORS
-from edgeticket.pipeline.onnx_import.source import QUANTISED
+from edgeticket.pipeline.network.finished import read_finished
+from edgeticket.pipeline.operators import ONNX
 
 RUNTIMES = runtimes_by_suffix()
 
@@ -172,14 +172,14 @@ def _look_into_onnx(data: bytes, file: Path) -> Look:
     if any(node.op_type in QUANTISED for node in graph.node):
         return tuple(ports), layers, uses, {}
     try:
-        files = inspect_network(read_onnx_network(file)).files
+        files = inspect_network(read_finished(file)).files
     except InputError as error:
         files = {"tflite-int8": Verdict(False, str(error))}
     return tuple(ports), layers, uses, files
 
 
 def _told_of(kind: str) -> str:
-    if kind in OPERATORS:
+    if kind in ONNX:
         return "converted for both runtimes"
     if kind in QUANTISED:
         return "of a file that is quantised already"

@@ -15,11 +15,11 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models import ARCHITECTURES
 from edgeticket.models.network import Network
-from edgeticket.models.own import SOURCES, is_own
+from edgeticket.models.own import FILES, SOURCES, is_own
 from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.network.file import import_weights, new_network
+from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.network.weights import IN_A_PACKAGE, find_weights
-from edgeticket.pipeline.onnx_import import read_onnx_network
 
 NUMBER_OF_CLASSES = ("num_classes", "classes", "n_classes", "num_labels")
 
@@ -29,7 +29,7 @@ class Wishes:
     """What the user says about the recipe."""
 
     name: str
-    model: str  # mobilenet_v2 of torchvision, or with a source before it, or an arch, or FILE.onnx
+    model: str  # mobilenet_v2 of torchvision, or with a source, or an arch, or FILE.onnx, FILE.pt2
     data: Path
     weights: str | None
     size: int | None  # pixels
@@ -46,9 +46,9 @@ class Chosen:
     takes: tuple[int, int, int]
 
 
-def is_onnx(model: str) -> bool:
-    """Whether a model is named by its ONNX file."""
-    return Path(model).suffix.lower() == ".onnx"
+def is_finished(model: str) -> bool:
+    """Whether a model is named by a file that it is, whole."""
+    return Path(model).suffix.lower().removeprefix(".") in FILES
 
 
 def refuse_tflite(model: str, data: Path) -> None:
@@ -76,7 +76,7 @@ def choose_network(wishes: Wishes, classes: int, size: Callable[[], int]) -> Cho
     Raises:
         InputError: there is none, it does not fit the data, or its weights do not fit it.
     """
-    if is_onnx(wishes.model):
+    if is_finished(wishes.model):
         return _of_file(wishes, classes)
     source, args = _model(wishes.model, classes)
     arch = source["arch"] if "arch" in source else ":".join(next(iter(source.items())))
@@ -103,7 +103,7 @@ def choose_network(wishes: Wishes, classes: int, size: Callable[[], int]) -> Cho
 def _of_file(wishes: Wishes, classes: int) -> Chosen:
     if wishes.weights is not None:
         raise InputError(f"{wishes.model} has its weights in it: leave out --weights")
-    network = read_onnx_network(Path(wishes.model))
+    network = read_finished(Path(wishes.model))
     takes = network.input_shape
     if len(takes) != 3 or takes[0] not in (1, 3):
         shape = "x".join(map(str, takes))
@@ -126,7 +126,11 @@ def _of_file(wishes: Wishes, classes: int) -> Chosen:
         )
     channels, height, width = takes
     return Chosen(
-        {"onnx": written(wishes.model)}, {}, network, trained=True, takes=(channels, height, width)
+        {network.arch.partition(":")[0]: written(wishes.model)},
+        {},
+        network,
+        trained=True,
+        takes=(channels, height, width),
     )
 
 
@@ -155,7 +159,7 @@ def _model(model: str, classes: int) -> tuple[dict[str, str], dict[str, Any]]:
         hint = f"did you mean {near[0]}:{name}? " if near else ""
         raise InputError(
             f"{model}: no such source of networks ({hint}known: {', '.join(RECIPE_SOURCES)}; or a "
-            f"file FILE.onnx; or one of {', '.join(ARCHITECTURES)})"
+            f"file FILE.onnx or FILE.pt2; or one of {', '.join(ARCHITECTURES)})"
         )
     try:
         function = SOURCES[source](name)
@@ -167,7 +171,7 @@ def _model(model: str, classes: int) -> tuple[dict[str, str], dict[str, Any]]:
         raise InputError(
             f"{model!r} is no network of torchvision and none of this project's ({hint}timm's are "
             "written timm:NAME, a function of yours import:package.module:function, a file "
-            "FILE.onnx)"
+            "FILE.onnx or FILE.pt2)"
         ) from None
     if source != "import":
         return {source: name}, {"num_classes": classes}

@@ -15,7 +15,7 @@ from edgeticket.pipeline.inspect.first_network import (
     Chosen,
     Wishes,
     choose_network,
-    is_onnx,
+    is_finished,
     refuse_tflite,
     written,
 )
@@ -38,7 +38,7 @@ def write_first_recipe(wishes: Wishes) -> str:
     refuse_tflite(wishes.model, wishes.data)
     layout = list_folder(wishes.data, classes=None)
     classes, pictures = len(layout.classes.labels), len(layout.pool.files)
-    trained = wishes.weights is not None or is_onnx(wishes.model)
+    trained = wishes.weights is not None or is_finished(wishes.model)
     given = None if layout.validation is None else len(layout.validation.files)
     has_test = layout.test is not None
     sizes = fitting_sizes(pictures, classes, validation=given, has_test=has_test)
@@ -65,21 +65,23 @@ def write_first_recipe(wishes: Wishes) -> str:
         pictures=pictures,
         sizes="\n".join(f"  {key}: {value}{_SIZES[key]}" for key, value in sizes.items()),
         source="\n".join(f"  {key}: {_quoted(value)}" for key, value in chosen.source.items()),
-        args="" if is_onnx(wishes.model) else f"  args: {json.dumps(dict(chosen.args))}\n",
+        args="" if is_finished(wishes.model) else f"  args: {json.dumps(dict(chosen.args))}\n",
     )
     if wishes.weights is not None:
         text += f"  weights: {_quoted(written(wishes.weights))}  # trained; the network is not\n"
     text += _PIXELS if trained else _TRAIN.format(epochs=epochs, batch=batch)
-    text += _passes(chosen, epochs=max(2, epochs // 2), batch=batch, onnx=is_onnx(wishes.model))
+    text += _passes(
+        chosen, epochs=max(2, epochs // 2), batch=batch, finished=is_finished(wishes.model)
+    )
     text += _TAIL
     check(Recipe, parse_document(text), place="the new recipe")  # it must be one
     return text
 
 
-def _passes(chosen: Chosen, *, epochs: int, batch: int, onnx: bool) -> str:
+def _passes(chosen: Chosen, *, epochs: int, batch: int, finished: bool) -> str:
     """int8; before it channels that go, as comments where weights are trained already."""
     text = "compress:  # passes, in this order\n"
-    if onnx:
+    if finished:
         return text + _NO_TRAINING + _PTQ
     try:
         told = PASSES["channel_magnitude"].check(chosen.network, None)

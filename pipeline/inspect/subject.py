@@ -11,7 +11,7 @@ from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_own
 from edgeticket.pipeline.network.file import new_network
-from edgeticket.pipeline.onnx_import import model_args
+from edgeticket.pipeline.network.finished import model_args
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import read_recipe
 from edgeticket.pipeline.recipe.ready import ready_file

@@ -6,7 +6,7 @@ Whoever builds a network that a file describes comes through `read_description` 
     this project's architectures   yes: whole numbers are their only arguments
     torchvision:NAME, timm:NAME    yes: the name is looked up in their lists; numbers, yes and no,
                                    and plain words for arguments, none of which brings weights
-    onnx:NAME                      yes: a program of steps, see `models.program`
+    onnx:NAME, pt2:NAME            yes: a graph of known operators, see `pipeline.graph.written`
     import:MODULE:FUNCTION         no. It runs that function, so a recipe must name it, or a flag
                                    that the user types must say where it is
 """
@@ -28,13 +28,17 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.models.bounds import TooLargeError, bounded
 from edgeticket.models.network import Removed
-from edgeticket.models.own import LIBRARIES, SOURCES, build_own
+from edgeticket.models.own import FILES, LIBRARIES, SOURCES, WRITTEN, build_own
+from edgeticket.pipeline.graph.network import build
+
+# Architectures are built by `models`, which has no table of operators.
+WRITTEN["graph"] = build
 
 FORMAT_VERSION = 1
 ANY = "*"
 """Trusts every function; for networks that a recipe asked for, or a flag."""
 
-MOST_BYTES = 1 << 26  # of a description: the program of a large network has some 100,000
+MOST_BYTES = 1 << 26  # of a description: the graph of a large network has some 100,000
 MOST_INPUT_NUMBERS = 1 << 28
 LARGEST_ARGUMENT = 1 << 16  # of an architecture: some count before they build
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
@@ -121,7 +125,7 @@ def permit(arch: object, args: object, *, place: str, trusted: str = "") -> None
             )
         return
     for name, value in args.items():
-        if trusted == ANY or (source == "onnx" and name == "program" and isinstance(value, str)):
+        if trusted == ANY or (source in FILES and name == "graph" and isinstance(value, str)):
             continue
         if not _is_harmless(value, words=source in LIBRARIES):
             raise InputError(

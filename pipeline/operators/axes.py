@@ -68,14 +68,28 @@ def as_shape(draft: Draft, source: str, shape: Shape, suffix: str = "") -> str:
     """
     before, opened = draft.shape(source), batch_axis(shape)
     made = draft.made.get(source)
-    if made is not None and made.kind in ("Flatten", "Reshape"):
+    while made is not None and made.kind in ("Flatten", "Reshape"):
         (first,) = made.inputs
         if draft.shape(first) == shape and batch_axis(draft.shape(first)) == opened:
             return first
+        made = draft.made.get(first)
+    if made is not None and made.output == source and _merges_last(draft, made, shape):
+        (first,) = made.inputs
+        *outer, one, two = draft.shape(first)
+        merged = as_shape(draft, first, (*outer, one * two), suffix=f"{suffix}merged")
+        return transpose(draft, merged, made.attributes["perm"][:-1], suffix=suffix)
     flat = shape == (1, math.prod(before)) and before[:1] == (1,) and not opened
     free = [-1 if i == opened else n for i, n in enumerate(shape)]
     kind = "Flatten" if flat else "Reshape"
     return draft.add(kind, source, suffix=suffix, shape=list(shape), free=free)
+
+
+def _merges_last(draft: Draft, made: Operator, shape: Shape) -> bool:
+    """Whether ``shape`` merges the last two axes behind a Transpose that left them in place."""
+    if made.kind != "Transpose" or made.attributes["perm"][-2:] != [len(shape) - 1, len(shape)]:
+        return False
+    *outer, one, two = draft.shape(made.output)
+    return shape == (*outer, one * two) and len(outer) > 1
 
 
 def _aten_view(draft: Draft, self: str, shape: Sequence[int] = (), size: Sequence[int] = ()) -> str:
@@ -125,15 +139,23 @@ def is_batch(draft: Draft, name: str, axis: int) -> bool:
     return opened[axis] if any(opened) else axis == 0 and draft.shape(name)[0] == 1
 
 
-def transpose(draft: Draft, self: str, order: Sequence[int]) -> str:
-    """Transpose; nothing where the order stays."""
+def transpose(draft: Draft, self: str, order: Sequence[int], suffix: str = "") -> str:
+    """Transpose; two are one, axes of 1 move by a Reshape, and what stays is nothing."""
     rank = draft.rank(self)
     axes = [axis % rank for axis in order]
     if sorted(axes) != list(range(rank)):
         raise draft.refuse(f"puts {rank} axes in the order {list(order)}: name each of them once")
+    made = draft.made.get(self)
+    if made is not None and made.kind == "Transpose":
+        before = made.attributes["perm"]
+        return transpose(draft, made.inputs[0], [before[axis] for axis in axes], suffix)
     if axes == list(range(rank)):
         return self
-    return draft.add("Transpose", self, perm=axes)
+    shape = draft.shape(self)
+    moving = [axis for axis in axes if shape[axis] != 1 or is_batch(draft, self, axis)]
+    if moving == sorted(moving) and not draft.is_constant(self):
+        return as_shape(draft, self, tuple(shape[axis] for axis in axes), suffix=suffix)
+    return draft.add("Transpose", self, suffix=suffix, perm=axes)
 
 
 def swap(draft: Draft, self: str, dim0: int, dim1: int) -> str:
@@ -190,6 +212,10 @@ def _onnx_transpose(draft: Draft, x: str, *, perm: Sequence[int] | None = None) 
 
 def _reshape_shape(attributes: Attributes, shape: Shape) -> Shape:
     return tuple(attributes["shape"])
+
+
+def _flatten_shape(attributes: Attributes, shape: Shape) -> Shape:
+    return (shape[0], math.prod(shape[1:]))
 
 
 def _reshape_meaning(torch: Any, attributes: Attributes, x: Any) -> Any:
@@ -318,8 +344,8 @@ def moved(rank: int, source: Any, destination: Any) -> list[int]:
 KINDS: dict[str, Kind] = {
     "Flatten": Kind(
         write_flatten,
-        _reshape_meaning,
-        _reshape_shape,
+        lambda torch, attributes, x: torch.flatten(x, 1),
+        _flatten_shape,
         Role.SAME,
         write_flatten_onnx,
         any_order=True,

@@ -94,8 +94,25 @@ def _elu(
     )
 
 
-def _selu(draft: Draft, self: str) -> str:
-    return draft.add("Selu", self)
+def _selu(
+    draft: Draft, self: str, *, alpha: float | None = None, gamma: float | None = None
+) -> str:
+    """λ · ELU; numbers that are not those of Klambauer et al. (2017) as ELU has them."""
+    numbers = (SELU_ALPHA if alpha is None else alpha, SELU_SCALE if gamma is None else gamma)
+    if np.allclose(numbers, (SELU_ALPHA, SELU_SCALE), rtol=1e-6, atol=0):
+        return draft.add("Selu", self)
+    return _elu(draft, self, numbers[0], scale=numbers[1])
+
+
+def _celu(draft: Draft, x: str, *, alpha: float = 1.0) -> str:
+    """max(x, 0) + min(0, α · (exp(x / α) − 1)) (Barron 2017)."""
+    return _elu(draft, x, alpha, input_scale=1 / alpha)
+
+
+def _softsign(draft: Draft, self: str) -> str:
+    """x / (1 + |x|)."""
+    size = draft.add("Abs", self, suffix="size")
+    return draft.add("Div", self, draft.add("Add", size, draft.number(1), suffix="more"))
 
 
 def _leaky(draft: Draft, self: str, negative_slope: float = 0.01) -> str:
@@ -340,6 +357,7 @@ ATEN: dict[str, Reader] = {
 ONNX: dict[str, Reader] = {
     "Abs": function("Abs"),
     "Ceil": function("Ceil"),
+    "Celu": _celu,
     "Cos": function("Cos"),
     "Elu": lambda draft, x, *, alpha=1.0: _elu(draft, x, alpha),
     "Erf": function("Erf"),
@@ -355,11 +373,12 @@ ONNX: dict[str, Reader] = {
     "PRelu": lambda draft, x, slope: draft.add("PRelu", x, slope),
     "Reciprocal": function("Reciprocal"),
     "Round": function("Round"),
-    "Selu": lambda draft, x, *, alpha=SELU_ALPHA, gamma=SELU_SCALE: _selu(draft, x),
+    "Selu": _selu,
     "Sigmoid": function("Sigmoid"),
     "Sign": function("Sign"),
     "Sin": function("Sin"),
     "Softplus": function("Softplus"),
+    "Softsign": _softsign,
     "Sqrt": function("Sqrt"),
     "Tanh": function("Tanh"),
 }

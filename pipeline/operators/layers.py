@@ -336,6 +336,23 @@ def _linear_macs(
     return math.prod(output) * weight[1]
 
 
+def _convolution_meaning(
+    torch: Any, attributes: Attributes, x: Any, weight: Any, bias: Any = None
+) -> Any:
+    axes = x.ndim - 2
+    function = (torch.conv1d, torch.conv2d)[axes - 1]
+    return function(
+        x, weight, bias, attributes["strides"], attributes["pads"][:axes],
+        attributes["dilations"], attributes["group"],
+    )  # fmt: skip
+
+
+def _linear_meaning(
+    torch: Any, attributes: Attributes, x: Any, weight: Any, bias: Any = None
+) -> Any:
+    return torch.nn.functional.linear(x, weight, bias)
+
+
 def _transposed_meaning(
     torch: Any, attributes: Attributes, x: Any, weight: Any, bias: Any = None
 ) -> Any:
@@ -498,7 +515,8 @@ ONNX: dict[str, Reader] = {
 KINDS: dict[str, Kind] = {
     "Conv": Kind(
         convolution,
-        shape=convolution_shape,
+        _convolution_meaning,
+        convolution_shape,
         role=Role.LAYER,
         macs=_convolution_macs,
         clips=True,
@@ -515,7 +533,8 @@ KINDS: dict[str, Kind] = {
     ),
     "Gemm": Kind(
         linear,
-        shape=_linear_shape,
+        _linear_meaning,
+        _linear_shape,
         role=Role.LAYER,
         macs=_linear_macs,
         clips=True,

@@ -19,6 +19,7 @@ from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Array, Operator, Value
 from edgeticket.pipeline.operators import passing
+from edgeticket.pipeline.operators.axes import as_shape, transpose
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.functions import SIGMOID_SCALE
 from edgeticket.pipeline.operators.kind import Kind, Reader, Role, Substitution
@@ -403,9 +404,9 @@ def _onnx_lstm(
 ) -> list[str]:
     if input_forget or (p and draft.array(p, "its peepholes").any()):
         raise draft.refuse("has peepholes or couples its gates: only a plain LSTM can be written")
-    reader = _Onnx(draft, x, w, r, b, sequence_lens, ["Sigmoid", "Tanh", "Tanh"], settings)
+    reader = _Onnx(draft, x, w, r, b, sequence_lens, ["Sigmoid", "Tanh", "Tanh"], settings, IOFG)
     weights = [reader.weights(i) for i in range(reader.count)]
-    return reader.run([lstm("iofg")] * reader.count, weights, [initial_h, initial_c])
+    return reader.run([CELLS["lstm"]] * reader.count, weights, [initial_h, initial_c])
 
 
 def _onnx_gru(
@@ -420,12 +421,12 @@ def _onnx_gru(
     linear_before_reset: int = 0,
     **settings: Any,
 ) -> list[str]:
-    reader = _Onnx(draft, x, w, r, b, sequence_lens, ["Sigmoid", "Tanh"], settings)
+    reader = _Onnx(draft, x, w, r, b, sequence_lens, ["Sigmoid", "Tanh"], settings, ZRN)
     weights = [
         reader.weights(i, apart=bool(linear_before_reset), reset=not linear_before_reset)
         for i in range(reader.count)
     ]
-    return reader.run([gru("zr")] * reader.count, weights, [initial_h])
+    return reader.run([CELLS["gru"]] * reader.count, weights, [initial_h])
 
 
 def _onnx_rnn(
@@ -440,12 +441,16 @@ def _onnx_rnn(
     activations: Sequence[Any] = (),
     **settings: Any,
 ) -> list[str]:
-    reader = _Onnx(draft, x, w, r, b, sequence_lens, [], settings)
+    reader = _Onnx(draft, x, w, r, b, sequence_lens, [], settings, (0,))
     names = [_text(name).lower() for name in activations] or ["tanh"] * reader.count
     if not {*names} <= {"tanh", "relu"} or len(names) != reader.count:
         raise draft.refuse(f"has activations {names}: only Tanh and Relu can be written")
     weights = [reader.weights(i) for i in range(reader.count)]
     return reader.run([rnn(name) for name in names], weights, [initial_h])
+
+
+# Where ONNX has the gates that PyTorch has as i, f, g, o, and as r, z, n.
+IOFG, ZRN = (0, 2, 3, 1), (1, 0, 2)
 
 
 class _Onnx:
@@ -461,8 +466,15 @@ class _Onnx:
         lengths: str,
         activations: Sequence[str],
         settings: dict[str, Any],
+        order: Sequence[int],
     ) -> None:
         self.draft, self.x = draft, x
+        # PyTorch's exporters exchange the axes in front of it, and back behind it.
+        turned = draft.made.get(x)
+        self.turned = turned is not None and turned.attributes.get("perm") == [1, 0, 2]
+        if turned is not None and self.turned:
+            (self.x,) = turned.inputs
+        self.order = order
         self.tensors = [draft.array(name, "its weights") for name in (w, r)]
         self.bias = draft.array(b, "its bias") if b else None
         self.layout = int(settings.pop("layout", 0))
@@ -477,14 +489,16 @@ class _Onnx:
             raise draft.refuse(f"has activations {given}: only {list(activations)} can be written")
         if settings:
             raise draft.refuse(f"has {', '.join(sorted(settings))}, which cannot be written")
-        length = step_count(draft, x, self.time)
+        if self.layout and self.turned:
+            self.x, self.turned = x, False
+        length = step_count(draft, self.x, self.time)
         if lengths and (draft.array(lengths, "its lengths") != length).any():
             raise draft.refuse("has sequences of several lengths: give one length")
 
     @property
     def time(self) -> int:
         """The axis of time."""
-        return 1 if self.layout else 0
+        return 1 if self.layout or self.turned else 0
 
     def weights(self, index: int, *, apart: bool = False, reset: bool = False) -> Weights:
         """Of one direction.
@@ -494,7 +508,7 @@ class _Onnx:
             reset: the last gate's rows of R stand alone.
         """
         draft, place = self.draft, f"{self.draft.step}_{'reverse_' if index else ''}"
-        w, r = (np.ascontiguousarray(tensor[index]) for tensor in self.tensors)
+        w, r = (self._in_order(tensor[index]) for tensor in self.tensors)
         names = {"x": draft.constant(w, f"{place}weight_ih")}
         if reset:
             size = r.shape[1]
@@ -502,7 +516,7 @@ class _Onnx:
             r = r[: 2 * size]
         names["h"] = draft.constant(r, f"{place}weight_hh")
         if self.bias is not None:
-            x_bias, h_bias = np.split(self.bias[index], 2)
+            x_bias, h_bias = map(self._in_order, np.split(self.bias[index], 2))
             if apart:
                 names["h_bias"] = draft.constant(h_bias, f"{place}bias_hh")
             else:
@@ -525,26 +539,30 @@ class _Onnx:
             )
             outputs.append([step[0] for step in found])
             last += ends
-        axis = 2 if self.layout else 1
-        wide = [
-            _joined(
-                draft,
-                [
-                    _reshaped(draft, h, self._form(h), f"t{t}_output{i}")
-                    for i, h in enumerate(parts)
-                ],
-                axis,
-                f"t{t}_both",
-            )
-            for t, parts in enumerate(zip(*outputs, strict=True))
-        ]
-        sequence = _joined(draft, wide, self.time, "")
+        sequence = self._as_onnx(_sequence(draft, list(zip(*outputs, strict=True)), self.time))
         parts = zip(("last_h", "last_c"), zip(*last, strict=True), strict=False)
         return [sequence, *(_states(draft, names, s, axis=self.layout) for s, names in parts)]
 
-    def _form(self, h: str) -> list[int | None]:
-        size = self.draft.shape(h)[1]
-        return [None, 1, 1, size] if self.layout else [1, 1, None, size]
+    def _in_order(self, rows: Array) -> Array:
+        """The gates in PyTorch's order, so that a layer is the same however it is given."""
+        gates = np.split(rows, len(self.order))
+        return np.concatenate([gates[i] for i in self.order])
+
+    def _as_onnx(self, sequence: str) -> str:
+        """[N, T, directions · H] or [T, N, directions · H] -> what ONNX's Y is."""
+        draft = self.draft
+        if self.count == 1 and not self.layout:
+            if self.turned:
+                sequence = transpose(draft, sequence, [1, 0, 2], suffix="turned")
+            steps, batch, size = draft.shape(sequence)
+            return as_shape(draft, sequence, (steps, 1, batch, size), suffix="y")
+        *outer, size = draft.shape(sequence)
+        apart = as_shape(
+            draft, sequence, (*outer, self.count, size // self.count), suffix="directions"
+        )
+        if self.layout:
+            return apart
+        return transpose(draft, apart, [1, 2, 0, 3] if self.turned else [0, 2, 1, 3], suffix="y")
 
 
 def _text(value: Any) -> str:

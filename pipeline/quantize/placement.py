@@ -73,7 +73,14 @@ def _layers_of(folded: fx.GraphModule, step: str, path: str) -> list[str]:
     nodes = _steps(folded, Role.LAYER)
     if any(node.name == step for node in nodes):
         return [step]
-    return [node.name for node in nodes if node.meta.get("module") == path] or [step]
+    of_module = [node.name for node in nodes if node.meta.get("module") == path]
+    return of_module or [n.name for n in nodes if _is_called(n, path)] or [step]
+
+
+def _is_called(node: fx.Node, name: str) -> bool:
+    """Whether a node has that name in the ONNX file that it was read from."""
+    source = str(node.meta.get("source", ""))
+    return bool(source) and name in (source, re.sub(r"\W+", "_", source).strip("_"))
 
 
 def scale_owners(folded: fx.GraphModule, keep_fp32: Collection[str] = ()) -> dict[fx.Node, fx.Node]:

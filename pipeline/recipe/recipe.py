@@ -41,11 +41,12 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _finished_files_are_not_trained(self) -> Recipe:
         training = [step.method for step in self.compress if step.training is not None]
-        if self.model.onnx is not None and (self.train is not None or training):
+        if self.model.file is not None and (self.train is not None or training):
+            key = "onnx" if self.model.onnx else "pt2"
             raise ValueError(
-                f"{training[0] if training else 'train'} trains, and model.onnx is a finished file "
-                "(its batch norms are folded away): leave it out, or give the network that it was "
-                "exported from as `model: {import: package.module:function, weights: FILE}`"
+                f"{training[0] if training else 'train'} trains, and model.{key} is a finished "
+                "file (its batch norms are folded away): leave it out, or give the network that it "
+                "was exported from as `model: {import: package.module:function, weights: FILE}`"
             )
         return self
 

@@ -130,7 +130,7 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """The dense network: an architecture, and weights to import instead of training.
 
-    Exactly one of arch, import, torchvision, timm and onnx.
+    Exactly one of arch, import, torchvision, timm, onnx and pt2.
     """
 
     arch: str | None = Field(
@@ -154,6 +154,11 @@ class ModelConfig(Config):
         default=None,
         description="A finished float32 file, [N, C, H, W] in. Looked up as `weights` are; nothing "
         "is trained then.",
+    )
+    pt2: str | None = Field(
+        default=None,
+        description="A finished float32 file of `torch.export.save`, looked up as `weights` are; "
+        "nothing is trained then. Nothing in it is run.",
     )
     args: Mapping[str, bool | int | float | str] = Field(
         default={}, description="Arguments of the architecture, e.g. {num_classes: 10}."
@@ -195,24 +200,29 @@ class ModelConfig(Config):
         """As `models.build` takes it."""
         if self.arch is not None:
             return self.arch
-        if self.onnx is not None:
-            return f"onnx:{PurePath(self.onnx).name}"
+        if self.file is not None:
+            return f"{'onnx' if self.onnx else 'pt2'}:{PurePath(self.file).name}"
         source = next(s for s in ("import_", "torchvision", "timm") if getattr(self, s) is not None)
         return f"{source.rstrip('_')}:{getattr(self, source)}"
 
     @property
+    def file(self) -> str | None:
+        """The finished file that the network is, if it is one."""
+        return self.onnx or self.pt2
+
+    @property
     def brings_weights(self) -> bool:
         """Whether there are trained weights, so that the dense network is not trained."""
-        return self.weights is not None or self.trained or self.onnx is not None
+        return self.weights is not None or self.trained or self.file is not None
 
     @model_validator(mode="after")
     def _one_architecture(self) -> ModelConfig:
-        given = [self.arch, self.import_, self.torchvision, self.timm, self.onnx]
+        given = [self.arch, self.import_, self.torchvision, self.timm, self.onnx, self.pt2]
         if sum(name is not None for name in given) != 1:
-            raise ValueError("give exactly one of arch, import, torchvision, timm, onnx")
-        if self.onnx is not None and (self.weights is not None or self.args):
+            raise ValueError("give exactly one of arch, import, torchvision, timm, onnx, pt2")
+        if self.file is not None and (self.weights is not None or self.args):
             raise ValueError(
-                "an onnx file has its weights and sizes in it: leave out weights, args"
+                f"{self.file} has its weights and sizes in it: leave out weights, args"
             )
         if self.trained and (self.import_ is None or self.weights is not None):
             raise ValueError("trained is for an imported function that brings its weights itself")

@@ -15,10 +15,9 @@ from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network, skeleton
 from edgeticket.models.own import is_own, prototype
-from edgeticket.models.program import takes_of
 from edgeticket.pipeline.data import Dataset, load_dataset
+from edgeticket.pipeline.network.finished import model_args, takes_of
 from edgeticket.pipeline.network.receptive_field import find_reach
-from edgeticket.pipeline.onnx_import import model_args
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import Recipe
 
@@ -60,11 +59,11 @@ def load_recipe_data(
             "another arch, or data: {name: librispeech}"
         )
     args = model_args(model, folders=(*beside, folder))
-    if model.onnx is not None and takes_of(str(args["program"])) != data.input_shape:
+    if model.file is not None and takes_of(args) != data.input_shape:
         raise InputError(
-            f"model.onnx: {model.onnx} takes {_by(takes_of(str(args['program'])))} (channels x "
-            f"height x width), but {data.name} has {_by(data.input_shape)}; set data.resize and "
-            "data.crop, or export the file for these inputs, channels first"
+            f"model.{'onnx' if model.onnx else 'pt2'}: {model.file} takes {_by(takes_of(args))} "
+            f"(channels x height x width), but {data.name} has {_by(data.input_shape)}; set "
+            "data.resize and data.crop, or export the file for these inputs, channels first"
         )
     gives = check_takes(model.architecture, args, data, place="model")
     if gives != len(data.labels):
@@ -72,7 +71,7 @@ def load_recipe_data(
         raise InputError(
             f"model: {model.architecture} has {gives} outputs, but {data.name} has "
             f"{len(data.labels)} {what}; "
-            + (f"give the data of these {what}" if model.onnx else f"set model.args.{argument}")
+            + (f"give the data of these {what}" if model.file else f"set model.args.{argument}")
         )
     return replace(data, preprocessing=steps)
 

@@ -11,9 +11,9 @@ from typing import Any
 from edgeticket.models.own import is_own, own_version
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.network.file import import_weights, new_network
+from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.network.initialise import initialise
 from edgeticket.pipeline.network.weights import find_weights
-from edgeticket.pipeline.onnx_import import read_onnx_network
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import ModelConfig, TrainConfig
 from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
@@ -26,8 +26,8 @@ def dense_network(job: Job) -> Candidate:
     it so."""
     model = job.recipe.model
     job = with_teacher(job, job.recipe.train, before=None)
-    if model.onnx is not None:
-        return _imported_onnx(job, find_weights(model.onnx, folders=job.folders))
+    if model.file is not None:
+        return _imported_file(job, find_weights(model.file, folders=job.folders))
     if model.weights is not None:
         return _imported_weights(job, find_weights(model.weights, folders=job.folders))
     if job.recipe.train is not None:
@@ -35,15 +35,17 @@ def dense_network(job: Job) -> Candidate:
     return _drawn(job)
 
 
-def _imported_onnx(job: Job, file: Path) -> Candidate:
-    make = functools.partial(import_onnx, file=file)
-    config = {"onnx": _sha256(file), "name": file.name}
+def _imported_file(job: Job, file: Path) -> Candidate:
+    make = functools.partial(import_file, file=file)
+    config = {"file": _sha256(file), "name": file.name}
     return stage(job, "import", make, config=config, before=None)
 
 
-def import_onnx(resume: Path, *, file: Path) -> PassResult:
-    """The network in an ONNX file."""
-    return PassResult(read_onnx_network(file), facts={"onnx": file.name})
+def import_file(resume: Path, *, file: Path) -> PassResult:
+    """The network in a finished file."""
+    network = read_finished(file)
+    kind = network.arch.partition(":")[0]
+    return PassResult(network, facts={kind: file.name})
 
 
 def _imported_weights(job: Job, file: Path) -> Candidate:

@@ -18,7 +18,7 @@ from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, targets_of
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.network.file import new_network
-from edgeticket.pipeline.onnx_import import model_args
+from edgeticket.pipeline.network.finished import model_args
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import fake_quantized, fold_bn, quantize
 from edgeticket.pipeline.recipe import PassConfig, Ptq

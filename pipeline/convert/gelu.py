@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx
+from onnx import numpy_helper
 
-from edgeticket.pipeline.onnx_import.source import Source
+from edgeticket.pipeline.external.onnx_model import constants_of
 
 
-def fuse_gelu(source: Source) -> tuple[onnx.NodeProto, ...]:
-    """The nodes of ``source`` with a Gelu in the place of the last of the five."""
-    makers = {name: node for node in source.nodes for name in node.output}
+def fuse_gelu(graph: onnx.GraphProto) -> None:
+    """Put a Gelu in the place of the last of the five, and leave out what nothing reads then."""
+    makers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in source.nodes:
+    for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    found: dict[str, onnx.NodeProto] = {}
-    for node in source.nodes:
+    numbers = _numbers(graph)
+    fused: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
         if node.op_type == "Erf":
-            gelu = _gelu_around(node, source, makers, readers)
+            gelu = _gelu_around(node, numbers, makers, readers)
             if gelu is not None:
-                found[gelu.output[0]] = gelu
-    nodes = [found.get(node.output[0], node) for node in source.nodes]
-    return _needed(nodes, source.output)
+                fused[gelu.output[0]] = gelu
+    if fused:
+        nodes = [fused.get((*node.output, "")[0], node) for node in graph.node]
+        needed = _needed(nodes, {value.name for value in graph.output})
+        del graph.node[:]
+        graph.node.extend(needed)
+
+
+def _numbers(graph: onnx.GraphProto) -> dict[str, float]:
+    """The constants that are one number."""
+    return {
+        name: float(numpy_helper.to_array(tensor).item())
+        for name, tensor in constants_of(graph).items()
+        if math.prod(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.FLOAT
+    }
 
 
 def _gelu_around(
     erf: onnx.NodeProto,
-    source: Source,
+    numbers: Mapping[str, float],
     makers: dict[str, onnx.NodeProto],
     readers: dict[str, list[onnx.NodeProto]],
 ) -> onnx.NodeProto | None:
@@ -41,8 +54,7 @@ def _gelu_around(
         if node is None or node.op_type != operator:
             return None
         for i, name in enumerate(node.input):
-            array = source.constants.get(name)
-            if array is not None and array.size == 1 and np.isclose(array.item(), number):
+            if name in numbers and math.isclose(numbers[name], number, rel_tol=1e-5):
                 return str(node.input[1 - i])
         return None
 
@@ -68,9 +80,9 @@ def _gelu_around(
     return onnx.helper.make_node("Gelu", [x], [last.output[0]], name=last.name)
 
 
-def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> tuple[onnx.NodeProto, ...]:
-    """The nodes that ``output`` depends on, in order."""
-    wanted, kept = {output}, []
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> tuple[onnx.NodeProto, ...]:
+    """The nodes that ``outputs`` depend on, in order."""
+    wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             wanted.update(node.input)
