@@ -60,6 +60,31 @@ def test_a_lock_of_old_that_somebody_has_written_to_is_theirs(tmp_path: Path) ->
     assert listing(home) == before
 
 
+def test_a_link_in_the_place_of_a_folder_of_old_is_theirs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    make_old(home)
+    (home / "trees").rename(tmp_path / "theirs")
+    (home / "trees").symlink_to(tmp_path / "theirs")
+    before = listing(tmp_path)
+    with pytest.raises(InputError, match="holds files that are not edgeticket's"):
+        do(home, "remove")
+    assert listing(tmp_path) == before
+
+
+def test_a_list_stays_as_long_as_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "trees" / tree("one")
+    folder.mkdir(parents=True)
+    for name in ("ours", "theirs"):
+        (folder / name).write_text("")
+    kept.write_list(str(folder), ["ours"])
+    kept.remove_tree(str(folder))
+    assert [file.name for file in folder.iterdir()] == ["theirs"]
+    assert kept.read_list(str(folder)) == {"ours"}
+    (folder / "theirs").unlink()
+    kept.remove_tree(str(folder))
+    assert list((tmp_path / "trees").iterdir()) == []
+
+
 @pytest.mark.parametrize("target", ["environments/mine", "elsewhere/abababababababab"])
 def test_a_link_to_another_environment_stays(tmp_path: Path, target: str) -> None:
     home = tmp_path / "home"
