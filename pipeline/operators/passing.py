@@ -96,9 +96,9 @@ def _zero_behind(
 def _gives_zero(flow: ChannelFlow, operator: Operator, kind: Kind, zero: set[str]) -> bool:
     choices: list[Sequence[float]] = []
     for name in operator.inputs:
-        if name in zero or not name:
+        if name in zero:
             choices.append((0.0,))
-        elif flow.is_stored(name) and _is_one_number(flow.graph.constants[name].data):
+        elif name and flow.is_stored(name) and _is_one_number(flow.graph.constants[name].data):
             choices.append((float(flow.graph.constants[name].data.reshape(-1)[0]),))
         else:
             choices.append(SAMPLES)
