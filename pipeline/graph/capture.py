@@ -31,6 +31,7 @@ EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would b
 Shapes = Sequence[tuple[int, ...]]
 
 
+UNKNOWN = object()  # a number that no reader takes
 OPAQUE = "Opaque"  # a kind that no table has: a step of which only the shapes are known
 
 
@@ -191,7 +192,9 @@ class _Reader:
                 self._unknown(node, part, inputs) if isinstance(part, Tensor) else None
                 for part in _flat(value)
             ]
-            return results if isinstance(value, list | tuple) else results[0]
+            if isinstance(value, list | tuple):
+                return results
+            return results[0] if isinstance(value, Tensor) else UNKNOWN
 
     def _unknown(self, node: fx.Node, value: Tensor, inputs: list[str]) -> str:
         draft = self.draft
@@ -233,6 +236,10 @@ class _Reader:
 
     def _call(self, node: fx.Node) -> Any:
         value = node.meta.get("val")
+        if isinstance(value, Symbolic) and not value.node.has_hint():  # no size, but a number
+            if not self._is_stored(node):
+                raise self._refuse(node, "computes a number from the input: keep it a tensor")
+            return self._fold(node)
         if isinstance(value, torch.SymInt):
             return self._size(value)
         if isinstance(value, torch.SymFloat | torch.SymBool):
@@ -379,6 +386,8 @@ class _Reader:
             names.append(value)
         return names
 
+
+Symbolic = torch.SymInt | torch.SymFloat | torch.SymBool
 
 # What says something about sizes, and computes nothing.
 PASSED_OVER = frozenset(

@@ -17,7 +17,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators import passing
+from edgeticket.pipeline.operators import passing_axes
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
 # --- reading
@@ -350,7 +350,7 @@ KINDS: dict[str, Kind] = {
         write_flatten_onnx,
         any_order=True,
         dtype=SAME_DTYPE,
-        channels=passing.reshaped,
+        channels=passing_axes.reshaped,
         conditions="Reshape to [1, n]",
     ),
     "Reshape": Kind(
@@ -360,7 +360,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_reshape,
         dtype=SAME_DTYPE,
-        channels=passing.reshaped,
+        channels=passing_axes.reshaped,
         conditions="any; Squeeze and Unsqueeze likewise",
     ),
     "Transpose": Kind(
@@ -369,7 +369,7 @@ KINDS: dict[str, Kind] = {
         _transpose_shape,
         Role.SAME,
         dtype=SAME_DTYPE,
-        channels=passing.transposed,
+        channels=passing_axes.transposed,
         conditions="any",
     ),
 }

@@ -14,7 +14,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import SAME_DTYPE, Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators import passing
+from edgeticket.pipeline.operators import passing_axes
 from edgeticket.pipeline.operators.axes import as_shape, is_batch, reshape
 from edgeticket.pipeline.operators.kind import (
     Attributes,
@@ -624,7 +624,7 @@ KINDS: dict[str, Kind] = {
         Role.JOIN,
         write_concat,
         dtype=SAME_DTYPE,
-        channels=passing.joined,
+        channels=passing_axes.joined,
         conditions="int8: inputs of one scale; else, and with stored numbers, in float32",
     ),
     "Gather": Kind(
@@ -634,7 +634,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_gather,
         dtype=SAME_DTYPE,
-        channels=passing.gathered,
+        channels=passing_axes.gathered,
         conditions="stored indices of one axis",
     ),
     "Pad": Kind(
@@ -644,7 +644,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_pad,
         dtype=SAME_DTYPE,
-        channels=passing.padded,
+        channels=passing_axes.padded,
         conditions="any number, reflected; repeated and circular as Concat",
     ),
     "Slice": Kind(
@@ -654,7 +654,7 @@ KINDS: dict[str, Kind] = {
         Role.SAME,
         write_slice,
         dtype=SAME_DTYPE,
-        channels=passing.sliced,
+        channels=passing_axes.sliced,
         conditions="any step from 1 up; Split likewise",
     ),
 }

@@ -13,7 +13,7 @@ from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Operator
-from edgeticket.pipeline.operators import passing
+from edgeticket.pipeline.operators import passing, passing_axes
 from edgeticket.pipeline.operators.axes import as_shape
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
 
@@ -284,7 +284,7 @@ KINDS: dict[str, Kind] = {
         _spaced_meaning,
         _spaced_shape,
         Role.SAME,
-        channels=passing.shuffled,
+        channels=passing_axes.shuffled,
         conditions="PixelShuffle likewise",
     ),
     "ResizeLinear": Kind(

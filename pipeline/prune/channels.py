@@ -10,7 +10,7 @@ layers is tried (`trial`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
                     flow.protect(first + np.array(cut.span.indices), why)
         stay = {group.name for group, _ in culprits}
         groups = tuple(group for group in groups if group.name not in stay)
-    return Channels((*groups, *heads), _obstacles(flow))
+    return Channels((*groups, *heads), _obstacles(flow, in_heads))
 
 
 def _flow(graph: Graph, parameters: MarkedParameters) -> ChannelFlow:
@@ -198,15 +198,16 @@ def _normed(flow: ChannelFlow, operators: list[Operator]) -> bool:
     return any(reader.kind == "BatchNormalization" for reader in readers)
 
 
-def _obstacles(flow: ChannelFlow) -> tuple[Obstacle, ...]:
-    """What stays, by reason; channels that layers compute are counted."""
+def _obstacles(flow: ChannelFlow, in_heads: Collection[str]) -> tuple[Obstacle, ...]:
+    """What stays, by reason; channels that layers compute are counted, heads are no such."""
     layers: dict[str, dict[str, None]] = {}
     roots: dict[str, set[int]] = {}
     for (tensor, axis), first in flow.first.items():
-        if flow.parts[tensor, axis] is not Part.MAKES:
+        layer = tensor.rpartition(".")[0]
+        if flow.parts[tensor, axis] is not Part.MAKES or layer in in_heads:
             continue
         for root in flow.roots(first, flow.parameters.size(tensor, axis)):
             if (reason := flow.reasons.get(root)) is not None:
-                layers.setdefault(reason, {})[tensor.rpartition(".")[0]] = None
+                layers.setdefault(reason, {})[layer] = None
                 roots.setdefault(reason, set()).add(root)
     return tuple(Obstacle(len(roots[why]), tuple(layers[why]), why) for why in layers)

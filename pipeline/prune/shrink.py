@@ -10,7 +10,7 @@ from edgeticket.models.network import Network, Removed
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.mask import Mask
-from edgeticket.pipeline.prune.trial import removed_indices
+from edgeticket.pipeline.prune.variants import removed_indices
 
 
 def shrink(network: Network, mask: Mask) -> Network:

@@ -7,8 +7,7 @@ stay; where it computes something else, groups are tried apart.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from edgeticket.models.network import narrow
 from edgeticket.pipeline.graph.channel_flow import ChannelFlow
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
+from edgeticket.pipeline.prune.variants import Kept, masked, narrowed
 
 EXAMPLES = 2
 TRIES = 24  # runs to find out which group changes the outputs
@@ -45,6 +44,7 @@ class Trial:
         """``module`` may change: its values are drawn anew."""
         self.module, self.graph, self.flow = module, graph, flow
         self._results: list[Tensor] = []
+        self._is_fine = False
         generator = torch.Generator().manual_seed(0)
         _draw(module, generator)
         (name, *_) = graph.inputs or ("",)
@@ -63,7 +63,7 @@ class Trial:
         why = "meets other channels in a way that is not followed: without it outputs differ"
         return [(group, why) for group in self._changing(groups, kept)]
 
-    def _stopped(self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]) -> list[str] | None:
+    def _stopped(self, groups: Sequence[ChannelGroup], kept: Kept) -> list[str] | None:
         """The modules, outermost first, in which a run without channels stops.
 
         If it does not, its outputs are kept.
@@ -73,13 +73,13 @@ class Trial:
         def leave(*_: Any) -> None:
             running.pop()
 
-        narrowed = self._narrow(groups, kept)
-        for name, part in narrowed.named_modules():
+        narrow = narrowed(self.module, groups, kept)
+        for name, part in narrow.named_modules():
             part.register_forward_pre_hook(lambda *_, name=name: running.append(name))
             part.register_forward_hook(leave)
         try:
             with torch.no_grad():
-                self._results = _outputs(narrowed(self.inputs))
+                self._results = _outputs(narrow(self.inputs))
         except Exception:  # whatever a network that somebody wrote raises
             return running
         return None
@@ -134,24 +134,43 @@ class Trial:
     def _is_same(
         self,
         groups: Sequence[ChannelGroup],
-        kept: Mapping[str, Any],
+        kept: Kept,
         results: list[Tensor] | None = None,
     ) -> bool:
-        """Whether outputs without channels, or ``results``, are those with zeros for them."""
-        with torch.no_grad():
-            expected = _outputs(self._masked(groups, kept)(self.inputs))
-            if results is None:
-                try:
-                    results = _outputs(self._narrow(groups, kept)(self.inputs))
-                except Exception:  # whatever a network that somebody wrote raises
-                    return False
-        if [t.shape for t in results] != [t.shape for t in expected]:
-            return False
-        return all(_close(a, b) for a, b in zip(results, expected, strict=True))
+        """Whether outputs without channels, or ``results``, are those with zeros for them.
 
-    def _changing(
-        self, groups: Sequence[ChannelGroup], kept: Mapping[str, Any]
-    ) -> list[ChannelGroup]:
+        Products of many layers make much of what is rounded; so numbers become finer, once.
+        """
+        with torch.no_grad():
+            expected = self._run(masked(self.module, groups, kept)) or []
+            if results is None:
+                results = self._run(narrowed(self.module, groups, kept))
+        if results is not None and _alike(results, expected):
+            return True
+        return results is not None and self._make_finer() and self._is_same(groups, kept)
+
+    def _run(self, module: nn.Module) -> list[Tensor] | None:
+        """Outputs; None where the code stops."""
+        try:
+            return _outputs(module(self.inputs))
+        except Exception:  # whatever a network that somebody wrote raises
+            return None
+
+    def _make_finer(self) -> bool:
+        """Compute in float64 from now on, if that is new, and the network's code can."""
+        if self._is_fine or not self.inputs.is_floating_point():
+            return False
+        self._is_fine = True
+        inputs, self.inputs = self.inputs, self.inputs.double()
+        self.module.double()
+        with torch.no_grad():
+            if self._run(self.module) is not None:
+                return True
+        self.inputs = inputs
+        self.module.float()
+        return False
+
+    def _changing(self, groups: Sequence[ChannelGroup], kept: Kept) -> list[ChannelGroup]:
         """The groups that change outputs, found by halves; all that are left where that is long."""
         waiting: list[list[ChannelGroup]] = [list(groups)]  # sets that change something
         found: list[ChannelGroup] = []
@@ -167,47 +186,6 @@ class Trial:
             changing = [half for half in halves if not self._is_same(half, kept)]
             waiting += changing or [halves[1]]  # only both together change something
         return found
-
-    def _narrow(self, groups: Iterable[ChannelGroup], kept: Mapping[str, Any]) -> nn.Module:
-        """A copy without channels; what is not narrower is shared with the module."""
-        removed = removed_indices(
-            (group, np.flatnonzero(~kept[group.name]).tolist()) for group in groups
-        )
-        narrowed = _shared_copy(self.module)
-        tensors = {name: _tensor(self.module, name) for name in removed}
-        narrow(narrowed, removed)
-        for name, axes in removed.items():
-            tensor = tensors[name]
-            for axis, indices in axes.items():
-                stays = np.setdiff1d(np.arange(tensor.shape[axis]), indices)
-                tensor = tensor.index_select(axis, torch.from_numpy(stays))
-            _set_tensor(narrowed, name, tensor)
-        return narrowed
-
-    def _masked(self, groups: Iterable[ChannelGroup], kept: Mapping[str, Any]) -> nn.Module:
-        masked = _shared_copy(self.module)
-        for group in groups:
-            for cut in group.written:
-                gone = cut.span.indices_of(set(np.flatnonzero(~kept[group.name]).tolist()))
-                tensor = _tensor(masked, cut.tensor)
-                zeros = tensor.index_fill(cut.axis, torch.tensor(gone, dtype=torch.int64), 0)
-                _set_tensor(masked, cut.tensor, zeros)
-        return masked
-
-
-def removed_indices(
-    gone: Iterable[tuple[ChannelGroup, Sequence[int]]],
-) -> dict[str, dict[int, tuple[int, ...]]]:
-    """What disappears from each tensor and axis with these channels of groups."""
-    indices: dict[str, dict[int, set[int]]] = {}
-    for group, channels in gone:
-        for cut in group.cuts:
-            if lost := cut.span.indices_of(set(channels)):
-                indices.setdefault(cut.tensor, {}).setdefault(cut.axis, set()).update(lost)
-    return {
-        name: {axis: tuple(sorted(lost)) for axis, lost in axes.items()}
-        for name, axes in indices.items()
-    }
 
 
 def _some(group: ChannelGroup, seed: int) -> Any:
@@ -238,26 +216,14 @@ def _draw(module: nn.Module, generator: torch.Generator) -> None:
                 buffer.uniform_(0.5, 1.5, generator=generator)
 
 
-def _shared_copy(module: nn.Module) -> nn.Module:
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-
-
-def _tensor(module: nn.Module, name: str) -> Tensor:
-    owner, _, leaf = name.rpartition(".")
-    tensor: Tensor = getattr(module.get_submodule(owner), leaf)
-    return tensor.detach()
-
-
-def _set_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    is_parameter = leaf in owner._parameters
-    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
-
-
 def _outputs(result: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+def _alike(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    if [t.shape for t in results] != [t.shape for t in expected]:
+        return False
+    return all(_close(a, b) for a, b in zip(results, expected, strict=True))
 
 
 def _close(result: Tensor, expected: Tensor) -> bool:

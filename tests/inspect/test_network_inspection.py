@@ -88,6 +88,7 @@ def test_channels_that_stay_are_told_with_the_reason() -> None:
     why = {told for staying in found.staying for told in [staying.told]}
     assert len(why) == len(found.staying)
     assert any("LayerNormalization" in told for told in why)
+    assert not any("head" in told for told in why)  # those can go
     lines = printed(found)
     first = next(i for i, line in enumerate(lines) if line.strip() == "channels that stay")
     text = " ".join(" ".join(lines[first:]).split())

@@ -284,7 +284,7 @@ def test_costs_follow_what_is_removed(block: str) -> None:
         assert float(cost(torch.cat(kept).double())) == pytest.approx(value, rel=1e-9)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(1, 2**31), ratio=st.floats(0, 1))
 def test_random_networks_keep_their_function(seed: int, ratio: float) -> None:
     network = drawn("random_blocks", seed=seed)

@@ -78,6 +78,8 @@ def test_inspect_says_what_is_possible(arch: str, method: str, told: str) -> Non
     assert not found.passes[method].possible
     assert told in found.passes[method].told
     assert found.passes["magnitude"].possible
+    assert found.passes["channel_magnitude"].possible
+    assert found.staying[-1].told == "is an output of the network"
     assert not found.obstacles
     assert {use.kind for use in found.operators} >= {"Conv"}
 
