@@ -43,6 +43,8 @@ def settled(data: bytes, *, place: str) -> tuple[onnx.ModelProto, bytes]:
     inputs = [v for v in model.graph.input if v.name not in constants]
     if not inputs:
         raise InputError(f"{place} has no inputs: export the network with one")
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)  # older exporters list the weights among them
     _check_nodes(model, place)
     for value in inputs:
         code = value.type.tensor_type.elem_type
