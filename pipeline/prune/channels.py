@@ -14,6 +14,7 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from edgeticket.pipeline.graph.network import GraphNetwork
 from edgeticket.pipeline.network.layers import BatchNorm, Convolution
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, Span, row_tensors
 from edgeticket.pipeline.prune.heads import find_heads
@@ -30,7 +31,8 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
     (`find_heads`).
     """
     module = copy.deepcopy(module)
-    attends = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
+    tried = (nn.LayerNorm, nn.MultiheadAttention, GraphNetwork)  # whose numbers are not all layers'
+    uncertain = any(isinstance(m, tried) for m in module.modules())
     heads = find_heads(module)
     in_heads = {layer for group in heads for layer in group.producers}
     graph = trace(module, input_shape)
@@ -60,7 +62,7 @@ def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Channe
             width = len(found[0].idxs)
             name = names[found[0].dep.target.module]
             group = ChannelGroup(name, width, producers, consumers, tuple(last))
-            if not attends or _can_lose_a_channel(module, group, input_shape):
+            if not uncertain or _can_lose_a_channel(module, group, input_shape):
                 groups.append(group)
     return (*groups, *heads)
 
@@ -84,8 +86,8 @@ def _can_lose_a_channel(
 ) -> bool:
     """Whether ``module`` without the first channel of ``group`` is what it is with zeros there.
 
-    Among matrices that are reshaped and multiplied with each other, as attention does it, what
-    torch-pruning follows need not be the truth; so it is tried.
+    Among matrices that are reshaped and multiplied with each other, as attention does it, and where
+    stored numbers meet channels, what torch-pruning follows need not be the truth; so it is tried.
     """
     module = copy.deepcopy(module).double().eval().requires_grad_(False)
     masked: dict[str, Tensor] = {}
@@ -106,8 +108,12 @@ def _can_lose_a_channel(
     example = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         expected = functional_call(module, masked, (example,))
+        for path in group.producers:
+            producer = module.get_submodule(path)
+            if isinstance(producer, Convolution) and _is_depthwise(producer):
+                producer.groups = len(narrow[f"{path}.weight"])
         try:
-            found = functional_call(module, narrow, (example,))
+            found: Tensor = functional_call(module, narrow, (example,))
         except RuntimeError:
             return False
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
