@@ -112,11 +112,6 @@ def check_export(
     return _compare(converted.data, module, inputs, taken, given, tolerance=tolerance)
 
 
-def check_onnx(data: bytes, module: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
-    """`check_export` of a file in float32."""
-    return _compare(data, module, inputs, None, None, tolerance=tolerance)
-
-
 def _compare(
     data: bytes,
     module: nn.Module,

@@ -168,7 +168,8 @@ class _Reading:
         reader = ONNX.get(node.op_type)
         if reader is None:
             raise InputError(
-                f"{label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}"
+                f"{label} has no counterpart here; replace it by one of {', '.join(sorted(ONNX))}; "
+                "or make a bundle of the file as it is with `edgeticket bundle`"
             )
         self._call(node)
         try:

@@ -39,9 +39,11 @@ def settled(data: bytes, *, place: str) -> tuple[onnx.ModelProto, bytes]:
     inputs = [v for v in model.graph.input if v.name not in constants]
     if not inputs:
         raise InputError(f"{place} has no inputs: export the network with one")
+    for value in [v for v in model.graph.input if v.name in constants]:
+        model.graph.input.remove(value)  # older exporters list the weights among them
     _expect_float(model, place)
     check_nodes(model, place)
-    for value in inputs:
+    for value in model.graph.input:
         code = value.type.tensor_type.elem_type
         if code not in TAKEN:
             name = onnx.TensorProto.DataType.Name(code).lower()

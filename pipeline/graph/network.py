@@ -244,6 +244,7 @@ class _Names:
     def __init__(self, graph: Graph) -> None:
         self.new: dict[str, str] = {}
         self.tensors: set[str] = set()
+        self.layers: set[str] = set()  # modules that take no other tensors
         self.modules: set[str] = set()
 
     def take_layer(self, op: Operator, tensors: tuple[str, ...]) -> None:
@@ -255,6 +256,7 @@ class _Names:
             return  # one of several matrices of a layer, such as weight_ih_l0
         if layer_path(op) is None or not self._fits(path):
             path = self._free(op.origin[0] if op.origin and op.origin[0] else op.name)
+        self.layers.add(path)
         for name, tensor in zip(given, tensors, strict=False):
             self._set(name, f"{path}.{tensor}")
 
@@ -269,13 +271,16 @@ class _Names:
 
     def _fits(self, path: str) -> bool:
         """Whether it can be the path of a new module or tensor."""
-        if path in self.tensors or path in self.modules or self.tensors & {*_above(path)}:
+        above = {*_above(path)}
+        if path in self.tensors or path in self.modules or above & (self.tensors | self.layers):
             return False
         return all(_is_plain(part) for part in path.split("."))
 
     def _free(self, wanted: str) -> str:
         parts = [re.sub(r"\W+", "_", part, flags=re.ASCII).strip("_") for part in wanted.split(".")]
         stem = ".".join(part if _is_plain(part) else f"{part}_" for part in parts if part) or "step"
+        if self.layers & {*_above(stem)}:
+            stem = stem.replace(".", "_")
         name, count = stem, 1
         while not self._fits(name):
             name, count = f"{stem}_{count}", count + 1

@@ -206,7 +206,7 @@ class _Program:
                 args.append(value)
         outputs = entry["outputs"]
         several = len(outputs) > 1 or (outputs and "as_tensors" in outputs[0])
-        first = next(iter(outputs[0].values())) if outputs else {}
+        ((_, first),) = outputs[0].items() if outputs else [("", {})]
         name = "" if several or not outputs else first.get("name", first.get("as_name"))
         node = self._new(
             name, self.made.call_function, target, tuple(args), kwargs, name=_identifier(name)

@@ -65,6 +65,11 @@ class _Opened:
     def __init__(self, archive: zipfile.ZipFile, place: str) -> None:
         self.archive, self.place = archive, place
         entries = archive.infolist()
+        if any("/code/" in entry.filename for entry in entries):
+            raise InputError(
+                f"{self.place} is a scripted module (TorchScript), whose code is never run: write "
+                "the nn.Module that it was made of with torch.export.save, or export it to ONNX"
+            )
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise InputError(f"{place} is compressed, as PyTorch never writes it: {AGAIN}")
         self.names = {entry.filename.partition("/")[2]: entry for entry in entries}
@@ -75,11 +80,6 @@ class _Opened:
         programs = [n for n in self.names if n.startswith("models/") and n.endswith(".json")]
         if not programs and "serialized_exported_program.json" in self.names:
             raise InputError(f"{self.place} is of PyTorch before 2.8: {AGAIN}")
-        if any(name.startswith("code/") for name in self.names):
-            raise InputError(
-                f"{self.place} is a scripted module (TorchScript), whose code is never run: write "
-                "the nn.Module that it was made of with torch.export.save, or export it to ONNX"
-            )
         if len(programs) != 1:
             what = "compiled code" if any("aotinductor" in n for n in self.names) else "no program"
             raise InputError(f"{self.place} has {what} of torch.export: {AGAIN}")

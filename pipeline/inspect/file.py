@@ -179,10 +179,10 @@ def _look_into_onnx(data: bytes, file: Path) -> Look:
 
 
 def _told_of(kind: str) -> str:
-    if kind in ONNX:
-        return "converted for both runtimes"
     if kind in QUANTISED:
         return "of a file that is quantised already"
+    if kind in ONNX:
+        return "converted for both runtimes"
     if kind in ("Constant", "Shape", "Erf", "Cast", "ConstantOfShape", "Range", "Mod", "Equal"):
         return "computed beforehand, or part of another operator, where it can be"
     return "not known to the converter"

@@ -79,7 +79,7 @@ def module_of_file(data: bytes, place: str) -> GraphNetwork:
     if not read.trained:
         raise InputError(f"{place} has no weights: export it with the weights inside")
     module = module_of(read.graph, read.trained)
-    _compare(module, read, place)
+    compare(module, read, place)
     return module
 
 
@@ -119,12 +119,16 @@ def _network(module: GraphNetwork, arch: str, place: str) -> Network:
     return Network(arch, args, weights, takes=takes)
 
 
-def _compare(module: GraphNetwork, read: FloatFile, place: str) -> None:
-    """The graph must answer as the file does in ONNX Runtime."""
+def compare(module: GraphNetwork, read: FloatFile, place: str) -> None:
+    """Run a file in ONNX Runtime, and its graph.
+
+    Raises:
+        InputError: they do not answer alike.
+    """
     inputs = example_inputs(module)
     found, expected = _answers(module, inputs, place), _run(read.data, inputs, place)
     for i, answers in enumerate(found):
-        file = np.concatenate([outputs[i] for outputs in expected])
+        file = _stacked([outputs[i] for outputs in expected], answers)
         _check(
             answers,
             file,
@@ -136,7 +140,13 @@ def _compare(module: GraphNetwork, read: FloatFile, place: str) -> None:
 def _answers(module: GraphNetwork, inputs: Sequence[Tensor], place: str) -> list[Array]:
     """Its outputs, which must be the same for one example at a time and for several."""
     with torch.inference_mode():
-        single = [_arrays(module(*(x[i : i + 1] for x in inputs))) for i in range(EXAMPLES)]
+        try:
+            single = [_arrays(module(*(x[i : i + 1] for x in inputs))) for i in range(EXAMPLES)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"{place} does not run in PyTorch ({reason}): export it again"
+            ) from None
         try:
             together = _arrays(module(*inputs))
         except (RuntimeError, ValueError, IndexError) as error:
@@ -146,9 +156,16 @@ def _answers(module: GraphNetwork, inputs: Sequence[Tensor], place: str) -> list
                 "with an open batch, the first axis throughout"
             ) from None
     for i, answers in enumerate(together):
-        one = np.concatenate([outputs[i] for outputs in single])
+        one = _stacked([outputs[i] for outputs in single], answers)
         _check(answers, one, place, "mixes the examples of a batch")
     return together
+
+
+def _stacked(parts: Sequence[Array], whole: Array) -> Array:
+    """Answers to single examples as one array, along the axis that is longer in ``whole``."""
+    sizes = zip(parts[0].shape, whole.shape, strict=False)
+    axis = next((i for i, (one, all_) in enumerate(sizes) if one != all_), 0)
+    return np.concatenate(parts, axis)
 
 
 def _check(found: Array, expected: Array, place: str, what: str) -> None:

@@ -45,14 +45,16 @@ def reshape(draft: Draft, source: str, target: Sequence[int]) -> str:
 def _open_axis(shape: Shape, target: Sequence[int]) -> int | None:
     """Where the axis of ``shape`` that grows with the batch is in ``target``, as far as known.
 
-    Of axes with as many numbers before them, one of the same size is taken.
+    Of axes with as many numbers before them, one of the same size is taken; one of size 1 where the
+    batch was merged with others.
     """
     opened = batch_axis(shape)
     if opened is None:
         return 0 if shape[:1] == (1,) and target[0] == 1 else None
     before = math.prod(int(n) for n in shape[:opened])
     places = [i for i in range(len(target)) if math.prod(target[:i]) == before]
-    alike = [i for i in places if target[i] == shape[opened]]
+    alike = [i for i in places if target[i] == 1] if shape[opened] > 1 else []
+    alike += [i for i in places if target[i] == shape[opened]]
     return next(iter([*alike, *places]), None)
 
 
@@ -179,7 +181,25 @@ def _onnx_reshape(draft: Draft, x: str, shape: str, *, allowzero: int = 0) -> st
     sizes = [
         given[i] if n == 0 and not allowzero and i < len(given) else n for i, n in enumerate(wanted)
     ]
-    return reshape(draft, x, sizes)
+    return reshape(draft, x, _with_batch(draft, x, sizes))
+
+
+def _with_batch(draft: Draft, x: str, sizes: Sequence[int]) -> Sequence[int]:
+    """A target whose −1 is a plain number, where the batch is another of its axes.
+
+    Files that were exported for one example have [1, 8, −1], and 1 means the batch.
+    """
+    given = draft.shape(x)
+    if -1 not in sizes or draft.is_constant(x):
+        return sizes
+    open_end = list(sizes).index(-1)
+    plain = [int(n) for n in sizes]
+    plain[open_end] = -math.prod(map(int, given)) // math.prod(plain)
+    at, opened = _open_axis(given, tuple(plain)), batch_axis(given)
+    could_be = opened is not None and plain[open_end] == given[opened]
+    if at is None or could_be or plain[at] != given[opened or 0]:
+        return sizes
+    return [BatchSize(n) if i == at else n for i, n in enumerate(plain)]
 
 
 def _onnx_flatten(draft: Draft, x: str, *, axis: int = 1) -> str:

@@ -190,6 +190,8 @@ def pad(
     before, after = [max(n, 0) for n in before], [max(n, 0) for n in after]
     if not any(before) and not any(after):
         return source
+    if mode not in PAD_MODES.values():
+        raise draft.refuse(f"pads by {mode!r}: use one of {', '.join(PAD_MODES.values())}")
     if mode in ("constant", "reflect"):
         return draft.add(
             "Pad", source, before=list(before), after=list(after), mode=mode, value=float(value)

@@ -270,6 +270,29 @@ def _like(draft: Draft, self: str, other: str) -> str:
     return reshape(draft, self, draft.shape(other))
 
 
+def _named_axes(draft: Draft, axes: str) -> list[int]:
+    found = [int(n) for n in np.ravel(draft.array(axes, "its axes"))] if axes else []
+    if not found:
+        raise draft.refuse("reduces over no axes: name them")
+    return found
+
+
+def _onnx_log_sum_exp(
+    draft: Draft, x: str, axes: str = "", *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> str:
+    return log_sum_exp(draft, x, _named_axes(draft, axes), bool(keepdims))
+
+
+def _onnx_logarithm(
+    draft: Draft, x: str, axes: str = "", *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> str:
+    """log(sum(x))."""
+    rank = draft.rank(x)
+    over = sorted(axis % rank for axis in _named_axes(draft, axes))
+    total = draft.add("ReduceSum", x, suffix="sum", axes=over, keepdims=keepdims)
+    return draft.add("Log", total)
+
+
 ATEN: dict[str, Reader] = {
     "addcdiv": _add_combined("Div"),
     "addcmul": _add_combined("Mul"),
@@ -308,9 +331,8 @@ ATEN: dict[str, Reader] = {
 }
 ONNX: dict[str, Reader] = {
     "Cosh": hyperbolic("Add"),
-    "ReduceLogSumExp": lambda draft, x, axes, *, keepdims=1, **_: log_sum_exp(
-        draft, x, [int(n) for n in np.ravel(draft.array(axes, "its axes"))], bool(keepdims)
-    ),
+    "ReduceLogSum": _onnx_logarithm,
+    "ReduceLogSumExp": _onnx_log_sum_exp,
     "Sinh": hyperbolic("Sub"),
     "Tan": tangent,
 }

@@ -185,7 +185,12 @@ def transpose_convolve(
         draft.shape(weight)[0] != draft.shape(source)[1]
     ):
         raise draft.refuse("has a weight that does not fit its input; export the network again")
-    attributes["output_padding"] = spread(output_padding, len(kernel))
+    more = attributes["output_padding"] = spread(output_padding, len(kernel))
+    steps = zip(attributes["strides"], attributes["dilations"], strict=True)
+    if any(n >= max(both) for n, both in zip(more, steps, strict=True)):
+        raise draft.refuse(
+            f"adds {more} to its output, which is not below its strides: pad behind it"
+        )
     inputs = [source, weight, bias] if bias else [source, weight]
     return draft.add("ConvTranspose", *inputs, group=group, **attributes)
 
@@ -229,7 +234,9 @@ def _onnx_transposed(
     auto_pad: str = "NOTSET",
     output_shape: Sequence[int] | None = None,
 ) -> str:
-    if auto_pad != "NOTSET" or output_shape is not None:
+    if auto_pad == "VALID":
+        pads = 0
+    elif auto_pad != "NOTSET" or output_shape is not None:
         raise draft.refuse("names its output's shape: export it with explicit padding")
     return transpose_convolve(
         draft,

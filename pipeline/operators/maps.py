@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeticket.pipeline.formats.onnx_draft import OnnxDraft
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import Operator
+from edgeticket.pipeline.graph.graph import Array, Operator
 from edgeticket.pipeline.operators import passing, passing_axes
 from edgeticket.pipeline.operators.axes import as_shape
 from edgeticket.pipeline.operators.kind import Attributes, Kind, Reader, Role, Shape
@@ -64,6 +64,11 @@ def _aten_upsample(mode: str) -> Reader:
         if sizes is None:
             shape = draft.shape(source)[2:]
             sizes = [math.floor(n * f) for n, f in zip(shape, scale_factors, strict=True)]
+            if any(not nearby(*three) for three in zip(sizes, shape, scale_factors, strict=True)):
+                raise draft.refuse(
+                    f"resizes {list(shape)} by {scale_factors}, which is no whole size: name the "
+                    "size, or set recompute_scale_factor"
+                )
         coordinates = "align_corners" if align_corners else "half_pixel"
         if mode == "nearest":
             coordinates = "asymmetric"
@@ -107,9 +112,17 @@ def _onnx_resize(
     nearest_mode: str = "round_prefer_floor",
     antialias: int = 0,
     axes: Any = None,
-    **more: Any,
+    keep_aspect_ratio_policy: str = "stretch",
+    exclude_outside: int = 0,
+    cubic_coeff_a: float = -0.75,  # of modes that cannot be written
+    extrapolation_value: float = 0.0,  # likewise
 ) -> str:
     shape = draft.shape(x)
+    if keep_aspect_ratio_policy != "stretch" or exclude_outside:
+        raise draft.refuse(
+            f"keeps its aspect ({keep_aspect_ratio_policy}), or leaves out what lies outside: "
+            "export it with the sizes that it makes"
+        )
     along = list(range(len(shape))) if axes is None else [axis % len(shape) for axis in axes]
     wanted = list(shape)
     if sizes:
@@ -118,15 +131,16 @@ def _onnx_resize(
     else:
         for axis, f in zip(along, np.ravel(draft.array(scales, "its scales")), strict=True):
             wanted[axis] = math.floor(shape[axis] * float(f))
+            if wanted[axis] != shape[axis] * float(f) and not nearby(wanted[axis], shape[axis], f):
+                raise draft.refuse(f"makes {shape[axis]} to a size by {f:g}: name the size instead")
     if wanted[:2] != list(shape[:2]) or len(shape) not in (3, 4) or antialias:
         raise draft.refuse("resizes channels, or smoothes: resize height and width only")
     coordinates = coordinate_transformation_mode
     if coordinates == "pytorch_half_pixel":
         coordinates = "half_pixel"
     if mode == "nearest":
-        whole = all(n % s == 0 for n, s in zip(wanted[2:], shape[2:], strict=True))
-        floors = coordinates == "asymmetric" and nearest_mode == "floor"
-        if not (floors or (whole and coordinates in ("half_pixel", "asymmetric"))):
+        pairs = zip(wanted[2:], shape[2:], strict=True)
+        if not all(_is_floor(n, s, coordinates, nearest_mode) for n, s in pairs):
             raise draft.refuse(
                 f"takes the nearest number by {coordinates}, {nearest_mode}: use asymmetric, floor"
             )
@@ -138,6 +152,32 @@ def _onnx_resize(
     ):
         raise draft.refuse(f"resizes by {mode}, {coordinates}: nearest or linear can be written")
     return resize(draft, x, wanted[2:], mode=mode, coordinates=coordinates)
+
+
+def nearby(size: int, before: int, factor: float) -> bool:
+    """Whether a factor in float32 is the ratio of the sizes."""
+    return math.isclose(size / before, float(factor), rel_tol=1e-6)
+
+
+def _is_floor(size: int, before: int, coordinates: str, rounding: str) -> bool:
+    """Whether each place takes the number at ⌊place · before / size⌋, as both runtimes do."""
+    places = np.arange(size, dtype=np.float64)
+    factor = size / before
+    exact: Array
+    if coordinates == "asymmetric":
+        exact = places / factor
+    elif coordinates == "half_pixel":
+        exact = (places + 0.5) / factor - 0.5
+    else:
+        return False
+    round_to: dict[str, Callable[[Array], Array]] = {
+        "floor": np.floor,
+        "ceil": np.ceil,
+        "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+        "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    }
+    taken = np.clip(round_to[rounding](exact), 0, before - 1)
+    return bool((taken == places * before // size).all())
 
 
 def _onnx_upsample(draft: Draft, x: str, scales: str, *, mode: str = "nearest") -> str:

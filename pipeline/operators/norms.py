@@ -435,6 +435,8 @@ def _onnx_layer_norm(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> str:
+    if stash_type != 1:
+        raise draft.refuse(f"reckons in another type ({stash_type}): export it in float32")
     rank = draft.rank(x)
     return layer_norm_of(draft, x, rank - axis % rank, scale, bias, epsilon)
 
@@ -448,9 +450,8 @@ def _onnx_batch_norm(
     variance_: str,
     *,
     epsilon: float = 1e-5,
-    momentum: float = 0.9,
+    momentum: float = 0.9,  # of training alone
     training_mode: int = 0,
-    spatial: int = 1,
 ) -> str:
     if training_mode:
         raise draft.refuse("is in training mode: export the network in evaluation mode")
@@ -467,6 +468,8 @@ def _onnx_group_norm(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> str:
+    if stash_type != 1:
+        raise draft.refuse(f"reckons in another type ({stash_type}): export it in float32")
     channels = draft.shape(x)[1]
     if draft.shape(scale) != (channels,):  # operator set 18 has one for each group
         scale, bias = (
@@ -481,6 +484,13 @@ def _onnx_instance_norm(
     return group_norm_of(draft, x, draft.shape(x)[1], scale, bias, epsilon)
 
 
+def nothing_reduced(draft: Draft, x: str, noop_with_empty_axes: int) -> str:
+    """A reduction over no axes: of all of them, the batch, too, or of none."""
+    if not noop_with_empty_axes:
+        raise draft.refuse("reduces everything, the batch, too: name the axes")
+    return x
+
+
 def _onnx_reduce(kind: str) -> Reader:
     def read(
         draft: Draft,
@@ -493,8 +503,10 @@ def _onnx_reduce(kind: str) -> Reader:
     ) -> str:
         if axes_input:
             axes = [int(n) for n in np.ravel(draft.array(axes_input, "its axes"))]
-        if axes is None:
-            raise draft.refuse("reduces everything: name the axes")
+        if not axes and kind in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"):
+            return nothing_reduced(draft, x, noop_with_empty_axes)
+        if not axes:
+            raise draft.refuse("reduces over no axes: name them")
         if kind in ("ReduceL1", "ReduceL2"):
             order = 1.0 if kind == "ReduceL1" else 2.0
             return vector_norm(draft, x, order, axes, keepdims=bool(keepdims))

@@ -17,6 +17,14 @@ def same(draft: Draft, self: str, *others: Any, **settings: Any) -> str:
     return self
 
 
+def _onnx_dropout(
+    draft: Draft, x: str, ratio: str = "", training_mode: str = "", *, seed: int = 0
+) -> str:
+    if training_mode and draft.array(training_mode, "its mode").any():
+        raise draft.refuse("is in training mode: export the network in evaluation mode")
+    return x
+
+
 def _aten_same(draft: Draft, **arguments: Any) -> str:
     """The first argument, whatever ATen calls it."""
     return next(iter(arguments.values()))  # type: ignore[no-any-return]
@@ -134,7 +142,7 @@ ATEN: dict[str, Reader] = dict.fromkeys(
 )
 ONNX: dict[str, Reader] = {
     "DequantizeLinear": _dequantize,
-    "Dropout": same,
+    "Dropout": _onnx_dropout,
     "Identity": same,
     "QuantizeLinear": _quantize,
 }

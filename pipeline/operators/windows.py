@@ -45,6 +45,10 @@ def window(
         "pads": before if len(before) == 2 * axes else [*before, *before],
         "strides": strides,
     }
+    if auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise draft.refuse(f"pads by {auto_pad!r}, which ONNX does not have")
+    if auto_pad == "VALID":
+        found["pads"] = [0] * 2 * axes
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         found["pads"] = _same(draft.shape(source)[2:], found, lower=auto_pad == "SAME_LOWER")
     for name, least, count in LIMITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from edgeticket.pipeline.data.examples import Dataset
 from edgeticket.pipeline.network.file import load_network, save_network
 from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.progress import QUIET
+from edgeticket.pipeline.prune.channels import find_groups
+from edgeticket.pipeline.prune.mask import Mask
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.run.candidate import Job
@@ -312,7 +316,8 @@ def data(side: int = 8) -> Dataset:
 
 def recipe(*passes: dict[str, Any], **model: Any) -> Recipe:
     keys = {"name": "own", "data": {"name": "digits"}, "compress": [*passes]}
-    return check(Recipe, {**keys, "model": {"onnx": "model.onnx", **model}}, place="test")
+    source = {} if "pt2" in model else {"onnx": "model.onnx"}
+    return check(Recipe, {**keys, "model": {**source, **model}}, place="test")
 
 
 def test_a_file_becomes_int8(tmp_path: Path) -> None:
@@ -324,6 +329,49 @@ def test_a_file_becomes_int8(tmp_path: Path) -> None:
     assert dense.log[0]["onnx"] == "model.onnx"
     assert int8.scales is not None
     assert int8.log[-1]["validation_agreement"] > 0.9
+
+
+def test_a_program_of_torch_export_becomes_int8(tmp_path: Path) -> None:
+    """Exported from the network of an ONNX file, which is a module like any other."""
+    module = read_finished(conv()(tmp_path)).module()
+    sizes = ({0: torch.export.Dim.DYNAMIC},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            module, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=(sizes,), strict=False
+        )
+    torch.export.save(program, tmp_path / "model.pt2")
+    asked = recipe({"method": "ptq"}, pt2="model.pt2")
+    job = Job(asked, data(), Store(tmp_path / "s"), QUIET, (tmp_path,))
+    check_recipe(job)
+    int8 = apply_pass(job, dense_network(job), 0)
+    assert int8.scales is not None
+    assert int8.log[-1]["validation_agreement"] > 0.9
+
+
+def test_channels_go_where_nothing_stored_counts_them(tmp_path: Path) -> None:
+    """PRelu has slopes for each channel, which stay: what it reads keeps its channels."""
+    body = [
+        node("Conv", "x w", "c"),
+        node("Conv", "c w1", "d", group=6),
+        node("Conv", "d w2", "e"),
+        node("PRelu", "e s", "f"),
+    ]
+    constants = {"m": numbers(6, 4), "b": numbers(4), "w": numbers(6, 3, 3, 3)}
+    constants |= {"w1": numbers(6, 1, 3, 3), "w2": numbers(6, 6, 1, 1), "s": numbers(6, 1, 1)}
+    network = read_finished(write(tmp_path, [*body, *HEAD], constants))
+    (group,) = find_groups(network.module(), network.input_shape)
+    assert {*group.producers} == {"c", "d"}
+    kept = torch.arange(6) > 1
+    shapes = {f"{n}.weight": network.weights[f"{n}.weight"].shape for n in group.producers}
+    mask = Mask({n: kept.reshape(-1, 1, 1, 1).expand(shape) for n, shape in shapes.items()})
+    narrow = shrink(network, mask)
+    assert narrow.weights["d.weight"].shape == (4, 1, 3, 3)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(narrow.module()(x), mask.apply(network).module()(x))
+    folded = fold_bn(narrow.module(), narrow.input_shape)
+    torch.testing.assert_close(folded(x), narrow.module()(x))
 
 
 @pytest.mark.parametrize(
