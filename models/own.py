@@ -35,6 +35,11 @@ MOST_SHOWN, MOST_LISTED = 400, 700  # letters in a sentence
 _BRINGS_WEIGHTS = re.compile(r"(weights|pretrained|checkpoint|cache)(_|$)")
 
 
+def is_file(arch: str) -> bool:
+    """Whether ``arch`` is a network that a file has whole."""
+    return arch.partition(":")[0] in FILES
+
+
 def is_own(arch: str) -> bool:
     """Whether ``arch`` names an architecture from elsewhere."""
     return arch.partition(":")[0] in SOURCES
@@ -100,8 +105,8 @@ def own_version(arch: str) -> str:
         ValueError: a function of the user's own cannot be imported.
     """
     source, _, name = arch.partition(":")
-    if source in FILES:
-        return ""  # its graph, an argument, says all
+    if source in FILES:  # its graph, an argument, says the rest
+        return str(WRITTEN["version"]()) if "version" in WRITTEN else ""
     return source_digest(name) if source == "import" else importlib.metadata.version(source)
 
 
@@ -137,11 +142,15 @@ def _of_timm(name: str) -> Callable[..., Any]:
 def _of_graph(name: str) -> Callable[..., Any]:
     if "graph" not in WRITTEN:
         raise ValueError(f"{name} is a graph: import edgeticket.pipeline.graph.network to build it")
-    return WRITTEN["graph"]
+    make: Callable[..., Any] = WRITTEN["graph"]
+    return make
 
 
-WRITTEN: dict[str, Callable[..., nn.Module]] = {}
-"""What builds a network of its graph; the table of operators is in `pipeline`, which puts it in."""
+WRITTEN: dict[str, Callable[..., Any]] = {}
+"""``graph`` builds a network of its graph, ``version`` says of which version that code is.
+
+The table of operators is in `pipeline`, which puts both in.
+"""
 
 FILES = ("onnx", "pt2")  # kinds of files that a network can be, whole
 LIBRARIES = ("torchvision", "timm")  # whose functions build networks and do nothing else

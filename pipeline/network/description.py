@@ -14,6 +14,7 @@ Whoever builds a network that a file describes comes through `read_description` 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 import reprlib
@@ -30,9 +31,10 @@ from edgeticket.models.bounds import TooLargeError, bounded
 from edgeticket.models.network import Removed
 from edgeticket.models.own import FILES, LIBRARIES, SOURCES, WRITTEN, build_own
 from edgeticket.pipeline.graph.network import build
+from edgeticket.pipeline.store.code import code_digest
 
 # Architectures are built by `models`, which has no table of operators.
-WRITTEN["graph"] = build
+WRITTEN |= {"graph": build, "version": functools.partial(code_digest, build)}
 
 FORMAT_VERSION = 1
 ANY = "*"

@@ -15,6 +15,7 @@ import torch
 from edgeticket.device_runner.strict_json import format_json
 from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
+from edgeticket.models.own import is_file, own_version
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.network.file import load_network, save_network
 from edgeticket.pipeline.progress import Progress
@@ -104,6 +105,8 @@ def stage(
         config: what decides the result, besides ``before`` and the data.
         before: the candidate that it is made of; None for the first.
     """
+    if before is not None and is_file(before.network.arch):
+        config = {**config, "version": own_version(before.network.arch)}
     # The last bits of a training run depend on these too.
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     result = job.store.stage(

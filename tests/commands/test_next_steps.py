@@ -34,6 +34,7 @@ PROGRAMS = {"edgeticket": "edgeticket.pipeline", "device-runner": "edgeticket.de
 NOT_HERE = {
     "device-runner bench bundle": "what `bundle` prints, below",
     "device-runner bench bundle.zip": "minutes; below with -o and short times",
+    "edgeticket convert": "a file that another tool quantised; tests/convert carry it out",
     "edgeticket fetch": "a data set from the network",
     "edgeticket run cifar10_": "CIFAR-10 and published weights",
     "edgeticket run fashion_": "Fashion-MNIST",

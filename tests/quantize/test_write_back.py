@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from edgeticket.models.network import Network
 from edgeticket.pipeline.quantize import fold_bn, unfold
 
+TAKES = (3, 32, 32)
+
 
 class Trained(nn.Module):
     """Layers with a bias of their own, and statistics that training has moved."""
@@ -49,12 +51,12 @@ def test_a_trained_network_folds_into_what_was_written_back(eps: float, affine: 
             written.append(module)
             return self
 
-    folded = fold_bn(module)
+    folded = fold_bn(module, TAKES)
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.mul_(1.37)
     unfold(Stub("resnet20", {}, {}), folded)
-    again = fold_bn(written[0]).state_dict()
+    again = fold_bn(written[0], TAKES).state_dict()
     for name, tensor in folded.state_dict().items():
         assert torch.equal(again[name], tensor), name
     for name, tensor in module.state_dict().items():
