@@ -410,10 +410,17 @@ KINDS: dict[str, Kind] = {
         _torch("sigmoid"),
         role=Role.FIXED,
         fixed=SIGMOID_SCALE,
+        conditions="int8: in float32 where the results fill a small part of 0..1",
     ),
     "Sign": Kind(unary(B.SIGN), _torch("sign")),
     "Sin": Kind(unary(B.SIN), _torch("sin")),
     "Softplus": Kind(softplus, _torch("nn.functional.softplus")),
     "Sqrt": Kind(unary(B.SQRT), _torch("sqrt")),
-    "Tanh": Kind(unary(B.TANH), _torch("tanh"), role=Role.FIXED, fixed=TANH_SCALE),
+    "Tanh": Kind(
+        unary(B.TANH),
+        _torch("tanh"),
+        role=Role.FIXED,
+        fixed=TANH_SCALE,
+        conditions="int8: in float32 where the results fill a small part of −1..1",
+    ),
 }

@@ -13,11 +13,11 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
 from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.functions import clear_of_ties, fixed_scales
 from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
 from edgeticket.pipeline.quantize.placement import (
     Placement,
     connected,
-    fixed_scales,
     hard_sigmoid_sources,
     place,
     product_names,
@@ -75,11 +75,7 @@ def scales_of(
 ) -> Scales:
     """The scales that span ``ranges``, widened where integer kernels need it."""
     owners, shared = placement.owners, placement.shared
-    fixed = {
-        name: ActivationScale(*scale)
-        for name, scale in fixed_scales(folded).items()
-        if name in ranges
-    }
+    fixed = fixed_scales(folded, owners, ranges)
     ranges = ranges | {name: _span(scale) for name, scale in fixed.items()}
     for name in ranges.keys() & hard_sigmoid_sources(folded, owners):
         ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
@@ -110,6 +106,8 @@ def scales_of(
     for group in connected([*placement.additions, *shared]):
         if any(group & names for names in placement.additions):
             activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    bound = {name for group in (*placement.additions, *shared) for name in group}
+    activations |= clear_of_ties(folded, owners, activations, ranges, bound)
     return Scales(activations, weights, placement.fp32)
 
 

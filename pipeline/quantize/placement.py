@@ -220,16 +220,6 @@ def product_names(folded: fx.GraphModule) -> list[str]:
     return [node.name for node in _steps(folded, Role.PRODUCT)]
 
 
-def fixed_scales(folded: fx.GraphModule) -> dict[str, tuple[float, int]]:
-    """Steps whose output has one scale whatever comes in -> that scale and its zero point."""
-    found = {}
-    for node in _steps(folded, Role.FIXED):
-        fixed = KINDS[kind_of(folded.get_submodule(node.name))].fixed
-        assert fixed is not None
-        found[node.name] = fixed
-    return found
-
-
 def hard_sigmoid_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
     """The owners of the scales that hard sigmoids read."""
     gates = [n for n in _steps(folded, Role.FIXED) if _is_hard(folded.get_submodule(n.name))]
