@@ -382,7 +382,7 @@ KINDS: dict[str, Kind] = {
         fixed=HARD_SIGMOID_SCALE,
         onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
-        conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
+        conditions="relu6(x + 3) / 6",
     ),
     "HardSwish": Kind(
         unary(B.HARD_SWISH, schema.HardSwishOptionsT),

@@ -43,7 +43,7 @@ def scales_of(network: nn.Module) -> Scales:
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
-@pytest.mark.parametrize("size", [0.1, 0.4, 1.0, 20.0])
+@pytest.mark.parametrize("size", [0.1, 0.4, 1.0, 20.0, 1000.0])
 def test_both_runtimes_and_torch_give_the_same_codes(kind: str, size: float) -> None:
     network = Function(FUNCTIONS[kind](), size).eval()
     quantized = fake_quantized(fold_bn(network, TAKES), scales_of(network))
@@ -77,6 +77,31 @@ def test_the_gates_of_a_gru_keep_the_scales_that_are_exact() -> None:
     gates = {s for name, s in scales.activations.items() if name.endswith(("rz", "z_rest"))}
     assert gates
     assert {(s.scale, s.zero_point) for s in gates} == {KINDS["Sigmoid"].fixed}
+
+
+@pytest.mark.parametrize("takes", [(3, 8, 8), (3, 16), (3,)])
+@pytest.mark.parametrize("size", [1.0, 1e-12])
+def test_a_hard_swish_of_any_shape_and_size(takes: tuple[int, ...], size: float) -> None:
+    """Behind a few of them fresh networks have numbers of 1e-10."""
+    torch.manual_seed(0)
+    x = torch.randn(8, *takes)
+    layer = {1: nn.Linear(3, 4), 2: nn.Conv1d(3, 4, 1), 3: nn.Conv2d(3, 4, 1)}[len(takes)]
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(size)
+    network = nn.Sequential(layer, nn.Hardswish()).eval()
+    folded = fold_bn(network, takes)
+    graph = export(fake_quantized(folded, calibrate(folded, [x], PTQ)))
+    file = TARGETS["onnx-int8-s8"].convert(graph)
+    (codes,) = run(file, "onnx-int8-s8", [x])
+    (lite,) = run(TARGETS["tflite-int8"].convert(graph), "tflite-int8", [x])
+    np.testing.assert_array_equal(codes, lite)
+    spec = file.outputs[0]
+    assert spec.scale is not None
+    assert spec.zero_point is not None
+    real = (codes.astype(np.float64) - spec.zero_point) * spec.scale
+    exact = network(x).detach().double().numpy()
+    assert np.square(real - exact).sum() < 1e-3 * np.square(exact).sum()
 
 
 class _First(nn.Module):
