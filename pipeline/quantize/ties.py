@@ -27,7 +27,7 @@ CLEAR, CLEAR_OF_ZERO = 1e-3, 0.1
 WIDER = 1 + np.arange(400) / 2**14  # scales to try, as multiples of the first: to 2.4 % more
 
 # Means and resizing give whole parts of a code; those that are common.
-PARTS = (1, 2, 3, 4, 8)
+PARTS = (1, 2, 3, 4, 6, 8, 9)
 CLEAR_OF_PARTS = 1e-4  # of a code; float32 is off by 2e-5 there
 # LiteRT multiplies by the reciprocal of a scale where ONNX Runtime divides by it.
 RECIPROCAL = 2.0**-28  # relative; float32 may be off by 2^-24
