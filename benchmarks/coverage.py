@@ -59,7 +59,7 @@ torchvision:mobilenet_v3_small 96
 torchvision:efficientnet_b0 96
 torchvision:shufflenet_v2_x0_5 96
 torchvision:convnext_tiny 64
-torchvision:vit_b_16 224
+timm:deit_tiny_patch16_224 224
 torchvision.segmentation:lraspp_mobilenet_v3_large 128
 torchvision.detection:ssdlite320_mobilenet_v3_large 320
 timm:mobilenetv4_conv_small 96
