@@ -464,3 +464,67 @@ class Normalised(nn.Module):
 @network("classification", PICTURE)
 def normalised() -> nn.Module:
     return Normalised()
+
+
+@network("classification", PICTURE)
+def unlike_windows() -> nn.Module:
+    """Seven means of four places each way, as VGG has for small pictures."""
+    layers = [conv(3, 16, 3, 4), nn.MaxPool2d(4), nn.AdaptiveAvgPool2d(7), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class LinearAttention(nn.Module):
+    """relu(q) · (relu(k)ᵀ · v), divided by what the weights come to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts, self.join = nn.Conv2d(16, 48, 1), nn.Conv2d(16, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.parts(x).flatten(2).chunk(3, 1)
+        q, k, v = F.relu(q), F.relu(k), F.pad(v, (0, 0, 0, 1), value=1.0)
+        both = (v @ k.transpose(1, 2)) @ q
+        shares = both[:, :-1] / (both[:, -1:] + 1e-3)
+        return x + self.join(shares.reshape(x.shape))
+
+
+@network("classification", PICTURE)
+def linear_attention() -> nn.Module:
+    features = [conv(3, 16, 3, 4, act=nn.Hardswish), LinearAttention(), LinearAttention()]
+    return classifier(nn.Sequential(*features, conv(16, 32, 3, 2, act=nn.Hardswish)), 32)
+
+
+@network("keywords", (40, 64))
+def keywords_hard_swish() -> nn.Module:
+    layers = [nn.Conv1d(40, 24, 5), nn.Hardswish(), nn.Conv1d(24, 24, 5), nn.Hardswish()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(24, 12))
+
+
+class Recurrent(nn.Module):
+    """The last state of a recurrent layer."""
+
+    def __init__(self, kind: Any, inputs: int, labels: int) -> None:
+        super().__init__()
+        self.steps = kind(inputs, 16, batch_first=True)
+        self.head = nn.Linear(16, labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.steps(x)[0][:, -1])
+
+
+@network("forecasts", (24, 6))
+def forecast_lstm() -> nn.Module:
+    return Recurrent(nn.LSTM, 6, 4)
+
+
+@network("gestures", (24, 6))
+def gestures_gru() -> nn.Module:
+    return Recurrent(nn.GRU, 6, 8)
+
+
+@network("classification", PICTURE)
+def turned_down() -> nn.Module:
+    """Positions become channels, as small YOLOs begin."""
+    return classifier(
+        nn.Sequential(nn.PixelUnshuffle(4), conv(48, 16, act=nn.Mish), conv(16, 32, 3, 2)), 32
+    )

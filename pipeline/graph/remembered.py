@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from edgeticket.pipeline.graph.graph import Graph
 
 KEPT = 4  # graphs
-LARGEST = 2**24  # numbers of a graph that is kept: 64 MiB
+LARGEST = 2**26  # numbers of all graphs that are kept: 256 MiB
 
 _graphs: OrderedDict[object, Graph] = OrderedDict()
 
@@ -36,13 +36,17 @@ def remembered(module: nn.Module, takes: object, make: Callable[[], Graph]) -> G
     key = digest, tuple(type(part) for part in module.modules()), str(takes)
     if key not in _graphs:
         graph = make()
-        if sum(constant.data.size for constant in graph.constants.values()) > LARGEST:
+        if _numbers(graph) > LARGEST:
             return graph
         _graphs[key] = graph
-        if len(_graphs) > KEPT:
+        while len(_graphs) > KEPT or sum(map(_numbers, _graphs.values())) > LARGEST:
             _graphs.popitem(last=False)
     _graphs.move_to_end(key)
     return _graphs[key]
+
+
+def _numbers(graph: Graph) -> int:
+    return sum(constant.data.size for constant in graph.constants.values())
 
 
 def digest_of(module: nn.Module) -> str | None:

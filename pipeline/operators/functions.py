@@ -413,8 +413,8 @@ KINDS: dict[str, Kind] = {
         onnx=write_hard_sigmoid,
         rounded=_hard_sigmoid_as_convolution,
         channels=passing.pointwise,
-        integral=lambda operator, values: len(values[0].shape) in (2, 4),
-        conditions="relu6(x + 3) / 6; int8: [1, C, H, W] or [1, C]",
+        integral=lambda operator, values: len(values[0].shape) in (2, 3, 4),
+        conditions="relu6(x + 3) / 6",
     ),
     "HardSwish": Kind(
         unary(B.HARD_SWISH, schema.HardSwishOptionsT),
@@ -451,12 +451,18 @@ KINDS: dict[str, Kind] = {
         role=Role.FIXED,
         fixed=SIGMOID_SCALE,
         channels=passing.pointwise,
+        conditions="int8: in float32 where the results fill a small part of 0..1",
     ),
     "Sign": Kind(unary(B.SIGN), _torch("sign"), channels=passing.pointwise),
     "Sin": Kind(unary(B.SIN), _torch("sin"), channels=passing.pointwise),
     "Softplus": Kind(softplus, _torch("nn.functional.softplus"), channels=passing.pointwise),
     "Sqrt": Kind(unary(B.SQRT), _torch("sqrt"), channels=passing.pointwise),
     "Tanh": Kind(
-        unary(B.TANH), _torch("tanh"), role=Role.FIXED, fixed=TANH_SCALE, channels=passing.pointwise
+        unary(B.TANH),
+        _torch("tanh"),
+        role=Role.FIXED,
+        fixed=TANH_SCALE,
+        channels=passing.pointwise,
+        conditions="int8: in float32 where the results fill a small part of −1..1",
     ),
 }

@@ -49,7 +49,7 @@ class Role(Enum):
     SUM = "the scales of both inputs and of the output are aligned"
     OWN = "the output has a scale of its own"
     PRODUCT = "as OWN, of two tensors"
-    FIXED = "the output has one scale, whatever the data"
+    FIXED = "the output has one scale, whatever the data, or a finer one (`quantize.functions`)"
     CLAMP = "the output has the scale of the input, or it shares one with the step before it"
     SAME = "numbers of the input, unchanged: the scale of the input"
     JOIN = "numbers of all inputs, unchanged: one scale for all of them"
@@ -117,7 +117,7 @@ class Kind:
     role: how it is rounded.
     onnx: appends the ONNX nodes, on real numbers, or on codes if it keeps codes.
     macs: what it costs.
-    fixed: scale and zero point of its output, of Role.FIXED.
+    fixed: scale and zero point of its output that its integer kernels insist on, of Role.FIXED.
     clips: it can clip its own output (`Operator.clamp`).
     any_order: it may read flattened maps, whose numbers lie in NHWC order in TFLite files.
     rounded: what stands for it in int8 files, where that is something else.

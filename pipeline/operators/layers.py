@@ -440,11 +440,22 @@ def _bias(draft: TfliteDraft, operator: Operator) -> int:
     return draft.constant(name, np.zeros(channels, np.float32))
 
 
-def _weight_code(bias: float) -> int:
-    """The code for a weight of 1, if the bias is to be a whole number of 1/code."""
-    largest = int(np.clip(2**30 / max(abs(bias), 1e-30), 1, 127))  # its count must fit int32
+def _weight_code(weight: float, bias: float, input_scale: float) -> tuple[int, float]:
+    """Code and scale of the weight, for which the bias is most nearly a whole number of counts.
+
+    A count is worth input scale × weight scale, and the bias must fit int32 in it. Where inputs are
+    so small that it fits in none, they are nothing beside the bias, and the weight is 0.
+    """
+    counts = bias / weight / input_scale  # of the bias, with a weight of code 1
+    if abs(counts) > MOST_COUNTS:
+        return 0, abs(bias) / (input_scale * MOST_COUNTS)
+    largest = int(np.clip(MOST_COUNTS / max(abs(counts), 1e-30), 1, 127))
     codes = np.arange(largest, largest // 2, -1)
-    return int(codes[np.argmin(np.abs(codes * bias - np.rint(codes * bias)))])
+    code = int(codes[np.argmin(np.abs(codes * counts - np.rint(codes * counts)))])
+    return code if weight > 0 else -code, abs(weight) / code
+
+
+MOST_COUNTS = 2**30  # of a bias, which is int32
 
 
 def constant_depthwise(
@@ -462,39 +473,37 @@ def constant_depthwise(
     whole number of counts: what it is off would move many outputs to the next code.
 
     Args:
-        source: [1, C, H, W]; or [1, C], which becomes a map of one pixel for the while.
+        source: [1, C, H, W] or [1, C, W]; other shapes become a map for the while.
         window: kernel_shape, strides, pads; 1×1 unless given.
     """
-    channels = source.shape[1]
+    channels, *sizes = source.shape[1:]
+    axes = len(sizes) if len(sizes) in (1, 2) else 2
     attributes = {
-        "dilations": [1, 1],
+        "dilations": [1] * axes,
         "group": channels,
-        "kernel_shape": [1, 1],
-        "pads": [0, 0, 0, 0],
-        "strides": [1, 1],
+        "kernel_shape": [1] * axes,
+        "pads": [0] * 2 * axes,
+        "strides": [1] * axes,
         **window,
     }
     assert source.quantization is not None
-    code = _weight_code(bias / weight / float(source.quantization.scale))
-    scale = abs(weight) / code
-    code = code if weight > 0 else -code
+    code, scale = _weight_code(weight, bias, float(source.quantization.scale))
     codes = np.full((channels, 1, *attributes["kernel_shape"]), code, np.int8)
     constants = {
         f"{operator.name}.weight": Constant(codes, np.full(channels, scale, np.float32)),
         f"{operator.name}.bias": Constant(np.full(channels, bias, np.float32)),
     }
     conv = replace(operator, kind="Conv", attributes=attributes)
-    if len(source.shape) == 4:
+    if axes == len(sizes):
         return Substitution((replace(conv, inputs=(source.name, *constants)),), constants)
-    if len(source.shape) != 2:
-        raise InputError(f"{operator}: int8 files have it for [1, C, H, W] and [1, C] only")
-    pixel = (1, channels, 1, 1)
-    wide = Value(f"{operator.name}.pixel", pixel, source.quantization)
-    result = Value(f"{operator.name}.result", pixel, output.quantization)
+    shape = (1, channels, math.prod(sizes), 1)
+    wide = Value(f"{operator.name}.pixel", shape, source.quantization)
+    result = Value(f"{operator.name}.result", shape, output.quantization)
+    back = "Reshape" if sizes else "Flatten"
     steps = (
         Operator(wide.name, "Reshape", (source.name,), wide.name),
         replace(conv, inputs=(wide.name, *constants), output=result.name),
-        Operator(f"{operator.name}.flat", "Flatten", (result.name,), output.name),
+        Operator(f"{operator.name}.flat", back, (result.name,), output.name),
     )
     return Substitution(steps, constants, (wide, result))
 

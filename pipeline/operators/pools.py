@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgeticket.pipeline.formats.tflite_clamp import activation, append_clamp
 from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.formats.tflite_padding import pad_input
 from edgeticket.pipeline.graph.draft import Draft
-from edgeticket.pipeline.graph.graph import LOWEST, Operator, Value
+from edgeticket.pipeline.graph.graph import LOWEST, Array, Operator, Value
 from edgeticket.pipeline.operators import passing
 from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.kind import (
@@ -74,7 +75,36 @@ def average_pool_of(
         count_include_pad = True  # there is nothing to count
         if tuple(found["kernel_shape"]) == draft.shape(source)[2:]:
             return global_average_of(draft, source)
-    return draft.add("AveragePool", source, count_include_pad=int(count_include_pad), **found)
+    if count_include_pad:
+        return draft.add("AveragePool", source, count_include_pad=1, **found)
+    if _pads_as_same(found, draft.shape(source)[2:]):
+        return draft.add("AveragePoolInside", source, count_include_pad=0, **found)
+    counted = draft.add("AveragePool", source, suffix="counted", count_include_pad=1, **found)
+    return draft.add("Mul", counted, draft.constant(_of_counted(found, draft.shape(source)[2:])))
+
+
+def _pads_as_same(found: Attributes, sizes: Sequence[int]) -> bool:
+    """Whether TFLite's SAME pads so."""
+    for i, size in enumerate(sizes):
+        kernel, stride = found["kernel_shape"][i], found["strides"][i]
+        before, after = found["pads"][i], found["pads"][i + len(sizes)]
+        whole = math.ceil(size / stride)
+        total = max((whole - 1) * stride + kernel - size, 0)
+        if before != total // 2 or (size + before + after - kernel) // stride + 1 != whole:
+            return False
+    return True
+
+
+def _of_counted(found: Attributes, sizes: Sequence[int]) -> Array:
+    """What a mean that counts padding is multiplied by, for one that does not, [1, 1, H, W]."""
+    factors = np.ones(1, np.float32)
+    for i, size in enumerate(sizes):
+        kernel, stride = found["kernel_shape"][i], found["strides"][i]
+        before, after = found["pads"][i], found["pads"][i + len(sizes)]
+        starts = np.arange((size + before + after - kernel) // stride + 1) * stride - before
+        inside = np.minimum(starts + kernel, size) - np.maximum(starts, 0)
+        factors = np.multiply.outer(factors, (kernel / inside).astype(np.float32))
+    return factors[None].astype(np.float32)
 
 
 def global_average_of(draft: Draft, source: str, *, keepdims: bool = True) -> str:
@@ -315,6 +345,11 @@ def global_average(draft: TfliteDraft, operator: Operator) -> None:
         append_clamp(draft, operator, mean, output)
 
 
+def write_average(draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str) -> None:
+    """AveragePool."""
+    draft.node("AveragePool", inputs, output, operator.attributes)
+
+
 def write_global_average(
     draft: OnnxDraft, operator: Operator, inputs: Sequence[str], output: str
 ) -> None:
@@ -415,7 +450,16 @@ KINDS: dict[str, Kind] = {
         rounded=_as_convolution,
         channels=passing.windowed,
         integral=_counts_all,
-        conditions="adaptive ones too; padding that is not counted as TFLite's SAME, or in float32",
+        conditions="adaptive ones too; padding that is not counted: times a stored map",
+    ),
+    "AveragePoolInside": Kind(
+        average_pool,
+        _average_meaning,
+        pooled_shape,
+        onnx=write_average,
+        clips=True,
+        channels=passing.windowed,
+        conditions="an AveragePool whose padding is not counted, and is as TFLite's SAME",
     ),
     "GlobalAveragePool": Kind(
         global_average,

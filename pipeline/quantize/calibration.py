@@ -13,12 +13,11 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
 from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.functions import fixed_scales, functions_of
 from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
 from edgeticket.pipeline.quantize.placement import (
     Placement,
     connected,
-    fixed_scales,
-    hard_sigmoid_sources,
     place,
     product_names,
 )
@@ -32,14 +31,15 @@ from edgeticket.pipeline.quantize.scales import (
     activation_scale,
     weight_scales,
 )
+from edgeticket.pipeline.quantize.ties import clear_of_ties
 from edgeticket.pipeline.recipe import Ptq
 
 # An output code may be worth this much less than one count of the sum that it rounds (a layer
 # that pruning left nearly dead); integer kernels refuse 2^8, and additions widen scales later.
 LARGEST_GAIN = 2.0**7
 
-# What a hard sigmoid reads is not resolved finer: its 1/2 must fit int32 in counts of that.
-FINEST = 2.0**-16
+# A hard sigmoid is a convolution by 1/6, as a code of up to 127.
+FUNCTION_COUNTS = 6 * 127
 
 
 def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
@@ -75,18 +75,12 @@ def scales_of(
 ) -> Scales:
     """The scales that span ``ranges``, widened where integer kernels need it."""
     owners, shared = placement.owners, placement.shared
-    fixed = {
-        name: ActivationScale(*scale)
-        for name, scale in fixed_scales(folded).items()
-        if name in ranges
-    }
+    fixed = fixed_scales(folded, owners, ranges)
     ranges = ranges | {name: _span(scale) for name, scale in fixed.items()}
-    for name in ranges.keys() & hard_sigmoid_sources(folded, owners):
-        ranges[name] = _union([ranges[name], (-FINEST, FINEST)])
     ranges |= {name: _union([ranges[n] for n in group]) for group in shared for name in group}
     activations = {name: activation_scale(*span) for name, span in ranges.items()} | fixed
     weights: dict[str, tuple[float, ...]] = {}
-    products = set(product_names(folded))
+    products, functions = set(product_names(folded)), functions_of(folded).keys()
     tied = {name: names for names in placement.tied for name in names}
     reads = {n.name: owners[n.all_input_nodes[0]].name for n in owners if n.name in placement.int8}
     for node in placement.integer_steps:
@@ -94,6 +88,8 @@ def scales_of(
         # The real value of one count of the integer sum that the step adds up.
         sources = [activations[owners[n].name].scale for n in node.all_input_nodes if n in owners]
         count = math.prod(sources) if node.name in products else sources[0]
+        if node.name in functions:
+            count /= FUNCTION_COUNTS
         if node.name in placement.int8:
             if node.name not in weights:
                 readers = tied.get(node.name, (node.name,))
@@ -110,6 +106,7 @@ def scales_of(
     for group in connected([*placement.additions, *shared]):
         if any(group & names for names in placement.additions):
             activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    activations |= clear_of_ties(folded, placement, activations, ranges)
     return Scales(activations, weights, placement.fp32)
 
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.graph import Graph
-from edgeticket.pipeline.graph.module import Step, kind_of, tied_layers
+from edgeticket.pipeline.graph.module import kind_of, tied_layers
 from edgeticket.pipeline.operators import KEEPING, KINDS, Role
 
 
@@ -225,27 +225,6 @@ def layer_names(folded: fx.GraphModule) -> list[str]:
 def product_names(folded: fx.GraphModule) -> list[str]:
     """The products of two tensors, in order."""
     return [node.name for node in _steps(folded, Role.PRODUCT)]
-
-
-def fixed_scales(folded: fx.GraphModule) -> dict[str, tuple[float, int]]:
-    """Steps whose output has one scale whatever comes in -> that scale and its zero point."""
-    found = {}
-    for node in _steps(folded, Role.FIXED):
-        fixed = KINDS[kind_of(folded.get_submodule(node.name))].fixed
-        assert fixed is not None
-        found[node.name] = fixed
-    return found
-
-
-def hard_sigmoid_sources(folded: fx.GraphModule, owners: dict[fx.Node, fx.Node]) -> set[str]:
-    """The owners of the scales that hard sigmoids read."""
-    gates = [n for n in _steps(folded, Role.FIXED) if _is_hard(folded.get_submodule(n.name))]
-    read = [n for node in gates for n in node.all_input_nodes]
-    return {owners[n].name for n in read if n in owners}
-
-
-def _is_hard(step: nn.Module) -> bool:
-    return isinstance(step, Step) and step.kind == "HardSigmoid"
 
 
 def role(step: nn.Module) -> Role:

@@ -361,6 +361,9 @@ CONVERTIBLE = {
     "rounding an average up": float_model(
         node("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     ),
+    "padding that TFLite has otherwise": float_model(
+        node("AveragePool", "input", kernel_shape=[2, 2], pads=[1, 1, 1, 1]), shape=(1, 2, 7, 7)
+    ),
     "padding that is not counted": float_model(
         node("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         shape=(1, 2, 7, 7),
@@ -421,10 +424,6 @@ UNCONVERTIBLE = {
     "another operator set": (
         float_model(node("Relu", "input"), opset=17),
         r"^the ONNX file is of operator set \[17\]; export with 20",
-    ),
-    "padding that is not counted": (
-        float_model(node("AveragePool", "input", kernel_shape=[2, 2], pads=[1, 1, 1, 1])),
-        r"^step \(AveragePool\) leaves padding out of its count, .*; set count_include_pad=True",
     ),
     "not a number": (
         float_model(node("Conv", "input", "w"), w=WEIGHT * np.nan),

@@ -127,6 +127,10 @@ def test_memory_is_bounded() -> None:
         for i in range(memory.KEPT + 3):
             memory.remembered(nn.Linear(1, 1), i, lambda: of(1))
         assert len(memory._graphs) == memory.KEPT
+        half = memory.LARGEST // 2 + 1
+        for i in range(2):  # no two of these at once
+            memory.remembered(nn.Linear(1, 1), ("half", i), lambda: of(half))
+        assert len(memory._graphs) == 1
         linear = nn.Linear(1, 1)
         large = memory.remembered(linear, "large", lambda: of(memory.LARGEST + 1))
         assert all(graph is not large for graph in memory._graphs.values())
