@@ -18,11 +18,9 @@ from test_convert_operators import (
     seeds,
 )
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.graph.graph import Constant, Operator, Quantization, Value
 from edgeticket.pipeline.operators import KINDS
-from edgeticket.pipeline.operators.layers import constant_depthwise
 
 SIZE = (7, 5)
 
@@ -142,7 +140,11 @@ def test_products(
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.sampled_from([(1, 6, *SIZE), (1, 6)]), st.floats(1e-7, 0.1), st.integers(-128, 127))
+@given(
+    st.sampled_from([(1, 6, *SIZE), (1, 6)]),
+    st.floats(1e-7, 0.1),
+    st.integers(-128, 127),
+)
 def test_hard_sigmoids_are_right_for_every_code(
     shape: tuple[int, ...], step: float, zero_point: int
 ) -> None:
@@ -166,13 +168,6 @@ def test_hard_sigmoids_are_right_for_every_code(
     weight = int(made.constants["gate.weight"].data.flat[0])
     integers = np.clip(((codes - zero_point) * weight + bias) * count, 0, 1)
     assert np.abs(integers - real).max() * 255 < 0.01  # a hundredth of an output code
-
-
-def test_constant_convolutions_are_for_maps_and_vectors() -> None:
-    q = Quantization(np.float32(0.1), 0)
-    operator = Operator("gate", "HardSigmoid", ("x",), "y")
-    with pytest.raises(InputError, match=r"^gate \(HardSigmoid\): int8 files have it for \[1, C"):
-        constant_depthwise(operator, Value("x", (1, 3, 4), q), Value("y", (1, 3, 4), q), weight=1.0)
 
 
 @pytest.mark.parametrize("kind", ["HardSigmoid", "HardSwish"])

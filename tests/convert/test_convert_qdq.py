@@ -309,7 +309,7 @@ SKETCHES = {  # kinds that are computed in float32
     "norm between": {"Conv"},
     "moved codes": set(),
     "uneven padding": set(),
-    "uncounted padding": {"AveragePool"},
+    "uncounted padding": {"AveragePoolInside"},
 }
 
 

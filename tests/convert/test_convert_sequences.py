@@ -89,7 +89,8 @@ def test_vision_transformer() -> None:
 
 def test_vision_transformer_behind_convolutions() -> None:
     module = Network.fresh("cifar_conv_vit", {"width": 32, "depth": 2}, seed=0).module()
-    assert_files_are_right(module, random(24, 3, 32, 32))
+    # One output in a hundred is off by a code; of 24 pictures that is between none and six.
+    assert_files_are_right(module, random(96, 3, 32, 32))
 
 
 def test_a_mean_over_time() -> None:
