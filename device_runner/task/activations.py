@@ -25,13 +25,6 @@ def softmax(values: npt.NDArray[Any]) -> Floats:
     return result
 
 
-def logit(probability: float) -> float:
-    """The number whose `sigmoid` this is; infinite at 0 and 1."""
-    with np.errstate(divide="ignore"):
-        p = np.float64(probability)
-        return float(np.log(p) - np.log1p(-p))
-
-
 def _as_is(values: npt.NDArray[Any]) -> Floats:
     return values.astype(np.float64)
 

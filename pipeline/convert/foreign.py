@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.convert.normalise import check_nodes, fix_sizes, in_one_form, parse_model
+from edgeticket.pipeline.convert.normalise import check_nodes, fix_ends, in_one_form, parse_model
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.qoperator import as_qdq
-from edgeticket.pipeline.convert.read import graph_of
+from edgeticket.pipeline.convert.read import graph_of, placed
 from edgeticket.pipeline.graph.graph import Graph, Operator
 from edgeticket.pipeline.operators import KINDS, Role
 
@@ -30,17 +29,10 @@ def read_any(data: bytes, *, place: str) -> Graph:
     """
     model = as_qdq(parse_model(data, place), place)
     check_nodes(model, place)
-    stored = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in stored:
-            fix_sizes(value, place)
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")  # it follows from those of the inputs
-    try:
-        return _rounded_early(graph_of(_without_other_domains(in_one_form(model, place))))
-    except InputError as error:
-        sentence = str(error)
-        raise InputError(sentence if place in sentence else f"{place}: {sentence}") from None
+    fix_ends(model, place)
+    model = _without_other_domains(in_one_form(model, place))
+    with placed(place):
+        return _rounded_early(graph_of(model))
 
 
 def _without_other_domains(model: onnx.ModelProto) -> onnx.ModelProto:

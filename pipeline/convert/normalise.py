@@ -43,7 +43,18 @@ def check_nodes(model: onnx.ModelProto, place: str) -> None:
             )
 
 
-def fix_sizes(value: onnx.ValueInfoProto, place: str) -> None:
+def fix_ends(model: onnx.ModelProto, place: str) -> None:
+    """One example at a time goes in, and what comes out follows from that."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in [value for value in model.graph.input if value.name in weights]:
+        model.graph.input.remove(value)  # older exporters list them there
+    for value in model.graph.input:
+        _fix_sizes(value, place)
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _fix_sizes(value: onnx.ValueInfoProto, place: str) -> None:
     """An open batch becomes 1; other sizes must be fixed."""
     sizes = value.type.tensor_type.shape.dim
     for i, size in enumerate(sizes):

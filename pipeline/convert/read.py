@@ -15,10 +15,10 @@ import onnx
 from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.convert.normalise import parse_model
 from edgeticket.pipeline.convert.onnx_names import Called, called
 from edgeticket.pipeline.convert.onnx_rules import MOST_NUMBERS, OnnxRules, is_computable
 from edgeticket.pipeline.convert.settle import settled
-from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
 from edgeticket.pipeline.graph.draft import BatchSize, Coded, Draft
 from edgeticket.pipeline.graph.graph import OPSET, Array, Constant, Graph
 from edgeticket.pipeline.operators import KINDS, ONNX
@@ -50,7 +50,7 @@ def read_graph(data: bytes) -> Graph:
     Raises:
         InputError: the file is damaged, or holds something that cannot be converted.
     """
-    model = _parse(data)
+    model = parse_model(data, PLACE)
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if versions != [OPSET]:
         raise InputError(f"the ONNX file is of operator set {versions}; export with {OPSET}")
@@ -77,8 +77,9 @@ def read_float(data: bytes, *, place: str) -> FloatFile:
     Raises:
         InputError: the file is damaged, or holds something that cannot be converted.
     """
-    names = called(parse_onnx(data, place=place).graph)
-    model, fixed = settled(data, place=place)
+    model = parse_model(data, place)
+    names = called(model.graph)
+    model, fixed = settled(model, place=place)
     with placed(place):
         graph = graph_of(model, names)
     numbers = {name for name, constant in graph.constants.items() if _may_be_trained(constant)}
@@ -312,12 +313,6 @@ def as_float32(array: Array, place: str) -> Array:
     if array.dtype.kind not in "iub" and array.dtype != np.float32:
         raise InputError(f"{place} is {array.dtype}; store numbers as float32")
     return array
-
-
-def _parse(data: bytes) -> onnx.ModelProto:
-    model = parse_onnx(data, place=PLACE)
-    validate_onnx(model, place=PLACE)
-    return model
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

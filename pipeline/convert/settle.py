@@ -6,7 +6,7 @@ import onnx
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.gelu import fuse_gelu
-from edgeticket.pipeline.convert.normalise import check_nodes, fix_sizes, in_one_form, parse_model
+from edgeticket.pipeline.convert.normalise import check_nodes, fix_ends, in_one_form, parse_model
 
 QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 QUANTISED |= {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
@@ -22,35 +22,29 @@ def is_quantized(data: bytes, *, place: str) -> bool:
     return any(node.op_type in QUANTISED for node in parse_model(data, place).graph.node)
 
 
-def settled(data: bytes, *, place: str) -> tuple[onnx.ModelProto, bytes]:
-    """Check a float32 file and bring it into one form.
+def settled(model: onnx.ModelProto, *, place: str) -> tuple[onnx.ModelProto, bytes]:
+    """Check a float32 file that was parsed, and bring it into one form.
 
     Returns:
         A model of fixed sizes, a batch of one and operator set `OPSET`, with nothing left to
         compute that follows from sizes; and the file with a batch of one, as it was otherwise.
 
     Raises:
-        InputError: it is no whole ONNX file; has open sizes, control flow, rounded numbers, weights
-            elsewhere; is of an operator set that cannot be brought up. The sentence says what to
-            do instead.
+        InputError: it has open sizes, control flow, rounded numbers; is of an operator set that
+            cannot be brought up. The sentence says what to do instead.
     """
-    model = parse_model(data, place)
     constants = {t.name for t in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in constants]
     if not inputs:
         raise InputError(f"{place} has no inputs: export the network with one")
-    for value in [v for v in model.graph.input if v.name in constants]:
-        model.graph.input.remove(value)  # older exporters list the weights among them
     _expect_float(model, place)
     check_nodes(model, place)
-    for value in model.graph.input:
+    for value in inputs:
         code = value.type.tensor_type.elem_type
         if code not in TAKEN:
             name = onnx.TensorProto.DataType.Name(code).lower()
             raise InputError(f"{place}: its input is {name}: export the network in float32")
-        fix_sizes(value, place)
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")  # it follows from those of the inputs
+    fix_ends(model, place)
     fixed: bytes = model.SerializeToString(deterministic=True)
     model = in_one_form(model, place)
     fuse_gelu(model.graph)

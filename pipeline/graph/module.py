@@ -1,4 +1,4 @@
-"""The one graph <-> a module of PyTorch that runs and can be trained."""
+"""The one graph -> a module of PyTorch that runs and can be trained; `export` goes back."""
 
 from __future__ import annotations
 
@@ -102,27 +102,6 @@ def to_module(
 def _flowing(operator: Operator) -> tuple[str, ...]:
     """What a module of it is called with: a layer has its weights inside."""
     return operator.inputs[:1] if operator.kind in ("Conv", "Gemm") else operator.inputs
-
-
-def to_graph(module: fx.GraphModule) -> Graph:
-    """The graph of a module that `to_module` made, with the weights that it has by now."""
-    graph: Graph = module.meta["graph"]
-    constants: dict[str, Constant] = {}
-    operators: list[Operator] = []
-    names = StoredOnce()
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            name = node.meta["constant"]
-            constants[name] = Constant(_array(getattr(module, str(node.target))))
-        if node.op != "call_module":
-            continue
-        operator: Operator = node.meta["operator"]
-        layer = module.get_submodule(str(node.target))
-        if isinstance(layer, Layer):
-            operator, weights = layer_constants(operator, layer, names)
-            constants |= weights
-        operators.append(operator)
-    return Graph(graph.inputs, graph.outputs, tuple(operators), graph.values, constants)
 
 
 class StoredOnce:
