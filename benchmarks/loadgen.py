@@ -50,7 +50,7 @@ def main() -> None:
     print(f"{'artifact':24} {'p50 runner':>11} {'LoadGen':>9} {'ratio':>7}", end=" ")
     print(f"{'p90 runner':>11} {'LoadGen':>9} {'ratio':>7}")
     with open_bundle(options.bundle) as bundle:
-        inputs, _ = bundle.samples()
+        inputs = bundle.inputs()
         for entry in select(bundle.manifest, artifact=options.artifact).chosen:
             subject = load_subject(bundle, entry, inputs, threads=1, batch=1, cpu_only=True)
             ours, theirs = compare(

@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'artifact':24} {'p50 ratio':>10} {'p90 ratio':>10} {'looking share':>14}")
     with open_bundle(options.bundle) as bundle:
-        inputs, _ = bundle.samples()
+        inputs = bundle.inputs()
         for entry in select(bundle.manifest, artifact=options.artifact).chosen:
             subject = load_subject(bundle, entry, inputs, threads=1, batch=1, cpu_only=True)
             ratios = compare(subject.run, subject.singles, rounds=options.rounds)

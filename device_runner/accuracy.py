@@ -1,8 +1,9 @@
-"""All samples of a bundle through one artifact, and how often it is right."""
+"""All samples of a bundle through one artifact, and how often it is right, where that is asked."""
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,58 +11,56 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.ctc import Decoder
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.latency import Run
-from edgeticket.device_runner.manifest import Artifact
-from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.manifest import Artifact, InputSpec
+from edgeticket.device_runner.outputs import CHUNK, answers
 from edgeticket.device_runner.recordings import Transcripts, transcribe
-from edgeticket.device_runner.report import Accuracy, Transcription
-from edgeticket.device_runner.samples import Inputs, Labels
+from edgeticket.device_runner.report import Accuracy, Transcription, Unlabelled
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
 from edgeticket.device_runner.unavailable import Unavailable
+
+__all__ = ["CHUNK", "TOP5_CLASSES", "Unjudged", "as_judged", "classify", "infer_all", "judge"]
 
 Outputs = npt.NDArray[Any]
 """[N, classes] or [N, frames, symbols]: int8 codes, or float32."""
 
-CHUNK = 64  # samples that are prepared at a time: bounds the memory, changes no number
 TOP5_CLASSES = 6  # with fewer, nearly everything is among the top five
 
 
 def infer_all(
     run: Run,
-    inputs: npt.NDArray[np.uint8],
+    inputs: npt.NDArray[Any],
     *,
     steps: Sequence[Mapping[str, Any]],
     artifact: Artifact,
 ) -> Outputs:
     """Samples as stored -> outputs [N, classes] or [N, frames, symbols], one query per sample.
 
-    uint8 codes are returned as int8, 128 less, so that they compare with those of int8 files.
+    Of an artifact with one input and one output, by a ``run`` of both; uint8 codes are returned as
+    int8, 128 less, so that they compare with those of int8 files.
 
     Raises:
-        InputError: the samples do not fit, or an output is not finite.
+        InputError: as `device_runner.outputs.answers`.
     """
-    rows = []
-    for start in range(0, len(inputs), CHUNK):
-        values = preprocess(inputs[start : start + CHUNK], steps)
-        tensor = to_tensor(values, artifact.input, place=artifact.id)
-        rows += [run(tensor[i : i + 1]) for i in range(len(tensor))]
-    outputs: Outputs = np.concatenate(rows)
-    if artifact.output.layout == "NCW":
-        outputs = np.ascontiguousarray(outputs.swapaxes(1, 2))
-    if outputs.dtype == np.uint8:
-        return (outputs.astype(np.int16) - 128).astype(np.int8)
-    if not np.isfinite(outputs).all():
-        sample = int(np.flatnonzero(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1))[0])
-        raise InputError(
-            f"{artifact.id}: the outputs for sample {sample} are not finite: "
-            "the model file is broken, or the samples are not for it"
-        )
+    described = [InputSpec("input", "", preprocessing=tuple(steps))]
+    rows = answers(lambda x: (run(x[0]),), [inputs], described=described, artifact=artifact)
+    return as_judged(np.stack([row for (row,) in rows]), artifact)
+
+
+def as_judged(outputs: npt.NDArray[Any], artifact: Artifact) -> Outputs:
+    """Outputs [N, ...] of `device_runner.outputs` -> frames before symbols."""
+    if artifact.output.layout in ("NCW", "NWC"):
+        return np.ascontiguousarray(outputs.swapaxes(1, 2))
     return outputs
 
 
 def judge(
-    outputs: Outputs, inputs: Inputs, labels: Labels, *, symbols: Sequence[str], decoder: Decoder
+    outputs: Outputs,
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64] | Transcripts,
+    *,
+    symbols: Sequence[str],
+    decoder: Decoder,
 ) -> Accuracy | Transcription:
     """Outputs for samples -> how right they are.
 
@@ -77,7 +76,39 @@ def judge(
     return classify(outputs, inputs, labels)
 
 
-def classify(outputs: Outputs, inputs: Inputs, labels: npt.NDArray[np.int64]) -> Accuracy:
+class Unjudged:
+    """Gathers outputs that nothing is asked of: a check sum of each sample, and a hash of all."""
+
+    def __init__(self) -> None:
+        self._sums: list[int] = []
+        self._hash = hashlib.sha256()
+
+    def add(self, row: Sequence[npt.NDArray[Any]]) -> None:
+        """Add the outputs for one sample, as `device_runner.outputs` gives them."""
+        total = 0
+        for output in row:
+            data = little_endian(output)
+            total = zlib.crc32(data, total)
+            self._hash.update(data)
+        self._sums.append(total)
+
+    def tell(self, inputs: Sequence[npt.NDArray[Any]], *, random: int | None) -> Unlabelled:
+        """What was gathered of all; ``inputs`` are the samples as stored, with the seed of random
+        ones."""
+        stored = hashlib.sha256()
+        for one in inputs:
+            stored.update(f"{one.dtype} {one.shape}".encode())
+            stored.update(little_endian(one))
+        return Unlabelled(
+            count=len(self._sums),
+            random=random,
+            sample_crc32=tuple(self._sums),
+            outputs_sha256=self._hash.hexdigest(),
+            samples_sha256=stored.hexdigest(),
+        )
+
+
+def classify(outputs: Outputs, inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> Accuracy:
     """Of equal outputs the lowest index is first."""
     # Widened before the sign changes: -(-128) does not fit int8.
     order = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")
@@ -91,14 +122,14 @@ def classify(outputs: Outputs, inputs: Inputs, labels: npt.NDArray[np.int64]) ->
         else Unavailable(f"top-5 says nothing about {classes} classes"),
         predictions=tuple(order[:, 0].tolist()),
         labels=tuple(labels.tolist()),
-        outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
-        samples_sha256=hashlib.sha256(inputs.tobytes() + _little_endian(labels)).hexdigest(),
+        outputs_sha256=hashlib.sha256(little_endian(outputs)).hexdigest(),
+        samples_sha256=hashlib.sha256(inputs.tobytes() + little_endian(labels)).hexdigest(),
     )
 
 
 def _transcribe(
     outputs: Outputs,
-    inputs: Inputs,
+    inputs: npt.NDArray[Any],
     labels: Transcripts,
     symbols: Sequence[str],
     decoder: Decoder,
@@ -114,10 +145,11 @@ def _transcribe(
         cer=character_error_rate(said, heard),
         heard=heard,
         said=said,
-        outputs_sha256=hashlib.sha256(_little_endian(outputs)).hexdigest(),
+        outputs_sha256=hashlib.sha256(little_endian(outputs)).hexdigest(),
         samples_sha256=hashlib.sha256(inputs.tobytes() + lines).hexdigest(),
     )
 
 
-def _little_endian(array: npt.NDArray[Any]) -> bytes:
+def little_endian(array: npt.NDArray[Any]) -> bytes:
+    """The numbers of an array, in its order, the same on every machine."""
     return array.astype(array.dtype.newbyteorder("<")).tobytes()

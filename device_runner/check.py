@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.manifest import Manifest
-from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.runtimes import get_runtime
 
 
@@ -25,8 +25,10 @@ def check_bundle(path: Path) -> Manifest:
             for artifact in manifest.artifacts:
                 if artifact.file == file.path:
                     get_runtime(artifact.runtime).check(data, place=f"{path}: {file.path}")
-        inputs, _ = bundle.samples()
-    values = preprocess(inputs[:1], manifest.preprocessing)
+        inputs = bundle.inputs()
+        for network in manifest.networks:
+            bundle.references(network)
+    first = [stored[:1] for stored in inputs]
     for artifact in manifest.artifacts:
-        to_tensor(values, artifact.input, place=f"{path}: artifact {artifact.id}")
+        prepare(first, manifest.inputs, artifact.inputs, place=f"{path}: artifact {artifact.id}")
     return manifest

@@ -17,7 +17,15 @@ _HEADER = re.compile(
     rb"\{'descr': '(?P<descr>[|<][a-z]\d{1,2})', 'fortran_order': False, "
     rb"'shape': \((?P<shape>\d{1,18}(?:, \d{1,18}){0,7}),?\), \} *\n"
 )
-_DESCRIPTIONS = {"uint8": "|u1", "int16": "<i2", "int64": "<i8", "float32": "<f4"}
+_DESCRIPTIONS = {
+    "uint8": "|u1",
+    "int8": "|i1",
+    "bool": "|b1",
+    "int16": "<i2",
+    "int32": "<i4",
+    "int64": "<i8",
+    "float32": "<f4",
+}
 _WRITTEN = {"uint8": "|u1", "int8": "|i1", "float32": "<f4"}
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.log_mel import log_mel
-from edgeticket.device_runner.manifest import CODE_RANGES, TensorSpec
+from edgeticket.device_runner.manifest import CODE_RANGES, InputSpec, TensorSpec
 from edgeticket.device_runner.pictures import STEPS, Pictures
 
 Values = npt.NDArray[np.float32]
@@ -75,20 +75,84 @@ def to_tensor(values: Values, spec: TensorSpec, *, place: str = "input") -> npt.
     Raises:
         InputError: the values do not fit ``spec.shape``.
     """
-    ordered = np.moveaxis(values, -1, 1) if spec.layout in ("NCHW", "NCW") else values
-    if spec.layout == "NC":
-        ordered = values.reshape(len(values), -1)
-    if ordered.shape[1:] != spec.shape[1:]:
-        raise InputError(
-            f"{place}: samples give shape {list(ordered.shape[1:])}, "
-            f"the model takes {list(spec.shape[1:])} ({spec.layout})"
-        )
+    ordered = _ordered(values, spec, place)
     if spec.scale is None or spec.zero_point is None:
         return np.ascontiguousarray(ordered, dtype=np.float32)
     low, high = CODE_RANGES[spec.dtype]
     # float32 holds whole numbers exactly up to 2^24; beyond that everything saturates anyway.
     codes = np.rint(ordered / np.float32(spec.scale)) + np.float32(spec.zero_point)
     return np.ascontiguousarray(np.clip(codes, low, high).astype(spec.dtype))
+
+
+def prepare(
+    stored: Sequence[npt.NDArray[Any]],
+    described: Sequence[InputSpec],
+    specs: Sequence[TensorSpec],
+    *,
+    place: str,
+) -> tuple[npt.NDArray[Any], ...]:
+    """Samples of every input as stored -> what the graph inputs take, [N, ...] each.
+
+    Whole numbers (tokens, raw pixels) of an input without a scale go in as they are.
+
+    Raises:
+        InputError: they do not fit; ``place`` and the input are named.
+    """
+    at = [place if len(specs) == 1 else f"{place}: input {spec.name}" for spec in specs]
+    return tuple(
+        _prepared(values, one.preprocessing, spec, place=name)
+        for values, one, spec, name in zip(stored, described, specs, at)
+    )
+
+
+def query_of(
+    tensors: Sequence[npt.NDArray[Any]], specs: Sequence[TensorSpec], index: int
+) -> tuple[npt.NDArray[Any], ...]:
+    """Sample ``index`` of what `prepare` gave, each with the batch of 1 where its input has one."""
+    return tuple(
+        tensor[index : index + 1] if spec.has_batch else tensor[index]
+        for tensor, spec in zip(tensors, specs)
+    )
+
+
+def _prepared(
+    stored: npt.NDArray[Any],
+    steps: Sequence[Mapping[str, Any]],
+    spec: TensorSpec,
+    *,
+    place: str,
+) -> npt.NDArray[Any]:
+    if spec.scale is not None or spec.dtype == "float32":
+        if not steps and stored.dtype == np.float32:
+            return to_tensor(stored, spec, place=place)
+        return to_tensor(preprocess(stored, steps), spec, place=place)
+    if steps or stored.dtype.kind not in "iub":
+        raise InputError(
+            f"{place} takes whole numbers ({spec.dtype}) as they are, without preprocessing, and "
+            f"samples are {stored.dtype}: give them as {spec.dtype}"
+        )
+    ordered = _ordered(stored, spec, place)
+    numbers = np.ascontiguousarray(ordered.astype(spec.dtype))
+    if not np.array_equal(numbers, ordered):
+        raise InputError(f"{place} takes {spec.dtype}, and a sample has numbers beyond that")
+    return numbers
+
+
+def _ordered(values: npt.NDArray[Any], spec: TensorSpec, place: str) -> npt.NDArray[Any]:
+    """Channels where the model has them.
+
+    Raises:
+        InputError: another shape than that of ``spec``.
+    """
+    ordered = np.moveaxis(values, -1, 1) if spec.layout in ("NCHW", "NCW", "NCDHW") else values
+    if spec.layout == "NC":
+        ordered = values.reshape(len(values), -1)
+    if ordered.shape[1:] != spec.sample_shape:
+        raise InputError(
+            f"{place}: samples give shape {list(ordered.shape[1:])}, "
+            f"the model takes {list(spec.sample_shape)} ({spec.layout})"
+        )
+    return ordered
 
 
 def _normalize(values: Values, step: Mapping[str, Any]) -> Values:

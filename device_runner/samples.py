@@ -10,17 +10,15 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from edgeticket.device_runner.bundle import Bundle
+from edgeticket.device_runner.bundle import Bundle, Targets
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import CLASSES
 from edgeticket.device_runner.npy import parse_npy
 from edgeticket.device_runner.png import parse_png
 from edgeticket.device_runner.preprocess import capture
-from edgeticket.device_runner.recordings import Transcripts
 from edgeticket.device_runner.regular import is_litter, is_regular, name_some, read_regular
 
 Inputs = npt.NDArray[np.uint8]
-Labels = Union[npt.NDArray[np.int64], Transcripts]
-"""The class of each input; or what was said in the recordings that they were cut from."""
 
 SIZE_LIMIT_BYTES = 2**33
 Asked = Union[int, Path, None]
@@ -33,24 +31,30 @@ def _tell_nobody(sentence: str) -> None:
 
 def load_samples(
     bundle: Bundle, asked: Asked, *, tell: Callable[[str], None] = _tell_nobody
-) -> tuple[Inputs, Labels]:
-    """Inputs as stored, [N, ...], and what they are; ``tell`` as `read_folder` has it.
+) -> tuple[tuple[npt.NDArray[Any], ...], Targets]:
+    """Inputs as stored, [N, ...] each, and what they are; ``tell`` as `read_folder` has it.
 
     Raises:
         InputError: more were asked for than there are, or the folder does not fit the bundle.
     """
     if not isinstance(asked, Path):
-        return bundle.samples(asked)
+        return bundle.examples(asked)
     manifest = bundle.manifest
     if manifest.chunks is not None:
         raise InputError(
             f"--samples {asked}: {manifest.name} transcribes recordings, and takes only its own; "
             "give a number of them"
         )
-    inputs, _ = bundle.samples()
-    return read_folder(
-        asked, shape=inputs.shape[1:], classes=manifest.labels, steps=manifest.capture, tell=tell
+    if manifest.task.name != CLASSES:
+        raise InputError(
+            f"--samples {asked}: {manifest.name} has no classes that folders could be named "
+            "after; give a number of its own samples"
+        )
+    (own,) = bundle.inputs()
+    inputs, labels = read_folder(
+        asked, shape=own.shape[1:], classes=manifest.labels, steps=manifest.capture, tell=tell
     )
+    return (inputs,), labels
 
 
 def read_folder(

@@ -103,6 +103,8 @@ def words(value: object) -> str:
 
 
 def _row(report: Report) -> list[str]:
+    from edgeticket.device_runner.report import tell_score
+
     latency, cold = report.latency, report.cold
     return [
         report.artifact.id,
@@ -110,7 +112,7 @@ def _row(report: Report) -> list[str]:
         _scaled(latency.p90_ns, 1e-6, 3),
         _scaled(latency.p99_ns, 1e-6, 3),
         str(latency.queries),
-        f"{report.accuracy.score:.2%}",
+        tell_score(report),
         _scaled(cold.load_ns, 1e-6, 1),
         _scaled(cold.peak_rss_bytes, 1e-6, 1),
         f"{report.runtime.package} {words(report.runtime.version)}",

@@ -15,6 +15,9 @@ from edgeticket import models
 from edgeticket.models.counts import set_counts
 from edgeticket.models.own import is_own, prototype
 
+Takes = tuple[int, ...] | tuple[tuple[int, ...], ...]
+"""Shape of the only input without the batch, or one for each of several."""
+
 Removed = Mapping[str, Mapping[int, tuple[int, ...]]]
 """Tensor name -> axis -> indices, in the unpruned architecture, that are no longer there."""
 
@@ -33,12 +36,10 @@ class Network:
     weights: Mapping[str, Tensor]
     removed: Removed = field(default_factory=dict)
     bypassed: frozenset[str] = frozenset()
-    takes: tuple[int, ...] = ()  # shape of one input, where the architecture does not decide it
+    takes: Takes = ()  # shape of one input, or of each, where the architecture does not decide it
 
     @classmethod
-    def fresh(
-        cls, arch: str, args: models.Args, *, seed: int, takes: tuple[int, ...] = ()
-    ) -> Network:
+    def fresh(cls, arch: str, args: models.Args, *, seed: int, takes: Takes = ()) -> Network:
         """A network with random initial weights that ``seed`` alone determines.
 
         A function of the user's own may return trained weights instead.
@@ -52,9 +53,24 @@ class Network:
         return cls(arch, args, _copy(module.state_dict()), takes=takes)
 
     @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each input without the batch."""
+        if not self.takes:
+            return (models.input_shape(self.arch, self.args),)
+        sizes = tuple(size for size in self.takes if isinstance(size, int))
+        shapes = tuple(shape for shape in self.takes if not isinstance(shape, int))
+        return shapes or (sizes,)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) or (channels, frames) of one input."""
-        return self.takes or models.input_shape(self.arch, self.args)
+        """(channels, height, width) or (channels, frames) of the only input.
+
+        Raises:
+            ValueError: there are several.
+        """
+        if len(self.input_shapes) > 1:
+            raise ValueError(f"{self.arch} takes {len(self.input_shapes)} inputs, not one")
+        return self.input_shapes[0]
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Write what is copied to a device: manifest, artifacts, labelled samples. No torch here.
+"""Write what is copied to a device: manifest, artifacts, samples, references. No torch here.
 
 Reading bundles is the device runner's business (`device_runner.bundle`); the host reads back
 through the same code what it wrote.
@@ -10,7 +10,9 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,43 @@ from numpy.typing import NDArray
 from edgeticket.device_runner.bundle import MANIFEST
 from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.manifest import (
+    CLASSES,
+    NOTHING,
     SCHEMA_VERSION,
+    TRANSCRIPTS,
     Artifact,
     FileEntry,
+    InputSpec,
     Manifest,
     Network,
     Samples,
+    Task,
     write_manifest,
 )
 from edgeticket.device_runner.strict_json import format_json
+from edgeticket.pipeline.references import Reference, describe_references, reference_files
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+TRANSCRIPTS_FILE = "samples/transcripts.json"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredInput:
+    """One input of the networks, and test examples for it.
+
+    samples: as stored, before preprocessing, [N, ...], channels last; see
+        `device_runner.preprocess`. Of recordings that are transcribed waveforms of any length,
+        int16 [samples] each.
+    capture: what made the samples of decoded pictures; steps as data.
+    preprocessing: steps of `device_runner.preprocess`, as data.
+    """
+
+    name: str
+    samples: NDArray[Any] | Sequence[NDArray[np.int16]]
+    capture: Sequence[Mapping[str, Any]] = ()
+    preprocessing: Sequence[Mapping[str, Any]] = ()
 
 
 def write_bundle(
@@ -38,14 +65,15 @@ def write_bundle(
     *,
     name: str,
     artifacts: Sequence[tuple[Artifact, bytes]],
-    inputs: NDArray[Any] | Sequence[NDArray[np.int16]],
-    targets: NDArray[np.int64] | Sequence[str],
+    inputs: Sequence[StoredInput],
+    targets: NDArray[np.int64] | Sequence[str] | None,
     dataset: str,
     labels: Sequence[str],
-    preprocessing: Sequence[Mapping[str, Any]],
     networks: Mapping[str, Network],
     provenance: Mapping[str, Any],
-    capture: Sequence[Mapping[str, Any]] = (),
+    outputs: Sequence[str] = ("output",),
+    references: Mapping[str, Reference] = MappingProxyType({}),
+    random: int | None = None,
     chunks: Chunks | None = None,
     separator_bias: float = 0.0,
 ) -> None:
@@ -55,27 +83,41 @@ def write_bundle(
         folder: exists and is empty.
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
-        inputs: test examples as stored, before preprocessing; see `device_runner.preprocess`. With
-            ``chunks`` recordings of any length, int16 [samples] each.
-        targets: int64 [N], the class of each, or the text of each recording.
+        inputs: test examples for every input of the networks, in the order of the artifacts'.
+        targets: int64 [N], the class of each, or the text of each recording; None: nothing is
+            asked of the outputs.
         dataset: where the samples come from.
-        labels: class names by number.
-        preprocessing: steps of `device_runner.preprocess`, as data.
+        labels: class names by number; empty without targets.
         networks: what the host knows of each network by name.
         provenance: recipe, ticket, training and tool versions; any JSON.
-        capture: what made the samples of decoded pictures; steps likewise.
+        outputs: what reports call the outputs, in the order of the artifacts'.
+        references: by network, its outputs in float32 for the first samples
+            (`pipeline.references`); all of one number of samples.
+        random: the seed that the inputs were drawn with; None: they are data.
         chunks: how recordings that are transcribed become queries.
         separator_bias: how their texts are decoded; see `device_runner.ctc.Decoder`.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
-    labels_file = "samples/labels.npy" if chunks is None else "samples/transcripts.json"
-    if chunks is None:
-        contents["samples/inputs.npy"] = _npy(np.asarray(inputs))
-        contents[labels_file] = _npy(np.asarray(targets))
+    several = len(inputs) > 1
+    places = [f"samples/inputs{f'-{i}' * several}.npy" for i in range(len(inputs))]
+    targets_file: str | None = "samples/labels.npy" if chunks is None else TRANSCRIPTS_FILE
+    if chunks is not None:
+        (recordings,) = inputs
+        assert targets is not None
+        said = {"samples": [len(one) for one in recordings.samples], "texts": list(targets)}
+        contents[places[0]] = _npy(np.concatenate(list(recordings.samples)))
+        contents[TRANSCRIPTS_FILE] = format_json(said)
     else:
-        said = {"samples": [len(recording) for recording in inputs], "texts": list(targets)}
-        contents["samples/inputs.npy"] = _npy(np.concatenate(list(inputs)))
-        contents[labels_file] = format_json(said)
+        contents |= {
+            place: _npy(np.asarray(one.samples)) for place, one in zip(places, inputs, strict=True)
+        }
+        if targets is None:
+            targets_file = None
+        else:
+            contents["samples/labels.npy"] = _npy(np.asarray(targets))
+    kept = describe_references(references)
+    contents |= reference_files(references, _npy)
+    task = NOTHING if targets is None else CLASSES if chunks is None else TRANSCRIPTS
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -84,18 +126,23 @@ def write_bundle(
             for path, data in sorted(contents.items())
         ),
         artifacts=tuple(artifact for artifact, _ in artifacts),
-        preprocessing=tuple(dict(step) for step in preprocessing),
+        inputs=tuple(
+            InputSpec(one.name, place, _steps(one.capture), _steps(one.preprocessing))
+            for place, one in zip(places, inputs, strict=True)
+        ),
+        outputs=tuple(outputs),
+        task=Task(task),
         labels=tuple(labels),
         samples=Samples(
-            inputs="samples/inputs.npy",
-            labels=labels_file,
-            count=len(targets),
+            targets=targets_file,
+            count=len(inputs[0].samples),
             dataset=dataset,
             split="test",
+            random=random,
         ),
         networks=dict(networks),
         provenance=dict(provenance),
-        capture=tuple(dict(step) for step in capture),
+        references=kept,
         chunks=chunks,
         separator_bias=separator_bias,
     )
@@ -114,6 +161,10 @@ def zip_bundle(folder: Path, path: Path) -> None:
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, file.read_bytes())
+
+
+def _steps(steps: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(dict(step) for step in steps)
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -5,6 +5,7 @@ If it is wanted, raise the format's version where one exists and run tests/golde
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgeticket.device_runner.manifest import read_manifest, write_manifest
 from edgeticket.device_runner.report import read_report
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.convert.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,6 +42,22 @@ def test_transcription() -> None:
     assert read_manifest((GOLDEN / "manifest-speech.json").read_bytes()) == manifest
     assert read_report(GOLDEN / "report-speech.json") == report
     assert format_json(to_json(report)) == (GOLDEN / "report-speech.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["manifest", "manifest-speech"])
+def test_manifests_of_version_4_are_read(name: str) -> None:
+    """They had one input, one output, and no references; nothing else is another."""
+    today = read_manifest((GOLDEN / f"{name}.json").read_bytes())
+    old = read_manifest((GOLDEN / f"v4-{name}.json").read_bytes())
+    files = tuple(entry for entry in today.files if not entry.path.startswith("references/"))
+    assert old == replace(today, references=None, files=files)
+
+
+@pytest.mark.parametrize("name", ["report", "report-speech"])
+def test_reports_of_version_4_are_read(name: str) -> None:
+    today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v4-{name}.json")
+    assert isinstance(old.fidelity, Unavailable)
+    assert old == replace(today, fidelity=old.fidelity, placement=old.placement)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

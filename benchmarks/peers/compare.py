@@ -134,6 +134,7 @@ def prepare(folder: Path, given: argparse.Namespace, recipe: Recipe) -> None:
     """Lay out what `work.py` describes."""
     data = load_recipe_data(recipe, folder=data_folder(given.data))
     images = data.calibration.queries(len(data.calibration))
+    assert isinstance(images, np.ndarray)
     values = preprocess(images, data.preprocessing)
     np.save(folder / "calibration.npy", np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
     bundle, reference = given.run / "bundle", given.run / "reference"
@@ -273,8 +274,8 @@ def describe(made: Made, session: Session, *, channels_first: tuple[int, ...]) -
         precision="fp32" if made.seconds is None else "int8",
         architectures=(),
         exact_with=(),
-        input=tensor(session.input, layout=layout),
-        output=tensor(session.output, layout="NC"),
+        inputs=(tensor(session.input, layout=layout),),
+        outputs=(tensor(session.output, layout="NC"),),
     )
 
 

@@ -8,19 +8,16 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeticket.device_runner.accuracy import Outputs, infer_all, judge
 from edgeticket.device_runner.amx import withhold_amx
-from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.bench.session import Session, write_up
 from edgeticket.device_runner.bench.timed import Progress, time_preparation, time_subjects
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.cold import measure_cold
 from edgeticket.device_runner.cores import pinned
-from edgeticket.device_runner.ctc import Decoder, find_separator
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.instructions import warn_inexact
+from edgeticket.device_runner.judging import Judging
 from edgeticket.device_runner.machine import describe_machine
-from edgeticket.device_runner.npy import format_npy
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.readings import Command, run_command
 from edgeticket.device_runner.report import ColdStart, Report, SessionIdentity
@@ -49,7 +46,8 @@ def bench(
         plan: how to measure.
         runtime, precision, artifact: which artifacts; see `select`.
         samples: what accuracy is taken over; see `load_samples`.
-        outputs: folder for every artifact's outputs, <id>.npy [N, classes]; None: not kept.
+        outputs: folder for every artifact's outputs, <id>.npy [N, ...], or <id>/0.npy and so on
+            where it has several; None: not kept.
         progress: told what is going on.
         root, command: where the machine is looked at, and how programs on it are run.
 
@@ -70,7 +68,7 @@ def bench(
             warning = warn_inexact(entry, manifest.artifacts, machine, withheld=withheld)
             if warning is not None:
                 progress(f"warning: {warning}", 1.0)
-        inputs, labels = load_samples(
+        inputs, targets = load_samples(
             bundle, samples, tell=lambda sentence: progress(f"warning: {sentence}", 1.0)
         )
 
@@ -105,26 +103,21 @@ def bench(
             cooldown=timed.cooldown,
         )
         session = Session(identity, plan, bundle, machine, withheld, timed)
+        own = not isinstance(samples, Path)
+        judging = Judging(bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs)
         reports = []
         for i, subject in enumerate(subjects):
             progress("accuracy", i / len(subjects))
-            entry, steps = subject.entry, manifest.preprocessing
-            answers = infer_all(subject.session.run, inputs, steps=steps, artifact=entry)
-            if outputs is not None:
-                _keep(answers, outputs, entry.id)
-            decoder = Decoder(
-                plan.beam,
-                entry.output.scale,
-                separator=find_separator(manifest.labels),
-                separator_bias=manifest.separator_bias,
-            )
+            entry = subject.entry
+            accuracy, fidelity = judging.judge(subject.session.query, entry)
             report = write_up(
                 session,
                 i,
                 subject,
                 cold=cold[i],
-                preparation=time_preparation(inputs, steps, entry.input),
-                accuracy=judge(answers, inputs, labels, symbols=manifest.labels, decoder=decoder),
+                preparation=time_preparation(inputs, manifest.inputs, entry.inputs),
+                accuracy=accuracy,
+                fidelity=fidelity,
             )
             reports.append(report)
         progress("accuracy", 1.0)
@@ -137,8 +130,3 @@ def _start_cold(path: Path, name: str, *, threads: int, cpu_only: bool) -> ColdS
         return measure_cold(path, name, threads=threads, cpu_only=cpu_only)
     except InputError as error:
         return error
-
-
-def _keep(answers: Outputs, folder: Path, artifact: str) -> None:
-    make_folder(folder)
-    write_atomic(folder / f"{artifact}.npy", format_npy(answers))

@@ -11,6 +11,7 @@ from edgeticket.device_runner import __version__
 from edgeticket.device_runner.bench.timed import Timed
 from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.chunks import Chunks
+from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.plan import Plan
@@ -25,6 +26,7 @@ from edgeticket.device_runner.report import (
     Report,
     SessionIdentity,
     Transcription,
+    Unlabelled,
 )
 from edgeticket.device_runner.report.fields import tell_real_time
 from edgeticket.device_runner.scenarios import tell_deadlines, tell_throughput
@@ -53,7 +55,8 @@ def write_up(
     *,
     cold: ColdStart,
     preparation: PreprocessingTime,
-    accuracy: Accuracy | Transcription,
+    accuracy: Accuracy | Transcription | Unlabelled,
+    fidelity: Fidelity | Unavailable,
 ) -> Report:
     """The report of the session's subject number ``index``, judged."""
     plan, timed, manifest = session.plan, session.timed, session.bundle.manifest
@@ -91,6 +94,7 @@ def write_up(
         real_time=_real_time(manifest.chunks, latency, preparation),
         cold=cold,
         accuracy=accuracy,
+        fidelity=fidelity,
         machine=session.machine,
         before=timed.before,
         during=timed.during,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
@@ -13,14 +13,13 @@ from edgeticket.device_runner.energy import SECONDS as ENERGY_SECONDS
 from edgeticket.device_runner.energy import Energy, add_meter, measure_energy
 from edgeticket.device_runner.energy.meter import read_meter
 from edgeticket.device_runner.latency import Latency, measure, percentile
-from edgeticket.device_runner.manifest import TensorSpec
+from edgeticket.device_runner.manifest import InputSpec, TensorSpec
 from edgeticket.device_runner.plan import Plan
-from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.readings import Command, Readings, take_readings
 from edgeticket.device_runner.report import PreprocessingTime
-from edgeticket.device_runner.samples import Inputs
 from edgeticket.device_runner.scenarios import measure_paced
-from edgeticket.device_runner.subjects import Subject
+from edgeticket.device_runner.subjects import Subject, Tensors
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.watch import During, Watch
 
@@ -70,14 +69,14 @@ def time_subjects(
 
 
 def time_preparation(
-    inputs: Inputs, steps: Sequence[Mapping[str, Any]], spec: TensorSpec
+    inputs: Tensors, described: Sequence[InputSpec], specs: Sequence[TensorSpec]
 ) -> PreprocessingTime:
     """How long one sample takes to become what the model reads."""
     times = []
     for i in range(PREPARATIONS):
-        at = i % len(inputs)
+        at = i % len(inputs[0])
         before = perf_counter_ns()
-        to_tensor(preprocess(inputs[at : at + 1], steps), spec)
+        prepare([stored[at : at + 1] for stored in inputs], described, specs, place="input")
         times.append(perf_counter_ns() - before)
     times.sort()
     return PreprocessingTime(
@@ -109,7 +108,7 @@ def _weigh(
     seconds = plan.energy_seconds
     if plan.meter is not None and seconds is None:
         seconds = ENERGY_SECONDS
-    singles = [(subject.session.run, subject.singles) for subject in subjects]
+    singles = [(subject.session.query, subject.singles) for subject in subjects]
     energies = measure_energy(
         singles,
         seconds=seconds,

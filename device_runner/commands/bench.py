@@ -81,7 +81,10 @@ def _add_selection(group: a.Group) -> None:
         help="of networks that transcribe: keep the N likeliest beginnings (default: greedily)",
     )  # fmt: skip
     group.add_argument(
-        "--outputs", type=Path, metavar="DIR", help="keep raw outputs as DIR/<artifact id>.npy"
+        "--outputs",
+        type=Path,
+        metavar="DIR",
+        help="keep raw outputs as DIR/<artifact id>.npy, or DIR/<artifact id>/<number>.npy",
     )
 
 

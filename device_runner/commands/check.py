@@ -24,13 +24,14 @@ def run(options: argparse.Namespace) -> int:
     from edgeticket.device_runner.check import check_bundle
     from edgeticket.device_runner.instructions import warn_inexact
     from edgeticket.device_runner.machine import describe_machine
+    from edgeticket.device_runner.manifest import CLASSES, NOTHING, TRANSCRIPTS
     from edgeticket.device_runner.runtimes import why_unusable
 
     manifest = check_bundle(options.bundle)
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]
     sizes = {file.path: file.size_bytes for file in manifest.files}
     for entry in manifest.artifacts:
-        shape = f"{entry.input.dtype} {'x'.join(map(str, entry.input.shape))}"
+        shape = ", ".join(f"{spec.dtype} {'x'.join(map(str, spec.shape))}" for spec in entry.inputs)
         machines, size = " ".join(entry.architectures), f"{sizes[entry.file] / 1000:.0f} kB"
         rows.append((entry.id, entry.runtime, entry.precision, shape, size, machines))
     print(table(rows))
@@ -44,9 +45,16 @@ def run(options: argparse.Namespace) -> int:
         if reason is not None:
             print(clean_line(f"warning: {reason}", longest=2000))
     samples = manifest.samples
+    told = {
+        CLASSES: f"{len(manifest.labels)} classes",
+        TRANSCRIPTS: f"{len(manifest.labels)} symbols",
+        NOTHING: "fidelity alone",
+    }
+    data = f"samples of {samples.dataset} {samples.split}"
+    if samples.random is not None:
+        data = f"random samples (seed {samples.random}), which are noise and no data"
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "
-        f"samples of {samples.dataset} {samples.split}, {len(manifest.labels)} "
-        f"{'classes' if manifest.chunks is None else 'symbols'}"
+        f"{data}, {told[manifest.task.name]}"
     )
     return 0

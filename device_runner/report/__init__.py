@@ -9,9 +9,11 @@ from typing import Any, Callable, TypeVar
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.cooldown import Cooldown
 from edgeticket.device_runner.energy import Energy, Interval, SourceEnergy
+from edgeticket.device_runner.fidelity import Between, Fidelity, OutputFidelity
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import artifact_fields
+from edgeticket.device_runner.manifest.older import OLDEST, report_of_today
 from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.readings import Readings, Throttling
 from edgeticket.device_runner.regular import read_regular
@@ -27,6 +29,8 @@ from edgeticket.device_runner.report.fields import (
     RuntimeIdentity,
     SessionIdentity,
     Transcription,
+    Unlabelled,
+    tell_score,
 )
 from edgeticket.device_runner.scenarios import Deadlines, Throughput
 from edgeticket.device_runner.schema import check_version, load_schema, validate
@@ -47,15 +51,18 @@ __all__ = [
     "RuntimeIdentity",
     "SessionIdentity",
     "Transcription",
+    "Unlabelled",
     "parse_report",
     "read_report",
+    "tell_score",
     "write_report",
 ]
 
 # 2: validity, scenarios, windows, energy, what happened during the run
 # 3: transcription, real time
 # 4: the clock of every cluster of cores
-# 5: placement in numbers of operators, and in words
+# 5: several inputs and outputs, fidelity, samples without labels; placement in numbers of
+#    operators, and in words; 4 is still read
 SCHEMA_VERSION = 5
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
@@ -87,7 +94,8 @@ def write_report(report: Report, path: Path) -> None:
 def parse_report(data: bytes, *, place: str) -> Report:
     """Bytes of a report file -> report; errors as `read_report`."""
     document = parse_json(data, place=place)
-    check_version(document, known=SCHEMA_VERSION, place=place)
+    check_version(document, known=SCHEMA_VERSION, oldest=OLDEST, place=place)
+    document = report_of_today(document)
     validate(document, load_schema("report"), place=place)
     report = Report(
         schema_version=document["schema_version"],
@@ -106,6 +114,7 @@ def parse_report(data: bytes, *, place: str) -> Report:
         cold=ColdStart(**flat_fields(document["cold"])),
         real_time=_optional(RealTime, document["real_time"]),
         accuracy=_accuracy(document["accuracy"]),
+        fidelity=_fidelity(document["fidelity"]),
         machine=Machine(**flat_fields(document["machine"])),
         before=_readings(document["before"]),
         during=_during(document["during"]),
@@ -129,9 +138,26 @@ def _validity(document: Mapping[str, Any]) -> Validity:
     return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
 
 
-def _accuracy(document: Mapping[str, Any]) -> Accuracy | Transcription:
-    kind: type[Accuracy | Transcription] = Transcription if "heard" in document else Accuracy
+def _accuracy(document: Mapping[str, Any]) -> Accuracy | Transcription | Unlabelled:
+    kind: type[Accuracy | Transcription | Unlabelled] = Accuracy
+    if "heard" in document:
+        kind = Transcription
+    elif "sample_crc32" in document:
+        kind = Unlabelled
     return kind(**flat_fields(document))
+
+
+def _fidelity(document: Mapping[str, Any]) -> Fidelity | Unavailable:
+    if set(document) == {"unavailable"}:
+        return Unavailable(document["unavailable"])
+
+    def outputs(entries: Any) -> tuple[OutputFidelity, ...]:
+        return tuple(OutputFidelity(**flat_fields(entry)) for entry in entries)
+
+    between = tuple(
+        Between(entry["artifact"], outputs(entry["outputs"])) for entry in document["between"]
+    )
+    return Fidelity(document["against"], document["samples"], outputs(document["outputs"]), between)
 
 
 def _readings(document: Mapping[str, Any]) -> Readings:

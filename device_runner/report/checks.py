@@ -20,8 +20,10 @@ def check_report(report: Report, place: str) -> None:
     Raises:
         InputError: two of them contradict one another.
     """
-    check_tensor(report.artifact.input, place=f"{place}: input")
-    check_tensor(report.artifact.output, place=f"{place}: output")
+    for spec in report.artifact.inputs:
+        check_tensor(spec, place=f"{place}: input {spec.name}")
+    for spec in report.artifact.outputs:
+        check_tensor(spec, place=f"{place}: output {spec.name}")
     _check_times(report, place)
     placement = report.placement
     if not isinstance(placement, Unavailable) and placement.words != in_words(placement.operators):
@@ -31,8 +33,14 @@ def check_report(report: Report, place: str) -> None:
         raise InputError(f"{place} at /validity: {verdict} with {len(reasons)} reasons")
     if isinstance(report.accuracy, Transcription):
         _check_transcription(report.accuracy, place)
-    else:
+    elif isinstance(report.accuracy, Accuracy):
         _check_classes(report.accuracy, report.artifact.output.shape[-1], place)
+    elif len(report.accuracy.sample_crc32) != report.accuracy.count:
+        raise InputError(
+            f"{place} at /accuracy: count is {report.accuracy.count}, but there are "
+            f"{len(report.accuracy.sample_crc32)} check sums"
+        )
+    _check_fidelity(report, place)
     if isinstance(report.accuracy, Transcription) == isinstance(report.real_time, Unavailable):
         raise InputError(f"{place} at /real_time: transcriptions have it, and nothing else")
     if report.artifact.id not in report.session.artifacts:
@@ -44,6 +52,26 @@ def check_report(report: Report, place: str) -> None:
             f"{place} at /runtime/name: {report.runtime.name} cannot have run an artifact "
             f"for {report.artifact.runtime}"
         )
+
+
+def _check_fidelity(report: Report, place: str) -> None:
+    if isinstance(report.fidelity, Unavailable):
+        return
+    of = [report.fidelity.outputs, *(one.outputs for one in report.fidelity.between)]
+    for outputs in of:
+        if len(outputs) != len(report.artifact.outputs):
+            raise InputError(
+                f"{place} at /fidelity: {len(outputs)} outputs, the artifact has "
+                f"{len(report.artifact.outputs)}"
+            )
+        if (
+            max(max(one.worst_sample, one.changed - 1) for one in outputs)
+            >= report.fidelity.samples
+        ):
+            raise InputError(
+                f"{place} at /fidelity: more samples than the {report.fidelity.samples} that were "
+                "compared"
+            )
 
 
 def _check_classes(accuracy: Accuracy, classes: int, place: str) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from edgeticket.device_runner.cooldown import Cooldown
 from edgeticket.device_runner.energy import Energy
+from edgeticket.device_runner.fidelity import Fidelity, tell_sqnr
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import Artifact
@@ -143,6 +144,25 @@ class Transcription:
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """All samples through the artifact, of which nothing is asked: an answer is a check sum."""
+
+    count: int
+    random: int | None  # the seed of inputs that are noise; None: they are data
+    sample_crc32: tuple[int, ...]  # of all outputs for a sample; equal where they are, bit for bit
+    outputs_sha256: str
+    samples_sha256: str
+
+    measure: ClassVar[str] = "SQNR"
+    lower_is_better: ClassVar[bool] = False
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Of the artifact, per sample."""
+        return self.sample_crc32
+
+
+@dataclass(frozen=True)
 class RealTime:
     """How the time for a query stands to the seconds of speech that it brings."""
 
@@ -169,12 +189,20 @@ class Report:
     preprocessing_ns: PreprocessingTime
     real_time: RealTime | Unavailable
     cold: ColdStart
-    accuracy: Accuracy | Transcription
+    accuracy: Accuracy | Transcription | Unlabelled
+    fidelity: Fidelity | Unavailable
     machine: Machine
     before: Readings
     during: During
     after: Readings
     versions: Mapping[str, str]
+
+
+def tell_score(report: Report) -> str:
+    """How good it is, by its measure, in a cell of a table."""
+    if isinstance(report.accuracy, Unlabelled):
+        return tell_sqnr(report.fidelity)
+    return f"{report.accuracy.score:.2%}"
 
 
 def tell_real_time(latency: Latency, preparation: PreprocessingTime, *, step_s: float) -> RealTime:

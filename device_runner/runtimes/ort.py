@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edgeticket.device_runner.runtimes.session import (
     Session,
     TappedSession,
     installed_version,
+    order_of,
 )
 from edgeticket.device_runner.runtimes.trial import why_not
 from edgeticket.device_runner.taps.onnx_bytes import check_onnx, read_nodes, tap_onnx
@@ -31,7 +32,15 @@ PACKAGE = "onnxruntime"
 # cannot run go to the next, and CPU runs everything.
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 GPU_SETTINGS = ("ORT_TENSORRT_", "ORT_CUDA_", "NVIDIA_TF32_OVERRIDE")  # environment variables
-DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
 
 
 def choose() -> str:
@@ -65,56 +74,69 @@ def _unusable(reason: str, cure: str) -> InputError:
 
 
 def load(
-    model: bytes, *, threads: int, place: str, batch: int = 1, cpu_only: bool = False
+    model: bytes,
+    *,
+    threads: int,
+    place: str,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    batch: int = 1,
+    cpu_only: bool = False,
 ) -> Session:
     """Bytes of an ONNX file -> session.
 
+    ``inputs`` and ``outputs``: the order in which they are wanted, by name; None: the file's.
+
     Raises:
-        InputError: no runtime; the runtime refuses the file or the batch; not one input and one
-            output.
+        InputError: no runtime; the runtime refuses the file or the batch; other names.
     """
     package, session = _open(model, threads=threads, place=place, cpu_only=cpu_only)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(
-            f"{place} has {len(inputs)} inputs and {len(outputs)} outputs: it must have one of each"
-        )
-    source, target = _port(inputs[0]), _port(outputs[0])
-    if batch > 1 and isinstance(source.shape[0], int):
+    taken = _ports(session.get_inputs(), inputs, what="input", place=place)
+    given = _ports(session.get_outputs(), outputs, what="output", place=place)
+    for name, port in (*taken.items(), *given.items()):
+        if port.dtype not in DTYPES.values():
+            raise InputError(
+                f"{place}: {name} is {port.dtype}, which this runner cannot hand over (known: "
+                f"{', '.join(DTYPES.values())}): export it with one of these"
+            )
+    fixed = [name for name, port in taken.items() if not _is_open(port)]
+    if batch > 1 and fixed:
         raise InputError(f"{place} does not take {batch} samples at once: its batch is fixed")
     return Session(
         package=package,
         version=installed_version(package),
         delegates=tuple(session.get_providers()),
-        input=source,
-        output=target,
-        run=_Query(session, inputs[0].name, source, outputs[0].name, target, batch=batch),
+        inputs=taken,
+        outputs=given,
+        query=_Query(session, taken, given, batch=batch),
     )
 
 
-def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
+def load_tapped(
+    model: bytes, *, threads: int, place: str, outputs: Sequence[str] = ()
+) -> TappedSession:
     """Bytes of an ONNX file -> session that answers with the output of every layer.
 
+    ``outputs``: the network's own; none: the first.
+
     Raises:
-        InputError: no runtime; the runtime refuses the file; not one input.
+        InputError: no runtime; the runtime refuses the file.
     """
     package, session = _open(tap_onnx(model, place=place), threads=threads, place=place)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1:
-        raise InputError(f"{place} has {len(inputs)} inputs: it must have one")
-    names = [value.name for value in outputs]
+    taken = [value.name for value in session.get_inputs()]
+    names = [value.name for value in session.get_outputs()]
 
-    def run(x: Array) -> dict[str, Array]:
-        return dict(zip(names, session.run(names, {inputs[0].name: x})))
+    def query(tensors: Sequence[Array]) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(zip(taken, tensors)))))
 
     return TappedSession(
         package=package,
         version=installed_version(package),
         delegates=tuple(session.get_providers()),
-        input=_port(inputs[0]),
-        output=names[0],
-        values={value.name: _port(value) for value in outputs},
-        run=run,
+        inputs={value.name: _port(value) for value in session.get_inputs()},
+        outputs=tuple(outputs) or (names[0],),
+        values={value.name: _port(value) for value in session.get_outputs()},
+        query=query,
     )
 
 
@@ -247,19 +269,35 @@ class _Query:
     """One query through buffers that are bound once, which is ORT's way without allocations."""
 
     def __init__(
-        self, session: Any, x: str, source: Port, y: str, target: Port, *, batch: int
+        self, session: Any, inputs: Mapping[str, Port], outputs: Mapping[str, Port], *, batch: int
     ) -> None:
-        self._x = _buffer(source, batch)
-        self._y = _buffer(target, batch)
+        self._inputs = [_buffer(port, batch) for port in inputs.values()]
+        self._outputs = [_buffer(port, batch) for port in outputs.values()]
         self._run = session.run_with_iobinding
         self._binding = session.io_binding()
-        self._binding.bind_input(x, "cpu", 0, self._x.dtype, self._x.shape, self._x.ctypes.data)
-        self._binding.bind_output(y, "cpu", 0, self._y.dtype, self._y.shape, self._y.ctypes.data)
+        for name, x in zip(inputs, self._inputs):
+            self._binding.bind_input(name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
+        for name, y in zip(outputs, self._outputs):
+            self._binding.bind_output(name, "cpu", 0, y.dtype, y.shape, y.ctypes.data)
 
-    def __call__(self, x: Array) -> Array:
-        self._x[...] = x
+    def __call__(self, tensors: Sequence[Array]) -> tuple[Array, ...]:
+        for buffer, x in zip(self._inputs, tensors):
+            buffer[...] = x
         self._run(self._binding)
-        return self._y.copy()
+        return tuple(y.copy() for y in self._outputs)
+
+
+def _ports(
+    values: Sequence[Any], wanted: Sequence[str] | None, *, what: str, place: str
+) -> dict[str, Port]:
+    """Inputs or outputs in the order that is wanted."""
+    names = [value.name for value in values]
+    order = order_of(names, wanted, what=what, place=place)
+    return {names[i]: _port(values[i]) for i in order}
+
+
+def _is_open(port: Port) -> bool:
+    return bool(port.shape) and not isinstance(port.shape[0], int)
 
 
 def _buffer(port: Port, batch: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from edgeticket.device_runner.runtimes.session import (
     Session,
     TappedSession,
     installed_version,
+    order_of,
+    port_names,
 )
 from edgeticket.device_runner.runtimes.trial import why_not
 from edgeticket.device_runner.taps.tflite_bytes import check_tflite, tap_tflite
@@ -88,50 +90,58 @@ def _unusable(reasons: Mapping[str, str]) -> InputError:
 
 
 def load(
-    model: bytes, *, threads: int, place: str, batch: int = 1, cpu_only: bool = False
+    model: bytes,
+    *,
+    threads: int,
+    place: str,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    batch: int = 1,
+    cpu_only: bool = False,
 ) -> Session:
     """Bytes of a .tflite file -> session; it is on the CPU in any case.
 
+    ``inputs`` and ``outputs``: the order in which they are wanted, by name; None: the file's.
+
     Raises:
-        InputError: no runtime; the runtime refuses the file or the batch; not one input and one
-            output.
+        InputError: no runtime; the runtime refuses the file or the batch; other names.
     """
     package, interpreter = _open(model, threads=threads, place=place)
     if batch > 1:
         _resize(interpreter, batch, place=place)
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(
-            f"{place} has {len(inputs)} inputs and {len(outputs)} outputs: it must have one of each"
-        )
+    taken = _ends(interpreter.get_input_details(), inputs, what="input", place=place)
+    given = _ends(interpreter.get_output_details(), outputs, what="output", place=place)
     return Session(
         package=package,
         version=installed_version(package),
         delegates=_delegates(interpreter),
-        input=_port(inputs[0]),
-        output=_port(outputs[0]),
-        run=_Query(model, interpreter, inputs[0]["index"], outputs[0]["index"]),
+        inputs={name: _port(details) for name, details in taken.items()},
+        outputs={name: _port(details) for name, details in given.items()},
+        query=_Query(model, interpreter, _indices(taken), _indices(given)),
     )
 
 
-def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
+def load_tapped(
+    model: bytes, *, threads: int, place: str, outputs: Sequence[str] = ()
+) -> TappedSession:
     """Bytes of a .tflite file -> session that answers with the output of every layer.
 
     The interpreter's own ``preserve_all_tensors`` would switch the delegate off, and show another
-    arithmetic than the one that is deployed.
+    arithmetic than the one that is deployed. ``outputs``: the network's own; none: the first.
 
     Raises:
-        InputError: no runtime; the runtime refuses the file; not one input.
+        InputError: no runtime; the runtime refuses the file.
     """
     tapped = tap_tflite(model, place=place)
     package, interpreter = _open(tapped, threads=threads, place=place)
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1:
-        raise InputError(f"{place} has {len(inputs)} inputs: it must have one")
-    indices = {details["name"]: details["index"] for details in outputs}
+    taken = _ends(interpreter.get_input_details(), None, what="input", place=place)
+    given = interpreter.get_output_details()
+    indices = {details["name"]: details["index"] for details in given}
+    sources = _indices(taken)
 
-    def run(x: Array) -> dict[str, Array]:
-        interpreter.set_tensor(inputs[0]["index"], x)
+    def query(tensors: Sequence[Array]) -> dict[str, Array]:
+        for index, x in zip(sources, tensors):
+            interpreter.set_tensor(index, x)
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in indices.items()}
 
@@ -139,10 +149,10 @@ def load_tapped(model: bytes, *, threads: int, place: str) -> TappedSession:
         package=package,
         version=installed_version(package),
         delegates=_delegates(interpreter),
-        input=_port(inputs[0]),
-        output=outputs[0]["name"],
-        values={details["name"]: _port(details) for details in outputs},
-        run=run,
+        inputs={name: _port(details) for name, details in taken.items()},
+        outputs=tuple(outputs) or (given[0]["name"],),
+        values={details["name"]: _port(details) for details in given},
+        query=query,
     )
 
 
@@ -171,19 +181,32 @@ def _resize(interpreter: Any, batch: int, *, place: str) -> None:
 
 
 class _Query:
-    def __init__(self, model: bytes, interpreter: Any, x: int, y: int) -> None:
+    def __init__(
+        self, model: bytes, interpreter: Any, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None:
         self._model = model  # the interpreter reads weights from these bytes while it lives
         self._set = interpreter.set_tensor
         self._invoke = interpreter.invoke
         self._get = interpreter.get_tensor
-        self._x = x
-        self._y = y
+        self._inputs, self._outputs = inputs, outputs
 
-    def __call__(self, x: Array) -> Array:
-        self._set(self._x, x)
+    def __call__(self, tensors: Sequence[Array]) -> tuple[Array, ...]:
+        for index, x in zip(self._inputs, tensors):
+            self._set(index, x)
         self._invoke()
-        y: Array = self._get(self._y)
-        return y
+        return tuple(map(self._get, self._outputs))
+
+
+def _ends(
+    details: Sequence[Any], wanted: Sequence[str] | None, *, what: str, place: str
+) -> dict[str, Any]:
+    """What the interpreter says of inputs or outputs, by name, in the order that is wanted."""
+    names = port_names([str(one["name"]) for one in details])
+    return {names[i]: details[i] for i in order_of(names, wanted, what=what, place=place)}
+
+
+def _indices(ends: Mapping[str, Any]) -> list[int]:
+    return [int(details["index"]) for details in ends.values()]
 
 
 def _port(details: Any) -> Port:

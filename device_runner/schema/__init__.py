@@ -74,11 +74,17 @@ def validate(value: Any, schema: Schema, *, place: str) -> None:
         raise InputError(f"{place} at {write_pointer(problem.pointer)}: {problem.sentence}")
 
 
-def check_version(document: Any, *, known: int, place: str) -> None:
+def check_version(document: Any, *, known: int, place: str, oldest: int | None = None) -> None:
     """Tell a document of another time apart from a broken one, before anything else is read.
 
+    Args:
+        document: what was parsed.
+        known: the version of today.
+        place: what errors call it.
+        oldest: the first version that can be read; None: only that of today.
+
     Raises:
-        InputError: ``schema_version`` is not ``known``.
+        InputError: ``schema_version`` is a number outside of these.
     """
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, int) and version > known:
@@ -86,7 +92,7 @@ def check_version(document: Any, *, known: int, place: str) -> None:
             f"{place} has schema_version {version}, this runner knows {known}: "
             "made by a newer edgeticket: upgrade the runner"
         )
-    if isinstance(version, int) and 0 < version < known:
+    if isinstance(version, int) and 0 < version < (known if oldest is None else oldest):
         raise InputError(
             f"{place} has schema_version {version}, this runner knows {known}: "
             "made by an older edgeticket: make it again with this one"

@@ -13,10 +13,10 @@ from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.machine import describe_machine
-from edgeticket.device_runner.preprocess import preprocess, to_tensor
+from edgeticket.device_runner.preprocess import prepare, query_of
 from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity
 from edgeticket.device_runner.runtimes import Runtime, get_runtime
-from edgeticket.device_runner.runtimes.session import TappedSession, check_port
+from edgeticket.device_runner.runtimes.session import TappedSession, check_ports
 from edgeticket.device_runner.selection import select
 from edgeticket.device_runner.taps.file import (
     DTYPES,
@@ -35,7 +35,7 @@ LIMIT_BYTES = 2**30
 
 def tap(
     path: Path,
-    output: Path,
+    file: Path,
     *,
     artifact: str,
     samples: int = SAMPLES,
@@ -49,7 +49,7 @@ def tap(
 
     Args:
         path: a bundle, folder or .zip.
-        output: the taps file to write.
+        file: the taps file to write.
         artifact: its id.
         samples: how many of the bundle's samples, from the first; all if there are fewer.
         threads: threads within one inference.
@@ -68,31 +68,48 @@ def tap(
         withhold_amx()
     with open_bundle(path) as bundle:
         (entry,) = select(bundle.manifest, artifact=artifact).chosen
-        inputs = bundle.samples()[0][:samples]
+        inputs = [stored[:samples] for stored in bundle.inputs()]
         model = bundle.read(entry.file)
         manifest, digest = bundle.manifest, bundle.digest
     runtime = get_runtime(entry.runtime)
-    plain = runtime.load(model, threads=threads, place=entry.id)
-    session = runtime.load_tapped(model, threads=threads, place=entry.id)
-    check_port(session.input, entry.input, place=f"{entry.id}: the input")
+    outputs = [spec.name for spec in entry.outputs]
+    plain = runtime.load(
+        model, threads=threads, place=entry.id, outputs=outputs,
+        inputs=[spec.name for spec in entry.inputs],
+    )  # fmt: skip
+    check_ports(plain, entry)
+    session = runtime.load_tapped(model, threads=threads, place=entry.id, outputs=outputs)
+    order = [list(plain.inputs).index(name) for name in session.inputs]
     values = _values(session)
-    needed = len(inputs) * sum(value.size_bytes for value in values)
+    kept = [value.name for value in values]
+    output = next(name for name in outputs if name in kept)
+    count = len(inputs[0])
+    needed = count * sum(value.size_bytes for value in values)
     if needed > limit_bytes:
-        fitting = len(inputs) * limit_bytes // needed
+        fitting = count * limit_bytes // needed
         raise InputError(
-            f"the layers of {len(inputs)} samples take {needed / 1e6:.0f} MB, more than "
+            f"the layers of {count} samples take {needed / 1e6:.0f} MB, more than "
             f"{limit_bytes / 1e6:.0f} MB: ask for {max(fitting, 1)} samples"
         )
     same, furthest = 0, 0.0
-    with taps_writer(values, beside=output.parent) as writer:
-        for i in range(len(inputs)):
-            progress(f"tapping {entry.id}", i / len(inputs))
-            real = preprocess(inputs[i : i + 1], manifest.preprocessing)
-            x = to_tensor(real, entry.input, place=entry.id)
-            row = session.run(x)
-            difference = row[session.output].astype(np.float64) - plain.run(x)
-            same += not difference.any()
-            furthest = max(furthest, float(np.abs(difference).max()))
+    with taps_writer(values, beside=file.parent) as writer:
+        for i in range(count):
+            progress(f"tapping {entry.id}", i / count)
+            tensors = prepare(
+                [stored[i : i + 1] for stored in inputs],
+                manifest.inputs,
+                entry.inputs,
+                place=entry.id,
+            )
+            query = query_of(tensors, entry.inputs, 0)
+            row = session.query([query[at] for at in order])
+            differences = [
+                np.abs(row[name].astype(np.float64) - answer)
+                for name, answer in zip(outputs, plain.query(query))
+                if name in row
+            ]
+            same += not any(difference.any() for difference in differences)
+            furthest = max(furthest, *(float(d.max()) for d in differences))
             writer.add(row)
         facts = TapFacts(
             schema_version=SCHEMA_VERSION,
@@ -114,14 +131,14 @@ def tap(
                 "python": platform.python_version(),
                 "numpy": np.__version__,
             },
-            samples=len(inputs),
-            output=session.output,
+            samples=count,
+            output=output,
             values=values,
             same_outputs=same,
             output_difference=furthest,
             kernels=_kernels(runtime, model, place=entry.id),
         )
-        writer.finish(facts, output)
+        writer.finish(facts, file)
     progress(f"tapping {entry.id}", 1.0)
     return facts
 
@@ -133,8 +150,11 @@ def _values(session: TappedSession) -> tuple[TappedValue, ...]:
         shape = tuple(size for size in port.shape if isinstance(size, int))
         if port.dtype in DTYPES and len(shape) == len(port.shape):
             kept.append(TappedValue(name, shape, port.dtype, port.scale, port.zero_point))
-        elif name == session.output:
-            raise InputError(f"the output {name} is {port.dtype} {list(port.shape)}: not supported")
+    if not any(value.name in session.outputs for value in kept):
+        name = session.outputs[0]
+        raise InputError(
+            f"the output {name} is {session.values[name].dtype}: taps keep {', '.join(DTYPES)}"
+        )
     return tuple(kept)
 
 

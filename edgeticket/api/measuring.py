@@ -80,6 +80,7 @@ def compare(
     max_p90_ms: float | None = None,
     min_speedup: float | None = None,
     min_agreement: float | None = None,
+    min_sqnr_db: float | None = None,
     identical: bool = False,
     require_valid: bool = False,
 ) -> Gate:
@@ -92,6 +93,8 @@ def compare(
         max_p90_ms: the p90 latency may be so long, in milliseconds.
         min_speedup: p50 is to be so many times lower than before.
         min_agreement: the share of samples, 0 to 1, that are to keep their answer.
+        min_sqnr_db: the ratio of signal to noise that every output is to have, against its float32
+            reference, in dB.
         identical: outputs are to be equal bit for bit.
         require_valid: reports are to be VALID.
 
@@ -109,6 +112,7 @@ def compare(
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=min_agreement,
+        min_sqnr_db=min_sqnr_db,
         identical=identical,
         valid=require_valid,
     )

@@ -124,7 +124,7 @@ def read_recipe(recipe: StrPath, *, overrides: Sequence[str] = ()) -> Recipe:
 def inspect(
     subject: StrPath,
     *,
-    size: tuple[int, ...] = (3, 224, 224),
+    size: tuple[int, ...] | tuple[tuple[int, ...], ...] = (3, 224, 224),
     args: Mapping[str, bool | int | float | str] | None = None,
     data: StrPath | None = None,
     progress: Progress | None = None,
@@ -134,7 +134,8 @@ def inspect(
     Args:
         subject: a recipe; ``torchvision:NAME``, ``timm:NAME``, ``import:package.module:function``
             or one of this project's, such as ``resnet20``; or a .onnx or .tflite file.
-        size: what a network from elsewhere takes, without the batch.
+        size: what a network from elsewhere takes, without the batch; or a shape for each of several
+            inputs.
         args: of the network.
         data: as for `run`.
         progress: as for `run`.

@@ -47,6 +47,14 @@ def compare(
             min=0, max=100, metavar="PERCENT", help="Fail if fewer samples keep their answer."
         ),
     ] = None,
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="Fail if an output is further from its float32 reference: a lower ratio of signal "
+            "to noise.",
+        ),
+    ] = None,
     identical: Annotated[
         bool, typer.Option("--identical", help="Fail unless outputs are equal bit for bit.")
     ] = False,
@@ -83,6 +91,7 @@ def compare(
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=None if min_agreement is None else min_agreement / 100,
+        min_sqnr_db=min_sqnr,
         identical=identical,
         require_valid=require_valid,
     )

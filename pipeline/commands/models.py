@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.text import open_console, plain
+
+if TYPE_CHECKING:
+    from edgeticket.device_runner.manifest import TensorSpec
 
 
 def inspect(
@@ -32,8 +35,9 @@ def inspect(
     size: Annotated[
         str,
         typer.Option(
-            metavar="CxHxW",
-            help="Channels, height and width of one input, for a network that is named.",
+            metavar="CxHxW[,...]",
+            help="Channels, height and width of one input, for a network that is named; or another "
+            "shape without the batch; several inputs with commas: 3x64x64,10.",
         ),
     ] = "3x224x224",
     args: Annotated[
@@ -91,13 +95,13 @@ def init(
         ),
     ],
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="FOLDER",
-            help="Pictures in one folder for each class, FOLDER/CLASS/*.jpg; or FOLDER/train/CLASS "
-            "with FOLDER/val/CLASS.",
+            metavar="[DATA]",
+            help="Pictures in one folder for each class, DATA/CLASS/*.jpg; or DATA/train/CLASS "
+            "with DATA/val/CLASS; or a .npz with an array for each input. Default: random numbers.",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE.yaml", help="The recipe to write.")
     ] = Path("recipe.yaml"),
@@ -118,9 +122,17 @@ def init(
             help="Height and width of one input; default: what most pictures have, up to 224.",
         ),
     ] = None,
+    takes: Annotated[
+        str,
+        typer.Option(
+            metavar="SHAPE[,SHAPE]",
+            help="Without pictures: the shape of one input without the batch, 3x64x64, or of each, "
+            "3x64x64,10; ONNX files say it themselves.",
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a recipe for a network and a folder of pictures; it runs as it is.
+    """Write a recipe for a network and its data; it runs as it is.
 
     Numbers in it are chosen from what is in the folder, and comments say what they are for. With
     trained weights, or an ONNX file, it makes int8 files; passes that prune stand in comments.
@@ -130,6 +142,11 @@ def init(
         edgeticket init resnet18 photos --weights best.pth
 
         edgeticket init model.onnx photos
+
+        edgeticket init detector.onnx
+
+    A network that tells no classes gets a recipe without training, which says how near int8 stays
+    to float32: on pictures, on a .npz with an array for each input, or on random numbers.
     """
     from edgeticket.models.imported import look_in
     from edgeticket.pipeline.inspect.first_network import Wishes
@@ -139,7 +156,7 @@ def init(
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-.") or "recipe"
     look_in((out.parent, Path()))
-    text = write_first_recipe(Wishes(name, model, folder, weights, size))
+    text = write_first_recipe(Wishes(name, model, folder, weights, size, _shapes(takes)))
     make_folder(out.parent)
     write_atomic(out, text.encode())
     file = shlex.quote(str(out))
@@ -151,13 +168,26 @@ def bundle(
         list[Path], typer.Argument(metavar="MODEL...", help=".tflite and .onnx files.")
     ],
     samples: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="Test examples: a folder of pictures (DIR/CLASS/*.jpg), or .npy, or .npz with "
-            "`inputs` (and `labels`), uint8 or float32.",
+            help="Test examples: a folder of pictures (DIR/CLASS/*.jpg, or DIR/*.jpg) or of .npy "
+            "files; or .npy; or .npz with `inputs`, or an array for each input, and perhaps "
+            "`labels`.",
         ),
-    ],
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="Instead of --samples: N random ones, which the bundle and its reports call so.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="S", help="Of --random: draws other ones.")
+    ] = 0,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -197,11 +227,15 @@ def bundle(
 ) -> None:
     """Make a bundle of any model files, for `device-runner`, `compare` and `diff --alone`.
 
-    For models that were trained and converted elsewhere. Quantised inputs and outputs are
-    handled by their scale and zero point, which are read from the files; an open batch becomes 1.
-    Pictures are resized to what the first model takes, shorter side first, and cut to the middle.
+    For models that were trained and converted elsewhere, with any number of inputs and outputs.
+    Quantised ones are handled by their scale and zero point, which are read from the files; an
+    open batch becomes 1. Pictures are resized to what the first model takes, shorter side first,
+    and cut to the middle. With classes for the samples of a classifier the bundle tells accuracy;
+    any bundle tells fidelity: how near outputs are to those of the float32 file.
 
         edgeticket bundle model.tflite model.onnx --samples photos --mean 127.5 --std 127.5
+
+        edgeticket bundle detector.onnx detector.tflite --random 100
 
         device-runner bench bundle
     """
@@ -217,15 +251,16 @@ def bundle(
         layout=layout,
         out=out,
         tell=_say,
+        random=random,
+        seed=seed,
     )
     for artifact in artifacts:
-        x = artifact.input
-        codes = "" if x.scale is None else f", scale {x.scale:g}, zero point {x.zero_point}"
-        _say(
-            f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {x.dtype} {x.layout} "
-            f"{list(x.shape)}{codes}"
-        )
-    _say(f"{out} and {out}.zip, {_preparation(out, mean=mean)}")
+        taken = "; ".join(map(_tensor, artifact.inputs))
+        given = "; ".join(map(_tensor, artifact.outputs))
+        _say(f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {taken}")
+        if len(artifact.outputs) > 1:
+            _say(f"{artifact.id}: gives {given}")
+    _say(f"{out} and {out}.zip, {_preparation(out, mean=mean)}{_asked(out)}")
     _say(f"next, `device-runner bench {shlex.quote(str(out))}`")
 
 
@@ -235,7 +270,14 @@ def _preparation(bundle: Path, *, mean: str) -> str:
 
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
+    if manifest.samples.random is not None:
+        return (
+            f"{manifest.samples.count} random samples (seed {manifest.samples.random}): noise, "
+            "which says how near files are to one another, and nothing of how good they are"
+        )
     told = f"{manifest.samples.count} samples"
+    if len(manifest.inputs) > 1:
+        return f"{told} for {len(manifest.inputs)} inputs, which go in as they are"
     for step in manifest.capture:
         size = "x".join(map(str, step.get("size", ())))
         told += {
@@ -254,6 +296,25 @@ def _preparation(bundle: Path, *, mean: str) -> str:
     return f"{told}, which go in as they are"
 
 
+def _asked(bundle: Path) -> str:
+    """That nothing is asked of the outputs, where somebody may have meant to."""
+    from edgeticket.device_runner.bundle import open_bundle
+    from edgeticket.device_runner.manifest import NOTHING
+
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+    if manifest.task.name != NOTHING or manifest.samples.random is not None:
+        return ""
+    return "; without classes for them: reports tell fidelity alone"
+
+
+def _tensor(spec: TensorSpec) -> str:
+    """One input or output in a few words."""
+    codes = "" if spec.scale is None else f", scale {spec.scale:g}, zero point {spec.zero_point}"
+    layout = "" if spec.layout == "plain" else f" {spec.layout}"
+    return f"{spec.dtype}{layout} {list(spec.shape)}{codes}"
+
+
 def _say(line: str) -> None:
     open_console().print(plain(line), soft_wrap=True)
 
@@ -265,11 +326,25 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise InputError(f"{flag} {text}: write numbers with commas, e.g. 127.5,127.5") from None
 
 
-def _shape(size: str) -> tuple[int, ...]:
-    shape = tuple(int(n) for n in size.split("x") if n.isdecimal() and int(n) > 0)
-    if len(shape) != 3 or size.count("x") != 2:
+def _shape(size: str) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
+    try:
+        shapes = _shapes(size)
+    except InputError:
+        shapes = ()
+    if not shapes:
         raise InputError(f"--size {size}: write it as CxHxW, e.g. 3x224x224")
-    return shape
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
+def _shapes(text: str) -> tuple[tuple[int, ...], ...]:
+    """``3x64x64,10`` -> a shape for each input."""
+    shapes = []
+    for part in filter(None, text.split(",")):
+        sizes = [word for word in part.split("x") if word.isdecimal() and int(word) > 0]
+        if len(sizes) != part.count("x") + 1 or len(sizes) > 7:
+            raise InputError(f"{text}: write shapes as 3x64x64, with a comma between several")
+        shapes.append(tuple(map(int, sizes)))
+    return tuple(shapes)
 
 
 def _arguments(pairs: list[str]) -> dict[str, Any]:

@@ -142,15 +142,14 @@ def tell_case(case: Case) -> tuple[str, ...]:
     found = case.comparison
     if found is None:
         return (case.artifact, "", "", "", "", "", "", "", case.outcome)
-    score = f"{found.scores[1]:.2%} ({found.change_points.value:+.2f})"
     return (
         case.artifact,
         found.after.partition(" on ")[2],
         found.kind,
         " → ".join(map(tell_ms, found.p50_ms)),
         tell_times(found.speedup_p50),
-        score if found.measure == "top-1" else f"{found.measure} {score}",
-        "identical" if found.identical_outputs else f"{found.agreement:.2%}",
+        found.told_score,
+        found.told_agreement,
         found.verdicts[1],
         case.outcome,
     )

@@ -75,14 +75,13 @@ def _heading(case: Case) -> str:
 
 
 def _cells(found: Comparison, name: str) -> tuple[str, ...]:
-    change = f"{found.scores[1]:.2%} ({found.change_points.value:+.2f})"
     remarks = ["broken"] * bool(found.broken_limits) + [found.verdicts[1]]
     return (
         name,
         " → ".join(map(tell_ms, found.p50_ms)),
         tell_times(found.speedup_p50),
-        change if found.measure == "top-1" else f"{found.measure} {change}",
-        "identical" if found.identical_outputs else f"{found.agreement:.2%}",
+        found.told_score,
+        found.told_agreement,
         ", ".join(remark for remark in remarks if remark != VALID) or "ok",
     )
 
@@ -99,8 +98,9 @@ def _table(rows: Sequence[Sequence[str]]) -> Table:
 
 def _print_block(row: Sequence[str], console: Console) -> None:
     name, p50, faster, score, agree, outcome = map(plain, row)
-    alike = agree if agree == "identical" else f"{agree} alike"
-    facts = f"{outcome}: p50 {p50} ms, {faster} faster, {score} points, {alike}"
+    alike = "" if agree == "–" else ", identical" if agree == "identical" else f", {agree} alike"
+    points = "" if score.startswith("SQNR") else " points"
+    facts = f"{outcome}: p50 {p50} ms, {faster} faster, {score}{points}{alike}"
     console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2)))
     console.print(Padding(Text(facts), (0, 0, 0, 4)))
 

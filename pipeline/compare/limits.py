@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeticket.device_runner.fidelity import Fidelity, sqnr_of
 from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.bootstrap import Interval
+from edgeticket.pipeline.compare.fidelity import tell_decibels
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,19 @@ class Limits:
     max_p90_ms: float | None = None
     min_speedup: float | None = None
     min_agreement: float | None = None  # share 0..1
+    min_sqnr_db: float | None = None  # of every output, against its reference
     identical: bool = False  # outputs, bit for bit
     valid: bool = False  # both reports
+
+
+def _too_far(fidelity: Fidelity | Unavailable, least_db: float) -> list[str]:
+    if isinstance(fidelity, Unavailable):
+        return [f"SQNR is unknown ({fidelity.reason}), wanted {least_db:g} dB"]
+    return [
+        f"SQNR of the output {output.name} is {tell_decibels(output)}, wanted {least_db:g} dB"
+        for output in fidelity.outputs
+        if sqnr_of(output) < least_db
+    ]
 
 
 def break_limits(
@@ -27,20 +40,22 @@ def break_limits(
     before: Report,
     after: Report,
     *,
-    drop_points: float,
+    drop_points: Interval | Unavailable,
     speedup: Interval | Unavailable,
-    agreement: float,
+    agreement: float | Unavailable,
     identical: bool,
 ) -> tuple[str, ...]:
     """One sentence for each limit that ``after`` breaks."""
     broken: list[str] = []
-    if limits.max_drop_points is not None and drop_points > limits.max_drop_points:
-        accuracy = after.accuracy
-        moved = "rose" if accuracy.lower_is_better else "dropped"
-        broken.append(
-            f"{accuracy.measure} {moved} {drop_points:.2f} points, "
-            f"allowed {limits.max_drop_points:g}"
-        )
+    if limits.max_drop_points is not None and not isinstance(drop_points, Unavailable):
+        dropped = drop_points.value
+        if dropped > limits.max_drop_points:
+            accuracy = after.accuracy
+            moved = "rose" if accuracy.lower_is_better else "dropped"
+            broken.append(
+                f"{accuracy.measure} {moved} {dropped:.2f} points, "
+                f"allowed {limits.max_drop_points:g}"
+            )
     if limits.max_p90_ms is not None:
         p90_ns = after.latency.p90_ns
         if isinstance(p90_ns, Unavailable):
@@ -52,10 +67,11 @@ def break_limits(
             broken.append(f"p50 is unknown ({speedup.reason}), wanted {limits.min_speedup:g} times")
         elif speedup.value < limits.min_speedup:
             broken.append(f"p50 is {speedup.value:.2f} times lower, wanted {limits.min_speedup:g}")
-    if limits.min_agreement is not None and agreement < limits.min_agreement:
-        broken.append(
-            f"{agreement:.2%} of samples are answered alike, wanted {limits.min_agreement:.2%}"
-        )
+    wanted = limits.min_agreement
+    if wanted is not None and not isinstance(agreement, Unavailable) and agreement < wanted:
+        broken.append(f"{agreement:.2%} of samples are answered alike, wanted {wanted:.2%}")
+    if limits.min_sqnr_db is not None:
+        broken += _too_far(after.fidelity, limits.min_sqnr_db)
     if limits.identical and not identical:
         broken.append("outputs are not identical")
     if limits.valid:

@@ -8,14 +8,17 @@ them. Anything else is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.report import Report
+from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled
 from edgeticket.device_runner.scenarios import PACED
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare.answers import compare_answers
-from edgeticket.pipeline.compare.bootstrap import latency_ratio, nearest_rank
+from edgeticket.pipeline.compare.bootstrap import Interval, latency_ratio, nearest_rank
+from edgeticket.pipeline.compare.fidelity import pair_outputs
 from edgeticket.pipeline.compare.limits import Limits, break_limits
 from edgeticket.pipeline.compare.result import ChangedSample, Comparison
 
@@ -40,8 +43,16 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     p90 = _p90_ms(before), _p90_ms(after)
     speedup_p50 = emulated or latency_ratio(before, after, 0.5)
     missing = emulated or next((p for p in p90 if isinstance(p, Unavailable)), None)
-    agreement = float(answers.agree.mean())
     old, new = before.accuracy, after.accuracy
+    agree, drop = answers.agree, answers.drop_points
+    agreement: float | Unavailable
+    changed: tuple[ChangedSample, ...] = ()
+    if isinstance(agree, Unavailable):
+        agreement = agree
+    else:
+        agreement = float(agree.mean())
+        changed = _changed(old, new, np.flatnonzero(~agree).tolist())
+    _check_judgeable(limits, drop, agreement)
     identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
     return Comparison(
         kind=kind,
@@ -56,25 +67,58 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         p50_ms=p50,
         p90_ms=p90,
         measure=old.measure,
-        scores=(old.score, new.score),
+        scores=(_score(before), _score(after)),
         drop_points=answers.drop_points,
         further=answers.further,
         agreement=agreement,
         identical_outputs=identical,
-        changed=tuple(
-            ChangedSample(i, old.truth[i], old.answers[i], new.answers[i])
-            for i in np.flatnonzero(~answers.agree).tolist()
-        ),
+        changed=changed,
+        fidelity=pair_outputs(before, after),
         broken_limits=break_limits(
             limits,
             before,
             after,
-            drop_points=answers.drop_points.value,
+            drop_points=drop,
             speedup=speedup_p50,
             agreement=agreement,
             identical=identical,
         ),
     )
+
+
+def _score(report: Report) -> float | Unavailable:
+    """By its measure: a share, or of outputs of which nothing is asked the lowest SQNR in dB."""
+    if not isinstance(report.accuracy, Unlabelled):
+        return report.accuracy.score
+    if isinstance(report.fidelity, Unavailable):
+        return report.fidelity
+    return report.fidelity.worst.sqnr_db
+
+
+def _changed(
+    old: Accuracy | Transcription | Unlabelled,
+    new: Accuracy | Transcription | Unlabelled,
+    indices: Sequence[int],
+) -> tuple[ChangedSample, ...]:
+    if isinstance(old, Unlabelled):
+        return tuple(ChangedSample(i, None, None, None) for i in indices)
+    return tuple(ChangedSample(i, old.truth[i], old.answers[i], new.answers[i]) for i in indices)
+
+
+def _check_judgeable(
+    limits: Limits, drop: Interval | Unavailable, agreement: float | Unavailable
+) -> None:
+    """Refuse a limit on what these reports do not have.
+
+    Raises:
+        InputError: there is one.
+    """
+    if limits.max_drop_points is not None and isinstance(drop, Unavailable):
+        raise InputError(
+            f"no limit on lost points can be judged: {drop.reason}; --min-sqnr is for such reports"
+        )
+    if limits.min_agreement is not None and isinstance(agreement, Unavailable):
+        raise InputError(f"no limit on agreement can be judged: {agreement.reason}")
 
 
 def _kind(before: Report, after: Report) -> str:

@@ -13,6 +13,12 @@ from edgeticket.device_runner.strict_json import to_json
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.bootstrap import Interval
+from edgeticket.pipeline.compare.fidelity import (
+    OutputPair,
+    tell_decibels,
+    tell_further,
+    worst_pair,
+)
 from edgeticket.pipeline.text import plain
 
 _SHOWN = 5  # samples that changed their class
@@ -20,12 +26,13 @@ _SHOWN = 5  # samples that changed their class
 
 @dataclass(frozen=True)
 class ChangedSample:
-    """A sample that the two reports put in different classes, or heard different texts in."""
+    """A sample that the two reports put in different classes, or heard different texts in; None
+    where nothing is asked, and the outputs are others."""
 
     index: int
-    label: int | str
-    before: int | str
-    after: int | str
+    label: int | str | None
+    before: int | str | None
+    after: int | str | None
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,16 @@ class Comparison:
     speedup_p90: Interval | Unavailable
     p50_ms: tuple[float | Unavailable, float | Unavailable]
     p90_ms: tuple[float | Unavailable, float | Unavailable]
-    measure: str  # top-1; of texts the word error rate, WER
-    scores: tuple[float, float]  # by it, shares
-    drop_points: Interval  # percentage points that after is worse by; negative: better
+    measure: str  # top-1; of texts the word error rate, WER; SQNR where nothing is asked
+    # By it: shares, or the lowest SQNR of all outputs in dB.
+    scores: tuple[float | Unavailable, float | Unavailable]
+    # Percentage points that after is worse by; negative: better.
+    drop_points: Interval | Unavailable
     further: Mapping[str, tuple[float, float]]  # other measures: CER, real time
-    agreement: float  # share of samples that both answer alike
+    agreement: float | Unavailable  # share of samples that both answer alike
     identical_outputs: bool  # bit for bit, as int8 codes or float32
     changed: tuple[ChangedSample, ...]
+    fidelity: tuple[OutputPair, ...]  # every output against its reference; none: not told
     broken_limits: tuple[str, ...]
 
     @property
@@ -58,13 +68,30 @@ class Comparison:
         return "class" if self.measure == "top-1" else "text"
 
     @property
-    def change_points(self) -> Interval:
+    def change_points(self) -> Interval | Unavailable:
         """How the score itself changed: up is better for top-1, and worse for an error rate."""
         drop = self.drop_points
-        if self.measure != "top-1":
+        if self.measure != "top-1" or isinstance(drop, Unavailable):
             return drop
         # Not -drop, which would print -0.00.
         return Interval(0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low)
+
+    @property
+    def told_score(self) -> str:
+        """The score afterwards and how it changed, in a cell of a table."""
+        change, score = self.change_points, self.scores[1]
+        if isinstance(change, Unavailable):
+            worst = worst_pair(self.fidelity)
+            return f"{self.measure} {'–' if worst is None else tell_decibels(worst.after)}"
+        text = f"{score:.2%} ({change.value:+.2f})"
+        return text if self.measure == "top-1" else f"{self.measure} {text}"
+
+    @property
+    def told_agreement(self) -> str:
+        """Whether answers are the same, in a cell of a table."""
+        if self.identical_outputs:
+            return "identical"
+        return "–" if isinstance(self.agreement, Unavailable) else f"{self.agreement:.2%}"
 
     def to_json(self) -> dict[str, object]:
         """All fields as plain JSON values."""
@@ -84,20 +111,36 @@ class Comparison:
         table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
         table.add_row("size", "", "", f"{self.size_ratio:.2f}x smaller")
         change = self.change_points
-        table.add_row(
-            self.measure,
-            f"{self.scores[0]:.2%}",
-            f"{self.scores[1]:.2%}",
-            f"{change.value:+.2f} points ({change.low:+.2f} to {change.high:+.2f})",
-        )
+        if not isinstance(change, Unavailable):
+            table.add_row(
+                self.measure,
+                f"{self.scores[0]:.2%}",
+                f"{self.scores[1]:.2%}",
+                f"{change.value:+.2f} points ({change.low:+.2f} to {change.high:+.2f})",
+            )
         for name, (old, new) in self.further.items():
             table.add_row(name, f"{old:.4f}", f"{new:.4f}", "")
+        for pair in self.fidelity:
+            of = f" {plain(pair.name)}" if len(self.fidelity) > 1 else ""
+            table.add_row(
+                Text(f"SQNR{of}"),
+                tell_decibels(pair.before),
+                tell_decibels(pair.after),
+                tell_further(pair.after),
+            )
         same = "identical outputs" if self.identical_outputs else f"{len(self.changed)} changed"
-        table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
+        if isinstance(self.agreement, Unavailable):
+            same = "identical outputs" if self.identical_outputs else "–"
+            table.add_row("agreement", "", "", same)
+        else:
+            table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
         if self.verdicts != (VALID, VALID):
             table.add_row("validity", *self.verdicts, "")
         console.print(table)
-        for sample in self.changed[:_SHOWN]:
+        if self.measure == "SQNR" and self.changed:
+            shown = ", ".join(str(sample.index) for sample in self.changed[:_SHOWN])
+            console.print(f"  other outputs for sample {shown}")
+        for sample in [s for s in self.changed if s.after is not None][:_SHOWN]:
             console.print(
                 Text(
                     f"  sample {sample.index}: {self.noun} {plain(sample.label)}, "

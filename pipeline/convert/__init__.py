@@ -16,7 +16,7 @@ from edgeticket.pipeline.convert.read import read_graph
 from edgeticket.pipeline.convert.tensorrt import place_explicitly
 from edgeticket.pipeline.convert.tflite_file import write_tflite
 from edgeticket.pipeline.errors import ConversionError, raised_as
-from edgeticket.pipeline.formats.tflite_draft import end_order
+from edgeticket.pipeline.formats.tflite_draft import end_names, end_order
 from edgeticket.pipeline.graph.graph import Graph, Value
 
 __all__ = [
@@ -117,16 +117,16 @@ def _check_precision(graph: Graph, *, quantized: bool) -> None:
 def _converted(
     graph: Graph, data: bytes, *, unsigned: bool = False, channels_last: bool = False
 ) -> Converted:
-    def spec(name: str) -> TensorSpec:
+    def spec(name: str, title: str) -> TensorSpec:
         value = graph.values[name]
         rank, q = len(value.shape), value.quantization
         if rank not in LAYOUTS:
             raise InputError(
-                f"{name} has shape {list(value.shape)}; networks take and give "
-                "[1, C, H, W], [1, C, W] or [1, C]"
+                f"{name} has shape {list(value.shape)}; networks take and give [1], [1, C], "
+                "[1, C, W], [1, C, H, W] or [1, C, D, H, W]"
             )
         return TensorSpec(
-            name=name,
+            name=title,
             shape=tuple(value.shape[a] for a in end_order(rank)) if channels_last else value.shape,
             dtype=_dtype(value, unsigned=unsigned, tflite=channels_last),
             layout=LAYOUTS[rank][channels_last],
@@ -134,7 +134,13 @@ def _converted(
             zero_point=None if q is None else q.zero_point + 128 * unsigned,
         )
 
-    return Converted(data, tuple(map(spec, graph.inputs)), tuple(map(spec, graph.outputs)))
+    # What a file calls an end whose axes it moves is its own affair.
+    titles = end_names(data) if channels_last else (graph.inputs, graph.outputs)
+    ends = (
+        tuple(map(spec, names, told))
+        for names, told in zip((graph.inputs, graph.outputs), titles, strict=True)
+    )
+    return Converted(data, *ends)
 
 
 def _dtype(value: Value, *, unsigned: bool, tflite: bool) -> str:
@@ -144,4 +150,10 @@ def _dtype(value: Value, *, unsigned: bool, tflite: bool) -> str:
 
 
 # By rank: channels first, channels last. One spatial axis is a width, as in 2-D with height 1.
-LAYOUTS = {2: ("NC", "NC"), 3: ("NCW", "NWC"), 4: ("NCHW", "NHWC")}
+LAYOUTS = {
+    1: ("plain", "plain"),
+    2: ("NC", "NC"),
+    3: ("NCW", "NWC"),
+    4: ("NCHW", "NHWC"),
+    5: ("NCDHW", "NDHWC"),
+}

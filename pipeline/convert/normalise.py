@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 
 import onnx
 from onnx import version_converter
@@ -88,7 +91,8 @@ def in_one_form(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
         if version != OPSET:
             model = version_converter.convert_version(model, OPSET)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        model = optimizer.optimize(model)
+        with _quiet():
+            model = optimizer.optimize(model)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:  # the three raise whatever they meet
         told = " ".join(str(error).split())[:300]
@@ -101,3 +105,15 @@ def in_one_form(model: onnx.ModelProto, place: str) -> onnx.ModelProto:
         if math.prod(sizes) > 2**31 - 1:
             raise InputError(f"{place}: {value.name} has shape {sizes}, which no device holds")
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The optimiser warns of every weight that an old file lists among its inputs as well."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        logger.setLevel(level)

@@ -57,8 +57,8 @@ class Target:
             precision=self.precision,
             architectures=self.architectures,
             exact_with=self.exact_with,
-            input=converted.input,
-            output=converted.output,
+            inputs=converted.inputs,
+            outputs=converted.outputs,
         )
 
 

@@ -21,11 +21,12 @@ from edgeticket.pipeline.data.librispeech import (
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.own import find_file, load_own
+from edgeticket.pipeline.data.own import find_file, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
 from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
+from edgeticket.pipeline.data.unlabelled import split_unlabelled
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import DataConfig
 from edgeticket.pipeline.store import Store
@@ -76,14 +77,26 @@ def load_dataset(
     Raises:
         InputError: the data set is unknown, absent or damaged, or the sizes do not fit it.
     """
+    unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
+    if unlabelled is not None:
+        return unlabelled
     if cfg.name is not None:
         collection = _source(cfg.name).load(folder)
     else:
         kept = Store(store or folder / "decoded")
         collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
     pool, title = collection.pool, cfg.title
+    if not cfg.labels:
+        return split_unlabelled(
+            pool.inputs,
+            cfg,
+            seed=seed,
+            preprocessing=collection.preprocessing,
+            capture=collection.capture,
+        )
     own_validation = collection.validation
     sizes = split_sizes(cfg, collection, title=title)
+    assert pool.labels is not None
     order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
     own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
@@ -112,6 +125,7 @@ def load_dataset(
 
 def _some_of(split: Split, count: int, *, seed: tuple[int, int]) -> Split:
     """At most ``count`` examples, the classes in fair shares."""
+    assert split.labels is not None
     return split.take(_evenly_mixed(split.labels, np.random.default_rng(seed))[:count])
 
 

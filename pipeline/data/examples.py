@@ -15,13 +15,14 @@ import numpy.typing as npt
 from edgeticket.device_runner.chunks import Chunks, cut, plan_pieces
 from edgeticket.device_runner.preprocess import preprocess
 from edgeticket.device_runner.strict_json import to_json
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
+from edgeticket.pipeline.data.tensors import Tensors
 
-Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows | Recordings
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows | Recordings | Tensors
 """Images uint8 [N, H, W, C], or 16-bit recordings [N, samples], in memory or on disk; or recordings
-of any length."""
+of any length; or what networks with any inputs take."""
 
 DIGESTED = 1024  # rows that are read at a time
 
@@ -43,32 +44,40 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples that belong together: inputs and class indices int64 [N].
+    """Examples that belong together: inputs and class indices int64 [N], or None where nothing is
+    to be learnt.
 
     What there is to be learnt from them may come from a teacher besides the labels. Where it is
     what recordings say, ``spoken`` has it, and the labels only tell who speaks.
     """
 
     inputs: Inputs
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | None
     teacher: Teacher | None = None
     spoken: Spoken | None = None
 
     def __post_init__(self) -> None:
+        if self.labels is not None:
+            assert self.labels.dtype == np.int64
+            assert self.labels.shape == (len(self.inputs),)
+        if isinstance(self.inputs, Tensors):
+            assert self.spoken is None
+            return
         assert (self.inputs.dtype.name, self.inputs.ndim) in (("uint8", 4), ("int16", 2))
-        assert self.labels.dtype == np.int64
-        assert self.labels.shape == self.inputs.shape[:1]
         assert isinstance(self.inputs, Recordings) == (self.spoken is not None)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Split:
         """The examples at ``indices``, in that order."""
         inputs = self.inputs
-        taken = inputs.take(indices) if isinstance(inputs, Rows | Recordings) else inputs[indices]
+        taken: Any = (
+            inputs.take(indices) if isinstance(inputs, Rows | Recordings) else inputs[indices]
+        )
         spoken = self.spoken and self.spoken.take(indices)
-        return Split(taken, self.labels[indices], self.teacher, spoken)
+        labels = None if self.labels is None else self.labels[indices]
+        return Split(taken, labels, self.teacher, spoken)
 
     def with_separator_bias(self, bias: float) -> Split:
         """The same recordings, written down with it."""
@@ -78,12 +87,14 @@ class Split:
     def carried(self, count: int | None) -> Carried:
         """The first ``count`` examples, or all, for a bundle."""
         some = self.take(np.arange(len(self))[:count])
+        if isinstance(some.inputs, Tensors):
+            return Carried(some.inputs.arrays, some.labels, None)
         if some.spoken is None:
-            return Carried(some.inputs[:], some.labels, None)
+            return Carried((some.inputs[:],), some.labels, None)
         assert isinstance(some.inputs, Recordings)
-        return Carried(some.inputs.waveforms(), some.spoken.texts, some.spoken.chunks)
+        return Carried((some.inputs.waveforms(),), some.spoken.texts, some.spoken.chunks)
 
-    def queries(self, count: int | None = None) -> npt.NDArray[Any]:
+    def queries(self, count: int | None = None) -> npt.NDArray[Any] | Tensors:
         """What model files are asked about the first ``count`` examples, or all: the inputs;
         recordings of any length cut into chunks."""
         if not isinstance(self.inputs, Recordings):
@@ -96,10 +107,10 @@ class Split:
 
 
 class Carried(NamedTuple):
-    """Examples as `pipeline.bundle.write_bundle` takes them."""
+    """Examples as `pipeline.bundle.write_bundle` wants them."""
 
-    inputs: npt.NDArray[Any] | list[npt.NDArray[np.int16]]
-    targets: npt.NDArray[np.int64] | tuple[str, ...]
+    inputs: tuple[npt.NDArray[Any] | list[npt.NDArray[np.int16]], ...]  # for each of a network's
+    targets: npt.NDArray[np.int64] | tuple[str, ...] | None
     chunks: Chunks | None
 
 
@@ -113,6 +124,7 @@ class Collection:
     preprocessing: tuple[Mapping[str, Any], ...]  # steps of device_runner.preprocess
     validation: Split | None = None  # None: from the pool
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
+    random: int | None = None  # the seed that inputs were drawn with, which are noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +143,18 @@ class Dataset:
     labels: tuple[str, ...]
     preprocessing: tuple[Mapping[str, Any], ...]
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
+    random: int | None = None  # the seed that inputs were drawn with, which are noise
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of one input as networks take it, or (channels, length)."""
-        _, *space, channels = preprocess(self.test.queries(1)[:1], self.preprocessing).shape
+    def input_shape(self) -> Takes:
+        """(channels, height, width) of one input as networks take it, or (channels, length); of
+        several inputs a shape for each."""
+        if isinstance(self.test.inputs, Tensors):
+            shapes = self.test.inputs.shapes
+            return shapes[0] if len(shapes) == 1 else shapes
+        queries = self.test.queries(1)
+        assert not isinstance(queries, Tensors)
+        _, *space, channels = preprocess(queries[:1], self.preprocessing).shape
         return channels, *space
 
     @property
@@ -168,10 +187,13 @@ class Dataset:
         described = [self.name, self.labels, [dict(step) for step in self.preprocessing]]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for split in (self.train, self.validation, self.calibration, self.test):
-            digest.update(str(split.inputs.shape).encode())
-            for start in range(0, len(split), DIGESTED):
-                digest.update(np.ascontiguousarray(split.inputs[start : start + DIGESTED]).data)
-            digest.update(np.ascontiguousarray(split.labels).data)
+            inputs = split.inputs
+            for array in inputs.arrays if isinstance(inputs, Tensors) else (inputs,):
+                digest.update(str(array.shape).encode())
+                for start in range(0, len(split), DIGESTED):
+                    digest.update(np.ascontiguousarray(array[start : start + DIGESTED]).data)
+            if split.labels is not None:
+                digest.update(np.ascontiguousarray(split.labels).data)
             if split.spoken is not None:
                 digest.update(json.dumps(to_json(split.spoken)).encode())
             if split.teacher is not None:

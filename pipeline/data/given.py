@@ -18,14 +18,11 @@ from edgeticket.pipeline.data.examples import Split
 PREFIXES = ("train_", "")  # of the pool's arrays
 
 
-def read_npz(file: Path) -> tuple[Split, Split | None, tuple[str, ...] | None]:
-    """A .npz file -> pool, test set, and names of the classes, as far as it has them.
-
-    Its arrays: ``inputs`` uint8 [N, H, W, C] or [N, H, W], ``labels`` whole numbers [N]; perhaps
-    ``test_inputs`` and ``test_labels``; perhaps ``classes``, texts.
+def read_arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
+    """A .npz file -> its arrays by name.
 
     Raises:
-        InputError: it is damaged, or an array is missing or something else.
+        InputError: it is damaged, or no plain file.
     """
     if not is_regular(file):
         raise InputError(f"data.npz: {file} is no plain file")
@@ -37,7 +34,12 @@ def read_npz(file: Path) -> tuple[Split, Split | None, tuple[str, ...] | None]:
     except Exception as error:  # numpy has many kinds for what is damaged
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"data.npz: {file} is no whole .npz of plain arrays: {reason}") from None
-    return check_arrays(arrays, place=f"data.npz: {file}")
+    return arrays
+
+
+def has_labels(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Whether arrays are inputs with labels, as `check_arrays` wants them, or inputs alone."""
+    return any(name in arrays for name in ("labels", "train_labels", "test_labels"))
 
 
 def call_factory(
@@ -45,7 +47,7 @@ def call_factory(
 ) -> tuple[Split, Split | None, tuple[str, ...] | None]:
     """What somebody's function returns -> pool, test set, names of classes.
 
-    It returns a mapping with the names of `read_npz`, or (inputs, labels), or
+    It returns a mapping with the names of `check_arrays`, or (inputs, labels), or
     (inputs, labels, test_inputs, test_labels).
 
     Raises:
@@ -75,7 +77,10 @@ def call_factory(
 def check_arrays(
     arrays: Mapping[str, npt.NDArray[Any]], *, place: str
 ) -> tuple[Split, Split | None, tuple[str, ...] | None]:
-    """Named arrays -> pool, test set, names of classes; see `read_npz`.
+    """Named arrays -> pool, test set, and names of the classes, as far as there are some.
+
+    ``inputs`` are uint8 [N, H, W, C] or [N, H, W], ``labels`` whole numbers [N]; perhaps there are
+    ``test_inputs`` and ``test_labels``; perhaps ``classes``, texts.
 
     Raises:
         InputError: naming ``place`` and the array that is missing or something else.
@@ -94,10 +99,34 @@ def check_arrays(
     if named is not None and named.ndim != 1:
         raise InputError(f"{place}: classes are {list(named.shape)}: they must be a list of names")
     names = tuple(str(n) for n in named.tolist()) if named is not None else None
-    largest = max(int(s.labels.max()) for s in (pool, test) if s is not None)
+    tops = [int(s.labels.max()) for s in (pool, test) if s is not None and s.labels is not None]
+    largest = max(tops)
     if names is not None and largest >= len(names):
         raise InputError(f"{place}: labels go to {largest}, but classes names {len(names)}")
     return pool, test, names
+
+
+def pictures_of(
+    inputs: npt.NDArray[Any], *, place: str, name: str = "inputs"
+) -> npt.NDArray[np.uint8]:
+    """An array of pictures -> uint8 [N, H, W, C].
+
+    Raises:
+        InputError: it is none.
+    """
+    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4) or 0 in inputs.shape:
+        raise InputError(
+            f"{place}: {name} are {inputs.dtype} {list(inputs.shape)}: they must be uint8 "
+            "[N, H, W, C], as pixels are stored; data.mean and data.std scale them"
+        )
+    if inputs.ndim == 3:
+        inputs = inputs[..., np.newaxis]
+    if inputs.shape[-1] > 4 >= inputs.shape[1]:
+        raise InputError(
+            f"{place}: {name} are {list(inputs.shape)}, which looks like channels first: "
+            "give [N, H, W, C], transpose(0, 2, 3, 1)"
+        )
+    return np.ascontiguousarray(inputs)
 
 
 def _split(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, place: str) -> Split:
@@ -105,18 +134,7 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, place: str) -> S
     if key not in arrays:
         raise InputError(f"{place}: {prefix}inputs have no {key}")
     labels = arrays[key]
-    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4) or 0 in inputs.shape:
-        raise InputError(
-            f"{place}: {prefix}inputs are {inputs.dtype} {list(inputs.shape)}: they must be uint8 "
-            "[N, H, W, C], as pixels are stored; data.mean and data.std scale them"
-        )
-    if inputs.ndim == 3:
-        inputs = inputs[..., np.newaxis]
-    if inputs.shape[-1] > 4 >= inputs.shape[1]:
-        raise InputError(
-            f"{place}: {prefix}inputs are {list(inputs.shape)}, which looks like channels first: "
-            "give [N, H, W, C], transpose(0, 2, 3, 1)"
-        )
+    inputs = pictures_of(inputs, place=place, name=f"{prefix}inputs")
     if labels.dtype.kind not in "iu" or labels.shape != inputs.shape[:1]:
         raise InputError(
             f"{place}: {key} are {labels.dtype} {list(labels.shape)}: they must be whole numbers "
@@ -126,4 +144,4 @@ def _split(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, place: str) -> S
         raise InputError(
             f"{place}: {key} go from {labels.min()} to {labels.max()}: classes are numbered from 0"
         )
-    return Split(np.ascontiguousarray(inputs), labels.astype(np.int64))
+    return Split(inputs, labels.astype(np.int64))

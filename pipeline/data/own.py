@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.models.imported import find_function
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
-from edgeticket.pipeline.data.examples import Collection, Inputs, Split
+from edgeticket.pipeline.data.examples import Collection, Dataset, Split
 from edgeticket.pipeline.data.folder import Listing, list_folder
-from edgeticket.pipeline.data.given import call_factory, read_npz
+from edgeticket.pipeline.data.given import (
+    call_factory,
+    check_arrays,
+    has_labels,
+    pictures_of,
+    read_arrays,
+)
+from edgeticket.pipeline.data.unlabelled import arrays_dataset, split_unlabelled
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
 from edgeticket.pipeline.store import Store
@@ -62,7 +70,8 @@ def load_own(
         )
     else:
         if cfg.npz is not None:
-            pool, test, names = read_npz(find_file(cfg.npz, folders=folders))
+            file = find_file(cfg.npz, folders=folders)
+            pool, test, names = check_arrays(read_arrays(file), place=f"data.npz: {file}")
         else:
             assert cfg.factory is not None  # the recipe has one of the three
             try:
@@ -70,15 +79,41 @@ def load_own(
             except ValueError as error:
                 raise InputError(f"data.factory: {error}") from error
             pool, test, names = call_factory(function, cfg.args, name=cfg.factory)
-        count = 1 + max(int(s.labels.max()) for s in (pool, test) if s is not None)
+        tops = [int(s.labels.max()) for s in (pool, test) if s is not None and s.labels is not None]
+        count = 1 + max(tops)
         labels = known.labels if known else names or tuple(map(str, range(max(count, 2))))
         if len(labels) < count:
             raise InputError(
                 f"data.classes: {cfg.title} has labels up to {count - 1}, but {len(labels)} classes"
             )
-        made = Collection(_changed(pool, steps), test and _changed(test, steps), labels, ())
-        made = replace(made, capture=steps)
+        pool = replace(pool, inputs=_changed(pool.inputs, steps))
+        test = test and replace(test, inputs=_changed(test.inputs, steps))
+        made = replace(Collection(pool, test, labels, ()), capture=steps)
     return replace(made, preprocessing=(scaling(cfg, made.pool.inputs.shape[-1]),))
+
+
+def load_unlabelled(cfg: DataConfig, *, folders: Sequence[Path], seed: int) -> Dataset | None:
+    """What ``cfg`` names by npz, if it has no labels: pictures as `data.npz` otherwise wants them,
+    or arrays for a network's inputs; None: it has some.
+
+    Raises:
+        InputError: it is not there, damaged, or something else.
+    """
+    if cfg.npz is None:
+        return None
+    arrays = read_arrays(find_file(cfg.npz, folders=folders))
+    if has_labels(arrays):
+        return None
+    pictures = arrays.get("inputs")
+    if set(arrays) == {"inputs"} and pictures is not None and pictures.dtype == np.uint8:
+        stored = _changed(pictures_of(pictures, place=f"data.npz: {cfg.npz}"), capture_steps(cfg))
+        steps = (scaling(cfg, stored.shape[-1]),)
+        return split_unlabelled(
+            stored, cfg, seed=seed, preprocessing=steps, capture=capture_steps(cfg)
+        )
+    if not arrays:
+        raise InputError(f"data.npz: {cfg.npz} has nothing in it")
+    return arrays_dataset(arrays, cfg, seed=seed)
 
 
 def capture_steps(cfg: DataConfig) -> tuple[Mapping[str, Any], ...]:
@@ -115,15 +150,15 @@ def scaling(cfg: DataConfig, channels: int) -> Mapping[str, Any]:
     return {"op": "normalize", "mean": list(mean), "std": list(std)}
 
 
-def _changed(split: Split, steps: Sequence[Mapping[str, Any]]) -> Split:
+def _changed(pictures: Any, steps: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint8]:
     """Arrays that are given go through the same steps as pictures in folders."""
     if not steps:
-        return split
+        unchanged: npt.NDArray[np.uint8] = pictures
+        return unchanged
     parts = [
-        capture(split.inputs[at : at + AT_A_TIME], steps) for at in range(0, len(split), AT_A_TIME)
+        capture(pictures[at : at + AT_A_TIME], steps) for at in range(0, len(pictures), AT_A_TIME)
     ]
-    inputs: Inputs = np.concatenate(parts)
-    return replace(split, inputs=inputs)
+    return np.concatenate(parts)
 
 
 def find_file(name: str, *, folders: Sequence[Path], kind: str = "file") -> Path:

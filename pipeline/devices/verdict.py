@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.report import Report, read_report
+from edgeticket.device_runner.report import Report, read_report, tell_score
 from edgeticket.device_runner.terminal import table, validity_lines, words
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare import Comparison, Limits, compare, tell_times
@@ -32,9 +32,13 @@ class Verdict:
         count = self.report.accuracy.count
         if self.against.identical_outputs:
             return f"all outputs equal this machine's, bit for bit, over {count:,} samples"
-        what = "class" if self.report.accuracy.measure == "top-1" else "text"
+        agreement = self.against.agreement
+        if isinstance(agreement, Unavailable):
+            return f"outputs differ from this machine's: {agreement.reason}"
+        whats = {"top-1": "class", "WER": "text", "SQNR": "outputs"}
+        what = whats[self.report.accuracy.measure]
         return (
-            f"outputs differ from this machine's; the same {what} for {self.against.agreement:.2%} "
+            f"outputs differ from this machine's; the same {what} for {agreement:.2%} "
             f"of {count:,} samples"
         )
 
@@ -113,7 +117,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         _scaled(report.latency.p90_ns, 3),
         _scaled(report.cold.load_ns, 1),
         _scaled(report.cold.peak_rss_bytes, 1),
-        f"{report.accuracy.score:.2%}",
+        tell_score(report),
         *_against(verdict.against),
         f"{report.runtime.package} {words(report.runtime.version)}",
         "times emulated" if emulated else report.validity.verdict,
@@ -123,7 +127,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
 def _against(against: Comparison | Unavailable) -> tuple[str, str]:
     if isinstance(against, Unavailable):
         return "–", "–"
-    same = "equal" if against.identical_outputs else f"{against.agreement:.2%} agree"
+    same = "equal" if against.identical_outputs else f"{against.told_agreement} agree"
     return tell_times(against.speedup_p50), same
 
 

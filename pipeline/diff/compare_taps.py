@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import preprocess
 from edgeticket.device_runner.taps.file import Taps
+from edgeticket.pipeline.diff.layout import channels_first
 from edgeticket.pipeline.diff.measures import Tally
 from edgeticket.pipeline.diff.reference import Reference
 from edgeticket.pipeline.diff.result import Bounds, Diff, Pair
 from edgeticket.pipeline.diff.subject import Row, Subject
 from edgeticket.pipeline.progress import Progress
+
+Array = npt.NDArray[Any]
 
 
 def compare_taps(
@@ -43,27 +48,30 @@ def compare_taps(
         InputError: taps that are not of this bundle, or damaged.
     """
     with open_bundle(path) as bundle:
-        inputs, _ = bundle.samples()
-        steps, name = bundle.manifest.preprocessing, bundle.manifest.name
+        inputs = bundle.inputs()
+        described, name = bundle.manifest.inputs, bundle.manifest.name
         subjects = [Subject(bundle, t, references[t.facts.artifact.id]) for t in taps]
         locals_ = {key: Subject(bundle, t, references[key]) for key, t in hosts.items()}
     samples = min(subject.facts.samples for subject in (*subjects, *locals_.values()))
-    if samples > len(inputs):
-        raise InputError(f"the taps are of {samples} samples, but {path} has {len(inputs)}")
+    if samples > len(inputs[0]):
+        raise InputError(f"the taps are of {samples} samples, but {path} has {len(inputs[0])}")
     pairs = [_Couple(a, b) for a, b in itertools.combinations(subjects, 2) if _alike(a, b)]
     judges = {id(subject.reference): subject.reference for subject in subjects}
     with progress.task("comparing layers", samples) as advance:
         for i in range(samples):
-            real = preprocess(inputs[i : i + 1], steps)
-            image = np.ascontiguousarray(np.moveaxis(real, -1, 1))
-            computed = {key: judge.run(image, {}) for key, judge in judges.items()}
+            reals = [
+                _prepared(stored[i : i + 1], one.preprocessing)
+                for stored, one in zip(inputs, described, strict=True)
+            ]
+            images = [np.ascontiguousarray(channels_first(real)) for real in reals]
+            computed = {key: judge.run(images, {}) for key, judge in judges.items()}
             rows: dict[Subject, Row] = {}
             for subject in subjects:
                 expected = computed[id(subject.reference)]
-                rows[subject] = subject.next_row(real, expected)
+                rows[subject] = subject.next_row(reals, expected)
                 local = locals_.get(subject.artifact.id)
-                host = local.next_row(real, expected) if local else {}
-                subject.gather(rows[subject], expected, image, host)
+                host = local.next_row(reals, expected) if local else {}
+                subject.gather(rows[subject], expected, images, host)
             for pair in pairs:
                 pair.add(rows)
             advance(1, "")
@@ -106,8 +114,22 @@ class _Couple:
             other=self._other.artifact.id,
             values=len(found),
             first=differing[0] if differing else None,
-            output=found[self._one.facts.output],
+            output=found[_output(self._one.facts.output, list(found))],
         )
+
+
+def _prepared(stored: Array, steps: Sequence[Mapping[str, Any]]) -> Array:
+    """Real numbers, channels last; whole ones of an input that takes those as they are."""
+    if not steps and (stored.dtype == np.float32 or stored.dtype.kind in "ib"):
+        return stored
+    return preprocess(stored, steps)
+
+
+def _output(name: str, tapped: Sequence[str]) -> str:
+    """The output of a file among the values that both have; where it moves axes last, the value
+    before that."""
+    before = name.partition(".")[0]
+    return next(each for each in (name, before, tapped[-1]) if each in tapped)
 
 
 def _alike(a: Subject, b: Subject) -> bool:

@@ -67,3 +67,8 @@ def _transposer(shape: tuple[int, ...], axes: tuple[int, ...], expected: tuple[i
         return moved.reshape(expected)
 
     return transpose
+
+
+def channels_first(array: Array) -> Array:
+    """[N, ..., C] -> [N, C, ...], as networks have it; a view."""
+    return np.moveaxis(array, -1, 1) if array.ndim > 2 else array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,11 @@ Reals = Mapping[str, Array]
 """Value -> its real numbers, float32, channels first. Names are those in the files."""
 
 
+def as_list(x: Array | Sequence[Array]) -> list[Array]:
+    """One array for each input."""
+    return [x] if isinstance(x, np.ndarray) else list(x)
+
+
 class Reference(Protocol):
     """A network that can be asked layer by layer."""
 
@@ -35,8 +40,8 @@ class Reference(Protocol):
     def layers(self) -> Mapping[str, str]:
         """Value -> the step that makes it: a convolution rather than the ReLU behind it."""
 
-    def run(self, x: Array, given: Reals) -> dict[str, Array]:
-        """Every layer's output for an input float32 [1, C, ...].
+    def run(self, x: Array | Sequence[Array], given: Reals) -> dict[str, Array]:
+        """Every layer's output for an input float32 [1, C, ...], or for one of each of several.
 
         A layer reads ``given`` wherever that has a value, so that nothing is handed on: with what
         a runtime really had, a difference belongs to the layer that shows it. With nothing given
@@ -65,23 +70,27 @@ class OnnxReference:
             for value in (*kinds.input, *kinds.value_info, *kinds.output)
         }
         nodes = self._model.graph.node
-        self._source = self._model.graph.input[0].name
+        constants = {tensor.name for tensor in self._model.graph.initializer}
+        inputs = self._model.graph.input
+        self._sources = [value.name for value in inputs if value.name not in constants]
         outputs = [name for node in nodes for name in node.output]
         self._names = [name for name in outputs if name in self._kinds and "." not in name]
         self.layers: Mapping[str, str] = _layers(self._model)
         self._read = {name for node in nodes for name in node.input}
         self._cuts: dict[frozenset[str], Callable[[Reals], dict[str, Array]]] = {}
 
-    def run(self, x: Array, given: Reals) -> dict[str, Array]:
-        q = self.quantizations.get(self._source)
-        rounded = x if q is None else to_reals(to_codes(x, q), q)
-        fed = {self._source: rounded}
-        fed |= {name: given[name] for name in (self._source, *self._names) if name in given}
+    def run(self, x: Array | Sequence[Array], given: Reals) -> dict[str, Array]:
+        rounded: dict[str, Array] = {}
+        for name, real in zip(self._sources, as_list(x), strict=True):
+            q = self.quantizations.get(name)
+            rounded[name] = real if q is None else to_reals(to_codes(real, q), q)
+        fed = {**rounded}
+        fed |= {name: given[name] for name in (*self._sources, *self._names) if name in given}
         fed = {name: array for name, array in fed.items() if name in self._read}
         names = frozenset(fed)
         if names not in self._cuts:
             self._cuts[names] = self._cut(names)
-        return {self._source: rounded, **self._cuts[names](fed)}
+        return {**rounded, **self._cuts[names](fed)}
 
     def _cut(self, given: frozenset[str]) -> Callable[[Reals], dict[str, Array]]:
         """The network with the values in ``given`` fed from outside wherever they are read."""
@@ -131,7 +140,7 @@ class OnnxReference:
     def _stored(self, real: Array, quantized: str, kind: int) -> Array:
         """Real numbers as the graph takes them: float32, or the codes of the value's type."""
         if not quantized:
-            return np.ascontiguousarray(real, np.float32)
+            return np.ascontiguousarray(real, helper.tensor_dtype_to_np_dtype(kind))
         codes = to_codes(real, self.quantizations[quantized])
         if kind == TensorProto.UINT8:
             return (codes + 128).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import TensorSpec
-from edgeticket.device_runner.preprocess import to_tensor
+from edgeticket.device_runner.manifest import CLASSES, InputSpec, TensorSpec
+from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.taps.file import Kernels, TapFacts, Taps
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.diff.layout import Order, find_order
@@ -62,25 +62,29 @@ class Subject:
         self.artifact = known[self.facts.artifact.id]
         self._rows = taps.rows()
         self._quantizations = _quantizations(bundle, self.artifact.file, self.facts)
-        self._quantizations |= _of_input(self.artifact.input)
+        for spec in self.artifact.inputs:
+            self._quantizations |= _of_input(spec)
         self._orders: dict[str, Order | None] = {}
         self._gathered: dict[str, _Gathered] = {}
         self._same_class: list[bool] = []
+        self._tells_classes = bundle.manifest.task.name == CLASSES
         self._products: list[Product] = []
         if self.artifact.exact_with and self.facts.runtime.name == "ort":
             data = bundle.read(self.artifact.file)
             self._products = read_products(data, title=self.artifact.id)
         self._saturated: dict[str, list[float]] = {}
 
-    def next_row(self, real: Array, expected: Mapping[str, Array]) -> Row:
+    def next_row(self, reals: Sequence[Array], expected: Mapping[str, Array]) -> Row:
         """The next sample's values.
 
         Args:
-            real: the sample, preprocessed, float32, channels last.
+            reals: the sample, preprocessed, one array for each input, channels last.
             expected: what the reference computes for it, real numbers.
         """
-        spec = self.artifact.input
-        stored = {spec.name: to_tensor(real, spec)} | next(self._rows)
+        specs = self.artifact.inputs
+        plain = [InputSpec(spec.name, "") for spec in specs]
+        taken = prepare(reals, plain, specs, place=self.artifact.id)
+        stored = {s.name: x for s, x in zip(specs, taken, strict=True)} | next(self._rows)
         maps = [array.shape for array in expected.values() if array.ndim > 2]
         row = {}
         for name in expected:
@@ -95,17 +99,19 @@ class Subject:
                 row[name] = order(codes)
         return row
 
-    def gather(self, row: Row, expected: Mapping[str, Array], image: Array, host: Row) -> None:
+    def gather(
+        self, row: Row, expected: Mapping[str, Array], images: Sequence[Array], host: Row
+    ) -> None:
         """Add one sample.
 
         Args:
             row: what the runtime had.
             expected: what the reference computes.
-            image: the sample as the reference takes it, float32, channels first.
+            images: the sample as the reference takes it, channels first, for each input.
             host: what this machine's runtime had, to take running differences against; or empty.
         """
         given = {name: self._to_real(name, array) for name, array in row.items()}
-        own = self.reference.run(image, given)
+        own = self.reference.run(images, given)
         for product in self._products:
             shares = self._saturated.setdefault(product.name, [])
             if product.source in row and len(shares) < SATURATION_SAMPLES:
@@ -127,7 +133,7 @@ class Subject:
             else:
                 kept.running.add(to_codes(expected[name], quantization), array, quantization)
 
-        if (output := self.facts.output) in row and _is_vector(row[output]):
+        if self._tells_classes and (output := self.facts.output) in row:
             wanted, quantization = expected[output], self._common(output)
             if quantization is not None:
                 wanted = to_codes(wanted, quantization)
@@ -199,11 +205,6 @@ def _of_input(spec: TensorSpec) -> dict[str, Quantization]:
         return {}
     zero_point = spec.zero_point - 128 * (spec.dtype == "uint8")
     return {spec.name: Quantization(np.float32(spec.scale), zero_point)}
-
-
-def _is_vector(output: Array) -> bool:
-    """Whether it holds one number for each of several classes, [1, C]."""
-    return output.size > 1 and output.size == max(output.shape)
 
 
 def _changed(kernels: Kernels | Unavailable) -> dict[str, tuple[int, int]]:

@@ -40,7 +40,7 @@ def read_quantizations(data: bytes, *, title: str) -> dict[str, Quantization]:
     """The scale and zero point of each value of an ONNX file with integer values.
 
     Zero points are for codes −128..127, uint8 ones having been shifted. What passes codes on (max
-    pooling, transposing) passes their scale on.
+    pooling, transposing) passes their scale on, to either side.
 
     Raises:
         InputError: ``title`` is no ONNX file.
@@ -68,4 +68,9 @@ def read_quantizations(data: bytes, *, title: str) -> dict[str, Quantization]:
                 found.setdefault(node.input[0], quantization(node))
         elif node.input and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
+    # Codes that come in may be moved before anything says what they are worth.
+    for node in reversed(model.graph.node):
+        moves = node.op_type not in ("QuantizeLinear", "DequantizeLinear") and node.input
+        if moves and node.output[0] in found and node.input[0] not in constants:
+            found.setdefault(node.input[0], found[node.output[0]])
     return found

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner import __version__
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import Artifact, Network
+from edgeticket.device_runner.manifest import Artifact, InputSpec, Network, TensorSpec
 from edgeticket.device_runner.plain_text import plain
-from edgeticket.device_runner.preprocess import preprocess, to_tensor
-from edgeticket.device_runner.regular import read_regular, read_regular_text
-from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.device_runner.preprocess import prepare
+from edgeticket.device_runner.regular import read_regular_text
+from edgeticket.device_runner.runtimes.session import port_names
+from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.data.folder import Tell
+from edgeticket.pipeline.external.ends import aligned_inputs, aligned_outputs, base_of
 from edgeticket.pipeline.external.file import Foreign, read_foreign
-from edgeticket.pipeline.external.pictures import read_pictures
+from edgeticket.pipeline.external.references import find_references
+from edgeticket.pipeline.external.samples import Given, draw_given, read_given
 from edgeticket.pipeline.output_folder import (
     check_output,
     check_replaceable,
@@ -34,41 +35,37 @@ from edgeticket.pipeline.output_folder import (
 from edgeticket.pipeline.progress import QUIET
 
 ALL = ("x86_64", "aarch64", "armv7l")
-FEW_CHANNELS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Samples as a bundle holds them: channels last, and the class of each."""
-
-    inputs: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
-    names: tuple[str, ...] | None = None  # of the classes, where samples are folders
-    capture: tuple[Mapping[str, Any], ...] = ()  # what made them of pictures
 
 
 def bundle_foreign(
     models: Sequence[Path],
     *,
-    samples: Path,
+    samples: Path | None,
     labels: Path | None,
     names: Path | None,
     mean: Sequence[float],
     std: Sequence[float],
     layout: str | None,
     out: Path,
+    random: int | None = None,
+    seed: int = 0,
     tell: Tell = QUIET.say,
 ) -> list[Artifact]:
     """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
 
+    With classes for the samples, and models of one output [1, classes], the bundle's task is
+    those; else nothing is asked but fidelity.
+
     Args:
         models: .onnx and .tflite files; those that cost the same count as one network.
-        samples: .npy, or .npz with ``inputs`` and perhaps ``labels``; or a folder of pictures, in
-            one folder for each class, or by themselves.
-        labels: .npy, or text with one number a line; None: in ``samples``.
+        samples: .npy, or .npz with ``inputs`` or an array for each input, and perhaps ``labels``;
+            or a folder of pictures, in one folder for each class, or by themselves, or of .npy
+            files; None: ``random`` is given.
+        labels: .npy, or text with one number a line; None: in ``samples``, or there are none.
         names: of the classes, one a line; None: their numbers.
         mean, std: what happens to samples before the model; none: nothing.
         layout: of the models' inputs, where shapes do not tell.
+        random: so many samples that are noise, drawn by ``seed``, and marked so.
         out: the folder to write.
         tell: hears of files of ``samples`` that are passed over.
 
@@ -78,43 +75,29 @@ def bundle_foreign(
     zipped = out.with_name(f"{out.name}.zip")
     check_replaceable(out, read=read_bundle_record)
     check_output(zipped, ours=is_foreign_zip)
-    if samples.is_dir():
-        given = _of_folder(samples, models[0], labels=labels, names=names, tell=tell)
+    if (samples is None) == (random is None):
+        raise InputError("give either --samples, or --random with a number of random ones")
+    # A folder's pictures need no more than the size that the first model takes.
+    read = [read_foreign(model) for model in models]
+    if samples is None:
+        assert random is not None
+        if labels is not None or mean or std or layout is not None:
+            raise InputError("--random samples go in as they are: leave out the other options")
+        read = aligned_inputs(read)
+        given = draw_given(random, seed, read)
     else:
-        given = read_samples(samples, labels)
-    steps: list[Mapping[str, Any]] = []
-    if mean or std:
-        channels = given.inputs.shape[-1]
-        if {len(mean), len(std)} - {1, channels} or min(std, default=0) <= 0:
-            raise InputError(
-                f"--mean and --std: give both, one number or {channels} (one per channel), std "
-                "above 0"
-            )
-        steps.append(
-            {
-                "op": "normalize",
-                "mean": list(mean) * (channels // len(mean)),
-                "std": list(std) * (channels // len(std)),
-            }
+        several = len(read[0].inputs) > 1
+        read = aligned_inputs(read) if several or len({len(m.inputs) for m in read}) > 1 else read
+        given, read = read_given(
+            samples, read, models, labels=labels, names=names, layout=layout, tell=tell
         )
-    read = [read_foreign(m, sample=given.inputs.shape[1:], layout=layout) for m in models]
-    classes = {model.output.shape[1] for model in read}
-    if len(classes) > 1:
-        raise InputError(f"the models give {sorted(classes)} values: they must be of one task")
-    (count,) = classes
-    if given.names is not None and len(given.names) != count:
-        raise InputError(
-            f"the model gives {count} values, and {names or samples} has {len(given.names)} "
-            "classes: give --names, a file with the folder of each class, one a line in the order "
-            "of the model's values"
-        )
-    if int(given.labels.max()) >= count:
-        raise InputError(
-            f"labels go to {given.labels.max()}, but the model gives {count} values: classes are "
-            "numbered from 0"
-        )
-    for file, model in zip(models, read, strict=True):
-        to_tensor(preprocess(given.inputs[:1], steps), model.input, place=str(file))
+    base = base_of(read)
+    steps = _scaling(mean, std, given.arrays)
+    described = [InputSpec(name, "", preprocessing=steps) for name in port_names_of(base.inputs)]
+    for model in read:
+        prepare([a[:1] for a in given.arrays], described, model.inputs, place=model.place)
+    read = aligned_outputs(read, given.arrays, described)
+    given, read, classes = _asked(given, read, names, is_explicit=labels is not None)
     artifacts, networks = _describe(models, read)
     make_folder(out.parent)
     # Beside its place, so that it can be renamed when it is whole.
@@ -125,13 +108,17 @@ def bundle_foreign(
             scratch / "bundle",
             name=_plain(out.name),
             artifacts=[(a, m.data) for a, m in zip(artifacts, read, strict=True)],
-            inputs=given.inputs,
+            inputs=[
+                StoredInput(one.name, array, given.capture, steps)
+                for one, array in zip(described, given.arrays, strict=True)
+            ],
             targets=given.labels,
-            dataset=plain(samples.stem),
-            labels=_names(names, count) if given.names is None else given.names,
-            preprocessing=steps,
-            capture=given.capture,
+            outputs=port_names_of(base_of(read).outputs),
+            dataset="random numbers" if samples is None else plain(samples.stem),
+            random=given.random,
+            labels=classes,
             networks=networks,
+            references=find_references(artifacts, read, given.arrays, described),
             provenance={
                 "made_by": "other tools",
                 "files": [plain(file.name) for file in models],
@@ -144,94 +131,69 @@ def bundle_foreign(
     return artifacts
 
 
-def _of_folder(
-    folder: Path, model: Path, *, labels: Path | None, names: Path | None, tell: Tell
-) -> Given:
-    by_folder = names if labels is None else None
-    pictures = read_pictures(folder, model, names=by_folder)
-    pictures.listing.tell_passed_over(tell, used=(labels, names))
-    numbers = pictures.labels if labels is None else _load_labels(labels)
-    if numbers is None:
+def port_names_of(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """What a manifest calls inputs or outputs: as the base file does, as plain text."""
+    return port_names([plain(spec.name)[:200] for spec in specs])
+
+
+def _scaling(
+    mean: Sequence[float], std: Sequence[float], arrays: Sequence[npt.NDArray[Any]]
+) -> tuple[Mapping[str, Any], ...]:
+    if not (mean or std):
+        return ()
+    if len(arrays) > 1:
+        raise InputError("--mean and --std are for models with one input: scale the samples")
+    channels = arrays[0].shape[-1]
+    if {len(mean), len(std)} - {1, channels} or min(std, default=0) <= 0:
         raise InputError(
-            f"{folder} has pictures but no folder for each class: put them in such folders "
-            f"({folder.name}/cat/1.jpg), or give --labels, the class of each in the order of the "
-            "files' names, one a line"
+            f"--mean and --std: give both, one number or {channels} (one per channel), std above 0"
         )
-    return Given(
-        pictures.inputs,
-        _checked_labels(numbers, len(pictures.inputs)),
-        pictures.names if labels is None else None,
-        pictures.steps,
+    return (
+        {
+            "op": "normalize",
+            "mean": list(mean) * (channels // len(mean)),
+            "std": list(std) * (channels // len(std)),
+        },
     )
 
 
-def _checked_labels(labels: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
-    if labels.dtype.kind not in "iu" or labels.shape != (count,) or labels.min() < 0:
+def _asked(
+    given: Given, read: Sequence[Foreign], names: Path | None, *, is_explicit: bool
+) -> tuple[Given, list[Foreign], list[str]]:
+    """Whether classes are told: then outputs get the layout NC, and classes have names."""
+    tells = all(
+        len(m.inputs) == len(m.outputs) == 1
+        and m.outputs[0].has_batch
+        and len(m.outputs[0].shape) == 2
+        and m.outputs[0].shape[1] > 1
+        for m in read
+    )
+    if given.labels is None or not tells:
+        if is_explicit:
+            shapes = [list(spec.shape) for spec in read[0].outputs]
+            raise InputError(
+                f"--labels are classes, and {read[0].place} gives {shapes}, which is not "
+                "[1, classes]: leave them out, and fidelity alone is measured"
+            )
+        return replace(given, labels=None), list(read), []
+    counts = {model.outputs[0].shape[1] for model in read}
+    if len(counts) > 1:
+        raise InputError(f"the models give {sorted(counts)} values: they must be of one task")
+    (count,) = counts
+    if given.classes is not None and len(given.classes) != count:
         raise InputError(
-            f"labels are {labels.dtype} {list(labels.shape)}: give the class of each of the "
-            f"{count} samples, whole numbers from 0 on"
+            f"the model gives {count} values, and {names or 'the folder'} has "
+            f"{len(given.classes)} classes: give --names, a file with the folder of each class, "
+            "one a line in the order of the model's values"
         )
-    return labels.astype(np.int64)
-
-
-def read_samples(file: Path, labels: Path | None) -> Given:
-    """Files of samples -> samples, channels last, and labels.
-
-    Raises:
-        InputError: they cannot be read, or do not fit one another.
-    """
-    arrays = _load(file)
-    single = arrays.get("") if "" in arrays else arrays.get("inputs")
-    if single is None:
-        raise InputError(f"{file} has {', '.join(arrays)}, but no inputs")
-    if labels is not None:
-        found = _load_labels(labels)
-    elif "labels" in arrays:
-        found = arrays["labels"]
-    else:
-        raise InputError(f"{file} has no labels: give them with --labels")
-    inputs: npt.NDArray[Any] = single.astype(np.float32) if single.dtype == np.float64 else single
-    if (
-        inputs.dtype not in (np.uint8, np.float32)
-        or inputs.ndim not in (2, 3, 4)
-        or not len(inputs)
-    ):
+    if int(given.labels.max()) >= count:
         raise InputError(
-            f"{file}: inputs are {inputs.dtype} {list(inputs.shape)}: give uint8 or float32, "
-            "[N, H, W, C] or [N, C, H, W]"
+            f"labels go to {given.labels.max()}, but the model gives {count} values: classes are "
+            "numbered from 0"
         )
-    if inputs.dtype == np.float32 and not np.isfinite(inputs).all():
-        raise InputError(f"{file}: inputs are not all finite")
-    classes = _checked_labels(found, len(inputs))
-    if inputs.ndim == 4 and inputs.shape[1] <= FEW_CHANNELS < inputs.shape[3]:
-        inputs = inputs.transpose(0, 2, 3, 1)
-    return Given(np.ascontiguousarray(inputs), classes)
-
-
-def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz by name; that of a .npy under ""."""
-    data = read_regular(file)
-    try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            # A member of another kind is given as its bytes.
-            return {name: np.asarray(loaded[name]) for name in loaded.files}
-    except Exception as error:  # numpy has many kinds for what is damaged
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {reason}") from None
-
-
-def _load_labels(file: Path) -> npt.NDArray[Any]:
-    if file.suffix in (".npy", ".npz"):
-        arrays = _load(file)
-        return arrays[next(name for name in ("", "labels", *arrays) if name in arrays)]
-    text = read_regular_text(file)
-    try:
-        return np.array([int(word) for word in text.split()], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{file} is no list of class numbers: {error}") from None
+    told = [replace(m, outputs=(replace(m.outputs[0], layout="NC"),)) for m in read]
+    classes = _names(names, count) if given.classes is None else list(given.classes)
+    return given, told, classes
 
 
 def _names(file: Path | None, count: int) -> list[str]:
@@ -272,8 +234,8 @@ def _describe(
                 precision=model.precision,
                 architectures=ALL,
                 exact_with=(),
-                input=model.input,
-                output=model.output,
+                inputs=model.inputs,
+                outputs=model.outputs,
             )
         )
     return artifacts, networks

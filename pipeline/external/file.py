@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,15 +14,21 @@ from onnx import numpy_helper
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import CODE_RANGES, TensorSpec
+from edgeticket.device_runner.manifest import DTYPES as RUNNABLE
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.runtimes.session import Port
 from edgeticket.pipeline.external.layers import Count, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
 from edgeticket.pipeline.external.onnx_model import constants_of, parse_onnx, read_file, read_onnx
 from edgeticket.pipeline.external.tflite_cost import tflite_layers
-from edgeticket.pipeline.external.tflite_model import name_of, parse_tflite
+from edgeticket.pipeline.external.tflite_model import (
+    is_constant,
+    kind_of,
+    name_of,
+    parse_tflite,
+    shape_of,
+)
 
-LAYOUTS = ("NCHW", "NHWC", "NCW", "NWC", "NC")
 DTYPES = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT8: "int8",
@@ -30,6 +36,8 @@ DTYPES = {
     onnx.TensorProto.INT32: "int32",
     onnx.TensorProto.INT64: "int64",
     onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.INT16: "int16",
+    onnx.TensorProto.BOOL: "bool",
 }
 # Where a node has scale and zero point of what it reads, or of what it makes.
 READS = {"DequantizeLinear": 1, "QLinearConv": 1, "QLinearMatMul": 1, "QGemm": 1}
@@ -41,24 +49,24 @@ QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvIntege
 
 @dataclass(frozen=True)
 class Foreign:
-    """A model file that a runtime here loads; the batch is fixed to 1."""
+    """A model file that a runtime here loads; the batch is fixed to 1.
 
+    Layouts are `plain` until `pipeline.external.ends` knows them.
+    """
+
+    place: str
     data: bytes
     runtime: str
     precision: str
-    input: TensorSpec
-    output: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     parameters: Count
     macs: Count
+    limits: Mapping[str, int]  # by input: its whole numbers are below that, as indices of a table
 
 
-def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None) -> Foreign:
+def read_foreign(file: Path) -> Foreign:
     """A .onnx or .tflite file -> what a bundle says of it.
-
-    Args:
-        file: the model.
-        sample: shape of one sample, channels last; tells the model's layout.
-        layout: of the input, where the shapes do not tell.
 
     Raises:
         InputError: another kind of file, damaged, or one that a bundle cannot hold.
@@ -70,47 +78,60 @@ def read_foreign(file: Path, *, sample: Sequence[int], layout: str | None = None
         )
     if file.suffix not in READERS:
         raise InputError(f"{file}: give a file that ends in {' or '.join(READERS)}")
-    return READERS[file.suffix](file, sample, layout, str(file))
+    return READERS[file.suffix](file, str(file))
 
 
-def _read_onnx(file: Path, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
+def _read_onnx(file: Path, place: str) -> Foreign:
     data = read_onnx(file)
     model = parse_onnx(data, place=place)
     graph = model.graph
     constants = constants_of(graph)
     inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise InputError(
-            f"{place} has {len(inputs)} inputs and {len(graph.output)} outputs: export it with one "
-            "of each"
-        )
     for node in graph.node:
         if node.op_type in CONTROL_FLOW:
             raise InputError(
                 f"{place}: {node.name or node.op_type} ({node.op_type}) is control flow, which "
                 "runtimes on devices do not have: export it traced, without branches and loops"
             )
-    for value, what in ((inputs[0], "input"), (graph.output[0], "output")):
-        code = value.type.tensor_type.elem_type
-        _check_dtype(DTYPES.get(code, f"of ONNX's type {code}"), f"{place}: the {what}")
-    if _fix_batch([inputs[0], graph.output[0]], place):
+    for values, what in ((inputs, "input"), (graph.output, "output")):
+        for value in values:
+            code = value.type.tensor_type.elem_type
+            named = f"{place}: the {what}" + f" {value.name}" * (len(values) > 1)
+            _check_dtype(DTYPES.get(code, f"of ONNX's type {code}"), named)
+    if _fix_batch([*inputs, *graph.output], place):
         del graph.value_info[:]
         data = model.SerializeToString(deterministic=True)
     session = get_runtime("ort").load(data, threads=1, place=place)
-    reader = next((n for n in graph.node if inputs[0].name in n.input), None)
-    maker = next((n for n in graph.node if graph.output[0].name in n.output), None)
-    source = _spec(
-        *(inputs[0].name, session.input, onnx_scale(reader, READS, constants), layout, sample),
-        place=f"{place}: the input",
-    )
-    target = _spec(
-        *(graph.output[0].name, session.output, onnx_scale(maker, MAKES, constants), "NC", None),
-        place=f"{place}: the output",
-    )
+    readers = {name: node for node in reversed(graph.node) for name in node.input}
+    makers = {name: node for node in graph.node for name in node.output}
+    ends = [
+        _spec(name, port, onnx_scale(readers.get(name), READS, constants), f"{place}: the input")
+        for name, port in session.inputs.items()
+    ]
+    answers = [
+        _spec(name, port, onnx_scale(makers.get(name), MAKES, constants), f"{place}: the output")
+        for name, port in session.outputs.items()
+    ]
     layers = onnx_layers(model)
     parameters, macs = total([n.parameters for n in layers]), total([n.macs for n in layers])
     quantised = any(node.op_type.startswith(QUANTISED) for node in graph.node)
-    return Foreign(data, "ort", "int8" if quantised else "fp32", source, target, parameters, macs)
+    precision = "int8" if quantised else "fp32"
+    limits = {
+        name: int(constants[node.input[0]].dims[0])
+        for node in graph.node
+        if node.op_type == "Gather" and node.input[0] in constants and constants[node.input[0]].dims
+        for name in [_behind_casts(node.input[1], makers)]
+        if name in session.inputs
+    }
+    return Foreign(
+        place, data, "ort", precision, tuple(ends), tuple(answers), parameters, macs, limits
+    )
+
+
+def _behind_casts(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
+    while name in makers and makers[name].op_type in ("Cast", "Reshape", "Squeeze", "Unsqueeze"):
+        name = makers[name].input[0]
+    return name
 
 
 def _fix_batch(values: Sequence[onnx.ValueInfoProto], place: str) -> bool:
@@ -147,81 +168,75 @@ def onnx_scale(
     return (float(scale[0]), int(zero[0])) if len(scale) == 1 else None
 
 
-def _read_tflite(file: Path, sample: Sequence[int], layout: str | None, place: str) -> Foreign:
+def _read_tflite(file: Path, place: str) -> Foreign:
     data = read_file(file)
     model = parse_tflite(data, place=place)
-    session = get_runtime("tflite").load(data, threads=1, place=place)  # one input, one output
+    session = get_runtime("tflite").load(data, threads=1, place=place)
     graph = model.subgraphs[0]
-    names = [name_of(graph.tensors[i]) for i in (graph.inputs[0], graph.outputs[0])]
     layers = tflite_layers(model)
     parameters, macs = total([n.parameters for n in layers]), total([n.macs for n in layers])
     codes = (schema.TensorType.INT8, schema.TensorType.UINT8)
     precision = "int8" if any(t.type in codes for t in graph.tensors) else "fp32"
 
-    def spec(name: str, port: Port, layout: str | None, sample: Sequence[int] | None) -> TensorSpec:
-        scale = None
-        if port.scale is not None and port.zero_point is not None:
-            scale = port.scale, port.zero_point
-        what = "output" if sample is None else "input"
-        return _spec(name, port, scale, layout, sample, place=f"{place}: the {what}")
+    def specs(ports: Mapping[str, Port], what: str) -> tuple[TensorSpec, ...]:
+        return tuple(
+            _spec(name, port, _scale_of(port), f"{place}: the {what}")
+            for name, port in ports.items()
+        )
 
-    source = spec(names[0], session.input, layout, sample)
-    target = spec(names[1], session.output, "NC", None)
-    return Foreign(data, "tflite", precision, source, target, parameters, macs)
+    limits = _table_sizes(model, graph)
+    return Foreign(
+        place,
+        data,
+        "tflite",
+        precision,
+        specs(session.inputs, "input"),
+        specs(session.outputs, "output"),
+        parameters,
+        macs,
+        {name: limits[name] for name in session.inputs if name in limits},
+    )
 
 
-def _spec(
-    name: str,
-    port: Port,
-    scale: tuple[float, int] | None,
-    layout: str | None,
-    sample: Sequence[int] | None,
-    *,
-    place: str,
-) -> TensorSpec:
+def _table_sizes(model: Any, graph: Any) -> dict[str, int]:
+    """Inputs that are indices of a stored table -> how many entries that has."""
+    source: dict[int, int] = {}
+    limits: dict[str, int] = {}
+    for operator in graph.operators:
+        kind, inputs = kind_of(model, operator), list(operator.inputs)
+        if kind in ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS") and inputs:
+            # What was cast already leads on to where that came from, so that nothing goes round.
+            source[operator.outputs[0]] = source.get(inputs[0], inputs[0])
+        if kind not in ("GATHER", "EMBEDDING_LOOKUP") or len(inputs) < 2:
+            continue
+        table, index = inputs[:2] if kind == "GATHER" else inputs[1::-1]
+        index = source.get(index, index)
+        if is_constant(model, graph.tensors[table]) and shape_of(graph.tensors[table]):
+            limits[name_of(graph.tensors[index])] = shape_of(graph.tensors[table])[0]
+    return limits
+
+
+def _scale_of(port: Port) -> tuple[float, int] | None:
+    if port.scale is None or port.zero_point is None:
+        return None
+    return port.scale, port.zero_point
+
+
+def _spec(name: str, port: Port, scale: tuple[float, int] | None, place: str) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) else 1 for size in port.shape)
     _check_dtype(port.dtype, place)
-    if port.dtype == "float32":
+    if port.dtype not in CODE_RANGES:
         scale = None
-    elif scale is None:
-        raise InputError(
-            f"{place} is {port.dtype}, but the file has no scale for it: let it take and give "
-            "float32, or keep its QuantizeLinear and DequantizeLinear"
-        )
-    if sample is not None:
-        layout = layout or _layout(shape, sample, place)
-    if layout is None or len(layout) != len(shape) or shape[0] != 1:
-        wanted = "[1, classes]" if sample is None else "a batch of 1 and the layout that was given"
-        raise InputError(f"{place} has shape {list(shape)}, which is not {wanted}")
-    if name == "":
-        raise InputError(f"{place} has no name: convert it again")
     low = None if scale is None else scale[1]
     real = None if scale is None else float(np.float32(scale[0]))
-    return TensorSpec(name, shape, port.dtype, layout, real, low)
+    return TensorSpec(name, shape, port.dtype, "plain", real, low)
 
 
 def _check_dtype(dtype: str, place: str) -> None:
-    if dtype != "float32" and dtype not in CODE_RANGES:
+    if dtype not in RUNNABLE:
         raise InputError(
-            f"{place} is {dtype}: a classifier takes and gives float32, int8 or uint8; leave out "
-            "what comes before and after it, such as argmax"
+            f"{place} is {dtype}, which bundles cannot hold: let it be one of {', '.join(RUNNABLE)}"
         )
-
-
-def _layout(shape: tuple[int, ...], sample: Sequence[int], place: str) -> str:
-    """Which layout of the input gives it samples of this shape, channels last."""
-    if len(shape) == 2 and shape[1] == math.prod(sample):
-        return "NC"
-    last, first = tuple(sample), (sample[-1], *sample[:-1])
-    rank = {3: ("NWC", "NCW"), 4: ("NHWC", "NCHW")}.get(len(shape))
-    if rank and len(shape) == len(sample) + 1:
-        for wanted, name in ((last, rank[0]), (first, rank[1])):
-            if shape[1:] == wanted:
-                return name
-    raise InputError(
-        f"{place} has shape {list(shape)}, samples have {list(sample)} (channels last): they do "
-        "not fit; resize the samples, or give --layout if this is the model's"
-    )
 
 
 READERS = {".onnx": _read_onnx, ".tflite": _read_tflite}

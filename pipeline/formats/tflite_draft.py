@@ -43,6 +43,17 @@ def end_order(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
 
 
+def end_names(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a file that was written here calls its inputs, and its outputs."""
+    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
+    inputs = [graph.Inputs(i) for i in range(graph.InputsLength())]
+    outputs = [graph.Outputs(i) for i in range(graph.OutputsLength())]
+    first, second = (
+        tuple(graph.Tensors(i).Name().decode() for i in indices) for indices in (inputs, outputs)
+    )
+    return first, second
+
+
 class TfliteDraft:
     """Tensors go by their index."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import OutputKind
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.graph.batches import dtypes, wants_integers
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.graph.network import GraphNetwork
@@ -110,7 +110,7 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
         )
     source = copy.deepcopy(module).eval()
     failure: Exception | None = None
-    for types in _dtypes(len(shapes)):
+    for types in dtypes(len(shapes)):
         for batch in (EXAMPLES, 1):
             examples = tuple(
                 torch.zeros(batch, *shape, dtype=dtype)
@@ -123,7 +123,7 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
                     return export(source, examples, dynamic_shapes=sizes, strict=False)
             except Exception as error:  # torch.export raises whatever the module's code meets
                 failure = failure or error
-        if not any(sign in str(failure) for sign in WANTS_INTEGERS):
+        if not wants_integers(failure):
             break
     reason = " ".join(str(failure).split())
     raise InputError(
@@ -140,16 +140,6 @@ def _open_sizes(module: nn.Module, count: int) -> tuple[Any, ...]:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             return (*sizes[:place], tuple(sizes[place:]))
     return tuple(sizes)
-
-
-# What torch says where real numbers are taken for indices.
-WANTS_INTEGERS = ("Long", "long, byte or bool", "indices")
-
-
-def _dtypes(inputs: int) -> list[tuple[torch.dtype, ...]]:
-    """What inputs may hold: real numbers, or else whole ones in some of them."""
-    kinds = (torch.float32, torch.int64)
-    return list(itertools.product(kinds, repeat=inputs)) if inputs < 4 else [kinds[:1] * inputs]
 
 
 class _Reader:

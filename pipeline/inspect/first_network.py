@@ -14,7 +14,7 @@ import torch
 from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models import ARCHITECTURES
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.models.own import FILES, SOURCES, is_own
 from edgeticket.models.torchvision_cure import import_torchvision
 from edgeticket.pipeline.network.file import import_weights, new_network
@@ -30,9 +30,10 @@ class Wishes:
 
     name: str
     model: str  # mobilenet_v2 of torchvision, or with a source, or an arch, or FILE.onnx, FILE.pt2
-    data: Path
+    data: Path | None  # a folder of pictures, or a .npz; None: random numbers
     weights: str | None
     size: int | None  # pixels
+    takes: tuple[tuple[int, ...], ...] = ()  # shapes of inputs, where there are no pictures
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,49 @@ def is_finished(model: str) -> bool:
     return Path(model).suffix.lower().removeprefix(".") in FILES
 
 
-def refuse_tflite(model: str, data: Path) -> None:
+def refuse_tflite(model: str, data: Path | None) -> None:
     """A TFLite file is the end of the way: say which commands take it.
 
     Raises:
         InputError: ``model`` is one.
     """
+    given = "--random 100" if data is None else f"--samples {data}"
     if Path(model).suffix.lower() in (".tflite", ".lite"):
         raise InputError(
             f"{model} is a TFLite file, which is finished, so that no recipe can begin with it: "
-            f"`edgeticket bundle {model} --samples {data}` makes a bundle to measure of it, and "
+            f"`edgeticket bundle {model} {given}` makes a bundle to measure of it, and "
             f"`edgeticket inspect {model}` says what is in it"
         )
+
+
+def choose_alone(wishes: Wishes) -> Chosen:
+    """The network that is wished for, whatever it tells.
+
+    Raises:
+        InputError: there is none, or nothing says what it takes.
+    """
+    if is_finished(wishes.model):
+        network = read_finished(Path(wishes.model))
+        kind = network.arch.partition(":")[0]
+        return Chosen({kind: written(wishes.model)}, {}, network, trained=True, takes=(1, 1, 1))
+    source, args = _model(wishes.model, 0)
+    args = {key: value for key, value in args.items() if value}
+    arch = source["arch"] if "arch" in source else ":".join(next(iter(source.items())))
+    takes: Takes = wishes.takes
+    if not takes and wishes.size is not None:
+        takes = ((3, wishes.size, wishes.size),)
+    if is_own(arch) and not takes:
+        raise InputError(
+            f"nothing says what {wishes.model} takes: give --takes with the shape of one input, "
+            "e.g. --takes 3x64x64, or of each, 3x64x64,10"
+        )
+    own = takes if is_own(arch) else ()
+    if wishes.weights is None:
+        network = new_network(arch, args, seed=0, takes=own)
+    else:
+        file = find_weights(wishes.weights, folders=(Path(),))
+        network = import_weights(file, arch, args, takes=own)
+    return Chosen(source, args, network, wishes.weights is not None, takes=(1, 1, 1))
 
 
 def choose_network(wishes: Wishes, classes: int, size: Callable[[], int]) -> Chosen:

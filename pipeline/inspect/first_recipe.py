@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 from PIL import Image
 
@@ -19,6 +20,8 @@ from edgeticket.pipeline.inspect.first_network import (
     refuse_tflite,
     written,
 )
+from edgeticket.pipeline.inspect.unlabelled_recipe import tells_classes, write_unlabelled_recipe
+from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
 from edgeticket.pipeline.run.passes import PASSES
@@ -36,6 +39,8 @@ def write_first_recipe(wishes: Wishes) -> str:
             or do not fit.
     """
     refuse_tflite(wishes.model, wishes.data)
+    if wishes.data is None or wishes.data.suffix == ".npz" or _tells_something_else(wishes):
+        return write_unlabelled_recipe(wishes)
     layout = list_folder(wishes.data, classes=None)
     classes, pictures = len(layout.classes.labels), len(layout.pool.files)
     trained = wishes.weights is not None or is_finished(wishes.model)
@@ -76,6 +81,11 @@ def write_first_recipe(wishes: Wishes) -> str:
     text += _TAIL
     check(Recipe, parse_document(text), place="the new recipe")  # it must be one
     return text
+
+
+def _tells_something_else(wishes: Wishes) -> bool:
+    """Whether a finished network gives anything but classes."""
+    return is_finished(wishes.model) and not tells_classes(read_finished(Path(wishes.model)))
 
 
 def _passes(chosen: Chosen, *, epochs: int, batch: int, finished: bool) -> str:

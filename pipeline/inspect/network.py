@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.qdq_insertion import is_integer
 from edgeticket.pipeline.convert.targets import targets_of
@@ -82,7 +82,7 @@ class Inspection:
     """All there is to say before any work."""
 
     name: str
-    takes: tuple[int, ...]
+    takes: Takes
     parameters: int
     macs: int
     layers: tuple[Layer, ...]
@@ -129,11 +129,11 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
     """
     module = network.module()
     try:
-        parameters, macs = count(module, network.input_shape)
-        by_layer = layer_macs(module, network.input_shape)
+        parameters, macs = count(module, network.input_shapes)
+        by_layer = layer_macs(module, network.input_shapes)
     except Exception as error:  # whatever a network that somebody wrote raises
         told = " ".join(str(error).split()) or type(error).__name__
-        shape = "x".join(map(str, network.input_shape))
+        shape = " and ".join("x".join(map(str, each)) for each in network.input_shapes)
         raise InputError(
             f"{network.arch} does not run on an input of {shape}: {told}; --size says what it takes"
         ) from None
@@ -163,7 +163,7 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
         advance(1, "")
     return Inspection(
         name=network.arch,
-        takes=network.input_shape,
+        takes=network.takes or network.input_shape,
         parameters=parameters,
         macs=macs,
         layers=tuple(_layers(module, by_layer)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeticket.models import ARCHITECTURES
 from edgeticket.models.imported import look_in
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.models.own import is_own
 from edgeticket.pipeline.network.file import new_network
 from edgeticket.pipeline.network.finished import model_args
@@ -21,7 +21,7 @@ from edgeticket.pipeline.run.candidate import Job
 def network_of(
     subject: str,
     *,
-    size: tuple[int, ...],
+    size: Takes,
     args: Mapping[str, Any],
     data_folder: Path,
     progress: Progress,
@@ -30,7 +30,8 @@ def network_of(
 
     Args:
         subject: a recipe's file or ready name, or an architecture as `models.build` takes it.
-        size: what an architecture from elsewhere takes, without the batch.
+        size: what an architecture from elsewhere takes, without the batch; or a shape for each of
+            several inputs.
         args: of the architecture.
         data_folder: where a recipe's data lie.
         progress: shows how far reading a recipe's data is.

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgeticket.pipeline.graph.batches import shapes_of
 from edgeticket.pipeline.text import plain
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def print_inspection(found: Inspection, console: Console) -> None:
     """Print everything; a pipe gets the same lines without colour."""
     style = "bold green" if found.files["tflite-int8"].possible else "bold red"
     _line(console, found.verdict, style=style)
-    shape = "x".join(map(str, found.takes))
+    shape = " and ".join("x".join(map(str, each)) for each in shapes_of(found.takes))
     _line(
         console,
         f"takes {shape}; {found.parameters:,} parameters, {found.macs:,} multiply-accumulates",

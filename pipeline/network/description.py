@@ -28,7 +28,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.models.bounds import TooLargeError, bounded
-from edgeticket.models.network import Removed
+from edgeticket.models.network import Removed, Takes
 from edgeticket.models.own import FILES, LIBRARIES, SOURCES, WRITTEN, build_own
 from edgeticket.pipeline.graph.network import build
 from edgeticket.pipeline.store.code import code_digest
@@ -54,7 +54,7 @@ class Description:
     args: models.Args
     removed: Removed
     bypassed: frozenset[str]
-    takes: tuple[int, ...]
+    takes: Takes
 
 
 def read_description(data: bytes, *, place: str, trusted: str = "") -> Description:
@@ -85,10 +85,8 @@ def read_description(data: bytes, *, place: str, trusted: str = "") -> Descripti
                 for name, axes in document["removed"].items()
             },
             frozenset(map(_text, document["bypassed"])),
-            _whole_numbers(document.get("takes", [])),
+            _shapes(document.get("takes", [])),
         )
-        if any(size < 1 for size in made.takes) or math.prod(made.takes) > MOST_INPUT_NUMBERS:
-            raise ValueError(f"takes {list(made.takes)[:8]} is no shape of an input")
     except KeyError as error:
         raise InputError(
             f"{place} describes no network: {error} is missing; write it again"
@@ -97,6 +95,20 @@ def read_description(data: bytes, *, place: str, trusted: str = "") -> Descripti
         raise InputError(f"{place} describes no network: {error}; write it again") from None
     permit(made.arch, made.args, place=place, trusted=trusted)
     return made
+
+
+def _shapes(takes: Any) -> Takes:
+    """The shape of an input, or one for each of several.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    several = isinstance(takes, list) and bool(takes) and isinstance(takes[0], list)
+    shapes = tuple(map(_whole_numbers, takes)) if several else (_whole_numbers(takes),)
+    for shape in shapes:
+        if any(size < 1 for size in shape) or math.prod(shape) > MOST_INPUT_NUMBERS:
+            raise ValueError(f"takes {list(shape)[:8]} is no shape of an input")
+    return shapes if several else shapes[0]
 
 
 def permit(arch: object, args: object, *, place: str, trusted: str = "") -> None:

@@ -17,7 +17,7 @@ from edgeticket import models
 from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import read_regular
-from edgeticket.models.network import Network, skeleton
+from edgeticket.models.network import Network, Takes, skeleton
 from edgeticket.models.own import is_own
 from edgeticket.pipeline.network.description import (
     ANY,
@@ -31,7 +31,7 @@ from edgeticket.pipeline.network.weights import read_tensors, read_weights
 _SHOWN = 4  # problems that one message lists
 
 
-def new_network(arch: str, args: models.Args, *, seed: int, takes: tuple[int, ...] = ()) -> Network:
+def new_network(arch: str, args: models.Args, *, seed: int, takes: Takes = ()) -> Network:
     """A dense network with random initial weights that ``seed`` alone determines.
 
     Raises:
@@ -96,7 +96,7 @@ def import_weights(
     args: models.Args,
     *,
     rename: Mapping[str, str] = MappingProxyType({}),
-    takes: tuple[int, ...] = (),
+    takes: Takes = (),
 ) -> Network:
     """A file of weights with PyTorch's names of ``arch`` -> the dense network.
 

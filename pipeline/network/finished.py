@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edgeticket import models
 from edgeticket.device_runner.errors import InputError
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.pipeline.convert.read import FloatFile, read_float
 from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
 from edgeticket.pipeline.graph.graph import Array, Constant, Graph
@@ -36,8 +36,8 @@ def read_finished(file: Path) -> Network:
     """The network in ``file``, by its first bytes: ONNX, or a program of torch.export (.pt2).
 
     Raises:
-        InputError: the file cannot be read, is damaged, takes several inputs, or has something
-            that cannot be written for the runtimes; the sentence says what to do instead.
+        InputError: the file cannot be read, is damaged, or has something that cannot be written
+            for the runtimes; the sentence says what to do instead.
     """
     data = read_file(file)
     if data[4:8] == b"TFL3":
@@ -58,10 +58,9 @@ def model_args(model: ModelConfig, *, folders: Sequence[Path]) -> models.Args:
     return read_finished(find_weights(model.file, folders=folders)).args
 
 
-def takes_of(args: models.Args) -> tuple[int, ...]:
-    """The shape of an input of a network of a finished file, without the batch."""
-    (takes,) = build(str(args["graph"])).takes
-    return takes
+def takes_of(args: models.Args) -> tuple[tuple[int, ...], ...]:
+    """The shape of each input of a network of a finished file, without the batch."""
+    return build(str(args["graph"])).takes
 
 
 @functools.lru_cache(maxsize=2)  # a run asks for it in several places
@@ -106,12 +105,7 @@ def _tensors(graph: Graph) -> dict[str, Tensor]:
 
 
 def _network(module: GraphNetwork, arch: str, place: str) -> Network:
-    if len(module.takes) != 1:
-        raise InputError(
-            f"{place} has {len(module.takes)} inputs: a recipe's network has one; "
-            "`edgeticket.quantize` and `edgeticket.convert` take several"
-        )
-    (takes,) = module.takes
+    takes: Takes = module.takes[0] if len(module.takes) == 1 else module.takes
     trained = {name for name, _ in module.named_parameters()}
     graph = module.graph()
     args = {"graph": write_graph(graph, trained & graph.constants.keys())}

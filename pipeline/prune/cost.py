@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from edgeticket.models.network import Takes
+from edgeticket.pipeline.graph.batches import zeros_for
 
 
 def _count_recurrent(
@@ -33,18 +38,18 @@ class Cost(NamedTuple):
     macs: int
 
 
-def count(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
-    """The cost of any module; ``input_shape`` is that of one input, without the batch.
+def count(module: nn.Module, takes: Takes) -> Cost:
+    """The cost of any module; ``takes`` is the shape of its input, or of each, without the batch.
 
     Multiply-accumulates of convolutions, linear layers and products of matrices (attention) are
     counted, as is usual; a layer that is called twice counts twice.
     """
     parameters = sum(p.numel() for p in module.parameters())
-    counter = _count_products(module, input_shape)
+    counter = _count_products(module, takes)
     return Cost(parameters, counter.get_total_flops() // 2)
 
 
-def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+def layer_macs(module: nn.Module, takes: Takes) -> dict[str, int]:
     """Name of each convolution and linear layer -> its multiply-accumulates for one input.
 
     Transposed convolutions are among them.
@@ -61,14 +66,19 @@ def layer_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int
         hooks.append(layer.register_forward_hook(add))
 
     hooks: list[torch.utils.hooks.RemovableHandle] = []
-    for name, layer in module.named_modules():
-        if isinstance(layer, Multiplying):
-            hook(name, layer)
-    try:
-        _run_once(module, input_shape)
-    finally:
-        for handle in hooks:
-            handle.remove()
+
+    @contextlib.contextmanager
+    def watched() -> Iterator[None]:
+        for name, layer in module.named_modules():
+            if isinstance(layer, Multiplying):
+                hook(name, layer)
+        try:
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
+
+    _run_once(module, takes, watched())
     return macs
 
 
@@ -92,7 +102,7 @@ def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, i
     return products
 
 
-def _count_products(module: nn.Module, input_shape: tuple[int, ...]) -> FlopCounterMode:
+def _count_products(module: nn.Module, takes: Takes) -> FlopCounterMode:
     """Run once, with every fused kernel spelled out: what is fused is not counted.
 
     That is attention and the layers of transformers. LSTMs stay in the one piece that oneDNN has.
@@ -101,19 +111,21 @@ def _count_products(module: nn.Module, input_shape: tuple[int, ...]) -> FlopCoun
     torch.backends.mha.set_fastpath_enabled(False)
     counter = FlopCounterMode(display=False, custom_mapping=FUSED)
     try:
-        with sdpa_kernel(SDPBackend.MATH), counter:
-            _run_once(module, input_shape)
+        with sdpa_kernel(SDPBackend.MATH):
+            _run_once(module, takes, counter)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter
 
 
-def _run_once(module: nn.Module, input_shape: tuple[int, ...]) -> None:
+def _run_once(
+    module: nn.Module, takes: Takes, within: contextlib.AbstractContextManager[Any] | None = None
+) -> None:
     was_training = module.training
     try:
         module.eval()  # batch norm would refuse one value per channel, and count the batch
-        with torch.no_grad():
-            like = next(module.parameters(), torch.zeros(0))
-            module(torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device))
+        zeros = zeros_for(module, takes)
+        with torch.no_grad(), within or contextlib.nullcontext():
+            module(*zeros)
     finally:
         module.train(was_training)

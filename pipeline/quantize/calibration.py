@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.graph.batches import Batch, size_of, takes_of
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
 from edgeticket.pipeline.quantize.fold import fold_bn
@@ -42,22 +43,23 @@ LARGEST_GAIN = 2.0**7
 FUNCTION_COUNTS = 6 * 127
 
 
-def calibrate(module: nn.Module, inputs: Iterable[Tensor], cfg: Ptq) -> Scales:
+def calibrate(module: nn.Module, inputs: Iterable[Batch], cfg: Ptq) -> Scales:
     """Choose one scale for each activation and one for each output channel of the weights.
 
     Args:
         module: a float network; it is folded (`fold_bn`) first, unless it is.
-        inputs: preprocessed batches, float32 [n, C, H, W]; 0 is always in the range.
+        inputs: preprocessed batches, float32 [n, C, H, W], or a tensor for each input; 0 is always
+            in the range.
         cfg: how ranges are chosen, and which layers are kept in float32.
 
     Raises:
         InputError: no inputs, an infinite or undefined activation (naming the step), a network
             that cannot be folded or quantised, or a layer to keep that there is not.
     """
-    batches = [batch for batch in inputs if len(batch)]
+    batches = [batch for batch in inputs if size_of(batch)]
     if not batches:
         raise InputError("the calibration set is empty; int8 ranges need at least one example")
-    folded = fold_bn(module, tuple(batches[0].shape[1:]))
+    folded = fold_bn(module, takes_of(batches[0]))
     placement = place(folded, keep_fp32=cfg.keep_fp32)
     ranges = observe_extremes(folded, batches, placement.rounded)
     if cfg.ranges != "minmax":

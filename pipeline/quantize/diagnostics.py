@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
+from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.quantize.observe import watch
 from edgeticket.pipeline.quantize.scales import HIGHEST, LOWEST, ActivationScale, Scales
 
@@ -26,7 +27,7 @@ class Tally:
     alive: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # [channels]
 
 
-def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Tensor]) -> list[str]:
+def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Batch]) -> list[str]:
     """One sentence each for the tensors that saturate often, that have channels that are always
     zero, and whose range is far larger than their values; it names them and the key that helps."""
     tallies = {name: Tally() for name in scales.activations}
@@ -37,6 +38,8 @@ def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Tensor]
         tally.values += value.numel()
         tally.beyond += int(((value < low) | (value > high)).sum())
         tally.outer += int(((value < low / CROWDED) | (value > high / CROWDED)).sum())
+        if value.ndim < 2:  # one number for an example has no channels
+            value = value.reshape(-1, 1)
         alive = (value != 0).movedim(1, 0).flatten(1).any(1)
         tally.alive = alive | tally.alive if len(tally.alive) else alive
 

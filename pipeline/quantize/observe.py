@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, fx
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.graph.batches import Batch, size_of, tensors_of
 from edgeticket.pipeline.quantize.ranges import BINS, Histogram, Range
 
 Ranges = dict[str, Range]
 
 
 def observe_extremes(
-    folded: fx.GraphModule, inputs: Sequence[Tensor], names: Collection[str]
+    folded: fx.GraphModule, inputs: Sequence[Batch], names: Collection[str]
 ) -> Ranges:
     """Step -> least and greatest value of its output over all inputs.
 
@@ -41,7 +42,7 @@ def observe_extremes(
 
 
 def observe_histograms(
-    folded: fx.GraphModule, inputs: Sequence[Tensor], ranges: Ranges
+    folded: fx.GraphModule, inputs: Sequence[Batch], ranges: Ranges
 ) -> dict[str, Histogram]:
     """Step -> histogram of its output between its extremes: a second run over the inputs."""
     counts = {name: torch.zeros(BINS, dtype=torch.float64) for name in ranges}
@@ -60,16 +61,16 @@ def observe_histograms(
 
 def watch(
     folded: fx.GraphModule,
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Batch],
     names: Collection[str],
     look: Callable[[str, Tensor], None],
 ) -> int:
     """Show ``look`` the named steps' outputs, batch by batch -> how many batches there were."""
     watched = _Watched(folded, names, look)
-    batches = [batch for batch in inputs if len(batch)]
+    batches = [batch for batch in inputs if size_of(batch)]
     with torch.inference_mode():
         for batch in batches:
-            watched.run(batch)
+            watched.run(*tensors_of(batch))
     return len(batches)
 
 

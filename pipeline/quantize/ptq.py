@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
+from edgeticket.pipeline.graph.batches import Batch, size_of, takes_of
 from edgeticket.pipeline.quantize.calibration import calibrate
 from edgeticket.pipeline.quantize.equalise import equalise
 from edgeticket.pipeline.quantize.fold import fold_bn
@@ -23,9 +24,9 @@ class Quantized:
     scales: Scales
 
 
-def quantize(module: nn.Module, inputs: Sequence[Tensor], cfg: Ptq) -> Quantized:
+def quantize(module: nn.Module, inputs: Sequence[Batch], cfg: Ptq) -> Quantized:
     """Float network and preprocessed batches -> weights and scales; see `calibrate`."""
-    takes = next((tuple(batch.shape[1:]) for batch in inputs if len(batch)), ())
+    takes = next((takes_of(batch) for batch in inputs if size_of(batch)), ())
     folded = fold_bn(module, takes)
     if cfg.equalise:
         equalise(folded)

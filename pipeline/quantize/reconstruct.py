@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edgeticket.pipeline.graph.batches import Batch, first_of, size_of, tensors_of
 from edgeticket.pipeline.graph.module import Layer, tied_layers
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
@@ -30,7 +31,7 @@ Pair = tuple[Any, Any]  # one batch of a step's output: float, rounded
 
 @torch.no_grad()
 def reconstruct(
-    folded: fx.GraphModule, scales: Scales, inputs: Sequence[Tensor], cfg: Ptq
+    folded: fx.GraphModule, scales: Scales, inputs: Sequence[Batch], cfg: Ptq
 ) -> tuple[fx.GraphModule, int]:
     """Choose the rounding of weights (``cfg.rounding``) and correct biases.
 
@@ -46,11 +47,12 @@ def reconstruct(
     # Each of several readers would want another weight: those stay on the nearest codes.
     tied = {node.name for nodes in tied_layers(folded) for node in nodes}
     alive: dict[fx.Node, list[Pair]] = {}
+    sources_of_batches = iter(zip(*map(tensors_of, batches), strict=True))
     for node in rounded.graph.nodes:
         if node.op == "output":
             break
         if node.op == "placeholder":
-            alive[node] = [(batch, batch) for batch in batches]
+            alive[node] = [(tensor, tensor) for tensor in next(sources_of_batches)]
             continue
         if node.op == "get_attr":
             alive[node] = [(getattr(folded, node.target),) * 2] * len(batches)
@@ -70,12 +72,12 @@ def reconstruct(
         for source in node.all_input_nodes:
             if all(reader in alive or reader.op == "output" for reader in source.users):
                 alive[source] = []
-    return better, sum(map(len, batches))
+    return better, sum(map(size_of, batches))
 
 
-def _within_memory(rounded: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Tensor]:
+def _within_memory(rounded: fx.GraphModule, inputs: Sequence[Batch]) -> list[Batch]:
     """As many of the examples as `MEMORY_BYTES` allow, at least one."""
-    example = next(batch for batch in inputs if len(batch))[:1]
+    example = first_of(next(batch for batch in inputs if size_of(batch)), 1)
     size = 0
 
     class Sizes(fx.Interpreter):
@@ -86,13 +88,13 @@ def _within_memory(rounded: fx.GraphModule, inputs: Sequence[Tensor]) -> list[Te
             size = max(size, sum(v.numel() * v.element_size() for v in live))
             return result
 
-    Sizes(rounded).run(example)
+    Sizes(rounded).run(*tensors_of(example))
     left = max(1, MEMORY_BYTES // (2 * size))
-    batches = []
+    batches: list[Batch] = []
     for batch in inputs:
-        if left and len(batch):
-            batches.append(batch[:left])
-            left -= len(batches[-1])
+        if left and size_of(batch):
+            batches.append(first_of(batch, left))
+            left -= size_of(batches[-1])
     return batches
 
 

@@ -32,7 +32,7 @@ def unfold(network: Network, folded: fx.GraphModule) -> Network:
             weights whose place in the network is unknown.
     """
     module = network.module()
-    write_layers(module, fold_bn(module, network.input_shape), folded)
+    write_layers(module, fold_bn(module, network.input_shapes), folded)
     return network.with_weights(module)
 
 
@@ -91,7 +91,7 @@ def stuck_layers(network: Network) -> frozenset[str]:
 
 def _obstacles(network: Network) -> dict[str, InputError]:
     module = network.module()
-    original = fold_bn(module, network.input_shape)
+    original = fold_bn(module, network.input_shapes)
     obstacles = {}
     for name in layer_names(original):
         path = origin_of(original, name).module

@@ -81,7 +81,8 @@ def check(config: type[AnyConfig], document: Mapping[str, Any], *, place: str) -
     """
     try:
         # Through JSON, because strict mode then takes a list for a tuple but no text for a number.
-        return config.model_validate_json(json.dumps(document), strict=True)
+        whole = config.spelled_out(document)
+        return config.model_validate_json(json.dumps(whole), strict=True)
     except ValidationError as error:
         sentences = list(dict.fromkeys(_sentence(config, found) for found in error.errors()))
         more = f"; and {len(sentences) - MOST_SENTENCES} more" * (len(sentences) > MOST_SENTENCES)

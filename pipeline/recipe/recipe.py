@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -10,7 +11,7 @@ from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.distil import DENSE
 from edgeticket.pipeline.recipe.methods import Pass
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
-from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import RANDOM, DataConfig, ModelConfig
 
 
 class Recipe(Config):
@@ -37,6 +38,13 @@ class Recipe(Config):
         default=BundleConfig(), description="What is copied to the device."
     )
     bench: BenchConfig = Field(default=BenchConfig(), description="How this machine measures.")
+
+    @classmethod
+    def spelled_out(cls, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``data: random`` is short for a hundred random examples."""
+        if document.get("data") == "random":
+            return {**document, "data": {"random": RANDOM}}
+        return document
 
     @model_validator(mode="after")
     def _finished_files_are_not_trained(self) -> Recipe:

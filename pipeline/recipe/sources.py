@@ -11,15 +11,17 @@ from pydantic import Field, model_validator
 from edgeticket.pipeline.recipe.config import Config, Count, Share
 
 Sides = tuple[Count, Count]
-SOURCES = ("name", "folder", "npz", "factory")
+Shape = Annotated[tuple[Count, ...], Field(max_length=7)]
+SOURCES = ("name", "folder", "npz", "factory", "random")
+RANDOM = 100  # examples, where a recipe says `data: random`
 OWN_ONLY = ("classes", "resize", "crop", "filter", "grey", "mean", "std")
 
 
 class DataConfig(Config):
     """Which data, and how they are split. Sizes are numbers of examples.
 
-    Exactly one of name, folder, npz and factory. Pictures become inputs of one size by resize and
-    crop; see docs/your-own-model.md.
+    Exactly one of name, folder, npz, factory and random. Pictures become inputs of one size by
+    resize and crop; see docs/your-own-model.md.
     """
 
     name: str | None = Field(
@@ -35,11 +37,23 @@ class DataConfig(Config):
     npz: str | None = Field(
         default=None,
         description="A .npz with `inputs`, uint8 [N, H, W, C], and `labels`; perhaps "
-        "`test_inputs` and `test_labels`. Looked up as `folder` is.",
+        "`test_inputs` and `test_labels`. Without labels any arrays, one for each input of the "
+        "network and as it takes them, [N, C, H, W]: nothing is trained then, and reports tell "
+        "fidelity. Looked up as `folder` is.",
     )
     factory: str | None = Field(
         default=None,
         description="A function of yours, package.module:function, that returns such arrays.",
+    )
+    random: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="So many random examples, for a network whose numbers are to be tried without "
+        "any data; `data: random` is a hundred. Reports call them noise.",
+    )
+    takes: tuple[Shape, ...] | Shape | None = Field(
+        default=None,
+        description="With `random`: the shape of one input without the batch, [3, 64, 64], or a "
+        "list of one for each input. Default: what the model's file or architecture says.",
     )
     args: Mapping[str, bool | int | float | str] = Field(
         default={}, description="What `factory` is given."
@@ -49,6 +63,11 @@ class DataConfig(Config):
         description="Which class has which number: a file with a line `folder` or `folder name` "
         "for each, or a .csv with the columns folder, index and name. Default: the folders' "
         "names in the order of the alphabet.",
+    )
+    labels: bool = Field(
+        default=True,
+        description="false leaves the classes of the examples aside, for a network that tells "
+        "something else: nothing is trained then, and reports tell fidelity.",
     )
     resize: Annotated[int, Field(ge=1, le=4096)] | Sides | None = Field(
         default=None, description="Pixels of the shorter side, or [height, width]."
@@ -93,6 +112,8 @@ class DataConfig(Config):
     @property
     def title(self) -> str:
         """What people call these data."""
+        if self.random is not None:
+            return "random numbers"
         if self.name or self.factory:
             return str(self.name or self.factory)
         path = PurePath(str(self.folder or self.npz))
@@ -116,6 +137,8 @@ class DataConfig(Config):
                 raise ValueError(f"{sorted(own)[0]} is for data of your own, not for {self.name}")
         elif self.args and self.factory is None:
             raise ValueError("args are for a factory")
+        if self.takes is not None and self.random is None:
+            raise ValueError("takes is for random examples; data say it themselves")
         if self.folder is not None and self.resize is None and self.crop is None:
             raise ValueError("pictures in a folder need resize, or crop, or both, in pixels")
         if (self.mean is None) != (self.std is None):

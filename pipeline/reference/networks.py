@@ -10,7 +10,7 @@ A run leaves in ``reference/``, beside ``bundle/``:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.strict_json import format_json, parse_json
 from edgeticket.models.network import Network
-from edgeticket.pipeline.graph.graph import Quantization
+from edgeticket.pipeline.diff.reference import as_list
+from edgeticket.pipeline.graph.graph import Graph, Quantization
 from edgeticket.pipeline.network.description import MOST_BYTES
 from edgeticket.pipeline.network.file import load_network, save_network
 from edgeticket.pipeline.operators import KEEPING, Role
@@ -56,16 +57,21 @@ class TorchReference:
         self.quantizations: Mapping[str, Quantization] = _quantizations(module)
         self.layers: Mapping[str, str] = _layers(module)
 
-    def run(self, x: Array, given: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, x: Array | Sequence[Array], given: Mapping[str, Array]) -> dict[str, Array]:
         module, dtype = (self._exact, torch.float64) if given else (self._module, torch.float32)
         walk = _Walk(module, given, dtype)
         try:
             with torch.inference_mode():
-                walk.run(torch.tensor(x, dtype=dtype))
+                walk.run(*(_tensor(one, dtype) for one in as_list(x)))
         except Exception as error:  # whatever its steps raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(f"the reference ({self.title}) cannot be run: {reason}") from error
         return walk.computed
+
+
+def _tensor(array: Array, dtype: torch.dtype) -> torch.Tensor:
+    """Real numbers in ``dtype``; whole ones as they are."""
+    return torch.tensor(array, dtype=dtype if array.dtype.kind == "f" else torch.int64)
 
 
 class _Walk(fx.Interpreter):
@@ -86,7 +92,7 @@ class _Walk(fx.Interpreter):
         self.computed[name] = result.numpy()
         if name not in self._given:
             return result
-        return torch.tensor(self._given[name], dtype=self._dtype)  # a copy: it may be read-only
+        return _tensor(self._given[name], self._dtype)  # a copy: it may be read-only
 
 
 def _in_float64(module: fx.GraphModule) -> fx.GraphModule:
@@ -100,10 +106,14 @@ def _in_float64(module: fx.GraphModule) -> fx.GraphModule:
 def _value_names(module: fx.GraphModule) -> dict[fx.Node, str]:
     """Node -> what files call its output. A step and the rounding behind it are one value."""
     names: dict[fx.Node, str] = {}
+    graph: Graph = module.meta["graph"]
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            names[node] = "input"
+            # As `pipeline.export` has it: an only end has a plain name.
+            names[node] = "input" if len(graph.inputs) == 1 else node.name
         elif node.op == "output":
+            if len(graph.outputs) > 1:
+                continue
             (result,) = node.all_input_nodes
             before = {n for n, name in names.items() if name == names[result]}
             names |= dict.fromkeys(before, "output")
@@ -203,7 +213,7 @@ def load_reference(
         scales = Scales.from_json(_read_json(place / "scales.json"))
     loaded = load_network(place, trusted=trusted)
     try:
-        folded = fold_bn(loaded.module(), loaded.input_shape)
+        folded = fold_bn(loaded.module(), loaded.input_shapes)
         return TorchReference(
             folded if scales is None else fake_quantized(folded, scales), title=title
         )

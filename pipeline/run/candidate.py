@@ -132,7 +132,7 @@ def _make_and_keep(
     """Write what a pass makes to ``folder``, with a log entry that judges it on validation."""
     made = make(resume=resume)
     module = made.network.module()
-    parameters, macs = count(module, made.network.input_shape)
+    parameters, macs = count(module, made.network.input_shapes)
     judged = evaluate(module, data.validation, preprocessing=data.preprocessing)
     entry = {
         "step": name,
@@ -178,10 +178,13 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
 def _show(job: Job, name: str, entry: Mapping[str, Any], *, reused: bool) -> None:
     """One line of progress about a candidate."""
     if "validation_top1" in entry:
-        score = f"{entry['validation_top1']:7.2%}"
+        score = f"{entry['validation_top1']:7.2%} on validation"
+    elif "validation_wer" in entry:
+        score = f"WER {entry['validation_wer']:.2%} on validation"
     else:
-        score = f"WER {entry['validation_wer']:.2%}"
+        ratio = entry.get("validation_sqnr_db")
+        score = "" if ratio is None else f"int8 {ratio:.1f} dB on validation"
     job.progress.say(
         f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
-        f"{score} on validation{'  (done before)' * reused}"
+        f"{score}{'  (done before)' * reused}".rstrip()
     )

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgeticket import models
 from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.errors import InputError
-from edgeticket.models.network import Network, skeleton
+from edgeticket.models.network import Network, Takes, skeleton
 from edgeticket.models.own import is_own, prototype
-from edgeticket.pipeline.data import Dataset, load_dataset
+from edgeticket.pipeline.data import Dataset, Split, load_dataset
+from edgeticket.pipeline.data.tensors import Tensors
+from edgeticket.pipeline.data.unlabelled import Drawn, random_dataset
+from edgeticket.pipeline.graph.batches import shapes_of
+from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.indices import index_limits
 from edgeticket.pipeline.network.finished import model_args, takes_of
 from edgeticket.pipeline.network.receptive_field import find_reach
 from edgeticket.pipeline.progress import QUIET, Progress
+from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import Recipe
 
 Pixels = tuple[float, ...]
@@ -41,6 +49,11 @@ def load_recipe_data(
     Raises:
         InputError: data are not there, or data and network do not fit.
     """
+    model = recipe.model
+    folders = (*beside, folder)
+    if recipe.data.random is not None:
+        check_untrained(recipe)
+        return random_dataset(recipe.data, _drawn(recipe, folders), seed=recipe.seed)
     data = load_dataset(
         recipe.data,
         seed=recipe.seed,
@@ -49,7 +62,8 @@ def load_recipe_data(
         store=store,
         progress=progress,
     )
-    model = recipe.model
+    if data.test.labels is None:
+        return _unlabelled(recipe, data, folders)
     steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
     if data.test.spoken is not None:
         data = data.heard_in(_chunks(recipe, data))
@@ -59,9 +73,10 @@ def load_recipe_data(
             "another arch, or data: {name: librispeech}"
         )
     args = model_args(model, folders=(*beside, folder))
-    if model.file is not None and takes_of(args) != data.input_shape:
+    if model.file is not None and takes_of(args) != (data.input_shape,):
+        told = ", ".join(map(_by, takes_of(args)))
         raise InputError(
-            f"model.{'onnx' if model.onnx else 'pt2'}: {model.file} takes {_by(takes_of(args))} "
+            f"model.{'onnx' if model.onnx else 'pt2'}: {model.file} takes {told} "
             f"(channels x height x width), but {data.name} has {_by(data.input_shape)}; set "
             "data.resize and data.crop, or export the file for these inputs, channels first"
         )
@@ -74,6 +89,146 @@ def load_recipe_data(
             + (f"give the data of these {what}" if model.file else f"set model.args.{argument}")
         )
     return replace(data, preprocessing=steps)
+
+
+def check_untrained(recipe: Recipe) -> None:
+    """Refuse a recipe that trains on examples without targets.
+
+    Raises:
+        InputError: with the place that trains.
+    """
+    trains = ["train"] * (recipe.train is not None)
+    trains += [
+        f"compress.{i} ({step.method})"
+        for i, step in enumerate(recipe.compress)
+        if step.training is not None
+    ]
+    if trains:
+        raise InputError(
+            f"{trains[0]}: {recipe.data.title} have no targets that could be trained on: leave it "
+            "out (ptq needs none), or give data with labels"
+        )
+
+
+def _unlabelled(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> Dataset:
+    """Examples of which nothing is asked, in the order of the network's inputs.
+
+    Raises:
+        InputError: they do not fit the network, or the recipe trains.
+    """
+    check_untrained(recipe)
+    model = recipe.model
+    steps = data.preprocessing
+    if not isinstance(data.test.inputs, Tensors):
+        steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
+        _graph_ends(recipe, folders, shapes_of(data.input_shape))
+        return replace(data, preprocessing=steps)
+    shapes = data.test.inputs.shapes
+    names = list(data.test.inputs.names)
+    ends = _graph_ends(recipe, folders, shapes, names)
+    wanted = tuple(one.name for one in ends)
+    if len(names) > 1 and set(names) == set(wanted):
+        return _reordered(data, wanted)
+    return _renamed(data, wanted)
+
+
+def _reordered(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    return _with_tensors(data, lambda tensors: tensors.in_order(names))
+
+
+def _renamed(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    return _with_tensors(data, lambda tensors: replace(tensors, names=names))
+
+
+def _with_tensors(data: Dataset, change: Callable[[Tensors], Tensors]) -> Dataset:
+    def changed(split: Split) -> Split:
+        assert isinstance(split.inputs, Tensors)
+        return replace(split, inputs=change(split.inputs))
+
+    return replace(
+        data,
+        train=changed(data.train),
+        validation=changed(data.validation),
+        calibration=changed(data.calibration),
+        test=changed(data.test),
+    )
+
+
+def _drawn(recipe: Recipe, folders: Sequence[Path]) -> list[Drawn]:
+    """What the network of ``recipe`` takes, for random numbers.
+
+    Raises:
+        InputError: nothing says so, or the network does not take it.
+    """
+    model, takes = recipe.model, recipe.data.takes
+    args = model_args(model, folders=folders)
+    if takes is not None:
+        shapes = shapes_of(takes)
+    elif model.file is not None:
+        shapes = takes_of(args)
+    elif is_own(model.architecture):
+        raise InputError(
+            f"data.takes: nothing says what {model.architecture} takes: give the shape of one "
+            "input without the batch, e.g. data: {random: 100, takes: [3, 64, 64]}, or a list of "
+            "one for each input"
+        )
+    else:
+        try:
+            shapes = (models.input_shape(model.architecture, args),)
+        except ValueError as error:
+            raise InputError(f"model: {error}") from None
+    return _graph_ends(recipe, folders, shapes)
+
+
+def _graph_ends(
+    recipe: Recipe,
+    folders: Sequence[Path],
+    shapes: tuple[tuple[int, ...], ...],
+    names: Sequence[str] = (),
+) -> list[Drawn]:
+    """The network's inputs by name and kind, for inputs of ``shapes``, perhaps with ``names``.
+
+    Raises:
+        InputError: it does not take those.
+    """
+    model = recipe.model
+    args = model_args(model, folders=folders)
+    if model.file is not None:
+        takes = takes_of(args)
+        if sorted(takes) != sorted(shapes):
+            told = (", ".join(map(_by, each)) for each in (takes, shapes))
+            raise InputError(
+                "model.{}: {} takes {} (channels first), but the data have {}".format(
+                    "onnx" if model.onnx else "pt2", model.file, *told
+                )
+            )
+    try:
+        network = Network.fresh(model.architecture, args, seed=recipe.seed, takes=shapes)
+        module = network.module()
+    except ValueError as error:
+        raise InputError(f"model: {error}") from None
+    shapes = _in_order(module, shapes, names)
+    graph: Graph = fold_bn(module, shapes).meta["graph"]
+    limits = index_limits(graph)
+    return [
+        Drawn(
+            "input" if len(graph.inputs) == 1 else name,
+            graph.values[name].shape[1:],
+            graph.values[name].dtype != "float32",
+            limits.get(name),
+        )
+        for name in graph.inputs
+    ]
+
+
+def _in_order(
+    module: nn.Module, shapes: tuple[tuple[int, ...], ...], names: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    """Shapes in the order of what the module's forward takes, where that has the same names."""
+    taken = [name for name in inspect.signature(module.forward).parameters if name in names]
+    if len(names) < 2 or len(taken) != len(names):
+        return shapes
+    return tuple(shapes[list(names).index(name)] for name in taken)
 
 
 def _transcribes(arch: str) -> bool:
@@ -198,5 +353,5 @@ def _try(arch: str, args: models.Args, data: Dataset, *, place: str) -> int:
     return gives.pop()[0]
 
 
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def _by(takes: Takes) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes_of(takes))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeticket.models.network import Takes
 from edgeticket.models.own import is_own, own_version
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.network.file import import_weights, new_network
@@ -55,9 +56,7 @@ def _imported_weights(job: Job, file: Path) -> Candidate:
     return stage(job, "import", make, config=config, before=None)
 
 
-def import_weights_of(
-    resume: Path, *, file: Path, model: ModelConfig, takes: tuple[int, ...]
-) -> PassResult:
+def import_weights_of(resume: Path, *, file: Path, model: ModelConfig, takes: Takes) -> PassResult:
     """The network of a recipe, with weights from a file."""
     network = import_weights(file, model.architecture, model.args, rename=model.rename, takes=takes)
     return PassResult(network, facts={"weights": file.name})
@@ -70,9 +69,7 @@ def _drawn(job: Job) -> Candidate:
     return stage(job, "import" if model.trained else "random", make, config=config, before=None)
 
 
-def draw_network(
-    resume: Path, *, model: ModelConfig, seed: int, takes: tuple[int, ...]
-) -> PassResult:
+def draw_network(resume: Path, *, model: ModelConfig, seed: int, takes: Takes) -> PassResult:
     """A network as its architecture makes it: random, unless a user's function brings weights."""
     network = new_network(model.architecture, model.args, seed=seed, takes=takes)
     if model.init != "default":
@@ -100,7 +97,7 @@ def train_dense(
     *,
     model: ModelConfig,
     seed: int,
-    takes: tuple[int, ...],
+    takes: Takes,
     data: Dataset,
     training: TrainConfig,
     progress: Progress,
@@ -120,7 +117,7 @@ def train_dense(
     return replace(drawn, network=network)
 
 
-def _of_users_code(job: Job) -> tuple[tuple[int, ...], dict[str, Any]]:
+def _of_users_code(job: Job) -> tuple[Takes, dict[str, Any]]:
     """What a function of the user's is given, and what its network depends on besides."""
     arch = job.recipe.model.architecture
     if not is_own(arch):

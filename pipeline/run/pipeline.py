@@ -20,7 +20,7 @@ from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.strict_json import to_json
-from edgeticket.pipeline.bundle import write_bundle, zip_bundle
+from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
@@ -118,7 +118,7 @@ def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
         weights=sum(kept.numel() for kept in masked),
         kept=sum(int(kept.sum()) for kept in masked),
         exact_in_int8=exact_share(
-            fold_bn(ticket.network.module(), ticket.network.input_shape), ticket.scales
+            fold_bn(ticket.network.module(), ticket.network.input_shapes), ticket.scales
         ),
         ticket_file=sizes,
     )
@@ -145,11 +145,17 @@ def _write_bundle(
         folder,
         name=job.recipe.name,
         artifacts=[pair for pair in artifacts.files if baseline or pair[0].role == "deploy"],
-        **samples._asdict(),
+        inputs=[
+            StoredInput(name, stored, job.data.capture, job.data.preprocessing)
+            for name, stored in zip(artifacts.inputs, samples.inputs, strict=True)
+        ],
+        targets=samples.targets,
+        chunks=samples.chunks,
+        outputs=artifacts.outputs,
+        references=artifacts.references,
+        random=job.data.random,
         dataset=job.data.name,
         labels=job.data.labels,
-        preprocessing=job.data.preprocessing,
-        capture=job.data.capture,
         networks=artifacts.networks,
         provenance=provenance,
         separator_bias=artifacts.separator_bias,

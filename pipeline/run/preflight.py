@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json
-from edgeticket.models.network import Network
+from edgeticket.models.network import Network, Takes
 from edgeticket.models.own import is_own, own_version
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, targets_of
 from edgeticket.pipeline.export import export
@@ -70,7 +70,7 @@ def check_network(
     *,
     arch: str,
     args: Mapping[str, Any],
-    takes: tuple[int, ...],
+    takes: Takes,
     passes: Sequence[Checked],
     progress: Progress,
 ) -> None:
@@ -137,10 +137,10 @@ def conversions(
 
 
 def _export_float(network: Network, keep_fp32: tuple[str, ...]) -> Graph:
-    return export(fold_bn(network.module(), network.input_shape))
+    return export(fold_bn(network.module(), network.input_shapes))
 
 
 def _export_int8(network: Network, keep_fp32: tuple[str, ...]) -> Graph:
-    folded, inputs = fold_bn(network.module(), network.input_shape), example_inputs(network)
+    folded, inputs = fold_bn(network.module(), network.input_shapes), example_inputs(network)
     scales = quantize(folded, [inputs], Ptq(method="ptq", keep_fp32=keep_fp32)).scales
     return export(fake_quantized(folded, scales))

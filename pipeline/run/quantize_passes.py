@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.data.tensors import Tensors
+from edgeticket.pipeline.graph.batches import Batch, split
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.quantize import (
@@ -29,15 +28,17 @@ from edgeticket.pipeline.quantize.write_back import (
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
 from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
+from edgeticket.pipeline.train.unlabelled import decibels
 
 SHOWN = 5  # warnings that are printed; the log has all
 
 
-def calibration_batches(data: Dataset) -> list[Tensor]:
-    """The calibration set as networks take it: float32 [n, C, H, W]."""
+def calibration_batches(data: Dataset) -> list[Batch]:
+    """The calibration set as networks take it: float32 [n, C, H, W], or a tensor for each input."""
     inputs = data.calibration.queries()
-    at_a_time = batch_of(inputs.shape[1:], most=100)
-    return list(torch.split(to_torch(inputs, data.preprocessing), at_a_time))
+    shapes = inputs.shapes if isinstance(inputs, Tensors) else (inputs.shape[1:],)
+    at_a_time = min(batch_of(shape, most=100) for shape in shapes)
+    return split(to_torch(inputs, data.preprocessing), at_a_time)
 
 
 def quantize_after_training(
@@ -88,7 +89,7 @@ def quantize_while_training(
     if before.scales is None:
         start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:
-        start = Quantized(fold_bn(network.module(), network.input_shape), before.scales)
+        start = Quantized(fold_bn(network.module(), network.input_shapes), before.scales)
     names = _names(network, start)
     folded_mask = Mask({names[n]: kept for n, kept in mask.tensors.items()}) if mask else None
     fit = functools.partial(
@@ -126,7 +127,7 @@ def quantize_while_training(
 
 def _names(network: Network, start: Quantized) -> dict[str, str]:
     """Weight of the network -> the parameter that trains it."""
-    folded = fold_bn(network.module(), network.input_shape)
+    folded = fold_bn(network.module(), network.input_shapes)
     return {
         f"{origin_of(folded, name).module}.weight": f"{name}.layer.weight"
         for name in start.scales.weights
@@ -148,10 +149,10 @@ def _judged(
     validation, preprocessing = data.validation, data.preprocessing
     int8 = evaluate(rounded, validation, preprocessing=preprocessing)
     real = evaluate(before.network.module(), validation, preprocessing=preprocessing)
-    facts = {
-        "calibration_examples": len(data.calibration),
-        **int8.logged("_int8"),
-        "validation_agreement": float((int8.predictions == real.predictions).mean()),
-        "warnings": warnings,
-    }
+    if validation.labels is None:
+        judged = {"validation_sqnr_db": decibels(real.all_outputs, int8.all_outputs)}
+    else:
+        agreement = float((int8.predictions == real.predictions).mean())
+        judged = {**int8.logged("_int8"), "validation_agreement": agreement}
+    facts = {"calibration_examples": len(data.calibration), **judged, "warnings": warnings}
     return PassResult(after, before.mask, done.scales, facts)

@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.atomic import make_folder
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
@@ -101,6 +102,11 @@ def measure_sensitivity(
         data_folder=data_folder,
         progress=progress,
     )
+    if job.data.test.labels is None:
+        raise InputError(
+            f"data: {job.data.name} have no labels that a layer's int8 could cost: `edgeticket "
+            "diff` of a finished run says which layer differs, and by how much"
+        )
     make_folder(out)
     folder = out / recipe.name
     file, ours = folder / "sensitivity.json", json_with("losses")
@@ -158,7 +164,7 @@ def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> 
 def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
     cfg = _calibration(job.recipe)
     ablation = Ablation(candidate.network, job.data, cfg)
-    folded = fold_bn(candidate.network.module(), candidate.network.input_shape)
+    folded = fold_bn(candidate.network.module(), candidate.network.input_shapes)
     layers = place(folded, keep_fp32=cfg.keep_fp32).int8
     documents: list[dict[str, Any]] = []
     with job.progress.task("int8 layer by layer", total=len(layers)) as advance:

@@ -14,7 +14,7 @@ from edgeticket.device_runner.manifest import Network as Facts
 from edgeticket.device_runner.report import read_report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.models.network import Network
-from edgeticket.pipeline.bundle import write_bundle
+from edgeticket.pipeline.bundle import StoredInput, write_bundle
 from edgeticket.pipeline.convert.targets import int8_target_here
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.devices.local import measure
@@ -89,27 +89,29 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
     target = int8_target_here(runtime)
     artifacts: list[tuple[Artifact, bytes]] = []
     for name, network in variants.items():
-        folded = fold_bn(network.module(), network.input_shape)
+        folded = fold_bn(network.module(), network.input_shapes)
         scales = calibrate(folded, [inputs], Ptq(method="ptq"))
         converted = target.convert(export(fake_quantized(folded, scales)))
         artifact = target.artifact(converted, id=name, network=name)
         # Times do not depend on how exact it is.
         artifacts.append((replace(artifact, exact_with=()), converted.data))
+    carried = split.carried(SAMPLES)
     write_bundle(
         bundle,
         name="blocks",
         artifacts=artifacts,
-        **split.carried(SAMPLES)._asdict(),
+        inputs=[StoredInput("input", carried.inputs[0], (), data.preprocessing)],
+        targets=carried.targets,
+        chunks=carried.chunks,
         dataset=data.name,
         labels=data.labels,
-        preprocessing=data.preprocessing,
         networks={name: _facts(network) for name, network in variants.items()},
         provenance={},
     )
 
 
 def _facts(network: Network) -> Facts:
-    parameters, macs = count(network.module(), network.input_shape)
+    parameters, macs = count(network.module(), network.input_shapes)
     return Facts(parameters=parameters, macs=macs, scores={})
 
 

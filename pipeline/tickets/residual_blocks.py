@@ -111,7 +111,7 @@ def find_ticket(
 
 
 def _costs(network: Network, *, measured: BlockLatency | None) -> dict[str, float]:
-    parameters, macs = count(network.module(), network.input_shape)
+    parameters, macs = count(network.module(), network.input_shapes)
     costs: dict[str, float] = {"parameters": parameters, "macs": macs}
     if measured is not None:
         saved = sum(measured.blocks.get(block, 0.0) for block in network.bypassed)

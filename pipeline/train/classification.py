@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeticket.pipeline.data import Recordings, Rows, Split
+from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.train.augment import Draw
 
@@ -30,8 +31,9 @@ def arrange(order: Tensor, split: Split, batch_size: int) -> Tensor:
 def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Tensor, Tensor]]:
     """Images stay uint8, recordings int16, and move to the device once, unless they are on disk."""
     stored = split.inputs
-    assert not isinstance(stored, Recordings)
+    assert not isinstance(stored, Recordings | Tensors)
     inputs = stored if isinstance(stored, Rows) else torch.from_numpy(stored).to(device)
+    assert split.labels is not None
     labels = torch.from_numpy(split.labels).to(device)
 
     def batch(part: Draw) -> tuple[Tensor, Tensor]:
@@ -59,4 +61,5 @@ def predict(outputs: npt.NDArray[Any], split: Split) -> npt.NDArray[np.int64]:
 
 def score(predictions: npt.NDArray[np.int64], split: Split) -> dict[str, float]:
     """The share of right ones."""
+    assert split.labels is not None
     return {"top1": float((predictions == split.labels).mean())}

@@ -16,6 +16,8 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.log_mel import FULL_SCALE, mel_filters
 from edgeticket.device_runner.preprocess import preprocess
 from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.data.tensors import Tensors, channels_first
+from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
 from edgeticket.pipeline.train.task import task_of
 
 BATCH_PIXELS = 2**20  # 20 pictures of 224x224
@@ -34,8 +36,15 @@ def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Ten
     return values.movedim(-1, 1)
 
 
-def to_torch(inputs: npt.NDArray[Any], preprocessing: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Samples as stored -> float32 [N, C, ...] as networks take them."""
+def to_torch(
+    inputs: npt.NDArray[Any] | Tensors, preprocessing: Sequence[Mapping[str, Any]]
+) -> Batch:
+    """Samples as stored -> float32 [N, C, ...] as networks take them; of networks with any inputs
+    a tensor for each, whole numbers among them."""
+    if isinstance(inputs, Tensors):
+        return tuple(
+            torch.from_numpy(np.ascontiguousarray(channels_first(array))) for array in inputs.arrays
+        )
     values = preprocess(inputs, preprocessing)
     return torch.from_numpy(values).movedim(-1, 1).contiguous()
 
@@ -43,16 +52,22 @@ def to_torch(inputs: npt.NDArray[Any], preprocessing: Sequence[Mapping[str, Any]
 def batch_of(shape: Sequence[int], *, most: int) -> int:
     """How many inputs [H, W, C] or [samples] to run at a time, so that large ones do not fill the
     memory."""
-    return max(1, min(most, BATCH_PIXELS // math.prod(shape[:2])))
+    return max(1, min(most, BATCH_PIXELS // max(1, math.prod(shape[:2]))))
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a network says about examples, and how right it is."""
 
-    outputs: npt.NDArray[np.float32]  # [N, classes], or of queries [M, symbols, frames]
+    # Of each output, [N, ...]: [N, classes], or of queries [M, symbols, frames].
+    all_outputs: tuple[npt.NDArray[Any], ...]
     predictions: npt.NDArray[Any]  # [N], classes or texts
     scores: Mapping[str, float]  # by name, see `pipeline.train.task`
+
+    @property
+    def outputs(self) -> npt.NDArray[np.float32]:
+        """The first output."""
+        return self.all_outputs[0]
 
     def logged(self, suffix: str = "") -> dict[str, float]:
         """The scores as a log names those on the validation split."""
@@ -69,20 +84,28 @@ def evaluate(
     module: nn.Module, split: Split, *, preprocessing: Sequence[Mapping[str, Any]]
 ) -> Evaluation:
     """Run ``module`` in evaluation mode, where it is, over all examples."""
-    device = next(module.parameters()).device
+    device = next(module.parameters(), torch.zeros(0)).device
     was_training = module.training
     module.eval()
-    outputs = []
+    outputs: list[tuple[Tensor, ...]] = []
     queries = split.inputs if split.spoken is None else split.queries()
-    at_a_time = batch_of(queries.shape[1:], most=250)
+    if isinstance(queries, Tensors):
+        at_a_time = min(batch_of(shape, most=250) for shape in queries.shapes)
+    else:
+        at_a_time = batch_of(queries.shape[1:], most=250)
     for start in range(0, len(queries), at_a_time):
-        values = preprocess(queries[start : start + at_a_time], preprocessing)
-        outputs.append(module(torch.from_numpy(values).movedim(-1, 1).to(device)).cpu())
+        some = queries[start : start + at_a_time]
+        if isinstance(some, Tensors):
+            batch = tensors_of(to_torch(some, preprocessing))
+        else:
+            batch = (torch.from_numpy(preprocess(some, preprocessing)).movedim(-1, 1),)
+        answers = leaves_of(module(*(tensor.to(device) for tensor in batch)))
+        outputs.append(tuple(answer.cpu() for answer in answers))
     module.train(was_training)
-    scores = torch.cat(outputs).numpy()
+    whole = tuple(torch.cat(parts).numpy() for parts in zip(*outputs, strict=True))
     task = task_of(split)
-    predictions = task.predict(scores, split)
-    return Evaluation(scores, predictions, task.score(predictions, split))
+    predictions = task.predict(whole[0], split)
+    return Evaluation(whole, predictions, task.score(predictions, split))
 
 
 def _normalize(values: Tensor, step: Mapping[str, Any]) -> Tensor:

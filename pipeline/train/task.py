@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.recipe import TrainConfig
-from edgeticket.pipeline.train import classification, transcription
+from edgeticket.pipeline.train import classification, transcription, unlabelled
 from edgeticket.pipeline.train.augment import Draw
 
 Loss = Callable[[Tensor, Any], Tensor]
@@ -43,7 +43,9 @@ class Task:
 
 def task_of(split: Split) -> Task:
     """What there is to be learnt from examples."""
-    return TASKS["classification" if split.spoken is None else "transcription"]
+    if split.spoken is not None:
+        return TASKS["transcription"]
+    return TASKS["nothing" if split.labels is None else "classification"]
 
 
 TASKS: dict[str, Task] = {
@@ -62,5 +64,13 @@ TASKS: dict[str, Task] = {
         monitor=transcription.monitor,
         predict=transcription.predict,
         score=transcription.score,
+    ),
+    "nothing": Task(
+        loss=unlabelled.loss,
+        arrange=unlabelled.arrange,
+        batches=unlabelled.batches,
+        monitor=unlabelled.monitor,
+        predict=unlabelled.predict,
+        score=unlabelled.score,
     ),
 }

@@ -47,6 +47,7 @@ NOT_HERE = {
     "edgeticket experiment": "minutes; tests/experiment carries out small ones",
     "edgeticket pack": "a strong ticket of Fashion-MNIST; tests/tickets carry out small ones",
     "edgeticket unpack": "a strong ticket of Fashion-MNIST; tests/tickets carry out small ones",
+    "edgeticket bundle detector.onnx": "a detector; tests/external carry it out",
     "edgeticket bench": "a device, or emulation as root; tests/devices carry it out",
     "edgeticket device": "a device; tests/devices carry it out",
     "edgeticket diff runs/demo --on": "a device; tests/devices carry it out",

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -73,6 +74,46 @@ def test_init_of_an_onnx_file_runs_to_the_bundle(
     )
     with open_bundle(tmp_path / "runs" / "mine" / "bundle") as bundle:
         assert bundle.samples()[0].shape[1:] == (32, 32, channels)
+
+
+def map_file(folder: Path) -> Path:
+    """A network that gives a map and a vector."""
+    x = torch.zeros(1, 3, 16, 16)
+    body = nn.Conv2d(3, 4, 3, padding=1)
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = body, nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = torch.relu(self.body(x))
+            return features, self.head(features.mean((2, 3)))
+
+    file = folder / "heads.onnx"
+    file.write_bytes(export_onnx(Heads().eval(), x))
+    return file
+
+
+@pytest.mark.parametrize("on", ["noise", "pictures", "arrays"])
+def test_init_of_a_network_that_tells_no_classes(tmp_path: Path, photos: Path, on: str) -> None:
+    file, recipe = map_file(tmp_path), tmp_path / "mine.yaml"
+    np.savez(tmp_path / "a.npz", x=np.ones((8, 3, 16, 16), np.float32))
+    given = {"noise": (), "pictures": (photos,), "arrays": (tmp_path / "a.npz",)}[on]
+    edgeticket("init", file, *given, "-o", recipe)
+    made = read_recipe(recipe, [])
+    assert (made.data.random is None) == (on != "noise")
+    assert made.data.labels == (on != "pictures")
+    edgeticket(
+        *("run", recipe, "--out", tmp_path / "runs", "--data", tmp_path),
+        *("--set", "bench.min_seconds=0", "--set", "bench.min_queries=1"),
+    )
+    with open_bundle(tmp_path / "runs" / "mine" / "bundle") as bundle:
+        manifest = bundle.manifest
+        (inputs,) = bundle.inputs()
+    assert (manifest.task.name, len(manifest.outputs)) == ("nothing", 2)
+    assert inputs.shape[1:] == (16, 16, 3)
+    assert inputs.dtype == (np.uint8 if on == "pictures" else np.float32)
 
 
 def test_init_says_what_does_not_fit_an_onnx_file(tmp_path: Path, photos: Path) -> None:
@@ -201,11 +242,15 @@ def test_a_folder_of_pictures_for_a_file_with_weights_beside_it(
         assert bundle.samples()[0].shape == (36, 32, 32, 3)
 
 
-def test_pictures_by_themselves_need_labels(tmp_path: Path, photos: Path) -> None:
+def test_pictures_by_themselves_tell_accuracy_with_labels_alone(
+    tmp_path: Path, photos: Path
+) -> None:
     file, flat = network_file(tmp_path), tmp_path / "flat"
     shutil.copytree(photos / "red", flat)
     arguments = ("bundle", file, "--samples", flat, "-o", tmp_path / "made")
-    assert "give --labels" in refused(*arguments)
+    assert "without classes for them: reports tell fidelity alone" in edgeticket(*arguments)
+    with open_bundle(tmp_path / "made") as bundle:
+        assert bundle.manifest.task.name == "nothing"
     (tmp_path / "labels.txt").write_text("2\n" * 12)
     edgeticket(*arguments, "--labels", tmp_path / "labels.txt")
     with open_bundle(tmp_path / "made") as bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,9 @@ def test_predictions_are_numpys_argmax(outputs: Any, seed: int) -> None:
 
 def test_uint8_codes_become_those_of_int8() -> None:
     row = np.array([[0, 127, 128, 255, 1, 2, 3]], np.uint8)
-    found = infer_all(lambda x: row, tiny.samples(2)[0], steps=tiny.STEPS, artifact=ARTIFACT)
+    codes = replace(ARTIFACT.output, dtype="uint8", scale=0.5, zero_point=3)
+    artifact = replace(ARTIFACT, outputs=(codes,))
+    found = infer_all(lambda x: row, tiny.samples(2)[0], steps=tiny.STEPS, artifact=artifact)
     assert found.dtype == np.int8
     assert found.tolist() == [[-128, -1, 0, 127, -127, -126, -125]] * 2
 

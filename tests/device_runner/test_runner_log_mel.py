@@ -127,9 +127,9 @@ def test_refuses_parameters_that_contradict(change: dict[str, Any], says: str) -
 )
 def test_a_manifest_says_what_is_allowed(change: dict[str, Any], says: str) -> None:
     document = json.loads((Path(__file__).parents[1] / "golden" / "manifest.json").read_bytes())
-    document["preprocessing"] = [STEP]
+    document["inputs"][0]["preprocessing"] = [STEP]
     assert read_manifest(json.dumps(document).encode()).preprocessing == (STEP,)
-    document["preprocessing"] = [{**STEP, **change}]
+    document["inputs"][0]["preprocessing"] = [{**STEP, **change}]
     with pytest.raises(InputError) as caught:
         read_manifest(json.dumps(document).encode())
     assert says in str(caught.value).replace('"', "'")

@@ -54,7 +54,7 @@ def artifact(**changes: Any) -> Manifest:
 
 
 def tensor(name: str, **changes: Any) -> Manifest:
-    return artifact(**{name: replace(getattr(MANIFEST.artifacts[-1], name), **changes)})
+    return artifact(**{f"{name}s": (replace(getattr(MANIFEST.artifacts[-1], name), **changes),)})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def tensor(name: str, **changes: Any) -> Manifest:
             "the path 'models/ort-fp32.onnx' is given twice",
         ),
         (
-            replace(MANIFEST, samples=replace(MANIFEST.samples, labels="labels.npy")),
+            replace(MANIFEST, samples=replace(MANIFEST.samples, targets="labels.npy")),
             "samples: file 'labels.npy' is not listed",
         ),
         (

@@ -14,7 +14,7 @@ from speech_fixtures import CHUNKS, SYMBOLS, speech_manifest, speech_report
 from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.ctc import Decoder
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import Manifest, write_manifest
+from edgeticket.device_runner.manifest import Manifest, Task, write_manifest
 from edgeticket.device_runner.npy import format_npy
 from edgeticket.device_runner.recordings import parse_recordings, to_queries, transcribe
 from edgeticket.device_runner.report import Report, parse_report
@@ -87,7 +87,7 @@ def test_texts_of_codes_and_of_numbers_are_the_same() -> None:
 def without_frames(manifest: Manifest) -> Manifest:
     first, *rest = manifest.artifacts
     output = replace(first.output, shape=(1, 19, len(SYMBOLS)))
-    return replace(manifest, artifacts=(replace(first, output=output), *rest))
+    return replace(manifest, artifacts=(replace(first, outputs=(output,)), *rest))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,8 @@ def without_frames(manifest: Manifest) -> Manifest:
     [
         (without_frames, r"must be NCW or NWC .* 4 symbols, and an answer for each of the 20"),
         (lambda m: replace(m, labels=("", "A")), r"one value for each of 2 symbols"),
-        (lambda m: replace(m, chunks=None), r"must be NC \[1, 4\]"),
+        (lambda m: replace(m, chunks=None), "transcripts need chunks"),
+        (lambda m: replace(m, chunks=None, task=Task("classes")), r"must be NC \[1, 4\]"),
         (
             lambda m: replace(m, labels=("", "_", "A", "B"), separator_bias=-1.0),
             "separator_bias is -1, but nothing is transcribed into words",

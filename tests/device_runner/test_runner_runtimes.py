@@ -123,16 +123,25 @@ def test_half_a_tflite_file() -> None:
             )
 
 
-def test_a_model_with_two_inputs_is_refused() -> None:
+def test_inputs_and_outputs_are_handed_over_by_name() -> None:
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "abc"]
     graph = helper.make_graph(
-        [helper.make_node("Add", ["a", "b"], ["c"])], "g", tensors[:2], tensors[2:]
+        [helper.make_node("Sub", ["a", "b"], ["c"])], "g", tensors[:2], tensors[2:]
     )
     model: onnx.ModelProto = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
     )
-    with pytest.raises(InputError, match="has 2 inputs and 1 outputs"):
-        get_runtime("ort").load(model.SerializeToString(), threads=1, place="a")
+    data = model.SerializeToString()
+    one, two = np.ones((1, 2), np.float32), np.full((1, 2), 3, np.float32)
+    for names, expected in ((None, -2), (["a", "b"], -2), (["b", "a"], 2)):
+        session = get_runtime("ort").load(data, threads=1, place="a", inputs=names)
+        assert list(session.inputs) == (names or ["a", "b"])
+        (y,) = session.query((one, two))
+        assert y.tolist() == [[expected] * 2]
+    with pytest.raises(InputError, match="has the inputs a, b, but a, x in the manifest"):
+        get_runtime("ort").load(data, threads=1, place="a", inputs=["a", "x"])
+    with pytest.raises(InputError, match="there are 2, and this works with one alone"):
+        session.run(one)
 
 
 def test_an_unknown_runtime_lists_the_known() -> None:

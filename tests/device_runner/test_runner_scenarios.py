@@ -155,7 +155,7 @@ def test_a_batch_that_mixes_samples_up_is_not_used(
 
     class Wrong(tflite._Query):
         def __call__(self, x: Any) -> Any:
-            return super().__call__(x)[::-1]
+            return tuple(y[::-1] for y in super().__call__(x))
 
     monkeypatch.setattr(tflite, "_Query", Wrong)
     (report,) = bench(path, plan=replace(QUICK, batch=4), artifact="tiny-tflite-int8")

@@ -195,14 +195,14 @@ def test_a_pattern_ends_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("pointer", "value", "sentence"),
     [
-        ("artifacts/0/input/dtype", "int16", "found 'int16', allowed: 'float32', 'int8', 'uint8'"),
-        ("artifacts/0/input/scale", "x", "found 'x', allowed: number or null"),
+        ("artifacts/0/inputs/0/dtype", "int4", "found 'int4', allowed: 'float32', 'int8', 'uint8'"),
+        ("artifacts/0/inputs/0/scale", "x", "found 'x', allowed: number or null"),
         ("files/0/size_bytes", -1, "found -1, allowed: 0 or more"),
         ("files/0/size_bytes", True, "found true, allowed: integer"),
         ("samples/count", 1.0, "found 1.0, allowed: integer"),
-        ("labels", ["a"], "1 items, allowed: at least 2"),
-        ("preprocessing", [{"op": "crop"}], "/0/op: found 'crop', allowed: 'normalize'"),
-        ("preprocessing", [{"op": "normalize"}], "/0: the key 'mean' is missing"),
+        ("artifacts/0/outputs", [], "0 items, allowed: at least 1"),
+        ("inputs/0/preprocessing", [{"op": "crop"}], "/0/op: found 'crop', allowed: 'normalize'"),
+        ("inputs/0/preprocessing", [{"op": "normalize"}], "/0: the key 'mean' is missing"),
     ],
 )
 def test_says_where_what_and_what_is_allowed(pointer: str, value: Any, sentence: str) -> None:

@@ -24,7 +24,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.external.bundle import bundle_foreign, read_samples
+from edgeticket.pipeline.external.bundle import bundle_foreign
 from edgeticket.pipeline.external.file import read_foreign
 
 FILES = Path(__file__).parents[1] / "foreign"
@@ -151,7 +151,7 @@ def test_models_of_onnxruntimes_quantiser(made: Path) -> None:
 
 def test_codes_come_from_the_files_scale(made: Path) -> None:
     _with_codes(made / "qdq.onnx", made / "codes.onnx")
-    found = read_foreign(made / "codes.onnx", sample=(8, 10, 3)).input
+    (found,) = read_foreign(made / "codes.onnx").inputs
     model = onnx.load(made / "qdq.onnx")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
@@ -175,8 +175,9 @@ def test_models_of_tensorflow(name: str, made: Path) -> None:
     keys = {"samples": made / "theirs.npz", "mean": [facts["mean"]], "std": [facts["std"]]}
     (found,) = top1_of(made, FILES / name, **keys).values()
     assert found == facts["top1"][name] > 0.8
-    described = read_foreign(FILES / name, sample=inputs.shape[1:])
-    assert described.input.layout == "NHWC"
+    described = read_foreign(FILES / name)
+    with open_bundle(made / "made") as bundle:
+        assert bundle.manifest.artifacts[0].input.layout == "NHWC"
     assert described.macs == facts["macs"]
     assert described.precision == ("int8" if "int8" in name or "uint8" in name else "fp32")
 
@@ -265,14 +266,12 @@ BAD = {
         _graph(helper.make_node("Mine", ["x"], ["y"], domain="mine")),
         "own.onnx: onnxruntime refuses the model file|is no whole ONNX file",
     ),
-    "map.onnx": (_graph(RELU), r"the output has shape \[1, 3, 8, 10\]"),
-    "argmax.onnx": (
+    "half.onnx": (
         _graph(
-            helper.make_node("ArgMax", ["x"], ["y"], axis=1), out=TensorProto.INT64, y=(1, 1, 8, 10)
+            helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT16), out=TensorProto.FLOAT16
         ),
-        "the output is .*int64.*: a classifier",
+        "the output is float16, which bundles cannot hold",
     ),
-    "other.onnx": (_graph(RELU, shape=(1, 5, 8, 10)), "they do not fit; resize the samples"),
     "empty.tflite": (b"", "no whole TFLite file"),
     "text.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(40), "empty.tflite|refuses|no whole TFLite"),
     "model.pb": (b"", "ends in .onnx or .tflite"),
@@ -284,7 +283,7 @@ def test_what_no_bundle_can_hold_is_named(name: str, tmp_path: Path) -> None:
     data, sentence = BAD[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=sentence) as caught:
-        read_foreign(tmp_path / name, sample=(8, 10, 3))
+        read_foreign(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
@@ -292,7 +291,7 @@ def test_a_truncated_file_is_named(made: Path, tmp_path: Path) -> None:
     for length in (10, 200, 900):
         (tmp_path / "cut.onnx").write_bytes((made / "float.onnx").read_bytes()[:length])
         with pytest.raises(InputError, match=r"cut\.onnx"):
-            read_foreign(tmp_path / "cut.onnx", sample=(8, 10, 3))
+            read_foreign(tmp_path / "cut.onnx")
 
 
 @pytest.mark.parametrize(
@@ -300,19 +299,21 @@ def test_a_truncated_file_is_named(made: Path, tmp_path: Path) -> None:
     [
         ({"labels": LABELS[:-1]}, r"labels are int64 \[39\]: give the class of each of the 40"),
         ({"labels": LABELS / 2}, "labels are float64"),
-        ({"labels": None}, "has no labels: give them with --labels"),
         ({"inputs": None}, "but no inputs"),
-        ({"inputs": INPUTS.astype(np.int32)}, "inputs are int32"),
+        ({"inputs": INPUTS.astype(np.complex64)}, "inputs are complex64"),
         ({"inputs": INPUTS[:0]}, r"inputs are uint8 \[0, 8, 10, 3\]"),
         ({"inputs": np.full((40, 8), np.nan, "f4")}, "not all finite"),
+        ({"inputs": INPUTS[:, :5]}, "they do not fit; resize the samples"),
         ({"inputs": np.array([None])}, "is no whole .npy or .npz of plain arrays"),
     ],
 )
-def test_samples_that_do_not_fit(tmp_path: Path, changed: dict[str, Any], sentence: str) -> None:
+def test_samples_that_do_not_fit(
+    made: Path, tmp_path: Path, changed: dict[str, Any], sentence: str
+) -> None:
     arrays = {"inputs": INPUTS, "labels": LABELS, **changed}
     np.savez(tmp_path / "s.npz", **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(InputError, match=sentence):
-        read_samples(tmp_path / "s.npz", None)
+        top1_of(tmp_path, made / "float.onnx", samples=tmp_path / "s.npz")
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,48 @@ def test_a_network_may_have_several_outputs(tmp_path: Path) -> None:
     assert second.shape == (3, 6, 6, 6)
 
 
+def test_heads_of_a_file_with_a_batch_of_one_stay_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Detectors reshape each map to [1, -1, 2]: what is left are its places, not the batch."""
+    count = 8 * 8 * 3 + 2 * 2 * 2
+    constants = {
+        "w": numbers(6, 3, 3, 3),
+        "v": numbers(4, 6, 3, 3),
+        "left": np.array([1, -1, 2]),
+        "rows": np.array([-1, 2]),
+        "apart": np.array([1, count, 2]),
+    }
+    nodes = [
+        node("Conv", "x w", "one", pads=[1, 1, 1, 1]),
+        node("Conv", "one v", "two", strides=[3, 3]),
+        node("Transpose", "one", "one_last", perm=[0, 2, 3, 1]),
+        node("Transpose", "two", "two_last", perm=[0, 2, 3, 1]),
+        node("Reshape", "one_last left", "of_one"),
+        node("Reshape", "two_last left", "of_two"),
+        node("Concat", "of_one of_two", "both", axis=1),
+        node("Reshape", "both rows", "flat"),
+        node("Softmax", "flat", "likely", axis=1),
+        node("Reshape", "likely apart", "scores"),
+    ]
+    stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    # Files of old exporters list weights among the inputs, too.
+    weight = helper.make_tensor_value_info("w", TensorProto.FLOAT, (6, 3, 3, 3))
+    graph = helper.make_graph(
+        nodes,
+        "heads",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8)), weight],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, (1, count, 2))],
+        stored,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=8)
+    file = tmp_path / "heads.onnx"
+    file.write_bytes(model.SerializeToString())
+    module = read_finished(file).module()
+    assert module(torch.zeros(3, 3, 8, 8)).shape == (3, count, 2)
+    assert not caplog.records
+
+
 def test_no_file_and_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_finished(tmp_path / "absent.onnx")

@@ -19,7 +19,7 @@ def of_classes(count: int) -> Manifest:
     """The tiny bundle's manifest, as if its networks told so many classes apart."""
     manifest = tiny_manifest(tiny_files())
     artifacts = tuple(
-        replace(a, output=replace(a.output, shape=(1, count))) for a in manifest.artifacts
+        replace(a, outputs=(replace(a.output, shape=(1, count)),)) for a in manifest.artifacts
     )
     labels = tuple(f"class {i}" for i in range(count))
     return replace(manifest, artifacts=artifacts, labels=labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgeticket.device_runner.fidelity import EQUAL
 from edgeticket.device_runner.unavailable import Unavailable
 
 
@@ -21,7 +22,11 @@ class Row:
     macs: int | Unavailable
     p50_ms: float | Unavailable
     p90_ms: float | Unavailable
-    score: float  # by the summary's measure
+    score: float | Unavailable  # by the summary's measure, a share; SQNR in dB
+    measure: str
+    worst_output: str | None  # where there are several outputs: the one with the lowest SQNR
+    sqnr_db: float | Unavailable  # lowest of all outputs, against the network in float32
+    equal_codes: float | None  # share, with the int8 file of the other runtime; None: the first
     top5: float | None  # where there are so many classes that it tells something
     cer: float | None  # character error rate, where texts are heard
     real_time: float | Unavailable  # time for speech per time of speech
@@ -39,6 +44,19 @@ def _format(value: float | Unavailable, pattern: str, *, scale: float = 1) -> st
     return "–" if isinstance(value, Unavailable) else pattern.format(value * scale)
 
 
+def _decibels(sqnr_db: float | Unavailable) -> str:
+    if isinstance(sqnr_db, Unavailable):
+        return "exact" if sqnr_db == EQUAL else "–"
+    return f"{sqnr_db:.1f}"
+
+
+def _equal(share: float | None) -> str:
+    """Rounded down, so that only what is exactly all reads 100."""
+    if share is None:
+        return ""
+    return "100%" if share == 1 else f"{int(share * 10_000) / 100:.2f}%"
+
+
 SCORE = "score"
 ZIPPED = "kB zipped"  # told where zeros make a difference
 LINES: dict[str, Callable[[Row], str]] = {
@@ -48,11 +66,14 @@ LINES: dict[str, Callable[[Row], str]] = {
     "MACs": lambda row: _format(row.macs, "{:,.1f} M", scale=1e-6),
     "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
     "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
-    SCORE: lambda row: f"{row.score:.2%}",
+    SCORE: lambda row: "" if row.measure == "SQNR" else _format(row.score, "{:.2%}"),
+    "SQNR dB": lambda row: _decibels(row.sqnr_db),
+    "worst output": lambda row: row.worst_output or "",
     "top-5": lambda row: "" if row.top5 is None else f"{row.top5:.2%}",
     "CER": lambda row: "" if row.cer is None else f"{row.cer:.2%}",
     "real time": lambda row: "" if row.cer is None else _format(row.real_time, "{:.4f}"),
-    "agree": lambda row: _format(row.agreement, "{:.2%}"),
+    "equal codes": lambda row: _equal(row.equal_codes),
+    "agree": lambda row: "" if row.measure == "SQNR" else _format(row.agreement, "{:.2%}"),
     "smaller": lambda row: _format(row.times_smaller, "{:.1f}x"),
     "faster": lambda row: _format(row.times_faster, "{:.2f}x"),
     "vs best fp32": lambda row: _format(row.times_faster_than_best, "{:.2f}x"),

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.fidelity import OutputFidelity
 from edgeticket.device_runner.manifest import Manifest
-from edgeticket.device_runner.report import Report, Transcription
+from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled
 from edgeticket.device_runner.terminal import validity_lines
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare import Interval, Limits, compare
@@ -43,6 +44,7 @@ def summarize(
     return Summary(
         name=manifest.name,
         samples=manifest.samples.count,
+        random=manifest.samples.random,
         dataset=manifest.samples.dataset,
         machine=machine,
         threads=first.runtime.threads,
@@ -69,6 +71,7 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
     against_dense = next(
         (c for c, b in zip(comparisons, dense, strict=True) if _same_runtime(b, report)), None
     )
+    worst, sqnr = _worst(report)
     ratios = [c.speedup_p50.value for c in comparisons if isinstance(c.speedup_p50, Interval)]
     return Row(
         artifact=report.artifact.id,
@@ -80,12 +83,16 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         macs=network.macs,
         p50_ms=_in_ms(report.latency.p50_ns),
         p90_ms=_in_ms(report.latency.p90_ns),
-        score=report.accuracy.score,
+        score=sqnr if isinstance(report.accuracy, Unlabelled) else report.accuracy.score,
+        measure=report.accuracy.measure,
+        worst_output=worst.name if worst is not None and len(report.artifact.outputs) > 1 else None,
+        sqnr_db=sqnr,
+        equal_codes=_equal_codes(report),
         top5=_top5(report, classes=len(manifest.labels)),
         cer=report.accuracy.cer if isinstance(report.accuracy, Transcription) else None,
         real_time=tell_factor(report),
         agreement=against_dense.agreement if against_dense else _NO_BASELINE,
-        drop_points=against_dense.drop_points.value if against_dense else _NO_BASELINE,
+        drop_points=_value(against_dense.drop_points) if against_dense else _NO_BASELINE,
         times_smaller=against_dense.size_ratio if against_dense else _NO_BASELINE,
         times_faster=_value(against_dense.speedup_p50) if against_dense else _NO_BASELINE,
         times_faster_than_best=min(ratios, default=_NO_BASELINE),
@@ -93,8 +100,30 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
     )
 
 
+def _worst(report: Report) -> tuple[OutputFidelity | None, float | Unavailable]:
+    """The output that is furthest from the network in float32, and its ratio in dB."""
+    if isinstance(report.fidelity, Unavailable):
+        return None, report.fidelity
+    worst = report.fidelity.worst
+    return worst, worst.sqnr_db
+
+
+def _equal_codes(report: Report) -> float | None:
+    """The share of codes that are those of the first int8 file of another runtime; of several
+    outputs the lowest."""
+    if isinstance(report.fidelity, Unavailable):
+        return None
+    shares = [
+        output.equal_share
+        for other in report.fidelity.between
+        for output in other.outputs
+        if isinstance(output.equal_share, float) and report.artifact.precision == "int8"
+    ]
+    return min(shares, default=None)
+
+
 def _top5(report: Report, *, classes: int) -> float | None:
-    top5 = None if isinstance(report.accuracy, Transcription) else report.accuracy.top5
+    top5 = report.accuracy.top5 if isinstance(report.accuracy, Accuracy) else None
     return top5 if isinstance(top5, float) and classes >= TOP5_CLASSES else None
 
 

@@ -35,6 +35,7 @@ class Summary:
     name: str
     samples: int
     dataset: str
+    random: int | None  # the seed of samples that are noise; None: they are data
     machine: str
     threads: int
     withheld: tuple[str, ...]  # instruction sets kept from the runtimes
@@ -90,10 +91,15 @@ class Summary:
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         without = f" without {', '.join(self.withheld).upper()}" * bool(self.withheld)
         decoder = "" if self.decoder is None else f" Decoder: {self.decoder}."
+        data = f"{self.samples} test samples of {self.dataset}"
+        if self.random is not None:
+            data = f"{self.samples} random samples, which are noise (seed {self.random})"
+        against = f" torch fp32: {torch_scores}." if torch_scores else ""
         return (
-            f"{self.samples} test samples of {self.dataset}; {self.machine}{without}, {threads}, "
+            f"{data}; {self.machine}{without}, {threads}, "
             "batch 1, interleaved. smaller, faster (p50) and agree: against dense fp32 on the "
-            f"same runtime. torch fp32: {torch_scores}.{decoder}"
+            "same runtime. SQNR: of the output furthest from the network in float32, in torch."
+            f"{against}{decoder}"
         )
 
     def _warnings(self) -> list[str]:

@@ -10,7 +10,7 @@ from diff_fixtures import tensor_spec
 
 from edgeticket.device_runner.manifest import Artifact, Network
 from edgeticket.models import build
-from edgeticket.pipeline.bundle import write_bundle
+from edgeticket.pipeline.bundle import StoredInput, write_bundle
 from edgeticket.pipeline.convert.onnx_file import write_onnx
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.convert.tflite_file import write_tflite
@@ -52,8 +52,8 @@ def write_resnet_bundle(folder: Path) -> Path:
             precision="int8",
             architectures=architectures,
             exact_with=(),
-            input=tensor_spec(graph, "input", last=lite, unsigned=unsigned),
-            output=tensor_spec(graph, "output", last=lite, unsigned=unsigned),
+            inputs=(tensor_spec(graph, "input", last=lite, unsigned=unsigned),),
+            outputs=(tensor_spec(graph, "output", last=lite, unsigned=unsigned),),
         )
         artifacts.append((artifact, data))
     folder.mkdir(parents=True)
@@ -61,11 +61,10 @@ def write_resnet_bundle(folder: Path) -> Path:
         folder,
         name="resnet20",
         artifacts=artifacts,
-        inputs=images,
+        inputs=[StoredInput("input", images, (), STEPS)],
         targets=rng.integers(0, CLASSES, SAMPLES),
         dataset="patches",
         labels=[str(i) for i in range(CLASSES)],
-        preprocessing=STEPS,
         networks={"resnet20": Network(parameters=1, macs=1, scores={})},
         provenance={},
     )

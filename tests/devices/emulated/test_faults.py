@@ -17,7 +17,7 @@ from resnet_bundle import SAMPLES
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import read_report
-from edgeticket.pipeline.bundle import write_bundle
+from edgeticket.pipeline.bundle import StoredInput, write_bundle
 
 pytestmark = [pytest.mark.devices, pytest.mark.timeout(1800)]
 
@@ -71,11 +71,12 @@ def heavy(bundle: Path, tmp_path: Path) -> Path:
         artifacts = [(entry, small.read(entry.file)) for entry in manifest.artifacts]
     folder = tmp_path / "heavy" / "bundle"
     folder.mkdir(parents=True)
+    pixels = rng.integers(0, 256, (10_000, 32, 32, 3)).astype(np.uint8)
     write_bundle(
         folder, name="heavy", artifacts=artifacts,
-        inputs=rng.integers(0, 256, (10_000, 32, 32, 3)).astype(np.uint8),
+        inputs=[StoredInput("input", pixels, (), manifest.preprocessing)],
         targets=np.zeros(10_000, np.int64), dataset="noise", labels=manifest.labels,
-        preprocessing=manifest.preprocessing, networks=manifest.networks, provenance={},
+        networks=manifest.networks, provenance={},
     )  # fmt: skip
     return folder
 
