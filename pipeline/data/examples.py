@@ -18,6 +18,7 @@ from edgeticket.device_runner.strict_json import to_json
 from edgeticket.models.network import Network, Takes
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
+from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.data.tensors import Tensors
 
 Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | Rows | Recordings | Tensors
@@ -48,15 +49,21 @@ class Split:
     to be learnt.
 
     What there is to be learnt from them may come from a teacher besides the labels. Where it is
-    what recordings say, ``spoken`` has it, and the labels only tell who speaks.
+    what recordings say, ``spoken`` has it, and the labels only tell who speaks. Of every other
+    task ``targets`` are what is right; labels are None then.
     """
 
     inputs: Inputs
     labels: npt.NDArray[np.int64] | None
     teacher: Teacher | None = None
     spoken: Spoken | None = None
+    targets: Targets | None = None
 
     def __post_init__(self) -> None:
+        if self.targets is not None:
+            assert self.labels is None
+            assert self.spoken is None
+            assert len(self.targets) == len(self.inputs)
         if self.labels is not None:
             assert self.labels.dtype == np.int64
             assert self.labels.shape == (len(self.inputs),)
@@ -77,7 +84,8 @@ class Split:
         )
         spoken = self.spoken and self.spoken.take(indices)
         labels = None if self.labels is None else self.labels[indices]
-        return Split(taken, labels, self.teacher, spoken)
+        targets = self.targets and self.targets.take(indices)
+        return Split(taken, labels, self.teacher, spoken, targets)
 
     def with_separator_bias(self, bias: float) -> Split:
         """The same recordings, written down with it."""
@@ -196,6 +204,8 @@ class Dataset:
                 digest.update(np.ascontiguousarray(split.labels).data)
             if split.spoken is not None:
                 digest.update(json.dumps(to_json(split.spoken)).encode())
+            if split.targets is not None:
+                digest.update(split.targets.digest.encode())
             if split.teacher is not None:
                 digest.update(split.teacher.digest.encode())
         return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""What is right for examples of any task, as named arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeticket.device_runner.manifest import Task
+
+Array = npt.NDArray[Any]
+
+ROWS_OF = "sample"  # arrays beside one of this name have a row for each thing, not for each example
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What is right for ``count`` examples, as `device_runner.task` reads it.
+
+    Arrays are [count, ...], as in an .npz file. Where an example has any number of things, such as
+    boxes, the array `sample` says whose each row of the others is; arrays that have a row for each
+    example all the same are in ``per_example``.
+    """
+
+    task: Task
+    arrays: Mapping[str, Array]
+    count: int
+    per_example: frozenset[str] = frozenset({"size"})
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Targets:
+        """Those of the examples at ``indices``, in that order; rows keep theirs within each."""
+        if ROWS_OF not in self.arrays:
+            taken = {name: array[indices] for name, array in self.arrays.items()}
+            return Targets(self.task, taken, len(indices), self.per_example)
+        owner = self.arrays[ROWS_OF]
+        by_owner = np.argsort(owner, kind="stable")
+        first = np.searchsorted(owner[by_owner], np.arange(self.count + 1))
+        runs = [by_owner[first[i] : first[i + 1]] for i in indices.tolist()]
+        rows = np.concatenate([np.zeros(0, np.int64), *runs])
+        taken = {
+            name: array[indices if name in self.per_example else rows]
+            for name, array in self.arrays.items()
+        }
+        sizes = [len(run) for run in runs]
+        taken[ROWS_OF] = np.repeat(np.arange(len(indices), dtype=np.int64), sizes)
+        return Targets(self.task, taken, len(indices), self.per_example)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of the task, its settings and all arrays."""
+        described = [self.task.name, dict(self.task.settings), self.count]
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
