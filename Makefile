@@ -18,8 +18,11 @@ demo: .venv/host
 
 test: check
 
+# Two processes: tests of one file stay together, because they share what takes long to make.
+WORKERS ?= 2
+
 check: lint
-	$(BIN)/python -m pytest -m "not slow and not devices and not images"
+	$(BIN)/python -m pytest -m "not slow and not devices and not images" -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

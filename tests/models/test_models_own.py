@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,6 @@ def test_stages_know_the_source_of_what_was_imported(their_code: Path) -> None:
         ("import:absent_nets:make", {}, "no module absent_nets"),
         ("torchvision:mobilnet_v2", {}, "torchvision has no model 'mobilnet_v2' .it has mobilenet"),
         ("torchvision:resnet18", {"widht": 3}, "raised TypeError"),
-        ("timm:resnet18", {}, "pip install 'edgeticket.timm.'"),
         ("import:their_nets:two", {}, "gives a tuple for two inputs"),
         ("import:their_nets:fixed", {}, "does not take inputs of 3x32x32"),
     ],
@@ -198,6 +198,12 @@ def test_what_cannot_be_used_is_told_in_one_sentence(
         check_takes(arch, args, data(), place="model")
     assert str(caught.value).startswith("model: ")
     assert "\n" not in str(caught.value)
+
+
+def test_what_installs_timm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"pip install 'edgeticket.timm.'"):
+        check_takes("timm:resnet18", {}, data(), place="model")
 
 
 def test_outputs_are_counted() -> None:
