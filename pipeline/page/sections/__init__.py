@@ -1,0 +1,1 @@
+"""What a page shows, part by part: each module turns sources into values for its template."""

@@ -1,0 +1,231 @@
+"""Which answers are confused with which, and which samples changed theirs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeticket.device_runner.fidelity import OutputFidelity
+from edgeticket.device_runner.report import Accuracy, Transcription, Unlabelled
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.pictures import Look, look_at
+from edgeticket.pipeline.page.sources import Measured, Sources
+
+MATRIX_CLASSES = 20  # more do not fit a screen: then the commonest confusions are listed
+CONFUSIONS = 20
+CHANGED = 40  # samples that are shown
+COLUMNS = 6  # ways in which all artifacts answered that are shown
+LONGEST_ANSWER = 300  # characters
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How often; ``tint`` names its colour in the palette, or is empty."""
+
+    count: int
+    tint: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows are the right classes, columns the answers."""
+
+    of: str
+    labels: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    shares: tuple[str, ...]  # right answers in each row
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One class that was taken for another, so often, in so many samples of it."""
+
+    right: str
+    answer: str
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """The commonest of one artifact."""
+
+    of: str
+    rows: tuple[Confusion, ...]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Artifacts that gave the same answer to every sample, and speak as one."""
+
+    title: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One sample to which not all gave the same answer; ``right``: whether each answer is."""
+
+    index: int
+    look: Look | None
+    truth: str
+    answers: tuple[tuple[str, bool | None], ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All samples that changed their answer, of which some are shown."""
+
+    voices: tuple[Voice, ...]
+    samples: tuple[Changed, ...]
+    total: int
+    count: int
+    left_out: int  # voices
+    noun: str
+    asks: bool  # whether there is a right answer
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """How near one output of one artifact is to the network in float32."""
+
+    one: Measured
+    output: str
+    cells: tuple[str, ...]
+
+
+def tell_confusion(sources: Sources) -> Matrix | Confusions | None:
+    """Of the artifact that the page speaks of first; None: its answers are no classes."""
+    one = sources.featured
+    accuracy = one.report.accuracy
+    if not isinstance(accuracy, Accuracy):
+        return None
+    names = class_names(sources, accuracy)
+    pairs = Counter(zip(accuracy.labels, accuracy.predictions, strict=True))
+    of = Counter(accuracy.labels)
+    if len(names) > MATRIX_CLASSES:
+        wrong = [
+            (pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]
+        ][:CONFUSIONS]
+        rows = [Confusion(names[a], names[b], count, of[a]) for (a, b), count in wrong]
+        return Confusions(one.title, tuple(rows))
+    rows_of = []
+    for a in range(len(names)):
+        rows_of.append(
+            tuple(
+                Cell(pairs[a, b], _tint(pairs[a, b], of[a], right=a == b))
+                for b in range(len(names))
+            )
+        )
+    shares = [words.percent(pairs[a, a] / of[a], digits=1) if of[a] else words.NONE
+              for a in range(len(names))]  # fmt: skip
+    return Matrix(one.title, tuple(names), tuple(rows_of), tuple(shares))
+
+
+def class_names(sources: Sources, accuracy: Accuracy) -> list[str]:
+    """Those of the bundle, else numbers."""
+    if sources.manifest is not None and sources.manifest.labels:
+        return [str(name) for name in sources.manifest.labels]
+    return [str(i) for i in range(1 + max((*accuracy.labels, *accuracy.predictions)))]
+
+
+def tell_changes(sources: Sources) -> Changes | None:
+    """Samples to which artifacts answered differently; None: no two can be held against another.
+
+    Artifacts that answer all samples alike share a column. Where nothing is asked of the outputs,
+    codes are compared, which float32 has none of.
+    """
+    kind = type(sources.measured[0].report.accuracy)
+    digest = sources.measured[0].report.accuracy.samples_sha256
+    compared = [
+        one
+        for one in sources.measured
+        if type(one.report.accuracy) is kind and one.report.accuracy.samples_sha256 == digest
+        if kind is not Unlabelled or one.is_int8
+    ]
+    if len(compared) < 2:
+        return None
+    groups: dict[tuple[object, ...], list[Measured]] = {}
+    for one in compared:
+        groups.setdefault(tuple(one.report.accuracy.answers), []).append(one)
+    first = compared[0].report.accuracy
+    count, several_places = first.count, len(sources.places) > 1
+    voices = [_voice(ones, several_places) for ones in groups.values()]
+    answers = list(groups)
+    changed = [i for i in range(count) if len({of[i] for of in answers}) > 1]
+    asks = not isinstance(first, Unlabelled)
+    looks = look_at(sources.bundle, sources.manifest, changed[:CHANGED])
+    names = class_names(sources, first) if isinstance(first, Accuracy) else None
+    samples = []
+    for index in changed[:CHANGED]:
+        truth = None if isinstance(first, Unlabelled) else first.truth[index]
+        told = []
+        for of in answers[:COLUMNS]:
+            same = of[index] == answers[0][index] if truth is None else of[index] == truth
+            told.append((_answer(of[index], names, same=same, asks=asks), same if asks else None))
+        samples.append(
+            Changed(index, looks.get(index), _named(truth, names) if asks else "", tuple(told))
+        )
+    noun = {Accuracy: "class", Transcription: "text"}.get(kind, "output")
+    return Changes(
+        voices=tuple(voices[:COLUMNS]),
+        samples=tuple(samples),
+        total=len(changed),
+        count=count,
+        left_out=max(0, len(voices) - COLUMNS),
+        noun=noun,
+        asks=asks,
+    )
+
+
+def tell_outputs(sources: Sources) -> tuple[OutputRow, ...]:
+    """Every output of every artifact against the network in float32, where reports tell."""
+    rows = []
+    for one in sources.measured:
+        fidelity = one.report.fidelity
+        if not isinstance(fidelity, Unavailable):
+            rows += [OutputRow(one, output.name, _figures(output)) for output in fidelity.outputs]
+    return tuple(rows)
+
+
+def _figures(output: OutputFidelity) -> tuple[str, ...]:
+    cosine, equal = output.cosine, output.equal_share
+    return (
+        words.decibels(output.sqnr_db, largest_error=output.largest_error),
+        words.NONE if isinstance(cosine, Unavailable) else f"{cosine:.6f}",
+        f"{output.largest_error:.3g}",
+        words.NONE if isinstance(equal, Unavailable) else words.percent(equal).removesuffix(" %"),
+        str(output.worst_sample),
+    )
+
+
+def _voice(ones: Sequence[Measured], several_places: bool) -> Voice:
+    precisions = dict.fromkeys(
+        f"{one.report.artifact.network} {one.report.artifact.precision}" for one in ones
+    )
+    title = " and ".join(precisions)
+    places = dict.fromkeys(one.place for one in ones)
+    if several_places:
+        title += f" on {words.listed(list(places))}"
+    return Voice(title, tuple(one.title if several_places else one.name for one in ones))
+
+
+def _tint(count: int, of: int, *, right: bool) -> str:
+    if not count:
+        return ""
+    share = count / max(of, 1)
+    strength = 3 if share >= 0.5 else 2 if share >= 0.1 else 1
+    return f"{'right' if right else 'wrong'}-{strength}"
+
+
+def _named(answer: object, names: list[str] | None) -> str:
+    text = str(answer) if names is None or not isinstance(answer, int) else names[answer]
+    return text if len(text) <= LONGEST_ANSWER else text[: LONGEST_ANSWER - 1] + "…"
+
+
+def _answer(answer: object, names: list[str] | None, *, same: bool, asks: bool) -> str:
+    if not asks:
+        return "the same" if same else "another"
+    return _named(answer, names) or "(nothing)"

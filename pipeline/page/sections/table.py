@@ -1,0 +1,151 @@
+"""The table of all artifacts, with what each lost and won."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled, tell_score
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.sources import Measured, Sources
+
+RUNTIMES = {"ort": "ONNX Runtime", "tflite": "LiteRT"}
+SCORES = {
+    "top-1": ("Right answers", "share of the test samples whose first answer is right (top-1)"),
+    "WER": ("Word errors", "wrong words per spoken word (WER); lower is better"),
+    "SQNR": (
+        "Nearness",
+        "how near the outputs are to those of the network in float32: signal to noise ratio "
+        "(SQNR), of the output that is furthest off; higher is better",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading with its unit, and what it means in a sentence."""
+
+    heading: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact on one machine."""
+
+    one: Measured
+    runtime: str
+    precision: str
+    is_valid: bool
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """``groups``: machine -> rows."""
+
+    columns: tuple[Column, ...]
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+
+
+def make_table(sources: Sources) -> Table:
+    """One row for each report; columns that none has anything for are left out."""
+    rows = [(one, _cells(one, sources)) for one in sources.measured]
+    columns = _columns(sources)
+    kept = [i for i in range(len(columns)) if any(cells[i] != words.NONE for _, cells in rows)]
+    made = {
+        one: Row(
+            one=one,
+            runtime=RUNTIMES.get(one.report.runtime.name, one.report.runtime.name),
+            precision=one.report.artifact.precision,
+            is_valid=one.report.validity.verdict == "VALID",
+            cells=tuple(cells[i] for i in kept),
+        )
+        for one, cells in rows
+    }
+    return Table(
+        columns=tuple(columns[i] for i in kept),
+        groups=tuple(
+            (place, tuple(made[one] for one in sources.on(place))) for place in sources.places
+        ),
+    )
+
+
+def _columns(sources: Sources) -> list[Column]:
+    measure = sources.measured[0].report.accuracy.measure
+    heading, meaning = SCORES.get(measure, (measure, f"by the measure {measure}"))
+    unit = "dB" if measure == "SQNR" else "%"
+    return [
+        Column("Size", "kB", "bytes of the model file / 1,000"),
+        Column("Weights", "million", "numbers that the network has learned"),
+        Column("Work", "million MACs", "multiply-accumulates for one answer"),
+        Column(heading, unit, meaning),
+        Column("Change", "points", "against dense float32 on the same runtime, in percentage points"),
+        Column("Same answer", "%", "share of samples with the answer that dense float32 gives"),
+        Column("Median time", "ms", "half of all answers came within it (p50)"),
+        Column("90 % within", "ms", "nine of ten answers came within it (p90)"),
+        Column("Smaller", "times", "bytes of dense float32 on the same runtime / its own"),
+        Column("Faster", "times", "median time of dense float32 on the same runtime / its own"),
+    ]
+
+
+def _cells(one: Measured, sources: Sources) -> list[str]:
+    report, base = one.report, sources.baseline_of(one)
+    network = None
+    if sources.manifest is not None:
+        network = sources.manifest.networks.get(report.artifact.network)
+    p50, p90 = report.latency.p50_ns, report.latency.p90_ns
+    return [
+        words.kilobytes(report.artifact.size_bytes),
+        words.millions(network.parameters if network else None),
+        words.millions(network.macs if network else None),
+        _score(report),
+        words.NONE if base is None else words.points(change_of(report, base.report)),
+        words.NONE if base is None else _bare(words.percent(agreement(report, base.report))),
+        words.milliseconds(p50),
+        words.milliseconds(p90),
+        words.times(None if base is None else size_ratio(report, base.report), digits=1),
+        words.times(None if base is None else speedup(one, base)),
+    ]
+
+
+def _score(report: Report) -> str:
+    if isinstance(report.accuracy, Unlabelled):
+        return tell_score(report).removesuffix(" dB").replace("-", words.NONE)
+    return _bare(words.percent(report.accuracy.score))
+
+
+def _bare(percent: str) -> str:
+    return percent.removesuffix(" %")
+
+
+def change_of(report: Report, base: Report) -> float | None:
+    """The score minus that of the baseline, as a share; None: nothing is asked of the outputs."""
+    ours, theirs = report.accuracy, base.accuracy
+    if isinstance(ours, Unlabelled) or isinstance(theirs, Unlabelled):
+        return None
+    return ours.score - theirs.score
+
+
+def agreement(report: Report, base: Report) -> float | None:
+    """Share of samples that both answer alike; None: their answers cannot be compared."""
+    ours, theirs = report.accuracy, base.accuracy
+    if not isinstance(ours, Accuracy | Transcription) or type(ours) is not type(theirs):
+        return None
+    pairs: Sequence[tuple[object, object]] = list(zip(ours.answers, theirs.answers, strict=True))
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def size_ratio(report: Report, base: Report) -> float:
+    """How many times smaller the file is than the baseline's."""
+    return base.artifact.size_bytes / report.artifact.size_bytes
+
+
+def speedup(one: Measured, base: Measured) -> float | None:
+    """How many times shorter the median is; None: it cannot be told, or an emulator's times."""
+    ours, theirs = one.report.latency.p50_ns, base.report.latency.p50_ns
+    if one.is_emulated or isinstance(ours, Unavailable) or isinstance(theirs, Unavailable):
+        return None
+    return theirs / max(ours, 1)

@@ -1,0 +1,271 @@
+"""What a page is made of: reports, and what lies beside them in the folder of a run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Manifest
+from edgeticket.device_runner.plain_text import plain
+from edgeticket.device_runner.regular import read_regular
+from edgeticket.device_runner.report import Report, parse_report
+from edgeticket.device_runner.stores import MANIFEST
+
+REPORT_LIMIT_BYTES = 256 * 2**20
+BASELINE = "dense"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A report, and how the page speaks of it; all names are plain text."""
+
+    report: Report
+    number: int  # by which charts point to its row in the table, from 1
+    name: str  # of the artifact; with the number of threads where others differ in that alone
+    place: str  # the machine
+
+    @property
+    def title(self) -> str:
+        """Artifact and machine."""
+        return f"{self.name} on {self.place}"
+
+    @property
+    def is_int8(self) -> bool:
+        return self.report.artifact.precision == "int8"
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether its times say nothing."""
+        return isinstance(self.report.machine.emulated, str)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that a page can show. ``bundle`` is where samples are read from; ``diff`` is the JSON of
+    `edgeticket diff`; ``steps`` are the log of a run's passes, the dense network first."""
+
+    name: str
+    measured: tuple[Measured, ...]
+    bundle: Path | None = None
+    manifest: Manifest | None = None
+    diff: Mapping[str, Any] | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+    passed_over: tuple[str, ...] = ()  # files that are no reports, and why
+    remarks: tuple[str, ...] = ()
+    comparisons: tuple[Any, ...] = field(default=())  # pipeline.compare.Case
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The machines, in order."""
+        return tuple(dict.fromkeys(one.place for one in self.measured))
+
+    def on(self, place: str) -> tuple[Measured, ...]:
+        """What was measured there."""
+        return tuple(one for one in self.measured if one.place == place)
+
+    def baseline_of(self, one: Measured) -> Measured | None:
+        """The dense float32 artifact that was measured beside it on the same runtime, if any."""
+        report = one.report
+        fitting = [
+            other
+            for other in self.on(one.place)
+            if other.report.artifact.precision == "fp32"
+            and other.report.artifact.runtime == report.artifact.runtime
+            and other.report.runtime.threads == report.runtime.threads
+            and other.report.latency.scenario == report.latency.scenario
+            and other.report.accuracy.samples_sha256 == report.accuracy.samples_sha256
+        ]
+        dense = [other for other in fitting if other.report.artifact.network == BASELINE]
+        same = [o for o in fitting if o.report.artifact.network == report.artifact.network]
+        chosen = dense or same
+        return chosen[0] if chosen else None
+
+    @property
+    def featured(self) -> Measured:
+        """The one that the page speaks of first: of those meant to be deployed the fastest."""
+        for keep in (_is_deployed, lambda one: one.is_int8, lambda one: True):
+            fitting = [one for one in self.measured if keep(one)]
+            if fitting:
+                return min(fitting, key=lambda one: (one.is_emulated, _median(one)))
+        raise AssertionError("a page has a report")
+
+
+def gather(paths: Sequence[Path]) -> Sources:
+    """Runs, bundles' reports, folders of reports and diffs -> what a page is made of.
+
+    Args:
+        paths: folders of runs, folders of reports, reports, and JSON of `edgeticket diff`.
+
+    Raises:
+        InputError: a file that was named cannot be read, or there is no report at all.
+    """
+    runs = [path for path in paths if (path / "bundle" / MANIFEST).is_file()]
+    reports: list[tuple[Path, Report]] = []
+    diff: Mapping[str, Any] | None = None
+    passed_over: list[str] = []
+    for path in paths:
+        for file in _files(path):
+            data = read_regular(file, kind="report", limit_bytes=REPORT_LIMIT_BYTES)
+            found_diff = _diff_of(data)
+            if found_diff is not None:
+                diff = found_diff
+                continue
+            try:
+                reports.append((file, parse_report(data, place=str(file))))
+            except InputError as error:
+                if file == path:
+                    raise
+                passed_over.append(plain(str(error)))
+    if not reports:
+        why = f": {passed_over[0]}" if passed_over else ""
+        raise InputError(
+            f"there is no report in {', '.join(map(str, paths))}{why}; "
+            "give the folder of a run, or what `device-runner bench` wrote"
+        )
+    bundle = runs[0] / "bundle" if runs else None
+    return with_bundle(
+        compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle
+    )
+
+
+def compose(
+    reports: Sequence[tuple[Path, Report]],
+    *,
+    diff: Mapping[str, Any] | None = None,
+    passed_over: tuple[str, ...] = (),
+) -> Sources:
+    """Reports, each with the file that it is in -> sources without a bundle."""
+    seen: set[tuple[str, str, int, str]] = set()
+    unique: list[tuple[Path, Report]] = []
+    for file, report in reports:
+        key = (
+            *(report.session.id, report.artifact.id),
+            *(report.runtime.threads, report.latency.scenario),
+        )
+        if key not in seen:
+            seen.add(key)
+            unique.append((file, report))
+    places = _places(unique)
+    threads = {report.runtime.threads for _, report in unique}
+    order = list(dict.fromkeys(places))
+    ranked = sorted(
+        zip(unique, places, strict=True), key=lambda entry: order.index(entry[1])
+    )
+    measured = []
+    for number, ((_, report), place) in enumerate(ranked, start=1):
+        several = f", {report.runtime.threads} threads" if len(threads) > 1 else ""
+        measured.append(Measured(report, number, plain(report.artifact.id) + several, place))
+    name = plain(unique[0][1].bundle.name) if unique else ""
+    return Sources(name, tuple(measured), diff=diff, passed_over=passed_over)
+
+
+def with_bundle(sources: Sources, bundle: Path | None) -> Sources:
+    """The same, with the bundle whose samples and facts are shown: only where the reports are of
+    it. Reports come in the order of its artifacts then."""
+    if bundle is None:
+        return sources
+    with open_bundle(bundle) as opened:
+        digest, manifest = opened.digest, opened.manifest
+    if all(one.report.bundle.digest != digest for one in sources.measured):
+        remark = "The bundle beside the reports is another one than they were measured with."
+        return _replace(sources, remarks=(*sources.remarks, remark))
+    order = {artifact.id: i for i, artifact in enumerate(manifest.artifacts)}
+    ranked = sorted(
+        sources.measured,
+        key=lambda one: (
+            sources.places.index(one.place),
+            order.get(one.report.artifact.id, len(order)),
+        ),
+    )
+    steps = manifest.provenance.get("steps")
+    return _replace(
+        sources,
+        name=plain(manifest.name),
+        measured=tuple(
+            Measured(one.report, number, one.name, one.place)
+            for number, one in enumerate(ranked, start=1)
+        ),
+        bundle=bundle,
+        manifest=manifest,
+        steps=_mappings(steps),
+    )
+
+
+def _replace(sources: Sources, **changes: Any) -> Sources:
+    return Sources(**{**vars(sources), **changes})
+
+
+def _mappings(steps: Any) -> tuple[Mapping[str, Any], ...]:
+    """Provenance is free JSON: what is no list of objects is nothing."""
+    if not isinstance(steps, list):
+        return ()
+    return tuple(step for step in steps if isinstance(step, dict))
+
+
+def _files(path: Path) -> list[Path]:
+    """The JSON files that a path stands for. Of a run: its reports, and a diff if there is one."""
+    if not path.is_dir():
+        return [path]
+    if (path / "bundle" / MANIFEST).is_file():
+        diffs = [path / "diff.json"] if (path / "diff.json").is_file() else []
+        return [*sorted((path / "reports").rglob("*.json")), *diffs]
+    return [
+        file
+        for file in sorted(path.rglob("*.json"))
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+
+
+def _diff_of(data: bytes) -> Mapping[str, Any] | None:
+    """The JSON of `edgeticket diff`; None: it is something else."""
+    if b'"first_over"' not in data or b'"session"' in data:
+        return None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    keys = {"artifacts", "pairs", "first_over", "samples"}
+    return document if isinstance(document, dict) and keys <= set(document) else None
+
+
+def _places(reports: Sequence[tuple[Path, Report]]) -> list[str]:
+    """What each report's machine is called: board or CPU, and where several sessions were held on
+    machines of one name, the folder that holds the reports, else a number."""
+    sessions: dict[tuple[str, str], list[str]] = {}
+    for file, report in reports:
+        key = (report.session.id, _machine(report))
+        sessions.setdefault(key, []).append(plain(file.parent.name))
+    machines = Counter(machine for _, machine in sessions)
+    folders = {key: names[0] if len(set(names)) == 1 else "" for key, names in sessions.items()}
+    titles: dict[tuple[str, str], str] = {}
+    for key, folder in folders.items():
+        machine = key[1]
+        if machines[machine] == 1:
+            titles[key] = machine
+            continue
+        alike = [other for other in folders if other[1] == machine]
+        is_told = folder and len({folders[other] for other in alike}) == len(alike)
+        titles[key] = f"{machine} ({folder if is_told else f'session {alike.index(key) + 1}'})"
+    return [titles[report.session.id, _machine(report)] for _, report in reports]
+
+
+def _machine(report: Report) -> str:
+    machine = report.machine
+    known = (name for name in (machine.board, machine.cpu) if isinstance(name, str))
+    emulated = ", emulated" if isinstance(machine.emulated, str) else ""
+    return plain(next(known, machine.architecture)) + emulated
+
+
+def _is_deployed(one: Measured) -> bool:
+    return one.report.artifact.role == "deploy" and one.is_int8
+
+
+def _median(one: Measured) -> float:
+    p50 = one.report.latency.p50_ns
+    return p50 if isinstance(p50, int) else one.report.latency.mean_ns
