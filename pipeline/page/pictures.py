@@ -28,7 +28,7 @@ CURVE_WIDTH, CURVE_HEIGHT = 160, 40
 
 @dataclass(frozen=True)
 class Look:
-    """A picture as a data URI, or a curve as a path of SVG; ``words``: what a screen reader says."""
+    """A picture as a data URI, or a curve as a path of SVG; ``words``: for who cannot see it."""
 
     uri: str | None
     path: str | None
@@ -74,7 +74,7 @@ def _looks(bundle: Bundle, manifest: Manifest, indices: Sequence[int]) -> dict[i
 
 
 def one_look(sample: Array, index: int) -> Look | None:
-    """A stored sample: [height, width, 1, 3 or 4] is a picture, [time] or [time, channels] a curve."""
+    """A sample as stored: [height, width, 1, 3 or 4] is a picture, [time(, channels)] a curve."""
     if sample.ndim == 3 and sample.shape[-1] in (1, 3, 4) and min(sample.shape[:2]) > 1:
         return picture_of(sample, index)
     if sample.ndim == 1 and len(sample) > 1:
@@ -102,7 +102,7 @@ def picture_of(sample: Array, index: int) -> Look:
     kind, data = "png", _encoded(image, "PNG", optimize=True)
     if len(data) > LIMIT_BYTES:
         kind, data = "jpeg", _encoded(image, "JPEG", quality=80)
-    enlarged = max(1, LONGEST_SIDE // (2 * max(image.width, image.height))) if is_small else 1
+    enlarged = max(1, LONGEST_SIDE // max(image.width, image.height)) if is_small else 1
     return Look(
         uri=f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
         path=None,

@@ -1,8 +1,8 @@
 """Sources become one HTML file.
 
-The template writes no text of its own choosing: each value goes through `finalize`, which spells out
-what cannot be seen or turns the direction of writing, and through autoescape. The page has no
-script, and its security policy allows none; the one style sheet is allowed by its digest.
+Each value that the template writes goes through `finalize`, which spells out what cannot be seen or
+turns the direction of writing, and through autoescape. The page has no script, and its security
+policy allows none; the one style sheet is allowed by its digest.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _values(sources: Sources) -> dict[str, Any]:
 
 
 def _parts(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """The page's headings, for its navigation: (name, title); parts without content are not there."""
+    """The parts that have content, for the navigation: (name, title)."""
     parts = [
         ("artifacts", "All model files", "table"),
         ("comparison", "Before and after", "comparisons"),
@@ -152,7 +152,8 @@ def _table_says(sources: Sources) -> str:
 
 def _outputs_say(sources: Sources) -> str:
     said = {
-        f"{one.report.fidelity.against}, the first {words.plural(one.report.fidelity.samples, 'sample')}"
+        f"{one.report.fidelity.against}, "
+        f"the first {words.plural(one.report.fidelity.samples, 'sample')}"
         for one in sources.measured
         if not isinstance(one.report.fidelity, Unavailable)
     }

@@ -129,9 +129,7 @@ def gather(paths: Sequence[Path]) -> Sources:
             "give the folder of a run, or what `device-runner bench` wrote"
         )
     bundle = runs[0] / "bundle" if runs else None
-    return with_bundle(
-        compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle
-    )
+    return with_bundle(compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle)
 
 
 def compose(
@@ -154,9 +152,7 @@ def compose(
     places = _places(unique)
     threads = {report.runtime.threads for _, report in unique}
     order = list(dict.fromkeys(places))
-    ranked = sorted(
-        zip(unique, places, strict=True), key=lambda entry: order.index(entry[1])
-    )
+    ranked = sorted(zip(unique, places, strict=True), key=lambda entry: order.index(entry[1]))
     measured = []
     for number, ((_, report), place) in enumerate(ranked, start=1):
         several = f", {report.runtime.threads} threads" if len(threads) > 1 else ""

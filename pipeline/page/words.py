@@ -51,6 +51,11 @@ def count(value: Number) -> str:
     return _told(value, lambda v: f"{v:,.0f}")
 
 
+def thousands(value: Number) -> str:
+    """A number in thousands, without the word."""
+    return _told(value, lambda v: f"{v / 1e3:,.1f}")
+
+
 def millions(value: Number) -> str:
     """A number in millions, without the word."""
     return _told(value, lambda v: f"{v / 1e6:,.1f}" if v >= 1e5 else f"{v / 1e6:,.3f}")

@@ -8,18 +8,24 @@ the palette, which is drawn in a colour that stands for it, becomes the page's v
 
 from __future__ import annotations
 
+import functools
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from markupsafe import Markup
 
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.pipeline.page.palette import LIGHT
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -28,7 +34,8 @@ _VARIABLES = {value: f"var(--{name})" for name, value in LIGHT.items()}
 _DECIMALS = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _SIZE = re.compile(r"([\d.]+)px")
-_STYLE = {
+SCALE = 1.42  # pixels for a point: text of charts is as large as that of tables
+STYLE: Any = {
     "font.size": 9.5,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # measured with; shown in the page's own
@@ -48,10 +55,24 @@ _STYLE = {
     "grid.color": LIGHT["rule"],
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": "small",
+    "legend.fontsize": 9,
     "lines.linewidth": 1.4,
     "text.parse_math": False,  # names may hold dollars
 }
+
+
+def styled(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function draw in the page's style, whatever the user's matplotlibrc says."""
+
+    @functools.wraps(function)
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            for key, value in STYLE.items():
+                matplotlib.rcParams[key] = value
+            return function(*args, **kwargs)
+
+    return in_style
 
 
 @dataclass(frozen=True)
@@ -63,10 +84,9 @@ class Chart:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one panel, in the page's style."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
+    """A figure of so many inches with one panel; to be called, and drawn in, as `styled`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
     axes.grid(visible=True, axis="both")
     axes.set_axisbelow(True)
     return figure, axes
@@ -84,10 +104,7 @@ def draw(figure: Figure, *, name: str, title: str, says: str, caption: str = "")
         caption: shown below; empty: nothing.
     """
     file = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(
-            file, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(file.getvalue())
     _clean(root, name)
     for child in reversed(
@@ -99,8 +116,8 @@ def draw(figure: Figure, *, name: str, title: str, says: str, caption: str = "")
     root.attrib.update(
         {
             "viewBox": f"0 0 {width:g} {height:g}",
-            "width": f"{width:g}",
-            "height": f"{height:g}",
+            "width": f"{SCALE * width:.0f}",
+            "height": f"{SCALE * height:.0f}",
             "role": "img",
             "aria-labelledby": f"{name}-title {name}-says",
             "id": name,

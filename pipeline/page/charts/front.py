@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure
+from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure, styled
 from edgeticket.pipeline.page.palette import LIGHT
 
 WIDTH, HEIGHT = 4.6, 3.1
@@ -38,6 +38,7 @@ def front_of(points: Sequence[Point], *, lower_is_better: bool = False) -> list[
     return front
 
 
+@styled
 def draw_front(
     points: Sequence[Point],
     *,
@@ -95,7 +96,7 @@ def _scale(axes: Axes, points: Sequence[Point], *, lower_is_better: bool) -> Non
 
 def _steps(low: float, high: float) -> list[float]:
     """1, 2, 5, 10, … around ``low`` to ``high``."""
-    power = 10.0 ** -9
+    power = 10.0**-9
     found = []
     while power <= 10 * high:
         found += [m * power for m in (1, 2, 5) if low / 1.4 <= m * power <= high * 1.4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure
+from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure, styled
 from edgeticket.pipeline.page.palette import LIGHT
 
 BINS = 48
 BUCKETS = 120  # points of a line over time
-SHOWN_SHARE = 0.995  # of the queries: the rest would squeeze the histogram
+SHOWN_SHARE = 0.995  # of the queries at most: the rest would squeeze the histogram
+BULK = 5  # distances from p10 to p90 that it reaches beyond the median
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def range_of(label: str, report: Report, *, strong: bool) -> Range:
     return Range(label, strong, low, p50, p90, p99)
 
 
+@styled
 def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
     """A line for each artifact, from its fastest query to p99, with p50 and p90 marked."""
     figure, axes = new_figure(6.2, 0.75 + 0.3 * len(ranges))
@@ -63,7 +66,7 @@ def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
     low, high = min(one.lowest for one in ranges), max(one.p99 for one in ranges)
     if high > 5 * low > 0:
         axes.set_xscale("log")
-        axes.set_xlim(low / 1.25, high * 1.25)
+        axes.set_xlim(low / 1.7, high * 1.25)
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, high * 1.08)
@@ -77,11 +80,12 @@ def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
     return draw(figure, name=name, title=title, says=f"{says}.", caption=caption)
 
 
+@styled
 def draw_histogram(report: Report, *, name: str, title: str) -> Chart:
     """How often which time was seen."""
     times = _milliseconds(report)
     ordered = np.sort(times)
-    end = float(ordered[min(len(ordered) - 1, int(len(ordered) * SHOWN_SHARE))])
+    end = _end_of_bulk(ordered)
     shown = times[times <= end]
     figure, axes = new_figure(3.9, 2.3)
     axes.grid(visible=False, axis="x")
@@ -92,30 +96,32 @@ def draw_histogram(report: Report, *, name: str, title: str) -> Chart:
     axes.stairs(100 * counts / len(times), edges, fill=True, color=LIGHT["accent"], alpha=0.3)
     axes.stairs(100 * counts / len(times), edges, color=LIGHT["accent"], linewidth=1)
     top = 100 * float(counts.max()) / len(times)
-    for label, value in _percentiles(report).items():
-        if value <= end:
-            axes.axvline(value, color=LIGHT["ink"], linewidth=0.9, linestyle=(0, (3, 2)))
-            axes.annotate(
-                label, (value, top * 1.04), fontsize=8, ha="center", va="bottom",
-                color=LIGHT["ink"], annotation_clip=False,
-            )  # fmt: skip
-    axes.set_ylim(0, top * 1.16)
+    marks = {label: value for label, value in _percentiles(report).items() if value <= end}
+    for row, (label, value) in enumerate(marks.items()):
+        axes.axvline(value, color=LIGHT["ink"], linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.annotate(
+            label, (value, top * (1.3 - 0.13 * row)), xytext=(3, 0), textcoords="offset points",
+            fontsize=8, va="center", color=LIGHT["ink"],
+        )  # fmt: skip
+    axes.set_ylim(0, top * 1.4)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_xlabel("time for one answer, ms")
     axes.set_ylabel("queries, %")
     beyond = len(times) - len(shown)
     tail = f"{beyond:,} of {len(times):,} queries took longer, up to {ordered[-1]:.3g} ms"
-    says = f"{len(times):,} queries from {start:.3g} ms; most between the marks. {tail}."
+    told = ", ".join(f"{k} {v:.3g} ms" for k, v in _percentiles(report).items())
+    says = f"{len(times):,} queries from {start:.3g} ms: {told}. {tail}."
     return draw(figure, name=name, title=title, says=says, caption=f"Not shown: {tail}.")
 
 
+@styled
 def draw_course(report: Report, *, name: str, title: str) -> Chart:
     """Times in the order in which they were taken, and the median of each window."""
     times = _milliseconds(report)
     figure, axes = new_figure(3.9, 2.3)
     edges = np.linspace(0, len(times), min(BUCKETS, len(times)) + 1).astype(int)
-    parts = [times[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [times[a:b] for a, b in itertools.pairwise(edges)]
     middle = (edges[:-1] + edges[1:]) / 2
     low, mid, high = (
         np.array([np.quantile(part, share) for part in parts]) for share in (0.1, 0.5, 0.9)
@@ -139,17 +145,31 @@ def draw_course(report: Report, *, name: str, title: str) -> Chart:
     told = (
         "too few queries to tell drift"
         if isinstance(drift, Unavailable) or isinstance(spread, Unavailable)
-        else f"from first to last window {100 * drift:+.1f} %, "
+        else f"from first to last window {signed(drift)}, "
         f"windows apart by {100 * spread:.1f} % at most"
     )
     caption = f"Band: 10 % to 90 %. Dark lines: medians of {report.windows.count} windows; {told}."
     return draw(figure, name=name, title=title, says=caption, caption=caption)
 
 
+def _end_of_bulk(ordered: npt.NDArray[np.float64]) -> float:
+    """Where a histogram may end: a few queries that were interrupted would squeeze all others."""
+    p10, p50, p90, last = (
+        float(ordered[int(len(ordered) * q)]) for q in (0.1, 0.5, 0.9, SHOWN_SHARE)
+    )
+    return min(last, p50 + BULK * max(p90 - p10, 0.05 * p50))
+
+
 def _percentiles(report: Report) -> dict[str, float]:
     latency = report.latency
     known = {"p50": latency.p50_ns, "p90": latency.p90_ns, "p99": latency.p99_ns}
     return {k: v / 1e6 for k, v in known.items() if not isinstance(v, Unavailable)}
+
+
+def signed(share: float) -> str:
+    """A share in percent with its sign, none where it is 0."""
+    value = round(100 * share, 1)
+    return "0.0 %" if value == 0 else f"{value:+.1f} %".replace("-", "−")
 
 
 def _milliseconds(report: Report) -> npt.NDArray[np.float64]:

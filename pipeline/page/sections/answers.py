@@ -106,22 +106,20 @@ def tell_confusion(sources: Sources) -> Matrix | Confusions | None:
     pairs = Counter(zip(accuracy.labels, accuracy.predictions, strict=True))
     of = Counter(accuracy.labels)
     if len(names) > MATRIX_CLASSES:
-        wrong = [
-            (pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]
-        ][:CONFUSIONS]
+        wrong = [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]][
+            :CONFUSIONS
+        ]
         rows = [Confusion(names[a], names[b], count, of[a]) for (a, b), count in wrong]
         return Confusions(one.title, tuple(rows))
-    rows_of = []
-    for a in range(len(names)):
-        rows_of.append(
-            tuple(
-                Cell(pairs[a, b], _tint(pairs[a, b], of[a], right=a == b))
-                for b in range(len(names))
-            )
-        )
-    shares = [words.percent(pairs[a, a] / of[a], digits=1) if of[a] else words.NONE
-              for a in range(len(names))]  # fmt: skip
-    return Matrix(one.title, tuple(names), tuple(rows_of), tuple(shares))
+    every = range(len(names))
+    cells = tuple(
+        tuple(Cell(pairs[a, b], _tint(pairs[a, b], of[a], right=a == b)) for b in every)
+        for a in every
+    )
+    shares = tuple(
+        words.percent(pairs[a, a] / of[a], digits=1) if of[a] else words.NONE for a in every
+    )
+    return Matrix(one.title, tuple(names), cells, shares)
 
 
 def class_names(sources: Sources, accuracy: Accuracy) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -15,6 +15,8 @@ from edgeticket.device_runner.watch import Span
 from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.sources import Measured, Sources
 from edgeticket.pipeline.page.words import lines_of
+
+_OUTPUTS = ("-o", "--output", "--outputs")
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,15 @@ def _courses(report: Report) -> tuple[Course, ...]:
         for of in (before, during, after):
             if not isinstance(of, Unavailable):
                 keys.update(dict.fromkeys(of))
-        for key in keys:
-            found.append(
-                Course(
-                    f"{label} of {key}, {unit}",
-                    _single(before, key, scale),
-                    _span(during, key, scale),
-                    _single(after, key, scale),
-                )
+        found += [
+            Course(
+                f"{label} of {key}, {unit}",
+                _single(before, key, scale),
+                _span(during, key, scale),
+                _single(after, key, scale),
             )
+            for key in keys
+        ]
     return tuple(found)
 
 
@@ -163,8 +165,7 @@ def tell_again(sources: Sources) -> Again:
     """What to type, and the digests by which to tell that it is the same."""
     commands = []
     for one in sources.measured:
-        command = shlex.join(["device-runner", *one.report.session.command])
-        entry = (one.place, command)
+        entry = (one.place, _command(one.report.session.command))
         if entry not in commands:
             commands.append(entry)
     manifest = sources.manifest
@@ -189,6 +190,20 @@ def tell_again(sources: Sources) -> Again:
         ),
         tools=tuple((str(k), str(v)) for k, v in tools.items()) if isinstance(tools, dict) else (),
     )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What to type for the same measurement; where files lay is nobody else's business."""
+    given = list(arguments)
+    given = given[given.index("bench") + 1 :] if "bench" in given else given
+    if given and not given[0].startswith("-"):
+        given = given[1:]
+    kept = [
+        word
+        for word, before in zip(given, ["", *given], strict=False)
+        if word not in _OUTPUTS and before not in _OUTPUTS
+    ]
+    return shlex.join(["device-runner", "bench", "bundle.zip", *kept, "-o", "reports"])
 
 
 def _known(value: str | Unavailable) -> str:

@@ -166,7 +166,9 @@ def _ms(value: int | Unavailable, *, digits: int = 3) -> str:
 
 
 def _megabytes(value: int | Unavailable) -> str:
-    return f"unknown: {value.reason}" if isinstance(value, Unavailable) else f"{value / 1e6:,.1f} MB"
+    return (
+        f"unknown: {value.reason}" if isinstance(value, Unavailable) else f"{value / 1e6:,.1f} MB"
+    )
 
 
 def _score(report: Report) -> float | None:

@@ -25,6 +25,12 @@ NAMES = {
     "ptq": "fix the int8 scales (ptq)",
     "qat": "train with int8's rounding (qat)",
 }
+_WORDS = {
+    "budget": "budget, as a share of the dense network",
+    "macs": "MACs",
+    "top1": "right answers",
+    "validation top1": "right answers on validation",
+}
 _LONGEST = 400  # characters of one fact
 
 
@@ -64,7 +70,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         work=_number(entry.get("macs")),
         score=_score(entry),
         facts=tuple(
-            (_words(key), _told(value))
+            (_words(key), _fact(key, value))
             for key, value in entry.items()
             if key not in _SHOWN and not key.startswith("validation_top1_int8")
         ),
@@ -95,7 +101,22 @@ def _widths(widths: Any) -> tuple[Width, ...]:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    text = key.replace("_", " ")
+    for code, word in _WORDS.items():
+        if text == code or (code == "validation top1" and text.startswith(code)):
+            return text.replace(code, word)
+    return text
+
+
+def _fact(key: str, value: Any) -> str:
+    """A value by its key: shares are told in percent."""
+    is_share = any(part in key for part in ("share", "top1", "agreement", "wer"))
+    if is_share and isinstance(value, float) and 0 <= value <= 1:
+        return words.percent(value)
+    if isinstance(value, dict):
+        parts = ", ".join(f"{_words(str(k))} {_fact(str(k), v)}" for k, v in value.items())
+        return _told(parts)
+    return _told(value)
 
 
 def _told(value: Any) -> str:
@@ -105,9 +126,7 @@ def _told(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, dict):
-        text = ", ".join(f"{_words(str(key))} {_told(item)}" for key, item in value.items())
-    elif isinstance(value, list):
+    if isinstance(value, list):
         text = ", ".join(map(_told, value))
     else:
         text = words.NONE if value is None else str(value)

@@ -79,10 +79,12 @@ def _columns(sources: Sources) -> list[Column]:
     unit = "dB" if measure == "SQNR" else "%"
     return [
         Column("Size", "kB", "bytes of the model file / 1,000"),
-        Column("Weights", "million", "numbers that the network has learned"),
+        Column("Weights", "thousand", "numbers that the network has learned"),
         Column("Work", "million MACs", "multiply-accumulates for one answer"),
         Column(heading, unit, meaning),
-        Column("Change", "points", "against dense float32 on the same runtime, in percentage points"),
+        Column(
+            "Change", "points", "against dense float32 on the same runtime, in percentage points"
+        ),
         Column("Same answer", "%", "share of samples with the answer that dense float32 gives"),
         Column("Median time", "ms", "half of all answers came within it (p50)"),
         Column("90 % within", "ms", "nine of ten answers came within it (p90)"),
@@ -99,16 +101,20 @@ def _cells(one: Measured, sources: Sources) -> list[str]:
     p50, p90 = report.latency.p50_ns, report.latency.p90_ns
     return [
         words.kilobytes(report.artifact.size_bytes),
-        words.millions(network.parameters if network else None),
+        words.thousands(network.parameters if network else None),
         words.millions(network.macs if network else None),
         _score(report),
         words.NONE if base is None else words.points(change_of(report, base.report)),
         words.NONE if base is None else _bare(words.percent(agreement(report, base.report))),
         words.milliseconds(p50),
         words.milliseconds(p90),
-        words.times(None if base is None else size_ratio(report, base.report), digits=1),
-        words.times(None if base is None else speedup(one, base)),
+        _ratio(None if base is None else size_ratio(report, base.report), digits=1),
+        _ratio(None if base is None else speedup(one, base), digits=2),
     ]
+
+
+def _ratio(ratio: float | None, *, digits: int) -> str:
+    return words.times(ratio, digits=digits).removesuffix("×")
 
 
 def _score(report: Report) -> str:

@@ -19,18 +19,21 @@ from edgeticket.pipeline.page.sections.table import (
 from edgeticket.pipeline.page.sources import Measured, Sources
 
 GOOD, BAD, OPEN = "good", "bad", "open"
-SHOWN_REASONS = 12
+SHOWN_REASONS = 3
 _COSTS = {"macs": ("multiply-accumulates", "macs"), "parameters": ("weights", "parameters")}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One answer: ``mark`` is GOOD, BAD or OPEN, which is also said in words."""
+    """One answer: ``mark`` is GOOD, BAD or OPEN, which is also said in words. ``more`` is folded
+    away."""
 
     question: str
     mark: str
     answer: str
     details: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    more_title: str = "More"
 
 
 @dataclass(frozen=True)
@@ -78,37 +81,52 @@ def _trust(sources: Sources) -> Statement:
         f"{words.plural(len(unchecked), 'rule')} could not be checked, because the machine does "
         "not tell what they need; see “The machine”."
     )
-    warnings = _findings(sources.measured, "warnings", "Warning: ")
+    warnings = _findings(sources.measured, "warnings")
+    reasons = _findings(sources.measured, "reasons")
+    cures = (
+        *(f"{found}: {cure}." for found, cure in reasons.items()),
+        *(f"Warning: {found}: {cure}." for found, cure in warnings.items()),
+        *((blind,) if unchecked else ()),
+    )
+    question = "Can the times be believed?"
     if not invalid:
         return Statement(
-            "Can the times be believed?",
+            question,
             GOOD,
             f"Yes: {'all ' if count > 1 else ''}{words.plural(count, 'measurement')} "
             f"{'are' if count > 1 else 'is'} VALID.",
-            (*warnings, *((blind,) if unchecked else ())),
+            more=cures,
+            more_title="Warnings, and what was not looked at"
+            if warnings
+            else "What was not looked at",
         )
-    share = "the measurement is" if count == 1 else f"{len(invalid)} of {count} measurements are"
+    share = f"{len(invalid)} of {count} measurements are"
+    if len(invalid) == count:
+        share = "the measurement is" if count == 1 else f"all {count} measurements are"
     return Statement(
-        "Can the times be believed?",
+        question,
         BAD,
         f"No: {share} INVALID. Answers and sizes hold; times may not.",
-        (*_findings(sources.measured, "reasons", ""), *warnings),
+        tuple(f"{found}." for found in list(reasons)[:SHOWN_REASONS])
+        + ((f"And {len(reasons) - SHOWN_REASONS} more.",) if len(reasons) > SHOWN_REASONS else ()),
+        more=cures,
+        more_title="What to do about it",
     )
 
 
-def _findings(measured: Sequence[Measured], kind: str, start: str) -> tuple[str, ...]:
-    """Each rule that was broken once, with one example and how often it was."""
+def _findings(measured: Sequence[Measured], kind: str) -> dict[str, str]:
+    """Each rule that was broken once: what was found, with one example, and what to do."""
     by_rule: dict[str, list[tuple[Measured, Finding]]] = {}
     for one in measured:
         for finding in getattr(one.report.validity, kind):
             by_rule.setdefault(finding.rule, []).append((one, finding))
-    sentences = []
-    for rule, found in by_rule.items():
+    sentences = {}
+    for found in by_rule.values():
         one, finding = found[0]
-        of = f" ({one.title}, and {len(found) - 1} more)" if len(found) > 1 else f" ({one.title})"
-        where = "" if len(measured) == 1 else of
-        sentences.append(f"{start}{rule}: {finding.found}{where}. To do: {finding.cure}.")
-    return tuple(sentences[:SHOWN_REASONS])
+        where = f" ({one.title}" + (f", and {len(found) - 1} more)" if len(found) > 1 else ")")
+        text = finding.found[:1].upper() + finding.found[1:]
+        sentences[text + where * (len(found) < len(measured))] = finding.cure
+    return sentences
 
 
 def _gain(sources: Sources) -> Statement | None:
@@ -117,7 +135,11 @@ def _gain(sources: Sources) -> Statement | None:
     report = one.report
     if base is None or base is one:
         return None
-    parts = [f"{words.times(size_ratio(report, base.report), digits=1)} smaller"]
+    smaller = size_ratio(report, base.report)
+    parts = [
+        f"{words.times(smaller if smaller >= 1 else 1 / smaller, digits=1)} "
+        f"{'smaller' if smaller >= 1 else 'larger'}"
+    ]
     ratio = speedup(one, base)
     if ratio is not None:
         told = ratio if ratio >= 1 else 1 / ratio
@@ -137,13 +159,16 @@ def _gain(sources: Sources) -> Statement | None:
     details[0] += "."
     if isinstance(report.accuracy, Unlabelled):
         parts.append(f"outputs within {tell_score(report)} of float32")
-    elif change is not None:
-        what = "right answers" if not report.accuracy.lower_is_better else "word errors"
+    elif change is not None and not isinstance(base.report.accuracy, Unlabelled):
+        what = "word errors" if report.accuracy.lower_is_better else "right answers"
         parts.append(
             f"{what} {words.percent(base.report.accuracy.score)} → "
             f"{words.percent(report.accuracy.score)}"
         )
-    won = size_ratio(report, base.report) > 1 and (ratio is None or ratio > 1)
+    won = smaller > 1 and (ratio is None or ratio > 1)
+    if ratio is not None and INVALID in (report.validity.verdict, base.report.validity.verdict):
+        won = False
+        details.append("Measured with times that are INVALID: the ratio of times may be wrong.")
     return Statement(
         "What was won, and what did it cost?",
         GOOD if won else OPEN,
@@ -177,8 +202,8 @@ def _alike(sources: Sources) -> Statement | None:
     )
     if all(len(group) == 1 for group in several):
         return Statement(
-            question, GOOD, f"Yes: the outputs of all {count} int8 measurements are identical, "
-            "bit for bit.", (f"Compared: {where}.",),
+            question, GOOD, f"Yes: the outputs of {'both' if count == 2 else f'all {count}'} int8 "
+            "measurements are identical, bit for bit.", (f"Compared: {where}.",),
         )  # fmt: skip
     details = []
     for group in several:
