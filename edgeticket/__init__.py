@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         quantize,
         read_recipe,
         read_report,
+        report,
         run,
         sensitivity,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "quantize",
     "read_recipe",
     "read_report",
+    "report",
     "run",
     "sensitivity",
 ]
@@ -61,6 +63,7 @@ _HOMES = {
     "quantize": _API,
     "Quantized": _API,
     "read_recipe": _API,
+    "report": _API,
     "run": _API,
     "sensitivity": _API,
     "ConversionError": "edgeticket.pipeline.errors",

@@ -6,7 +6,7 @@ way out, for whatever the caller can mend.
 """
 
 from edgeticket.api.files import Quantized, convert, quantize
-from edgeticket.api.measuring import bench, compare, diff
+from edgeticket.api.measuring import bench, compare, diff, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
 from edgeticket.device_runner.report import read_report
 
@@ -20,6 +20,7 @@ __all__ = [
     "quantize",
     "read_recipe",
     "read_report",
+    "report",
     "run",
     "sensitivity",
 ]

@@ -120,6 +120,34 @@ def compare(
     return run_gate(Path(before), list(map(Path, paths)), limits=limits)
 
 
+def report(
+    reports: StrPath | Sequence[StrPath],
+    *,
+    out: StrPath = "report.html",
+) -> Path:
+    """Make a page of reports to look at: one HTML file that loads nothing.
+
+    Args:
+        reports: the folder of a run, reports, folders of reports; a bundle that they are of, for
+            names of classes and pictures of samples; JSON of `edgeticket diff`, for its layers.
+        out: the file; an older page gives way.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: a report cannot be read, there is none, or another file is at ``out``.
+    """
+    from edgeticket.pipeline.page.file import check_place
+    from edgeticket.pipeline.page.render import write_page
+    from edgeticket.pipeline.page.sources import gather
+
+    paths = [reports] if isinstance(reports, str | Path) else reports
+    check_place(Path(out))
+    write_page(gather(list(map(Path, paths))), Path(out))
+    return Path(out)
+
+
 def diff(
     bundle: StrPath,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,10 @@ def compare(
     ] = None,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, too, for a CI server.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page to look at, too: HTML, as `report` makes."),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -79,6 +84,10 @@ def compare(
     from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
     from edgeticket.pipeline.output_folder import check_output, write_output
 
+    if page is not None:
+        from edgeticket.pipeline.page.file import check_place
+
+        check_place(page)
     if markdown is not None:
         check_output(markdown, ours=is_markdown)
     if junit is not None:
@@ -99,6 +108,12 @@ def compare(
         write_output(markdown, to_markdown(gate).encode(), ours=is_markdown)
     if junit is not None:
         write_output(junit, to_junit(gate), ours=is_junit)
+    if page is not None:
+        from edgeticket.pipeline.page.render import write_page
+        from edgeticket.pipeline.page.sources import gather
+
+        sources = gather([before, *after])
+        write_page(replace(sources, comparisons=gate.cases), page)
     single = gate.cases[0] if len(gate.cases) == 1 and not after[0].is_dir() else None
     if single is not None and single.problem is not None:
         raise InputError(single.problem)

@@ -61,6 +61,10 @@ def bench(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Reports: DIR/LABEL/ARTIFACT.json.")
     ] = Path("device-reports"),
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page to look at, too: HTML, as `report` makes."),
+    ] = None,
     runner: Annotated[
         list[str] | None,
         typer.Argument(metavar="-- OPTIONS", help="For `device-runner bench`, see its --help."),
@@ -92,6 +96,10 @@ def bench(
     """
     from edgeticket.pipeline.devices.connection import Patience
 
+    if page is not None:
+        from edgeticket.pipeline.page.file import check_place
+
+        check_place(page)
     console = open_console()
     outcomes = edgeticket.bench(
         bundle,
@@ -110,6 +118,11 @@ def bench(
         trouble = outcome.failure or outcome.complaint
         if trouble is not None:
             console.print(f"{outcome.device.label}: {trouble}", highlight=False, soft_wrap=True)
+    if page is not None:
+        from edgeticket.pipeline.devices.bench import page_sources
+        from edgeticket.pipeline.page.render import write_page
+
+        write_page(page_sources(bundle, outcomes, out=out), page)
     raise typer.Exit(1 if any(o.failure or o.complaint for o in outcomes) else 0)
 
 

@@ -30,9 +30,9 @@ def run(
     """Recipe to ticket to int8 artifacts to bundle, measured here and compared.
 
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
-    (one JSON per artifact), `reference/` (for `diff`), `summary.md` and `summary.json`. Stop it
-    at any time; the same command goes on where it was. A second run of an unchanged recipe takes
-    seconds. Files that you put into DIR/NAME/ stay there.
+    (one JSON per artifact), `report.html` (look at it), `reference/` (for `diff`), `summary.md`
+    and `summary.json`. Stop it at any time; the same command goes on where it was. A second run
+    of an unchanged recipe takes seconds. Files that you put into DIR/NAME/ stay there.
 
         edgeticket run demo
 

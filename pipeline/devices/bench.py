@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
+from edgeticket.pipeline.page.sources import Sources, compose, with_bundle
 from edgeticket.pipeline.text import open_console
 
 OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
@@ -74,6 +75,28 @@ def bench_devices(
     return outcomes
 
 
+def page_sources(bundle: Path, outcomes: Sequence[Outcome], *, out: Path) -> Sources:
+    """What a page of a fleet is made of: this machine's reports first, then every device's.
+
+    Args:
+        bundle, out: as for `bench_devices`.
+        outcomes: what became of the devices, of which one at least has reports.
+    """
+    bundle = _find_bundle(bundle)
+    with open_bundle(bundle) as opened:
+        here = read_host_reports(bundle, opened.digest)
+    found = [(bundle.parent / "reports" / f"{r.artifact.id}.json", r) for r in here]
+    for outcome in outcomes:
+        label = outcome.device.label
+        found += [(out / label / f"{r.artifact.id}.json", r) for r in outcome.reports]
+    failures = tuple(
+        f"{outcome.device.label}: {outcome.failure}"
+        for outcome in outcomes
+        if outcome.failure is not None
+    )
+    return with_bundle(replace(compose(found), failures=failures), bundle)
+
+
 def _find_bundle(path: Path) -> Path:
     """A run's folder stands for the bundle in it."""
     inner = path / "bundle"
@@ -98,7 +121,7 @@ def answer_here(
         for name in sorted(asked - known):
             done = measure_together(
                 bundle,
-                [dataclasses.replace(local.device, label="answers")],
+                [replace(local.device, label="answers")],
                 [*_without_artifacts(arguments), "--artifact", name, *ANSWERS],
                 out=Path(folder),
                 offline=False,

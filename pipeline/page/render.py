@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from edgeticket.device_runner import __version__
 from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.output_folder import write_output
 from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.file import GENERATOR, is_page
 from edgeticket.pipeline.page.palette import DARK, LIGHT, variables
 from edgeticket.pipeline.page.sections.answers import (
     Changes,
@@ -35,7 +37,6 @@ from edgeticket.pipeline.page.sections.verdict import give_verdict
 from edgeticket.pipeline.page.sources import Sources
 from edgeticket.pipeline.text import plain
 
-GENERATOR = "edgeticket report"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 # Words that a reader from elsewhere may not know, and what they mean here.
@@ -80,11 +81,13 @@ def render(sources: Sources) -> bytes:
     return page.encode()
 
 
-def is_page(data: bytes) -> bool:
-    """Whether ``data`` is what `render` made, so that a newer page may take its place."""
-    return data.startswith(b"<!DOCTYPE html>") and (
-        f'<meta name="generator" content="{GENERATOR}">'.encode() in data[:2000]
-    )
+def write_page(sources: Sources, file: Path) -> None:
+    """Write the page of ``sources``; an older page gives way.
+
+    Raises:
+        InputError: another file is there, or it cannot be written.
+    """
+    write_output(file, render(sources), ours=is_page)
 
 
 def _values(sources: Sources) -> dict[str, Any]:

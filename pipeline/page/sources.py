@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report import Report, parse_report
 from edgeticket.device_runner.stores import MANIFEST
+from edgeticket.pipeline.compare import Case
 
 REPORT_LIMIT_BYTES = 256 * 2**20
 BASELINE = "dense"
@@ -58,7 +59,8 @@ class Sources:
     steps: tuple[Mapping[str, Any], ...] = ()
     passed_over: tuple[str, ...] = ()  # files that are no reports, and why
     remarks: tuple[str, ...] = ()
-    comparisons: tuple[Any, ...] = field(default=())  # pipeline.compare.Case
+    comparisons: tuple[Case, ...] = ()
+    failures: tuple[str, ...] = ()  # devices that measured nothing, and why
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -97,15 +99,15 @@ class Sources:
 
 
 def gather(paths: Sequence[Path]) -> Sources:
-    """Runs, bundles' reports, folders of reports and diffs -> what a page is made of.
+    """Runs, reports, bundles and diffs -> what a page is made of.
 
     Args:
-        paths: folders of runs, folders of reports, reports, and JSON of `edgeticket diff`.
+        paths: folders of runs, folders of reports, reports, bundles (folder or .zip) that the
+            reports are of, and JSON of `edgeticket diff`.
 
     Raises:
         InputError: a file that was named cannot be read, or there is no report at all.
     """
-    runs = [path for path in paths if (path / "bundle" / MANIFEST).is_file()]
     reports: list[tuple[Path, Report]] = []
     diff: Mapping[str, Any] | None = None
     passed_over: list[str] = []
@@ -123,12 +125,12 @@ def gather(paths: Sequence[Path]) -> Sources:
                     raise
                 passed_over.append(plain(str(error)))
     if not reports:
-        why = f": {passed_over[0]}" if passed_over else ""
+        why = f" ({passed_over[0]})" if passed_over else ""
         raise InputError(
-            f"there is no report in {', '.join(map(str, paths))}{why}; "
+            f"there is no report in {', '.join(map(str, paths))}{why}: "
             "give the folder of a run, or what `device-runner bench` wrote"
         )
-    bundle = runs[0] / "bundle" if runs else None
+    bundle = next((found for path in paths if (found := _bundle_of(path)) is not None), None)
     return with_bundle(compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle)
 
 
@@ -170,7 +172,7 @@ def with_bundle(sources: Sources, bundle: Path | None) -> Sources:
         digest, manifest = opened.digest, opened.manifest
     if all(one.report.bundle.digest != digest for one in sources.measured):
         remark = "The bundle beside the reports is another one than they were measured with."
-        return _replace(sources, remarks=(*sources.remarks, remark))
+        return replace(sources, remarks=(*sources.remarks, remark))
     order = {artifact.id: i for i, artifact in enumerate(manifest.artifacts)}
     ranked = sorted(
         sources.measured,
@@ -180,7 +182,7 @@ def with_bundle(sources: Sources, bundle: Path | None) -> Sources:
         ),
     )
     steps = manifest.provenance.get("steps")
-    return _replace(
+    return replace(
         sources,
         name=plain(manifest.name),
         measured=tuple(
@@ -193,10 +195,6 @@ def with_bundle(sources: Sources, bundle: Path | None) -> Sources:
     )
 
 
-def _replace(sources: Sources, **changes: Any) -> Sources:
-    return Sources(**{**vars(sources), **changes})
-
-
 def _mappings(steps: Any) -> tuple[Mapping[str, Any], ...]:
     """Provenance is free JSON: what is no list of objects is nothing."""
     if not isinstance(steps, list):
@@ -204,11 +202,22 @@ def _mappings(steps: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(step for step in steps if isinstance(step, dict))
 
 
+def _bundle_of(path: Path) -> Path | None:
+    """The bundle that a path brings: of a run the one in it."""
+    inner = path / "bundle"
+    if (inner / MANIFEST).is_file():
+        return inner
+    return path if path.suffix == ".zip" or (path / MANIFEST).is_file() else None
+
+
 def _files(path: Path) -> list[Path]:
     """The JSON files that a path stands for. Of a run: its reports, and a diff if there is one."""
+    bundle = _bundle_of(path)
+    if bundle == path:
+        return []
     if not path.is_dir():
         return [path]
-    if (path / "bundle" / MANIFEST).is_file():
+    if bundle is not None:
         diffs = [path / "diff.json"] if (path / "diff.json").is_file() else []
         return [*sorted((path / "reports").rglob("*.json")), *diffs]
     return [

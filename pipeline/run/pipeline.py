@@ -24,6 +24,8 @@ from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
+from edgeticket.pipeline.page.render import write_page
+from edgeticket.pipeline.page.sources import gather
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import exact_share, fold_bn
 from edgeticket.pipeline.recipe import BenchConfig, Recipe
@@ -91,6 +93,7 @@ def run(
         summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
+        write_page(gather([scratch]), scratch / "report.html")
         put_in_place(scratch, out / recipe.name)
     return summary
 

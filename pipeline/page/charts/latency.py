@@ -43,7 +43,7 @@ def range_of(label: str, report: Report, *, strong: bool) -> Range:
 @styled
 def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
     """A line for each artifact, from its fastest query to p99, with p50 and p90 marked."""
-    figure, axes = new_figure(6.2, 0.75 + 0.3 * len(ranges))
+    figure, axes = new_figure(5.2, 0.75 + 0.3 * len(ranges))
     axes.grid(visible=False, axis="y")
     for i, one in enumerate(ranges):
         colour = LIGHT["accent"] if one.strong else LIGHT["quiet"]

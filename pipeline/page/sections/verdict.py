@@ -46,7 +46,14 @@ class Verdict:
 
 def give_verdict(sources: Sources) -> Verdict:
     """Sources -> what stands at the top of the page."""
-    statements = (_trust(sources), _gain(sources), _alike(sources), _budget(sources))
+    statements = (
+        _limits(sources),
+        _devices(sources),
+        _trust(sources),
+        _gain(sources),
+        _alike(sources),
+        _budget(sources),
+    )
     return Verdict(_subject(sources), tuple(one for one in statements if one is not None))
 
 
@@ -66,6 +73,39 @@ def _subject(sources: Sources) -> str:
         f"{words.plural(len(artifacts), 'model file')} measured on "
         f"{words.listed(list(sources.places))}, with {data}, one at a time, on "
         f"{' and '.join(map(str, threads))} CPU thread{'s' * (threads != [1])}."
+    )
+
+
+def _limits(sources: Sources) -> Statement | None:
+    """Of a comparison: whether its limits are kept."""
+    cases = sources.comparisons
+    if not cases:
+        return None
+    wrong = [case for case in cases if case.wrongs]
+    question = "Are all limits kept?"
+    if not wrong:
+        return Statement(question, GOOD, f"Yes, by {words.plural(len(cases), 'report')}.")
+    lines = [f"{case.artifact}: {sentence}" for case in wrong for sentence in case.wrongs]
+    return Statement(
+        question,
+        BAD,
+        f"No: {len(wrong)} of {words.plural(len(cases), 'report')} "
+        f"{'breaks one' if len(wrong) == 1 else 'break one'}, or cannot be compared.",
+        tuple(lines[:SHOWN_REASONS]),
+        more=tuple(lines[SHOWN_REASONS:]),
+    )
+
+
+def _devices(sources: Sources) -> Statement | None:
+    """Of a fleet: which devices measured nothing."""
+    if not sources.failures:
+        return None
+    count = len(sources.failures)
+    return Statement(
+        "Did every device measure?",
+        BAD,
+        f"No: {words.plural(count, 'device')} did not.",
+        sources.failures,
     )
 
 
