@@ -88,6 +88,11 @@ def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def short(name: str, *, longest: int = 34) -> str:
+    """A name that has to fit beside a chart."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
 def lines_of(text: str) -> Markup:
     """Text of several lines, escaped; each line is plain."""
     return Markup("\n").join(escape(plain(line)) for line in text.split("\n"))

@@ -123,10 +123,10 @@ def tell_confusion(sources: Sources) -> Matrix | Confusions | None:
 
 
 def class_names(sources: Sources, accuracy: Accuracy) -> list[str]:
-    """Those of the bundle, else numbers."""
-    if sources.manifest is not None and sources.manifest.labels:
-        return [str(name) for name in sources.manifest.labels]
-    return [str(i) for i in range(1 + max((*accuracy.labels, *accuracy.predictions)))]
+    """Those of the bundle; of classes that it does not name, their numbers."""
+    named = [] if sources.manifest is None else [str(name) for name in sources.manifest.labels]
+    highest = max((*accuracy.labels, *accuracy.predictions))
+    return named + [str(i) for i in range(len(named), highest + 1)]
 
 
 def tell_changes(sources: Sources) -> Changes | None:

@@ -89,7 +89,7 @@ def draw_times(sources: Sources) -> tuple[Times, ...]:
     for i, place in enumerate(sources.places):
         measured = sources.on(place)
         ranges = [
-            range_of(f"{one.number}  {one.name}", one.report, strong=one.is_int8)
+            range_of(f"{one.number}  {words.short(one.name)}", one.report, strong=one.is_int8)
             for one in measured
         ]
         chart = draw_ranges(ranges, name=f"times-{i + 1}", title=f"Times on {place}")
