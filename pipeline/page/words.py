@@ -88,6 +88,11 @@ def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def numbers(of: list[int]) -> str:
+    """Numbers of rows, as in "No. 1, 2 and 4"."""
+    return f"No. {listed([str(number) for number in of])}"
+
+
 def short(name: str, *, longest: int = 34) -> str:
     """A name that has to fit beside a chart."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,13 +84,33 @@ class Chart:
     caption: str
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one panel; to be called, and drawn in, as `styled`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(
+    width: float, height: float, *, margins: tuple[float, float] | None = None
+) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one panel; to be called, and drawn in, as `styled`.
+
+    Args:
+        margins: left and below, in inches, for the axes' labels; None: as wide as they turn out
+            to be, which takes twice as long.
+    """
+    figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
     axes = figure.subplots()
+    if margins is not None:
+        left, bottom = margins
+        figure.subplots_adjust(left=left / width, bottom=bottom / height, right=0.97, top=0.97)
     axes.grid(visible=True, axis="both")
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def log_steps(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, … from ``low`` to ``high``, for the ticks of a logarithmic axis."""
+    power = 10.0 ** math.floor(math.log10(low))
+    found: list[float] = []
+    while power <= high:
+        found += [m * power for m in (1, 2, 5) if low <= m * power <= high]
+        power *= 10
+    return found
 
 
 def draw(figure: Figure, *, name: str, title: str, says: str, caption: str = "") -> Chart:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure, styled
+from edgeticket.pipeline.page.charts.drawing import Chart, draw, log_steps, new_figure, styled
 from edgeticket.pipeline.page.palette import LIGHT
 
 WIDTH, HEIGHT = 4.6, 3.1
@@ -81,7 +81,7 @@ def _scale(axes: Axes, points: Sequence[Point], *, lower_is_better: bool) -> Non
     costs, scores = [p.cost for p in points], [p.score for p in points]
     if max(costs) > 3 * min(costs):
         axes.set_xscale("log")
-        axes.set_xticks(_steps(min(costs), max(costs)))
+        axes.set_xticks(log_steps(min(costs) / 1.4, max(costs) * 1.4))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(min(costs) / 1.4, max(costs) * 1.4)
@@ -92,16 +92,6 @@ def _scale(axes: Axes, points: Sequence[Point], *, lower_is_better: bool) -> Non
     axes.set_ylim(min(scores) - room, max(scores) + room)
     if lower_is_better:
         axes.invert_yaxis()
-
-
-def _steps(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, … around ``low`` to ``high``."""
-    power = 10.0**-9
-    found = []
-    while power <= 10 * high:
-        found += [m * power for m in (1, 2, 5) if low / 1.4 <= m * power <= high * 1.4]
-        power *= 10
-    return found
 
 
 def _number(axes: Axes, points: Sequence[Point]) -> None:

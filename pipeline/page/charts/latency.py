@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.page.charts.drawing import Chart, draw, new_figure, styled
+from edgeticket.pipeline.page.charts.drawing import Chart, draw, log_steps, new_figure, styled
 from edgeticket.pipeline.page.palette import LIGHT
 
 BINS = 48
@@ -57,8 +57,8 @@ def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
             linestyle="none", zorder=3, label="90 % within (p90)" if i == 0 else None,
         )  # fmt: skip
         axes.annotate(
-            f"{one.p50:.3g}", (one.p50, i), xytext=(0, 5.5), textcoords="offset points",
-            ha="center", fontsize=8, color=LIGHT["muted"],
+            f"{one.p50:#.3g}".rstrip("."), (one.p50, i), xytext=(0, 5.5),
+            textcoords="offset points", ha="center", fontsize=8, color=LIGHT["muted"],
         )  # fmt: skip
     axes.set_yticks(range(len(ranges)), [one.label for one in ranges])
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
@@ -66,8 +66,9 @@ def draw_ranges(ranges: Sequence[Range], *, name: str, title: str) -> Chart:
     low, high = min(one.lowest for one in ranges), max(one.p99 for one in ranges)
     if high > 5 * low > 0:
         axes.set_xscale("log")
+        axes.set_xticks(log_steps(low / 1.7, high * 1.25))
         axes.set_xlim(low / 1.7, high * 1.25)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xlim(0, high * 1.08)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -87,7 +88,7 @@ def draw_histogram(report: Report, *, name: str, title: str) -> Chart:
     ordered = np.sort(times)
     end = _end_of_bulk(ordered)
     shown = times[times <= end]
-    figure, axes = new_figure(3.9, 2.3)
+    figure, axes = new_figure(3.9, 2.3, margins=(0.62, 0.5))
     axes.grid(visible=False, axis="x")
     start = float(ordered[0])
     if end <= start:
@@ -119,7 +120,7 @@ def draw_histogram(report: Report, *, name: str, title: str) -> Chart:
 def draw_course(report: Report, *, name: str, title: str) -> Chart:
     """Times in the order in which they were taken, and the median of each window."""
     times = _milliseconds(report)
-    figure, axes = new_figure(3.9, 2.3)
+    figure, axes = new_figure(3.9, 2.3, margins=(0.62, 0.5))
     edges = np.linspace(0, len(times), min(BUCKETS, len(times)) + 1).astype(int)
     parts = [times[a:b] for a, b in itertools.pairwise(edges)]
     middle = (edges[:-1] + edges[1:]) / 2

@@ -61,7 +61,7 @@ class Voice:
     """Artifacts that gave the same answer to every sample, and speak as one."""
 
     title: str
-    members: tuple[str, ...]
+    members: str  # numbers of their rows in the table
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,13 @@ def tell_changes(sources: Sources) -> Changes | None:
     for one in compared:
         groups.setdefault(tuple(one.report.accuracy.answers), []).append(one)
     first = compared[0].report.accuracy
-    count, several_places = first.count, len(sources.places) > 1
-    voices = [_voice(ones, several_places) for ones in groups.values()]
+    count = first.count
+    voices = [_voice(ones, sources.places) for ones in groups.values()]
     answers = list(groups)
+    coded = [of for of, ones in groups.items() if any(one.is_int8 for one in ones)]
     changed = [i for i in range(count) if len({of[i] for of in answers}) > 1]
+    # Where int8 parts from int8 something is wrong; that it parts from float32 is its price.
+    changed.sort(key=lambda i: (len({of[i] for of in coded}) == 1, i))
     asks = not isinstance(first, Unlabelled)
     looks = look_at(sources.bundle, sources.manifest, changed[:CHANGED])
     names = class_names(sources, first) if isinstance(first, Accuracy) else None
@@ -199,15 +202,20 @@ def _figures(output: OutputFidelity) -> tuple[str, ...]:
     )
 
 
-def _voice(ones: Sequence[Measured], several_places: bool) -> Voice:
-    precisions = dict.fromkeys(
-        f"{one.report.artifact.network} {one.report.artifact.precision}" for one in ones
-    )
-    title = " and ".join(precisions)
-    places = dict.fromkeys(one.place for one in ones)
-    if several_places:
-        title += f" on {words.listed(list(places))}"
-    return Voice(title, tuple(one.title if several_places else one.name for one in ones))
+def _voice(ones: Sequence[Measured], everywhere: tuple[str, ...]) -> Voice:
+    """Who gave these answers: as in "ticket int8 on the Pi", with the numbers of their rows."""
+    by_network: dict[str, dict[str, None]] = {}
+    for one in ones:
+        title = f"{one.report.artifact.network} {one.report.artifact.precision}"
+        by_network.setdefault(title, {})[one.place] = None
+    by_places: dict[tuple[str, ...], list[str]] = {}
+    for title, of in by_network.items():
+        by_places.setdefault(tuple(of), []).append(title)
+    parts = []
+    for places, titles in by_places.items():
+        where = f" on {words.listed(list(places))}" if len(places) < len(everywhere) else ""
+        parts.append(words.listed(titles) + where)
+    return Voice("; ".join(parts), words.numbers([one.number for one in ones]))
 
 
 def _tint(count: int, of: int, *, right: bool) -> str:

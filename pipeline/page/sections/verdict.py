@@ -162,8 +162,8 @@ def _findings(measured: Sequence[Measured], kind: str) -> dict[str, str]:
             by_rule.setdefault(finding.rule, []).append((one, finding))
     sentences = {}
     for found in by_rule.values():
-        one, finding = found[0]
-        where = f" ({one.title}" + (f", and {len(found) - 1} more)" if len(found) > 1 else ")")
+        finding = found[0][1]
+        where = f" ({_who([one for one, _ in found], measured)})"
         text = finding.found[:1].upper() + finding.found[1:]
         sentences[text + where * (len(found) < len(measured))] = finding.cure
     return sentences
@@ -249,12 +249,27 @@ def _alike(sources: Sources) -> Statement | None:
     for group in several:
         ranked = sorted(group.values(), key=len, reverse=True)
         first = ranked[0][0]
-        for others in ranked[1:]:
-            names = words.listed([one.title for one in others])
-            details.append(f"{names}: {_how_unlike(first, others[0])} of {first.title}.")
+        first_ones = _who(ranked[0], sources.measured)
+        details += [
+            f"{_who(others, sources.measured)}: {_how_unlike(first, others[0])} of {first_ones}."
+            for others in ranked[1:]
+        ]
     return Statement(
         question, BAD, "No: some int8 outputs differ in at least one bit.", tuple(details)
     )
+
+
+def _who(ones: Sequence[Measured], measured: Sequence[Measured]) -> str:
+    """Artifacts in few words: one by its name, several by their machine and their rows."""
+    if len(ones) == 1:
+        return ones[0].title if len({one.place for one in measured}) > 1 else ones[0].name
+    places = list(dict.fromkeys(one.place for one in ones))
+    numbers = words.numbers([one.number for one in ones])
+    if len({one.place for one in measured}) == 1:
+        return numbers
+    if len(ones) == sum(one.place in places for one in measured):
+        return f"all on {words.listed(places)}"
+    return f"{numbers} on {words.listed(places)}"
 
 
 def _how_unlike(first: Measured, other: Measured) -> str:
