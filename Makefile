@@ -3,6 +3,7 @@
 # make check   format, lint, types, import directions, tests
 # make test-devices    tests on emulated boards; needs root, qemu-user-static, mmdebstrap, nftables
 # make test-images     the images of docker/, built and run; needs buildah besides
+# make test-browser    pages of reports in Chromium, and axe-core where AXE_JS names its axe.min.js
 # make slow    the tests that need minutes or data that is not in a package
 # make benchmark    speed, as ratios
 # make docs    the site, in site/
@@ -11,7 +12,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: demo test test-devices test-images check lint slow benchmark benchmark-peers docs clean
+.PHONY: demo test test-devices test-images test-browser check lint slow benchmark benchmark-peers docs clean
 
 demo: .venv/host
 	$(BIN)/edgeticket run pipeline/recipes/demo.yaml
@@ -22,7 +23,7 @@ test: check
 WORKERS ?= 2
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow and not devices and not images" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not devices and not images and not browser" -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
@@ -41,6 +42,9 @@ test-devices: .venv/dev
 
 test-images: .venv/dev
 	$(BIN)/python -m pytest -m images tests/devices/emulated
+
+test-browser: .venv/dev
+	$(BIN)/python -m pytest -m browser tests/page
 
 benchmark: .venv/dev
 	$(BIN)/edgeticket run demo

@@ -86,7 +86,7 @@ def digests(out: Path) -> dict[str, str]:
 def test_it_leaves_bundle_zip_reports_and_summary(out: Path, summary: Summary) -> None:
     folder = out / "small"
     assert sorted(f.name for f in folder.iterdir()) == [
-        ".edgeticket.json", "bundle", "bundle.zip", "reference", "reports",
+        ".edgeticket.json", "bundle", "bundle.zip", "reference", "report.html", "reports",
         "summary.json", "summary.md",
     ]  # fmt: skip
     with open_bundle(folder / "bundle") as bundle, open_bundle(folder / "bundle.zip") as zipped:

@@ -97,7 +97,7 @@ def new_figure(
     axes = figure.subplots()
     if margins is not None:
         left, bottom = margins
-        figure.subplots_adjust(left=left / width, bottom=bottom / height, right=0.97, top=0.97)
+        figure.subplots_adjust(left=left / width, bottom=bottom / height, right=0.94, top=0.97)
     axes.grid(visible=True, axis="both")
     axes.set_axisbelow(True)
     return figure, axes

@@ -149,7 +149,7 @@ def draw_course(report: Report, *, name: str, title: str) -> Chart:
         else f"from first to last window {signed(drift)}, "
         f"windows apart by {100 * spread:.1f} % at most"
     )
-    caption = f"Band: 10 % to 90 %. Dark lines: medians of {report.windows.count} windows; {told}."
+    caption = f"Band: 10 % to 90 %. Thick lines: medians of {report.windows.count} windows; {told}."
     return draw(figure, name=name, title=title, says=caption, caption=caption)
 
 
