@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report import Report, parse_report
 from edgeticket.device_runner.stores import MANIFEST
 from edgeticket.pipeline.compare import Case
+from edgeticket.pipeline.page.places import name_places
 
 REPORT_LIMIT_BYTES = 256 * 2**20
 BASELINE = "dense"
@@ -151,7 +151,7 @@ def compose(
         if key not in seen:
             seen.add(key)
             unique.append((file, report))
-    places = _places(unique)
+    places = name_places(unique)
     threads = {report.runtime.threads for _, report in unique}
     order = list(dict.fromkeys(places))
     ranked = sorted(zip(unique, places, strict=True), key=lambda entry: order.index(entry[1]))
@@ -237,34 +237,6 @@ def _diff_of(data: bytes) -> Mapping[str, Any] | None:
         return None
     keys = {"artifacts", "pairs", "first_over", "samples"}
     return document if isinstance(document, dict) and keys <= set(document) else None
-
-
-def _places(reports: Sequence[tuple[Path, Report]]) -> list[str]:
-    """What each report's machine is called: board or CPU, and where several sessions were held on
-    machines of one name, the folder that holds the reports, else a number."""
-    sessions: dict[tuple[str, str], list[str]] = {}
-    for file, report in reports:
-        key = (report.session.id, _machine(report))
-        sessions.setdefault(key, []).append(plain(file.parent.name))
-    machines = Counter(machine for _, machine in sessions)
-    folders = {key: names[0] if len(set(names)) == 1 else "" for key, names in sessions.items()}
-    titles: dict[tuple[str, str], str] = {}
-    for key, folder in folders.items():
-        machine = key[1]
-        if machines[machine] == 1:
-            titles[key] = machine
-            continue
-        alike = [other for other in folders if other[1] == machine]
-        is_told = folder and len({folders[other] for other in alike}) == len(alike)
-        titles[key] = f"{machine} ({folder if is_told else f'session {alike.index(key) + 1}'})"
-    return [titles[report.session.id, _machine(report)] for _, report in reports]
-
-
-def _machine(report: Report) -> str:
-    machine = report.machine
-    known = (name for name in (machine.board, machine.cpu) if isinstance(name, str))
-    emulated = ", emulated" if isinstance(machine.emulated, str) else ""
-    return plain(next(known, machine.architecture)) + emulated
 
 
 def _is_deployed(one: Measured) -> bool:

@@ -1,0 +1,59 @@
+"""What was won, and what did it cost?"""
+
+from __future__ import annotations
+
+from edgeticket.device_runner.report import Unlabelled, tell_score
+from edgeticket.device_runner.validity import INVALID
+from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.sections.table import RUNTIMES, change_of, size_ratio, speedup
+from edgeticket.pipeline.page.sections.verdict.statement import GOOD, OPEN, Statement
+from edgeticket.pipeline.page.sources import Sources
+
+
+def tell_gain(sources: Sources) -> Statement | None:
+    """The artifact that is spoken of first, against dense float32 on the same runtime."""
+    one = sources.featured
+    base = sources.baseline_of(one)
+    report = one.report
+    if base is None or base is one:
+        return None
+    smaller = size_ratio(report, base.report)
+    parts = [
+        f"{words.times(smaller if smaller >= 1 else 1 / smaller, digits=1)} "
+        f"{'smaller' if smaller >= 1 else 'larger'}"
+    ]
+    ratio = speedup(one, base)
+    if ratio is not None:
+        told = ratio if ratio >= 1 else 1 / ratio
+        parts.append(f"{words.times(told, digits=1)} {'faster' if ratio >= 1 else 'slower'}")
+    runtime = RUNTIMES.get(report.runtime.name, report.runtime.name)
+    change = change_of(report, base.report)
+    details = [
+        f"{one.title}, against {base.name} on the same runtime ({runtime}): "
+        f"{words.kilobytes(base.report.artifact.size_bytes)} → "
+        f"{words.kilobytes(report.artifact.size_bytes)} kB"
+    ]
+    if ratio is not None:
+        details[0] += (
+            f", median {words.milliseconds(base.report.latency.p50_ns)} → "
+            f"{words.milliseconds(report.latency.p50_ns)} ms"
+        )
+    details[0] += "."
+    if isinstance(report.accuracy, Unlabelled):
+        parts.append(f"outputs within {tell_score(report)} of float32")
+    elif change is not None and not isinstance(base.report.accuracy, Unlabelled):
+        what = "word errors" if report.accuracy.lower_is_better else "right answers"
+        parts.append(
+            f"{what} {words.percent(base.report.accuracy.score)} → "
+            f"{words.percent(report.accuracy.score)}"
+        )
+    won = smaller > 1 and (ratio is None or ratio > 1)
+    if ratio is not None and INVALID in (report.validity.verdict, base.report.validity.verdict):
+        won = False
+        details.append("Measured with times that are INVALID: the ratio of times may be wrong.")
+    return Statement(
+        "What was won, and what did it cost?",
+        GOOD if won else OPEN,
+        words.listed(parts) + ".",
+        tuple(details),
+    )
