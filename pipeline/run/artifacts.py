@@ -29,8 +29,8 @@ from edgeticket.pipeline.run.reference_outputs import (
     reference_of,
     save_reference,
 )
+from edgeticket.pipeline.task.transcripts import choose_separator_bias
 from edgeticket.pipeline.train import evaluate, to_torch
-from edgeticket.pipeline.train.transcription import choose_separator_bias
 
 Files = list[tuple[Artifact, bytes]]
 
