@@ -36,11 +36,6 @@ def load_recipe_data(
     """
     model = recipe.model
     folders = (*beside, folder)
-    if recipe.task is not None and (recipe.data.random is not None or not recipe.data.labels):
-        raise InputError(
-            f"task: {recipe.data.title} come without targets, which {recipe.task.name} needs: "
-            "leave task out, and reports tell fidelity"
-        )
     if recipe.data.random is not None:
         check_untrained(recipe)
         return random_dataset(recipe.data, drawn_for(recipe, folders), seed=recipe.seed)
@@ -49,7 +44,7 @@ def load_recipe_data(
         seed=recipe.seed,
         folder=folder,
         beside=beside,
-        task=None if recipe.task is None else recipe.task.task,
+        task=None if recipe.task is None or not recipe.data.labels else recipe.task.task,
         store=store,
         progress=progress,
     )
