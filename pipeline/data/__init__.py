@@ -16,12 +16,13 @@ from edgeticket.pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.librispeech import (
     fetch_librispeech_speakers,
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.own import find_file, load_own, load_unlabelled
+from edgeticket.pipeline.data.own import load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
