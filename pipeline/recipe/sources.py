@@ -170,7 +170,8 @@ class DataConfig(Config):
         if self.name or self.factory:
             return str(self.name or self.factory)
         path = PurePath(self.place)
-        plain = path.parent if path.name in ("train", "val", *UNTITLED) else path
+        silent = ("train", "val", *(UNTITLED if self.layout else ()))
+        plain = path.parent if path.name in silent and path.parent.name else path
         return plain.stem if plain.suffix in (".npz", ".csv", ".json") else plain.name
 
     @property

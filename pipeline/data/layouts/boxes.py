@@ -143,7 +143,7 @@ def check_boxes(marked: Marked, sizes: Integers, source: Source) -> Marked:
     inner = np.clip(marked.box, 0.0, high)
     empty = (marked.box[:, 2:] <= marked.box[:, :2]).any(axis=1)
     outside = ((marked.box < -SLACK_PX) | (marked.box > high + SLACK_PX)).any(axis=1)
-    gone: npt.NDArray[np.bool_] = (inner[:, 2:] <= inner[:, :2]).any(axis=1)
+    gone = np.asarray((inner[:, 2:] <= inner[:, :2]).any(axis=1))
     if not source.cfg.mend_boxes:
         for wrong, what in (
             (empty, "has no area: its sides must be above 0"),

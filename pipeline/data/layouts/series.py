@@ -13,7 +13,7 @@ from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.layouts.lengths import fit_length
 from edgeticket.pipeline.data.layouts.part import Part, Reading, Source, Steps
 from edgeticket.pipeline.data.layouts.paths import shown
-from edgeticket.pipeline.data.layouts.table import rebuilt, split_rows, targets_of
+from edgeticket.pipeline.data.layouts.table import split_rows, targets_of
 from edgeticket.pipeline.data.layouts.table_file import Table, read_table
 from edgeticket.pipeline.data.tensors import Tensors, channels_last
 from edgeticket.pipeline.recipe import DataConfig
@@ -176,8 +176,6 @@ def _whole(
     )
     inputs = _inputs(stored, cfg)
     preprocessing = _scaling(source.cfg, values.shape[1])
-    if source.task.name == "anomaly" and source.task.settings.get("score") == "error":
-        arrays["input"] = rebuilt(inputs, preprocessing)
     parts = {
         name: Part(inputs[some], {key: array[some] for key, array in arrays.items()})
         for name, some in split_rows(alone, cfg.split, key=f"{PLACE}.split").items()

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.preprocess import preprocess
 from edgeticket.device_runner.task.boxes import SLACK_PX
 from edgeticket.pipeline.data.audio import SUFFIXES as SOUNDS
 from edgeticket.pipeline.data.decode import SUFFIXES as PICTURES
@@ -23,7 +22,7 @@ from edgeticket.pipeline.data.layouts.paths import PARTS, Inside, first_twice, s
 from edgeticket.pipeline.data.layouts.recordings import features, read_waveforms
 from edgeticket.pipeline.data.layouts.table_file import Table, read_table
 from edgeticket.pipeline.data.scaling import scaling
-from edgeticket.pipeline.data.tensors import Tensors, channels_first
+from edgeticket.pipeline.data.tensors import Tensors
 
 PLACE = "data.table"
 UNKNOWN = -1.0  # of labels
@@ -52,8 +51,6 @@ def read_listed(source: Source) -> Reading:
     if "points" in arrays:
         arrays = _move_points(arrays, sizes, source, table, cfg.targets)
         _check_swap(cfg.swap, arrays["points"].shape[1])
-    if source.task.name == "anomaly" and source.task.settings.get("score") == "error":
-        arrays["input"] = rebuilt(inputs, preprocessing)
     rows = split_rows(table, cfg.split, key=f"{PLACE}.split")
     parts = {
         name: Part(_take(inputs, some), {k: v[some] for k, v in arrays.items()}, cfg.swap)
@@ -266,13 +263,6 @@ def _check_swap(swap: Sequence[tuple[int, int]], points: int) -> None:
             f"{PLACE}.swap names points {numbers}: there are {points}, counted from 0, and each "
             "changes places once"
         )
-
-
-def rebuilt(inputs: Inputs, preprocessing: Steps) -> Array:
-    """What a network that rebuilds its input should give: that input, channels first."""
-    if isinstance(inputs, Tensors):
-        return np.ascontiguousarray(channels_first(inputs.arrays[0]))
-    return np.ascontiguousarray(channels_first(preprocess(np.asarray(inputs[:]), preprocessing)))
 
 
 def _take(inputs: Inputs, rows: Array) -> Inputs:
