@@ -77,16 +77,6 @@ def check_targets(targets: Targets, *, place: str, is_pool: bool = False) -> Non
         raise InputError(f"{place}: {error}") from None
 
 
-def classes_of(targets: Targets) -> npt.NDArray[np.int64] | None:
-    """What every split should have in fair shares, [N]; None: nothing."""
-    name = STRATA.get(targets.task.name, "")
-    if name not in targets.arrays:
-        return None
-    _, numbers = np.unique(targets.arrays[name], return_inverse=True)
-    return np.asarray(numbers.reshape(-1), dtype=np.int64)
-
-
-STRATA = {"embeddings": "identity", "anomaly": "anomalous"}
 # Of the tasks whose other arrays have rows for something else than examples.
 PER_EXAMPLE = {"boxes": ("size",), "embeddings": ("identity",)}
 AT_A_TIME = 1000  # examples whose identities are checked together: pairs are their square
