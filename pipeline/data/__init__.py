@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Task
 from edgeticket.pipeline.data.cifar10 import fetch_cifar10, load_cifar10
 from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
@@ -21,7 +22,8 @@ from edgeticket.pipeline.data.librispeech import (
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.own import find_file, load_own, load_unlabelled
+from edgeticket.pipeline.data.named import classes_of
+from edgeticket.pipeline.data.own import find_file, load_for_task, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
@@ -61,6 +63,7 @@ def load_dataset(
     seed: int,
     folder: Path,
     beside: Sequence[Path] = (),
+    task: Task | None = None,
     store: Path | None = None,
     progress: Progress = QUIET,
 ) -> Dataset:
@@ -71,16 +74,21 @@ def load_dataset(
         seed: decides which example goes where.
         folder: the data folder.
         beside: where files that ``cfg`` names are looked up before that.
+        task: what the examples' targets are for; None: classes or texts, or there are none.
         store: keeps decoded pictures; None: below the data folder.
         progress: shows how far decoding is.
 
     Raises:
         InputError: the data set is unknown, absent or damaged, or the sizes do not fit it.
     """
-    unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
+    unlabelled = None
+    if task is None:
+        unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
     if unlabelled is not None:
         return unlabelled
-    if cfg.name is not None:
+    if task is not None:
+        collection = load_for_task(cfg, task, folders=(*beside, folder))
+    elif cfg.name is not None:
         collection = _source(cfg.name).load(folder)
     else:
         kept = Store(store or folder / "decoded")
@@ -96,8 +104,7 @@ def load_dataset(
         )
     own_validation = collection.validation
     sizes = split_sizes(cfg, collection, title=title)
-    assert pool.labels is not None
-    order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
+    order = _order(pool, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
     own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
     test = collection.test
@@ -125,8 +132,15 @@ def load_dataset(
 
 def _some_of(split: Split, count: int, *, seed: tuple[int, int]) -> Split:
     """At most ``count`` examples, the classes in fair shares."""
-    assert split.labels is not None
-    return split.take(_evenly_mixed(split.labels, np.random.default_rng(seed))[:count])
+    return split.take(_order(split, np.random.default_rng(seed))[:count])
+
+
+def _order(split: Split, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A random order of all indices, with the classes in fair shares where there are some."""
+    classes = split.labels
+    if split.targets is not None:
+        classes = classes_of(split.targets)
+    return rng.permutation(len(split)) if classes is None else _evenly_mixed(classes, rng)
 
 
 def _evenly_mixed(labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.preprocess import capture
+from edgeticket.device_runner.manifest import Task
+from edgeticket.device_runner.preprocess import capture, preprocess
 from edgeticket.models.imported import find_function
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
@@ -25,6 +26,8 @@ from edgeticket.pipeline.data.given import (
     pictures_of,
     read_arrays,
 )
+from edgeticket.pipeline.data.named import check_targets, splits_of, target_names
+from edgeticket.pipeline.data.tensors import Tensors, channels_first
 from edgeticket.pipeline.data.unlabelled import arrays_dataset, split_unlabelled
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
@@ -32,6 +35,7 @@ from edgeticket.pipeline.store import Store
 
 # Of ImageNet's training pixels, what published weights were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+SPATIAL = ("masks", "boxes", "keypoints", "images")  # targets that lie in the picture
 AT_A_TIME = 256  # inputs that are resized together
 
 
@@ -69,16 +73,8 @@ def load_own(
             steps,
         )
     else:
-        if cfg.npz is not None:
-            file = find_file(cfg.npz, folders=folders)
-            pool, test, names = check_arrays(read_arrays(file), place=f"data.npz: {file}")
-        else:
-            assert cfg.factory is not None  # the recipe has one of the three
-            try:
-                function = find_function(cfg.factory)
-            except ValueError as error:
-                raise InputError(f"data.factory: {error}") from error
-            pool, test, names = call_factory(function, cfg.args, name=cfg.factory)
+        arrays, where = _arrays(cfg, folders)
+        pool, test, names = check_arrays(arrays, place=where)
         tops = [int(s.labels.max()) for s in (pool, test) if s is not None and s.labels is not None]
         count = 1 + max(tops)
         labels = known.labels if known else names or tuple(map(str, range(max(count, 2))))
@@ -90,6 +86,85 @@ def load_own(
         test = test and replace(test, inputs=_changed(test.inputs, steps))
         made = replace(Collection(pool, test, labels, ()), capture=steps)
     return replace(made, preprocessing=(scaling(cfg, made.pool.inputs.shape[-1]),))
+
+
+def load_for_task(cfg: DataConfig, task: Task, *, folders: Sequence[Path]) -> Collection:
+    """What ``cfg`` names by npz or factory, with the targets of ``task``.
+
+    Raises:
+        InputError: it is not there, damaged, or something else.
+    """
+    if cfg.npz is None and cfg.factory is None:
+        raise InputError(
+            f"data: {cfg.title} has no targets for task {task.name}: give an npz or a factory with "
+            f"{' or '.join(target_names(task))}, or leave task out"
+        )
+    arrays, where = _arrays(cfg, folders)
+    pool, test = splits_of(arrays, task, place=where)
+    if isinstance(pool.inputs, Tensors):
+        _refuse_pixels(cfg)
+        preprocessing: tuple[Mapping[str, Any], ...] = ()
+        steps: tuple[Mapping[str, Any], ...] = ()
+    else:
+        steps = capture_steps(cfg)
+        if steps and task.name in SPATIAL:
+            raise InputError(
+                f"data.{'resize' if cfg.resize else 'crop' if cfg.crop else 'grey'}: targets of "
+                f"task {task.name} would not move along: give inputs in the size that the network "
+                "takes"
+            )
+        pool = replace(pool, inputs=_changed(pool.inputs, steps))
+        test = test and replace(test, inputs=_changed(test.inputs, steps))
+        preprocessing = (scaling(cfg, pool.inputs.shape[-1]),)
+    pool, test = with_rebuilt(pool, preprocessing), test and with_rebuilt(test, preprocessing)
+    assert pool.targets is not None
+    check_targets(pool.targets, place=where, is_pool=True)
+    if test is not None:
+        assert test.targets is not None
+        check_targets(test.targets, place=f"{where}, test set")
+    return Collection(pool, test, (), preprocessing, capture=steps)
+
+
+def with_rebuilt(split: Split, preprocessing: Sequence[Mapping[str, Any]]) -> Split:
+    """Where a network should rebuild its input, and nobody said what that is: as it takes it."""
+    targets, inputs = split.targets, split.inputs
+    assert targets is not None
+    rebuilds = targets.task.name == "anomaly" and targets.task.settings["score"] == "error"
+    if not rebuilds or "input" in targets.arrays:
+        return split
+    taken = (
+        channels_first(inputs.arrays[0])
+        if isinstance(inputs, Tensors)
+        else np.moveaxis(preprocess(inputs[:], preprocessing), -1, 1)
+    )
+    arrays = {**targets.arrays, "input": np.ascontiguousarray(taken, dtype=np.float32)}
+    return replace(split, targets=replace(targets, arrays=arrays))
+
+
+def _refuse_pixels(cfg: DataConfig) -> None:
+    """
+    Raises:
+        InputError: the recipe says what is to be done with pixels, and there are none.
+    """
+    for key in ("resize", "crop", "grey", "mean", "std"):
+        if getattr(cfg, key):
+            raise InputError(
+                f"data.{key}: inputs of {cfg.title} are no uint8 pictures: they go into the "
+                "network as they are; leave it out"
+            )
+
+
+def _arrays(cfg: DataConfig, folders: Sequence[Path]) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """Those that ``cfg`` names by npz or factory, and where messages say that they are from."""
+    if cfg.npz is not None:
+        file = find_file(cfg.npz, folders=folders)
+        return read_arrays(file), f"data.npz: {file}"
+    assert cfg.factory is not None  # the recipe has one of the three
+    try:
+        function = find_function(cfg.factory)
+    except ValueError as error:
+        raise InputError(f"data.factory: {error}") from error
+    return call_factory(function, cfg.args, name=cfg.factory), f"data.factory: {cfg.factory}"
 
 
 def load_unlabelled(cfg: DataConfig, *, folders: Sequence[Path], seed: int) -> Dataset | None:

@@ -15,6 +15,7 @@ from edgeticket.device_runner.manifest import Task
 
 Array = npt.NDArray[Any]
 
+PAIRS = "pairs"  # [pairs, 3]: two examples, and whether they are of the same
 ROWS_OF = "sample"  # arrays beside one of this name have a row for each thing, not for each example
 
 
@@ -37,6 +38,8 @@ class Targets:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Targets:
         """Those of the examples at ``indices``, in that order; rows keep theirs within each."""
+        if PAIRS in self.arrays:
+            return self._with_pairs(indices)
         if ROWS_OF not in self.arrays:
             taken = {name: array[indices] for name, array in self.arrays.items()}
             return Targets(self.task, taken, len(indices), self.per_example)
@@ -51,6 +54,16 @@ class Targets:
         }
         sizes = [len(run) for run in runs]
         taken[ROWS_OF] = np.repeat(np.arange(len(indices), dtype=np.int64), sizes)
+        return Targets(self.task, taken, len(indices), self.per_example)
+
+    def _with_pairs(self, indices: npt.NDArray[np.int64]) -> Targets:
+        """Pairs of which both examples are taken, by their new places."""
+        places = np.full(self.count, -1, dtype=np.int64)
+        places[indices] = np.arange(len(indices))
+        pairs = np.asarray(self.arrays[PAIRS], dtype=np.int64)
+        moved = np.concatenate([places[pairs[:, :2]], pairs[:, 2:]], axis=1)
+        taken = {n: array[indices] for n, array in self.arrays.items() if n != PAIRS}
+        taken[PAIRS] = moved[(moved[:, :2] >= 0).all(axis=1)]
         return Targets(self.task, taken, len(indices), self.per_example)
 
     @property

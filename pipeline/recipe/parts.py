@@ -41,6 +41,12 @@ class TrainConfig(Config):
         description="Of `schedule: step`: shares of all steps behind which the learning rate is a "
         "tenth.",
     )
+    loss: str | None = Field(
+        default=None,
+        description="What is made small: a loss of the task, see docs/tasks.md, or a function of "
+        "yours, package.module:function, of the outputs and the named targets of a batch, that "
+        "returns one number. Default: the task's first.",
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Share of the truth that is spread over all classes."
     )
