@@ -15,9 +15,7 @@ from torch import Tensor, nn
 class AnchoredUpscaler(nn.Module):
     """Grey pictures [N, 1, side, side] -> [N, 1, factor · side, factor · side]."""
 
-    def __init__(
-        self, *, side: int = 32, factor: int = 2, width: int = 24, depth: int = 4
-    ) -> None:
+    def __init__(self, *, side: int = 32, factor: int = 2, width: int = 24, depth: int = 4) -> None:
         super().__init__()
         self.side, self.factor = side, factor
         layers: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU()]

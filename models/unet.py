@@ -19,7 +19,7 @@ class UNet(nn.Module):
         *,
         num_classes: int = 11,
         in_channels: int = 1,
-        side: int = 64,
+        side: int = 48,
         width: int = 8,
         depth: int = 3,
     ) -> None:

@@ -17,9 +17,9 @@ from edgeticket.pipeline.data.examples import Collection, Split
 from edgeticket.pipeline.data.scenes import Scenes, draw_scenes
 from edgeticket.pipeline.data.targets import Targets
 
-BOXES_SIDE, MASKS_SIDE = 96, 64
+BOXES_SIDE, MASKS_SIDE = 96, 48
 _BOXES_SEED, _MASKS_SEED = 1501, 1502
-_BOXES_HEIGHTS, _MASKS_HEIGHTS = (18, 42), (20, 40)
+_BOXES_HEIGHTS, _MASKS_HEIGHTS = (18, 42), (16, 32)
 
 # Mean and standard deviation of the scenes' pixels, rounded; a picture is mostly background.
 _PREPROCESSING = ({"op": "normalize", "mean": [35.0], "std": [40.0]},)
@@ -54,7 +54,7 @@ def load_digit_boxes(folder: Path) -> Collection:
 
 
 def load_digit_masks(folder: Path) -> Collection:
-    """About 2,000 pictures uint8 [64, 64, 1] with a class for each pixel: 0 is background, and
+    """About 2,000 pictures uint8 [48, 48, 1] with a class for each pixel: 0 is background, and
     1 + d where the digit d was drawn.
 
     Raises:

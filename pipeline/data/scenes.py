@@ -126,7 +126,9 @@ def _scaled(digit: Pixels, heights: tuple[int, int], side: int, dice: Dice) -> P
     """A digit of another height and contrast, cut at its ink; 0 is where nothing is drawn."""
     digit = cut_out(digit, digit > 0)
     height = dice.between(*heights)
-    width = min(side, max(1, (digit.shape[1] * height * 2 + digit.shape[0]) // (2 * digit.shape[0])))
+    width = min(
+        side, max(1, (digit.shape[1] * height * 2 + digit.shape[0]) // (2 * digit.shape[0]))
+    )
     step: dict[str, Any] = {"size": [height, width], "filter": "bilinear"}
     larger = resize(digit[np.newaxis, :, :, np.newaxis], step)[0, :, :, 0]
     contrast = dice.between(_DARKEST, 256)
@@ -141,9 +143,7 @@ def cut_out(picture: Pixels, inside: npt.NDArray[np.bool_]) -> Pixels:
     return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _free_place(
-    shape: tuple[int, ...], boxes: Sequence[Box], side: int, dice: Dice
-) -> Box | None:
+def _free_place(shape: tuple[int, ...], boxes: Sequence[Box], side: int, dice: Dice) -> Box | None:
     """Where something of (height, width) overlaps none of ``boxes``; None: no place was met."""
     height, width = shape
     for _ in range(_TRIES):
