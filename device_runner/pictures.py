@@ -126,9 +126,3 @@ FILTERS: dict[str, tuple[Callable[[Any], Any], float]] = {
     "bilinear": (_triangle, 1.0),
     "bicubic": (_cubic, 2.0),
 }
-
-STEPS: dict[str, Callable[[Pictures, Mapping[str, Any]], Pictures]] = {
-    "grey": grey,
-    "resize": resize,
-    "center_crop": center_crop,
-}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled
+from edgeticket.device_runner.report import Judged, Report, TaskScores, Unlabelled
 from edgeticket.device_runner.scenarios import PACED
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare.answers import compare_answers
@@ -67,8 +67,11 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         p50_ms=p50,
         p90_ms=p90,
         measure=old.measure,
+        unit=_unit(old),
+        lower_is_better=old.lower_is_better,
         scores=(_score(before), _score(after)),
         drop_points=answers.drop_points,
+        drop_relative=_relative(drop, _score(before), _unit(old)),
         further=answers.further,
         agreement=agreement,
         identical_outputs=identical,
@@ -86,6 +89,22 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     )
 
 
+def _unit(accuracy: Judged) -> str:
+    if isinstance(accuracy, TaskScores):
+        return accuracy.described.unit
+    return "dB" if isinstance(accuracy, Unlabelled) else "share"
+
+
+def _relative(
+    drop: Interval | Unavailable, before: float | Unavailable, unit: str
+) -> float | Unavailable:
+    if isinstance(drop, Unavailable):
+        return drop
+    if isinstance(before, Unavailable) or before == 0:
+        return Unavailable("the score before is 0")
+    return drop.value / abs(before) / (100.0 if unit == "share" else 1.0)
+
+
 def _score(report: Report) -> float | Unavailable:
     """By its measure: a share, or of outputs of which nothing is asked the lowest SQNR in dB."""
     if not isinstance(report.accuracy, Unlabelled):
@@ -95,12 +114,8 @@ def _score(report: Report) -> float | Unavailable:
     return report.fidelity.worst.sqnr_db
 
 
-def _changed(
-    old: Accuracy | Transcription | Unlabelled,
-    new: Accuracy | Transcription | Unlabelled,
-    indices: Sequence[int],
-) -> tuple[ChangedSample, ...]:
-    if isinstance(old, Unlabelled):
+def _changed(old: Judged, new: Judged, indices: Sequence[int]) -> tuple[ChangedSample, ...]:
+    if isinstance(old, (Unlabelled, TaskScores)) or isinstance(new, (Unlabelled, TaskScores)):
         return tuple(ChangedSample(i, None, None, None) for i in indices)
     return tuple(ChangedSample(i, old.truth[i], old.answers[i], new.answers[i]) for i in indices)
 
