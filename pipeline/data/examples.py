@@ -134,6 +134,7 @@ class Collection:
     validation: Split | None = None  # None: from the pool
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
     random: int | None = None  # the seed that inputs were drawn with, which are noise
+    calibration: Split | None = None  # None: from the pool
 
 
 @dataclass(frozen=True, eq=False)

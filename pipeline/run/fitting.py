@@ -18,6 +18,7 @@ from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.graph.batches import leaves_of, shapes_of, tensors_of
 from edgeticket.pipeline.network.finished import model_args
 from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.recipe.task import check_loss
 from edgeticket.pipeline.task import task_of
 from edgeticket.pipeline.train import to_torch
 
@@ -63,7 +64,14 @@ def check_task(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> None:
     args = model_args(model, folders=folders)
     outputs = answers_of(model.architecture, args, data, place="model")
     task = task_of(data.train)
-    assert recipe.task is not None
+    assert data.train.targets is not None
+    name = data.train.targets.task.name
+    for place, training in recipe.trainings():
+        if training.loss is not None and ":" not in training.loss:
+            try:
+                check_loss(name, training.loss, place=place)
+            except ValueError as error:
+                raise InputError(str(error)) from None
     few = two_of(data.train)
     if task.headline is not None:
         try:
@@ -73,20 +81,20 @@ def check_task(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> None:
             if task.agree is not None:
                 task.agree(outputs, outputs)
         except InputError as error:
-            raise InputError(f"task: {recipe.task.name}: {error}") from None
+            raise InputError(f"task: {name}: {error}") from None
     for split in (data.train, data.validation, data.calibration, data.test):
         sentence = task.misfit(outputs, split)
         if sentence is not None:
-            raise InputError(f"task: {recipe.task.name}: {sentence}")
+            raise InputError(f"task: {name}: {sentence}")
     if any(training.loss is None or ":" not in training.loss for _, training in recipe.trainings()):
         sentence = task.refuse(outputs)
         if sentence is not None:
-            raise InputError(f"task: {recipe.task.name}: {sentence}")
-    for name, split in (("validation", data.validation), ("test", data.test)):
+            raise InputError(f"task: {name}: {sentence}")
+    for part, split in (("validation", data.validation), ("test", data.test)):
         try:
             task.judge(split)
         except InputError as error:
-            raise InputError(f"data: {name} of {data.name}: {error}") from None
+            raise InputError(f"data: {part} of {data.name}: {error}") from None
 
 
 def two_of(split: Split) -> Split:
