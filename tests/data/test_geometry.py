@@ -83,7 +83,7 @@ def test_a_box_that_is_drawn_follows_its_picture(made: Any, steps: Steps) -> Non
 @given(drawn(), steps_of_pictures)
 def test_a_mask_follows_its_picture(made: Any, steps: Steps) -> None:
     """Nearest pixels lie where the picture's do; nothing is mixed; fill is around it."""
-    picture, box = made
+    picture, _ = made
     mask = (picture[..., 0] > 0).astype(np.uint8) * 3
     moved = move_mask(mask, steps, fill=255)
     move = move_of(steps, *mask.shape)

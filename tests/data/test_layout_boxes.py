@@ -57,7 +57,7 @@ def test_coco_is_read_by_the_definition(tmp_path: Path) -> None:
         [float(i % 2 == 0), *map(float, box), float(height), float(width)]
         for i, (width, height, box) in enumerate(some_boxes(10))
     ]
-    assert sorted(sum((by_class(split) for split in parts(data)), [])) == sorted(expected)
+    assert sorted(row for split in parts(data) for row in by_class(split)) == sorted(expected)
     assert [len(split) for split in parts(data)] == [4, 2, 2, 2]
     arrays = data.train.targets.arrays
     assert data.train.targets.task.settings["picture"] == "stretched"
