@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Task
+from edgeticket.pipeline.data.basic_motions import load_basic_motions
 from edgeticket.pipeline.data.cifar10 import fetch_cifar10, load_cifar10
+from edgeticket.pipeline.data.digit_anomaly import load_digit_anomaly
+from edgeticket.pipeline.data.digit_scenes import load_digit_boxes, load_digit_masks
 from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
@@ -24,12 +27,14 @@ from edgeticket.pipeline.data.librispeech import (
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
+from edgeticket.pipeline.data.named import asked
 from edgeticket.pipeline.data.own import load_for_task, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
 from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
 from edgeticket.pipeline.data.strata import classes_of
+from edgeticket.pipeline.data.super_resolution import load_super_resolution
 from edgeticket.pipeline.data.unlabelled import split_unlabelled
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import DataConfig
@@ -93,10 +98,10 @@ def load_dataset(
         collection = read_layout(
             cfg, task, folders=(*beside, folder), store=kept, progress=progress
         )
+    elif cfg.name is not None:
+        collection = asked(_source(cfg.name).load(folder), task, title=cfg.name)
     elif task is not None:
         collection = load_for_task(cfg, task, folders=(*beside, folder))
-    elif cfg.name is not None:
-        collection = _source(cfg.name).load(folder)
     else:
         collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
     pool, title = collection.pool, cfg.title
@@ -108,7 +113,7 @@ def load_dataset(
             preprocessing=collection.preprocessing,
             capture=collection.capture,
         )
-    own_validation = collection.validation
+    own_validation, own_calibration = collection.validation, collection.calibration
     sizes = split_sizes(cfg, collection, title=title)
     order = _order(pool, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
@@ -128,7 +133,9 @@ def load_dataset(
         validation=_some_of(own_validation, cfg.validation, seed=(seed, 2))
         if own_validation
         else pool.take(validation),
-        calibration=pool.take(calibration),
+        calibration=_some_of(own_calibration, cfg.calibration, seed=(seed, 3))
+        if own_calibration
+        else pool.take(calibration),
         test=test,
         labels=collection.labels,
         preprocessing=collection.preprocessing,
@@ -191,6 +198,11 @@ def _source(name: str) -> Source:
 
 DATASETS: dict[str, Source] = {
     "digits": Source(load_digits, None),
+    "digit_boxes": Source(load_digit_boxes, None),
+    "digit_masks": Source(load_digit_masks, None),
+    "digit_anomaly": Source(load_digit_anomaly, None),
+    "super_resolution": Source(load_super_resolution, None),
+    "basic_motions": Source(load_basic_motions, None),
     "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
     "speech_commands": Source(load_speech_commands, fetch_speech_commands),
