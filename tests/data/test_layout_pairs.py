@@ -63,7 +63,7 @@ def test_made_and_given_pictures_are_alike(place: Path) -> None:
 def test_grey(place: Path) -> None:
     data = load(place, whole_task("images", form="grey"), **MADE, grey=True)
     assert data.test.targets.arrays["image"].shape[1:] == (24, 32)
-    with pytest.raises(InputError, match="data.grey: true"):
+    with pytest.raises(InputError, match=r"data\.grey: true"):
         load(place, whole_task("images", form="grey"), **MADE)
 
 
