@@ -14,7 +14,7 @@ from edgeticket.pipeline.data.examples import Inputs
 from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.layouts.lengths import fit_length
 from edgeticket.pipeline.data.layouts.names import read_names
-from edgeticket.pipeline.data.layouts.part import CLASSES, Part, Reading, Source, Steps
+from edgeticket.pipeline.data.layouts.part import Part, Reading, Source, Steps
 from edgeticket.pipeline.data.layouts.paths import list_files, parts_of, shown
 from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.recipe import DataConfig
@@ -35,11 +35,6 @@ def read_recordings(source: Source) -> Reading:
     """
     cfg = source.cfg
     assert cfg.recordings is not None
-    if source.task.name != CLASSES:
-        raise InputError(
-            f"task: {PLACE} has folders of classes, and the task is {source.task.name}: leave task "
-            "out, or name the recordings in data.table"
-        )
     root = find_file(cfg.recordings, folders=source.folders, kind="folder")
     parted = parts_of(root, place=PLACE)
     named = read_names(find_file(cfg.classes, folders=source.folders)) if cfg.classes else None
