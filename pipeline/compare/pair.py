@@ -74,6 +74,7 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         drop_relative=_relative(drop, _score(before), _unit(old)),
         further=answers.further,
         agreement=agreement,
+        alike_of=0 if isinstance(agree, Unavailable) else len(agree),
         identical_outputs=identical,
         changed=changed,
         fidelity=pair_outputs(before, after),
