@@ -20,17 +20,20 @@ from edgeticket.pipeline.data.digit_scenes import load_digit_boxes, load_digit_m
 from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from edgeticket.pipeline.data.files import find_file
+from edgeticket.pipeline.data.for_task import for_task
+from edgeticket.pipeline.data.layouts import read_layout
 from edgeticket.pipeline.data.librispeech import (
     fetch_librispeech_speakers,
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.named import asked, classes_of
-from edgeticket.pipeline.data.own import find_file, load_for_task, load_own, load_unlabelled
+from edgeticket.pipeline.data.own import load_for_task, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
 from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
+from edgeticket.pipeline.data.strata import classes_of
 from edgeticket.pipeline.data.super_resolution import load_super_resolution
 from edgeticket.pipeline.data.unlabelled import split_unlabelled
 from edgeticket.pipeline.progress import QUIET, Progress
@@ -90,12 +93,16 @@ def load_dataset(
         unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
     if unlabelled is not None:
         return unlabelled
-    if cfg.name is not None:
-        collection = asked(_source(cfg.name).load(folder), task, title=cfg.name)
+    kept = Store(store or folder / "decoded")
+    if cfg.layout is not None:
+        collection = read_layout(
+            cfg, task, folders=(*beside, folder), store=kept, progress=progress
+        )
+    elif cfg.name is not None:
+        collection = for_task(_source(cfg.name).load(folder), task, title=cfg.name)
     elif task is not None:
         collection = load_for_task(cfg, task, folders=(*beside, folder))
     else:
-        kept = Store(store or folder / "decoded")
         collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
     pool, title = collection.pool, cfg.title
     if not cfg.labels:

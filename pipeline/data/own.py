@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Task
-from edgeticket.device_runner.preprocess import capture, preprocess
+from edgeticket.device_runner.preprocess import capture
 from edgeticket.models.imported import find_function
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
 from edgeticket.pipeline.data.examples import Collection, Dataset, Split
+from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.data.given import (
     call_factory,
@@ -27,14 +27,14 @@ from edgeticket.pipeline.data.given import (
     read_arrays,
 )
 from edgeticket.pipeline.data.named import check_targets, splits_of, target_names
-from edgeticket.pipeline.data.tensors import Tensors, channels_first
+from edgeticket.pipeline.data.rebuilt import with_rebuilt
+from edgeticket.pipeline.data.scaling import capture_steps, scaling
+from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.data.unlabelled import arrays_dataset, split_unlabelled
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
 from edgeticket.pipeline.store import Store
 
-# Of ImageNet's training pixels, what published weights were trained with.
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SPATIAL = ("masks", "boxes", "keypoints", "images")  # targets that lie in the picture
 AT_A_TIME = 256  # inputs that are resized together
 
@@ -125,22 +125,6 @@ def load_for_task(cfg: DataConfig, task: Task, *, folders: Sequence[Path]) -> Co
     return Collection(pool, test, (), preprocessing, capture=steps)
 
 
-def with_rebuilt(split: Split, preprocessing: Sequence[Mapping[str, Any]]) -> Split:
-    """Where a network should rebuild its input, and nobody said what that is: as it takes it."""
-    targets, inputs = split.targets, split.inputs
-    assert targets is not None
-    rebuilds = targets.task.name == "anomaly" and targets.task.settings["score"] == "error"
-    if not rebuilds or "input" in targets.arrays:
-        return split
-    taken = (
-        channels_first(inputs.arrays[0])
-        if isinstance(inputs, Tensors)
-        else np.moveaxis(preprocess(inputs[:], preprocessing), -1, 1)
-    )
-    arrays = {**targets.arrays, "input": np.ascontiguousarray(taken, dtype=np.float32)}
-    return replace(split, targets=replace(targets, arrays=arrays))
-
-
 def _refuse_pixels(cfg: DataConfig) -> None:
     """
     Raises:
@@ -191,40 +175,6 @@ def load_unlabelled(cfg: DataConfig, *, folders: Sequence[Path], seed: int) -> D
     return arrays_dataset(arrays, cfg, seed=seed)
 
 
-def capture_steps(cfg: DataConfig) -> tuple[Mapping[str, Any], ...]:
-    """The steps of `device_runner.preprocess.capture` that ``cfg`` asks for."""
-    steps: list[Mapping[str, Any]] = [{"op": "grey"}] if cfg.grey else []
-    crop = cfg.crop
-    if isinstance(cfg.resize, int):
-        steps.append({"op": "resize", "shorter": cfg.resize, "filter": cfg.filter})
-        crop = crop or cfg.resize
-    elif cfg.resize is not None:
-        steps.append({"op": "resize", "size": list(cfg.resize), "filter": cfg.filter})
-    if crop is not None:
-        sides = [crop, crop] if isinstance(crop, int) else list(crop)
-        steps.append({"op": "center_crop", "size": sides})
-    return tuple(steps)
-
-
-def scaling(cfg: DataConfig, channels: int) -> Mapping[str, Any]:
-    """The step that makes numbers of pixels.
-
-    Raises:
-        InputError: mean and std are not one number per channel.
-    """
-    mean, std = cfg.mean, cfg.std
-    if mean is None or std is None:
-        imagenet = channels == 3
-        mean = IMAGENET_MEAN if imagenet else (127.5,) * channels
-        std = IMAGENET_STD if imagenet else (127.5,) * channels
-    if {len(mean), len(std)} != {channels}:
-        raise InputError(
-            f"data.mean and data.std: {cfg.title} has {channels} channels, so give {channels} "
-            f"numbers each, in 0..255; not {list(mean)} and {list(std)}"
-        )
-    return {"op": "normalize", "mean": list(mean), "std": list(std)}
-
-
 def _changed(pictures: Any, steps: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint8]:
     """Arrays that are given go through the same steps as pictures in folders."""
     if not steps:
@@ -234,18 +184,3 @@ def _changed(pictures: Any, steps: Sequence[Mapping[str, Any]]) -> npt.NDArray[n
         capture(pictures[at : at + AT_A_TIME], steps) for at in range(0, len(pictures), AT_A_TIME)
     ]
     return np.concatenate(parts)
-
-
-def find_file(name: str, *, folders: Sequence[Path], kind: str = "file") -> Path:
-    """The first of ``folders`` in which the file ``name`` exists; absolute names stand alone.
-
-    Raises:
-        InputError: it is in none of them.
-    """
-    candidates = [folder / os.path.expanduser(name) for folder in folders]
-    exists = os.path.isdir if kind == "folder" else os.path.isfile  # quiet about any name
-    for path in candidates:
-        if exists(path):
-            return path
-    looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
-    raise InputError(f"no {kind} {name!s:.200} (looked for {looked})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Targets:
     arrays: Mapping[str, Array]
     count: int
     per_example: frozenset[str] = frozenset({"size"})
+    swap: tuple[tuple[int, int], ...] = ()  # points that change places in a mirror
 
     def __len__(self) -> int:
         return self.count
@@ -42,7 +43,7 @@ class Targets:
             return self._with_pairs(indices)
         if ROWS_OF not in self.arrays:
             taken = {name: array[indices] for name, array in self.arrays.items()}
-            return Targets(self.task, taken, len(indices), self.per_example)
+            return replace(self, arrays=taken, count=len(indices))
         owner = self.arrays[ROWS_OF]
         by_owner = np.argsort(owner, kind="stable")
         first = np.searchsorted(owner[by_owner], np.arange(self.count + 1))
@@ -54,7 +55,7 @@ class Targets:
         }
         sizes = [len(run) for run in runs]
         taken[ROWS_OF] = np.repeat(np.arange(len(indices), dtype=np.int64), sizes)
-        return Targets(self.task, taken, len(indices), self.per_example)
+        return replace(self, arrays=taken, count=len(indices))
 
     def _with_pairs(self, indices: npt.NDArray[np.int64]) -> Targets:
         """Pairs of which both examples are taken, by their new places."""
@@ -64,12 +65,14 @@ class Targets:
         moved = np.concatenate([places[pairs[:, :2]], pairs[:, 2:]], axis=1)
         taken = {n: array[indices] for n, array in self.arrays.items() if n != PAIRS}
         taken[PAIRS] = moved[(moved[:, :2] >= 0).all(axis=1)]
-        return Targets(self.task, taken, len(indices), self.per_example)
+        return replace(self, arrays=taken, count=len(indices))
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of the task, its settings and all arrays."""
         described = [self.task.name, dict(self.task.settings), self.count]
+        if self.swap:
+            described.append(self.swap)
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name in sorted(self.arrays):
             array = np.ascontiguousarray(self.arrays[name])

@@ -24,6 +24,16 @@ from edgeticket.pipeline.recipe.distil import (
     SoftTargets,
     TeacherConfig,
 )
+from edgeticket.pipeline.recipe.layouts import (
+    AudioConfig,
+    CocoConfig,
+    CocoPart,
+    LetterboxConfig,
+    MasksConfig,
+    PairsConfig,
+    SeriesConfig,
+    TableConfig,
+)
 from edgeticket.pipeline.recipe.methods import PASSES, BlockBudget, Budget
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
@@ -54,6 +64,14 @@ SECTIONS: dict[str, type[Config]] = {
     "bench": BenchConfig,
 }
 PARTS: dict[str, type[Config]] = {
+    "coco": CocoConfig,
+    "part of coco": CocoPart,
+    "masks": MasksConfig,
+    "table": TableConfig,
+    "series": SeriesConfig,
+    "pairs": PairsConfig,
+    "audio": AudioConfig,
+    "letterbox": LetterboxConfig,
     "budget": Budget,
     "budget of blocks": BlockBudget,
     "distil": Distil,
@@ -73,7 +91,7 @@ def page() -> str:
         text.append(_tasks() if config is TaskConfig else _section(name, config))
     text.append("## Passes\n\nWhat `compress` lists. A pass is a mapping with its `method`.\n")
     text += [_section(method_of(config), config, level=3) for config in PASSES]
-    text.append("## Parts of passes and of trainings\n")
+    text.append("## Parts of data, passes and trainings\n")
     text += [_section(name, config, level=3) for name, config in PARTS.items()]
     return "\n".join(text)
 
