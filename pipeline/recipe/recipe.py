@@ -12,7 +12,7 @@ from edgeticket.pipeline.recipe.distil import DENSE
 from edgeticket.pipeline.recipe.methods import Pass
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.sources import RANDOM, DataConfig, ModelConfig
-from edgeticket.pipeline.recipe.task import LOSSES, TaskConfig
+from edgeticket.pipeline.recipe.task import TaskConfig, check_loss
 
 
 class Recipe(Config):
@@ -57,17 +57,10 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _losses_are_those_of_the_task(self) -> Recipe:
-        known = () if self.task is None else LOSSES[self.task.name]
         for place, training in self.trainings():
-            if training.loss is None or ":" in training.loss or training.loss in known:
-                continue
-            of = (
-                f"task {self.task.name} has {', '.join(known)}" if self.task else "there is no task"
-            )
-            raise ValueError(
-                f"{place}.loss: no loss {training.loss!r}: {of}; or give a function of yours, "
-                "package.module:function"
-            )
+            if training.loss is not None and ":" not in training.loss:
+                name = None if self.task is None else self.task.name
+                check_loss(name, training.loss, place=place)
         return self
 
     def trainings(self) -> list[tuple[str, TrainConfig]]:

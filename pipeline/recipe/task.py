@@ -101,6 +101,21 @@ class TaskConfig(Config):
         return Task(self.name, dict(self.__pydantic_extra__ or {}))
 
 
+def check_loss(task: str | None, loss: str, *, place: str) -> None:
+    """Look at the name of a loss; without a task, named data may bring one.
+
+    Raises:
+        ValueError: the task has no such loss; ``place`` is that of the training.
+    """
+    every = dict.fromkeys(name for losses in LOSSES.values() for name in losses)
+    known = tuple(every) if task is None else LOSSES[task]
+    if loss not in known:
+        raise ValueError(
+            f"{place}.loss: no loss {loss!r}{f' for task {task}' * (task is not None)} (known: "
+            f"{', '.join(known)}); or give a function of yours, package.module:function"
+        )
+
+
 def _placed(sentence: str) -> str:
     """A sentence of `Settings` without its own place, which the recipe's comes before."""
     match = re.match(r"task at /([^:]*): ", sentence)
