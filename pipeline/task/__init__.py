@@ -9,6 +9,7 @@ from edgeticket.device_runner.task import Metric
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.task import classes, nothing, transcripts
 from edgeticket.pipeline.task.anomaly import ANOMALY
+from edgeticket.pipeline.task.boxes import BOXES
 from edgeticket.pipeline.task.embeddings import EMBEDDINGS
 from edgeticket.pipeline.task.images import IMAGES
 from edgeticket.pipeline.task.keypoints import KEYPOINTS
@@ -38,6 +39,7 @@ LEARNT: dict[str, Learnt] = {
         NUMBERS,
         KEYPOINTS,
         MASKS,
+        BOXES,
         IMAGES,
         EMBEDDINGS,
         ANOMALY,

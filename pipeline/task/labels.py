@@ -37,7 +37,7 @@ def loss_of(focus: float) -> Callable[[LabelsSettings], TargetLoss]:
             known = labels >= 0
             losses = entropy(output, labels.clamp(min=0).to(output.dtype), settings.activation)
             if focus:
-                losses = losses * (1 - torch.exp(-losses.detach())) ** focus
+                losses = losses * (1 - torch.exp(-losses)) ** focus
             return (losses * known).sum() / known.sum().clamp(min=1)
 
         return loss
