@@ -7,6 +7,7 @@ where a picture loses more than twice as many rows as columns; here the order is
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -97,6 +98,7 @@ def _stretch(
     return stretched
 
 
+@functools.lru_cache(maxsize=512)  # a few kB each; nobody writes to them
 def _weights(
     old: int, new: int, kernel: Callable[[Any], Any], reach: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class UNet(nn.Module):
     """[N, in_channels, side, side] -> logits [N, num_classes, side, side].
 
-    The picture is halved ``depth`` times, each time with twice as many channels; on the way up a
-    transposed convolution doubles it, and what had its size on the way down is put beside it.
+    At full size, where convolutions cost most, one of width / 2 channels only. Then the picture is
+    halved ``depth`` times, with width, 2 · width and so on channels; on the way up a transposed
+    convolution doubles it, and what had its size on the way down is put beside it.
     """
 
     def __init__(
@@ -20,24 +21,24 @@ class UNet(nn.Module):
         num_classes: int = 11,
         in_channels: int = 1,
         side: int = 48,
-        width: int = 8,
+        width: int = 16,
         depth: int = 3,
     ) -> None:
         super().__init__()
         if side % 2**depth:
             raise ValueError(f"unet: side {side} cannot be halved {depth} times")
-        widths = [width * 2**stage for stage in range(depth + 1)]
-        self.down = nn.ModuleList()
-        channels = in_channels
-        for wide in widths:
-            self.down.append(_two_convolutions(channels, wide))
-            channels = wide
+        widths = [max(1, width // 2), *(width * 2**stage for stage in range(depth))]
+        self.down = nn.ModuleList([_convolution(in_channels, widths[0])])
+        for taken, wide in zip(widths, widths[1:], strict=False):
+            self.down.append(nn.Sequential(_convolution(taken, wide), _convolution(wide, wide)))
         self.pool = nn.MaxPool2d(2)
         self.enlarge = nn.ModuleList()
         self.up = nn.ModuleList()
-        for wide in reversed(widths[:-1]):
+        channels = widths[-1]
+        for beside in reversed(widths[:-1]):
+            wide = max(beside, width)
             self.enlarge.append(nn.ConvTranspose2d(channels, wide, 2, stride=2))
-            self.up.append(_two_convolutions(2 * wide, wide))
+            self.up.append(_convolution(wide + beside, wide))
             channels = wide
         self.classes = nn.Conv2d(channels, num_classes, 1)
 
@@ -53,9 +54,6 @@ class UNet(nn.Module):
         return logits
 
 
-def _two_convolutions(channels: int, wide: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for taken in (channels, wide):
-        convolution = nn.Conv2d(taken, wide, 3, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(wide), nn.ReLU()]
-    return nn.Sequential(*layers)
+def _convolution(channels: int, wide: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, wide, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(wide), nn.ReLU())

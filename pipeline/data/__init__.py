@@ -21,13 +21,13 @@ from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
 from edgeticket.pipeline.data.files import find_file
+from edgeticket.pipeline.data.for_task import for_task
 from edgeticket.pipeline.data.layouts import read_layout
 from edgeticket.pipeline.data.librispeech import (
     fetch_librispeech_speakers,
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.named import asked
 from edgeticket.pipeline.data.own import load_for_task, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
@@ -99,7 +99,7 @@ def load_dataset(
             cfg, task, folders=(*beside, folder), store=kept, progress=progress
         )
     elif cfg.name is not None:
-        collection = asked(_source(cfg.name).load(folder), task, title=cfg.name)
+        collection = for_task(_source(cfg.name).load(folder), task, title=cfg.name)
     elif task is not None:
         collection = load_for_task(cfg, task, folders=(*beside, folder))
     else:

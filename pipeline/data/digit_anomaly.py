@@ -42,9 +42,9 @@ def load_digit_anomaly(folder: Path) -> Collection:
             start += size
         if digit == USUAL:
             rows["train"].append(waiting[start:])
+    pictures = digits.inputs.astype(np.uint8)
     splits = {
-        name: _split(digits.inputs, digits.labels, np.concatenate(parts))
-        for name, parts in rows.items()
+        name: _split(pictures, digits.labels, np.concatenate(parts)) for name, parts in rows.items()
     }
     return Collection(
         splits["train"],

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeticket.device_runner.manifest import Task
 from edgeticket.pipeline.data.digits import load_digits
@@ -44,7 +46,7 @@ def load_digit_boxes(folder: Path) -> Collection:
     digits = load_digits(folder)
     assert digits.pool.labels is not None
     scenes = _scenes(BOXES_SIDE, _BOXES_HEIGHTS, _BOXES_SEED)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "sample": scenes.sample,
         "box": scenes.box,
         "label": digits.pool.labels[scenes.source],

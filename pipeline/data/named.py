@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Task
 from edgeticket.device_runner.task import get_task
-from edgeticket.pipeline.data.examples import Collection, Inputs, Split
+from edgeticket.pipeline.data.examples import Inputs, Split
 from edgeticket.pipeline.data.given import pictures_of
 from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.data.tensors import Tensors, channels_last
@@ -76,39 +75,6 @@ def check_targets(targets: Targets, *, place: str, is_pool: bool = False) -> Non
             kind.check(dict(some.arrays), settings, some.count)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
-
-
-def asked(collection: Collection, task: Task | None, *, title: str) -> Collection:
-    """A named data set with the settings that a recipe's task has; None: with its own.
-
-    Raises:
-        InputError: its targets are for another task, or are none, or do not fit the settings.
-    """
-    if task is None:
-        return collection
-    targets = collection.pool.targets
-    if targets is None or targets.task.name != task.name:
-        what = f"is for task {targets.task.name}" if targets else "has none but classes or texts"
-        raise InputError(
-            f"task: {title} {what}, not for {task.name}: leave task out, or name other data"
-        )
-
-    def judged(split: Split | None) -> Split | None:
-        if split is None or split.targets is None:
-            return split
-        changed = replace(split.targets, task=task)
-        check_targets(changed, place=f"data: {title}")
-        return replace(split, targets=changed)
-
-    pool = judged(collection.pool)
-    assert pool is not None
-    return replace(
-        collection,
-        pool=pool,
-        validation=judged(collection.validation),
-        calibration=judged(collection.calibration),
-        test=judged(collection.test),
-    )
 
 
 # Of the tasks whose other arrays have rows for something else than examples.

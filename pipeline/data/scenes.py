@@ -85,7 +85,9 @@ def draw_scenes(digits: Pixels, *, side: int, heights: tuple[int, int], seed: in
     """
     dice = Dice(seed)
     waiting = dice.order(len(digits)).tolist()
-    pictures, owners, rows = [], [], []
+    pictures: list[Pixels] = []
+    owners: list[npt.NDArray[np.int64]] = []
+    rows: list[tuple[int, Box, int]] = []
     while waiting:
         count = min(_COUNTS[dice.below(len(_COUNTS))], len(waiting))
         picture = np.zeros((side, side), np.uint8)

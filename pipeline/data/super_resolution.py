@@ -83,7 +83,8 @@ def _picture(title: str) -> npt.NDArray[np.uint8]:
     with Image.open(io.BytesIO(data)) as image:
         pixels = np.array(image)
     pixels = pixels.reshape(1, *pixels.shape[:2], -1)[:, : image.height & ~1, : image.width & ~1]
-    return grey(pixels, {})[0]
+    one: npt.NDArray[np.uint8] = grey(pixels, {})[0]
+    return one
 
 
 def _pieces(
