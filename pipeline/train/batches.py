@@ -22,6 +22,13 @@ MakeBatch = Callable[[Draw], tuple[Batch, Any]]
 """Drawn examples -> those as stored, but changed as was drawn; and what is to be learnt of them."""
 
 
+def stored_of(split: Split) -> Batch:
+    """All examples of a small split as they are stored."""
+    if isinstance(split.inputs, Tensors):
+        return tuple(torch.from_numpy(array) for array in split.inputs.arrays)
+    return torch.from_numpy(split.inputs[:])
+
+
 def batches_of(split: Split, right: MakeTargets, device: torch.device) -> MakeBatch:
     """How batches are made of ``split``; what is in memory moves to the device once.
 
@@ -52,11 +59,14 @@ def check_moves(augment: str, split: Split) -> None:
     check_augment(augment, split.inputs.dtype, whole=split.spoken is not None)
 
 
-def as_taken(stored: Batch, part: Draw, preprocessing: Sequence[Mapping[str, Any]]) -> Batch:
+def as_taken(
+    stored: Batch, preprocessing: Sequence[Mapping[str, Any]], part: Draw | None = None
+) -> Batch:
     """A batch as it is stored -> as the network takes it: float32 [N, C, ...], or a tensor for each
-    input."""
+    input; ``part`` says what of it is hidden."""
     if isinstance(stored, Tensor):
-        return part.mask(normalize(stored, preprocessing))
+        values = normalize(stored, preprocessing)
+        return values if part is None else part.mask(values)
     return tuple(tensor.movedim(-1, 1) if tensor.ndim > 2 else tensor for tensor in stored)
 
 

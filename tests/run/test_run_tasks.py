@@ -177,7 +177,7 @@ def test_layers_are_judged_by_the_task(tmp_path: Path) -> None:
         (["task={name: masks, enlarge: 2}"], "gives masks of 24x24 pixels, the targets' are 12x12"),
         (["task={name: masks, output: 1}"], "reads output 1, the network has 1"),
         (["task=numbers", "compress.1.train.loss=null"], "no 'values'"),
-        (["train.augment=crop_flip"], "would not move along"),
+        (["train.augment=speech"], "is not for images"),
         (["data.args={side: 13}"], "13"),
     ],
 )
