@@ -13,6 +13,7 @@ import pytest
 from runner_fixtures import example_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
 
+from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.manifest import read_manifest, write_manifest
 from edgeticket.device_runner.report import read_report
 from edgeticket.device_runner.runtimes import get_runtime
@@ -58,6 +59,25 @@ def test_reports_of_version_4_are_read(name: str) -> None:
     today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v4-{name}.json")
     assert isinstance(old.fidelity, Unavailable)
     assert old == replace(today, fidelity=old.fidelity, placement=old.placement)
+
+
+@pytest.mark.parametrize("name", ["manifest", "manifest-speech"])
+def test_manifests_of_version_5_are_read(name: str) -> None:
+    """Version 6 can say more, and says what version 5 could in the same way."""
+    today = read_manifest((GOLDEN / f"{name}.json").read_bytes())
+    assert read_manifest((GOLDEN / f"v5-{name}.json").read_bytes()) == today
+
+
+@pytest.mark.parametrize("name", ["report", "report-speech"])
+def test_reports_of_version_5_are_read(name: str) -> None:
+    today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v5-{name}.json")
+    assert old == replace(today, fidelity=old.fidelity)
+    if not isinstance(today.fidelity, Unavailable):
+        assert isinstance(old.fidelity, Fidelity)
+        assert old.fidelity.differing == {}
+        for now, then in zip(today.fidelity.outputs, old.fidelity.outputs, strict=True):
+            assert isinstance(then.largest_step, Unavailable)
+            assert (then.sqnr_db, then.changed) == (now.sqnr_db, now.changed)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -90,6 +90,10 @@ def bench(
             load_subject(bundle, entry, inputs, threads=threads, batch=batch, cpu_only=cpu_only)
             for entry, threads in tried
         ]
+        own = not isinstance(samples, Path)
+        judging = Judging(bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs)
+        for subject in subjects:
+            judging.try_first(subject.session.query, subject.entry)
         timed = time_subjects(
             subjects, plan, cpus=cores, progress=progress, root=root, command=command
         )
@@ -103,8 +107,6 @@ def bench(
             cooldown=timed.cooldown,
         )
         session = Session(identity, plan, bundle, machine, withheld, timed)
-        own = not isinstance(samples, Path)
-        judging = Judging(bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs)
         reports = []
         for i, subject in enumerate(subjects):
             progress("accuracy", i / len(subjects))

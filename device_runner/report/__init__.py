@@ -22,12 +22,15 @@ from edgeticket.device_runner.report.fields import (
     Accuracy,
     BundleIdentity,
     ColdStart,
+    Judged,
     MeasuredArtifact,
+    PerSample,
     PreprocessingTime,
     RealTime,
     Report,
     RuntimeIdentity,
     SessionIdentity,
+    TaskScores,
     Transcription,
     Unlabelled,
     tell_score,
@@ -44,12 +47,15 @@ __all__ = [
     "Accuracy",
     "BundleIdentity",
     "ColdStart",
+    "Judged",
     "MeasuredArtifact",
+    "PerSample",
     "PreprocessingTime",
     "RealTime",
     "Report",
     "RuntimeIdentity",
     "SessionIdentity",
+    "TaskScores",
     "Transcription",
     "Unlabelled",
     "parse_report",
@@ -63,7 +69,8 @@ __all__ = [
 # 4: the clock of every cluster of cores
 # 5: several inputs and outputs, fidelity, samples without labels; placement in numbers of
 #    operators, and in words; 4 is still read
-SCHEMA_VERSION = 5
+# 6: metrics of every task, whether answers are the references'; more figures of fidelity
+SCHEMA_VERSION = 6
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -138,26 +145,31 @@ def _validity(document: Mapping[str, Any]) -> Validity:
     return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
 
 
-def _accuracy(document: Mapping[str, Any]) -> Accuracy | Transcription | Unlabelled:
+def _accuracy(document: Mapping[str, Any]) -> Judged:
+    fields = flat_fields(document)
+    if "task" in document:
+        fields["metrics"] = flat_fields(document["metrics"])
+        fields["per_sample"] = _optional(PerSample, document["per_sample"])
+        return TaskScores(**fields)
     kind: type[Accuracy | Transcription | Unlabelled] = Accuracy
     if "heard" in document:
         kind = Transcription
     elif "sample_crc32" in document:
         kind = Unlabelled
-    return kind(**flat_fields(document))
+    return kind(**fields)
 
 
 def _fidelity(document: Mapping[str, Any]) -> Fidelity | Unavailable:
     if set(document) == {"unavailable"}:
         return Unavailable(document["unavailable"])
 
-    def outputs(entries: Any) -> tuple[OutputFidelity, ...]:
-        return tuple(OutputFidelity(**flat_fields(entry)) for entry in entries)
+    def compared(entry: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = tuple(OutputFidelity(**flat_fields(output)) for output in entry["outputs"])
+        return {**flat_fields(entry), "outputs": outputs}
 
-    between = tuple(
-        Between(entry["artifact"], outputs(entry["outputs"])) for entry in document["between"]
-    )
-    return Fidelity(document["against"], document["samples"], outputs(document["outputs"]), between)
+    between = tuple(Between(**compared(entry)) for entry in document["between"])
+    differing = flat_fields(document["differing"])
+    return Fidelity(**{**compared(document), "differing": differing, "between": between})
 
 
 def _readings(document: Mapping[str, Any]) -> Readings:

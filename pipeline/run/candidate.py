@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from edgeticket.device_runner.strict_json import format_json
+from edgeticket.device_runner.strict_json import flat_fields, format_json
 from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_file, own_version
@@ -26,6 +26,8 @@ from edgeticket.pipeline.quantize import Scales
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.run.dataset import load_recipe_data
 from edgeticket.pipeline.store import Result, Store
+from edgeticket.pipeline.task import task_of
+from edgeticket.pipeline.task.shown import metric_name, metric_text
 from edgeticket.pipeline.train import evaluate
 
 TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "mlxtend")
@@ -177,13 +179,15 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
 
 def _show(job: Job, name: str, entry: Mapping[str, Any], *, reused: bool) -> None:
     """One line of progress about a candidate."""
-    if "validation_top1" in entry:
-        score = f"{entry['validation_top1']:7.2%} on validation"
-    elif "validation_wer" in entry:
-        score = f"WER {entry['validation_wer']:.2%} on validation"
-    else:
+    metric = task_of(job.data.validation).headline
+    if metric is None:
         ratio = entry.get("validation_sqnr_db")
         score = "" if ratio is None else f"int8 {ratio:.1f} dB on validation"
+    elif metric.name == "top1":
+        score = f"{entry['validation_top1']:7.2%} on validation"
+    else:
+        value = flat_fields(entry)[f"validation_{metric.name}"]
+        score = f"{metric_name(metric)} {metric_text(metric, value)} on validation"
     job.progress.say(
         f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
         f"{score}{'  (done before)' * reused}".rstrip()

@@ -20,6 +20,7 @@ from edgeticket.pipeline.recipe import ModelConfig, TrainConfig
 from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
 from edgeticket.pipeline.run.teachers import with_teacher
 from edgeticket.pipeline.run.training_passes import train_network
+from edgeticket.pipeline.task.own import loss_version
 
 
 def dense_network(job: Job) -> Candidate:
@@ -89,6 +90,7 @@ def _trained(job: Job, training: TrainConfig) -> Candidate:
         progress=job.progress,
     )
     config = {"model": model.model_dump(), "seed": seed, "train": training.model_dump()} | versions
+    config["loss"] = loss_version(training)
     return stage(job, "train", make, config=config, before=None)
 
 

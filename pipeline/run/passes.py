@@ -23,6 +23,7 @@ from edgeticket.pipeline.run.teachers import with_teacher
 from edgeticket.pipeline.run.ticket_passes import FindTicket, find_and_mask, find_and_shrink
 from edgeticket.pipeline.run.training_passes import finetune
 from edgeticket.pipeline.store.code import code_digest
+from edgeticket.pipeline.task.own import loss_version
 from edgeticket.pipeline.tickets import BLOCKS, CHANNELS, LEVELS, WEIGHTS
 
 
@@ -75,7 +76,7 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     work = functools.partial(chosen.work, before, job.data, cfg, seed=seed, progress=job.progress)
     if chosen.states is not None:
         work = functools.partial(_work_in, chosen.states(job, before, cfg, seed), work)
-    config = {"pass": cfg.model_dump(), "seed": seed}
+    config = {"pass": cfg.model_dump(), "seed": seed, "loss": loss_version(cfg.training)}
     return stage(job, cfg.method, work, config=config, before=before)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
@@ -27,8 +28,7 @@ from edgeticket.pipeline.quantize.write_back import (
 )
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
-from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
-from edgeticket.pipeline.train.unlabelled import decibels
+from edgeticket.pipeline.train import batch_of, compare, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
 
@@ -147,12 +147,12 @@ def _judged(
         )
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
-    int8 = evaluate(rounded, validation, preprocessing=preprocessing)
-    real = evaluate(before.network.module(), validation, preprocessing=preprocessing)
-    if validation.labels is None:
-        judged = {"validation_sqnr_db": decibels(real.all_outputs, int8.all_outputs)}
+    real = before.network.module()
+    compared = compare(rounded, real, validation, preprocessing=preprocessing)
+    if compared.agreement is None:
+        judged: dict[str, Any] = {"validation_sqnr_db": compared.sqnr_db}
     else:
-        agreement = float((int8.predictions == real.predictions).mean())
-        judged = {**int8.logged("_int8"), "validation_agreement": agreement}
+        int8 = compared.first.logged("_int8")
+        judged = {**int8, "validation_agreement": compared.agreement}
     facts = {"calibration_examples": len(data.calibration), **judged, "warnings": warnings}
     return PassResult(after, before.mask, done.scales, facts)

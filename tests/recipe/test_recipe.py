@@ -86,7 +86,7 @@ def test_set_changes_one_value(file: Path) -> None:
         ("train=null", ["either train", "model.weights"]),
         ("model.weights=a.safetensors", ["either train", "model.weights"]),
         ("data=digits", ["data", "mapping of keys", "'digits'"]),
-        ("data={}", ["data: give exactly one of name, folder, npz, factory"]),
+        ("data={}", ["data: give exactly one of name, folder, npz, coco, "]),
         ("train.epochs=0", ["train.epochs", "greater than or equal to 1", "not 0"]),
         ("train.epochs=2.5", ["train.epochs", "valid integer", "2.5"]),
         ("train.epochs='3'", ["train.epochs", "valid integer", "'3'"]),
