@@ -165,10 +165,11 @@ def _layer(operator: Operator, parameters: Mapping[str, nn.Parameter]) -> nn.Mod
     else:
         a = operator.attributes
         axes = weight.ndim - 2
+        kernel: Any = tuple(weight.shape[2:])
         layer = (nn.Conv1d, nn.Conv2d)[axes - 1](
             weight.shape[1] * a["group"],
             weight.shape[0],
-            tuple(weight.shape[2:]),
+            kernel,
             tuple(a["strides"]),
             tuple(a["pads"][:axes]),
             tuple(a["dilations"]),

@@ -90,5 +90,5 @@ class _Pickler(pickle.Pickler):
         if id(obj) in self.ignored:
             return *described, obj.stride(), obj.requires_grad, self.ignored[id(obj)]
         numbers = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest = hashlib.blake2b(numbers, digest_size=20).hexdigest()
+        digest = hashlib.blake2b(numbers.data, digest_size=20).hexdigest()
         return *described, digest

@@ -40,7 +40,8 @@ def overwritten(module: nn.Module) -> list[Tensor]:
 
 def _starts(module: nn.Module) -> list[tuple[Tensor, int]]:
     """Parameters that are marked, each with the bit pattern of its first number."""
-    starts, first = [], FIRST
+    starts: list[tuple[Tensor, int]] = []
+    first = FIRST
     for parameter in module.parameters():
         if parameter.dtype == torch.float32 and first + parameter.numel() <= LAST:
             starts.append((parameter, first))

@@ -20,8 +20,8 @@ def fold_bn(
     """The same function in evaluation mode as a flat graph without batch normalisation.
 
     Every node of the result is a submodule of its own name (``layer1_0_conv1``,
-    ``layer1_0_add``); weights are copies, unless ``shared``. Folding a folded graph gives an equal graph.
-    A node's ``meta`` has the path of the ``module`` that it was, and of the ``norm`` in it.
+    ``layer1_0_add``); weights are copies, unless ``shared``. Folding a folded graph gives an equal
+    graph. A node's ``meta`` has the path of the ``module`` that it was, and of the ``norm`` in it.
 
     Args:
         module: any network, or a folded graph.
