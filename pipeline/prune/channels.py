@@ -27,7 +27,7 @@ from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.passing import unknown
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, Cut, Span
 from edgeticket.pipeline.prune.heads import find_heads
-from edgeticket.pipeline.prune.parameters import MarkedParameters, marked
+from edgeticket.pipeline.prune.parameters import MarkedParameters, marked, overwritten
 from edgeticket.pipeline.prune.trial import Trial
 
 KEPT = 8  # results that are remembered
@@ -72,13 +72,12 @@ def follow_channels(module: nn.Module, input_shape: tuple[int, ...]) -> Channels
     are the hidden units of its MLPs, and its heads where they can go (`find_heads`). Weights do
     not matter. What cannot be followed stays, with the reason.
     """
-    twin = marked(module)
-    digest = digest_of(twin)
+    digest = digest_of(module, ignoring=overwritten(module))
     if digest is None:
-        return _follow(twin, input_shape)
-    key = digest, tuple(type(part) for part in twin.modules()), input_shape
+        return _follow(marked(module), input_shape)
+    key = digest, tuple(type(part) for part in module.modules()), input_shape
     if key not in _remembered:
-        _remembered[key] = _follow(twin, input_shape)
+        _remembered[key] = _follow(marked(module), input_shape)
         if len(_remembered) > KEPT:
             _remembered.popitem(last=False)
     _remembered.move_to_end(key)

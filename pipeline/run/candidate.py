@@ -1,4 +1,4 @@
-"""What passes between the steps of a run, and the stage that makes and keeps it."""
+"""What passes between the steps of a run, and the step that makes it."""
 
 from __future__ import annotations
 
@@ -89,38 +89,45 @@ class PassResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def stage(
-    job: Job,
-    name: str,
-    make: Callable[..., PassResult],
-    *,
-    config: Mapping[str, Any],
-    before: Candidate | None,
-) -> Candidate:
-    """A stage whose result is a candidate: make it or find it, and read it back.
+@dataclass(frozen=True)
+class Step:
+    """A stage whose result is a candidate: all that the store asks for, and how it is read back.
 
-    Args:
-        job: the run that needs it.
-        name: what people read.
-        make: ``make(resume=folder)`` makes it; a long training keeps its state in that folder.
-            The code that it can reach is part of the key, see `Store.stage`.
-        config: what decides the result, besides ``before`` and the data.
-        before: the candidate that it is made of; None for the first.
+    step.read(job.store.stage(step.name, step.make, **step.key))
     """
-    if before is not None and is_file(before.network.arch):
-        config = {**config, "version": own_version(before.network.arch)}
-    # The last bits of a training run depend on these too.
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    result = job.store.stage(
-        name,
-        functools.partial(_make_and_keep, name=name, make=make, data=job.data),
-        config={**config, "device": device, "threads": torch.get_num_threads()},
-        inputs={"data": job.data.digest, "before": before.digest if before else ""},
-        tools=TRAINING_TOOLS,
-    )
-    candidate = _read(result, before)
-    _show(job, name, candidate.log[-1], reused=result.reused)
-    return candidate
+
+    job: Job  # the run that needs it, with the data that it works on
+    name: str  # what people read
+    # ``work(resume=folder)`` does it; a long training keeps its state in that folder. The code that
+    # it can reach is part of the key, see `Store.stage`.
+    work: Callable[..., PassResult]
+    config: Mapping[str, Any]  # what decides the result, besides ``before`` and the data
+    before: Candidate | None  # what it is made of; None for the first
+
+    @property
+    def make(self) -> Callable[..., None]:
+        """What the store calls."""
+        return functools.partial(_make_and_keep, name=self.name, make=self.work, data=self.job.data)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What decides the result, as the store takes it."""
+        before, config = self.before, dict(self.config)
+        if before is not None and is_file(before.network.arch):
+            config["version"] = own_version(before.network.arch)
+        # The last bits of a training run depend on these too.
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+        return {
+            "config": {**config, "device": device, "threads": torch.get_num_threads()},
+            "inputs": {"data": self.job.data.digest, "before": before.digest if before else ""},
+            "tools": TRAINING_TOOLS,
+        }
+
+    def read(self, result: Result) -> Candidate:
+        """What the store made or found."""
+        candidate = _read(result, self.before)
+        _show(self.job, self.name, candidate.log[-1], reused=result.reused)
+        return candidate
 
 
 def _make_and_keep(

@@ -16,7 +16,7 @@ from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import TICKET_METHODS, Finetune, Levels, PassConfig, Ptq, Qat
 from edgeticket.pipeline.run import checks
-from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
+from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, Step
 from edgeticket.pipeline.run.levels import shared_levels
 from edgeticket.pipeline.run.quantize_passes import quantize_after_training, quantize_while_training
 from edgeticket.pipeline.run.teachers import with_teacher
@@ -77,7 +77,8 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     if chosen.states is not None:
         work = functools.partial(_work_in, chosen.states(job, before, cfg, seed), work)
     config = {"pass": cfg.model_dump(), "seed": seed, "loss": loss_version(cfg.training)}
-    return stage(job, cfg.method, work, config=config, before=before)
+    step = Step(job, cfg.method, work, config, before)
+    return step.read(job.store.stage(step.name, step.make, **step.key))
 
 
 def _work_in(

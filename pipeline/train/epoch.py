@@ -8,10 +8,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
@@ -23,6 +22,9 @@ from edgeticket.pipeline.train.augment import Draw, draw
 from edgeticket.pipeline.train.batches import MakeBatch, as_taken, batches_of
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
 from edgeticket.pipeline.train.step import Step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)

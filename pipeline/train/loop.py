@@ -8,11 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edgeticket.pipeline.data import Split
@@ -27,6 +26,9 @@ from edgeticket.pipeline.train.epoch import Epoch, derived_seed
 from edgeticket.pipeline.train.optimizers import Optimizers, new_optimizers, zero
 from edgeticket.pipeline.train.state import TrainingState
 from edgeticket.pipeline.train.step import Step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -116,6 +118,8 @@ def train(
 
 
 def _new_fabric(cfg: TrainConfig) -> Fabric:
+    from lightning_fabric import Fabric  # takes half a second, which only training needs
+
     # Else it announces the precision at every training.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     return Fabric(
