@@ -144,7 +144,7 @@ def probe(
 
 
 def drawn(specs: Sequence[TensorSpec]) -> tuple[np.ndarray[Any, Any], ...]:
-    """A query of seeded random numbers; integers that are no codes are 0, as they may be indices."""
+    """A seeded random query; integers that are no codes are 0, as they may be indices."""
     generator = np.random.default_rng(0)
     tensors = []
     for spec in specs:

@@ -118,5 +118,3 @@ def steadiness(turns: Sequence[Sequence[int]], rounds: int) -> Windows:
         missing = Unavailable("no artifact was timed")
         return Windows(rounds, missing, missing, missing)
     return windows_of(medians)
-
-

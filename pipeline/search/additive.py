@@ -143,7 +143,8 @@ def fitted(
 def nonnegative(rows: Floats, wanted: Floats) -> tuple[float, ...]:
     """The least squares solution without negative numbers, of a few unknowns: each set is tried."""
     unknowns = rows.shape[1]
-    best, least = (0.0,) * unknowns, float(np.square(wanted).sum())
+    best: tuple[float, ...] = (0.0,) * unknowns
+    least = float(np.square(wanted).sum())
     for count in range(1, unknowns + 1):
         for chosen in itertools.combinations(range(unknowns), count):
             part = rows[:, chosen]
@@ -165,8 +166,7 @@ def _fit_ends(
     """Rests of probes by what goes in and out; where none can be repeated, the fastest probe."""
     if not rests:
         return min(once, default=0.0), 0.0, 0.0
-    scale = max(1.0, float(np.median(rests)))
-    return nonnegative(np.array(sizes, np.float64) / scale, np.array(rests) / scale)
+    return nonnegative(np.array(sizes, np.float64), np.array(rests, np.float64))
 
 
 def _end_sizes(graph: Graph) -> tuple[float, float, float]:

@@ -61,7 +61,9 @@ class Board:
                     "frequency_cap_hz": before.frequency_cap_hz,
                     "power_mode": before.power_mode,
                     "threads": sorted(threads),
-                    "withheld": sorted({w for probe in report.probes for w in probe.runtime.withheld}),
+                    "withheld": sorted(
+                        {w for probe in report.probes for w in probe.runtime.withheld}
+                    ),
                 }
             )
         )

@@ -46,7 +46,7 @@ class StoredNumbers:
 
     def size(self, tensor: str, axis: int) -> int:
         """Of an axis of a constant."""
-        return self._constants[tensor].data.shape[axis]
+        return int(self._constants[tensor].data.shape[axis])
 
     def fixed(self, tensor: str, axis: int) -> str:
         """Nothing is."""
@@ -88,9 +88,7 @@ class Narrowing:
             for name, stored in self.graph.constants.items()
         }
         values = {name: self._value(value, gone) for name, value in self.graph.values.items()}
-        operators = tuple(
-            self._operator(op, constants, values) for op in self.graph.operators
-        )
+        operators = tuple(self._operator(op, constants, values) for op in self.graph.operators)
         return replace(self.graph, operators=operators, values=values, constants=constants)
 
     def _stays(self, labels: Labels, gone: set[int]) -> Any:

@@ -73,7 +73,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """All that is timed for one runtime and precision."""
 
     runtime: str
@@ -125,7 +125,7 @@ def predict(
     """
     cut = candidates.without(structure.bypass)
     left = carried_over(structure, candidates, cut) if structure.bypass else structure
-    cases: list[_Case] = []
+    cases: list[Case] = []
     missing: dict[str, str] = {}
     for precision in precisions:
         try:
@@ -160,7 +160,7 @@ def predict(
 
 def case_of(
     runtime: str, precision: str, graphs: Mapping[str, Graph], *, with_widths: bool = False
-) -> _Case:
+) -> Case:
     """Whole networks and their steps."""
     steps = {name: steps_of(graph, runtime=runtime) for name, graph in graphs.items()}
     largest = None
@@ -169,7 +169,7 @@ def case_of(
         work = [(step, float(step.weight_bytes) * _pixels(step)) for step in steps[BEFORE]]
         largest = costliest_convolution(work)
     curve = {} if largest is None else width_steps(largest, runtime=runtime)
-    return _Case(runtime, precision, graphs, steps, curve, largest)
+    return Case(runtime, precision, graphs, steps, curve, largest)
 
 
 def _pixels(step: Step) -> int:
@@ -193,7 +193,7 @@ def _anchors(candidates: Candidates, precision: str) -> dict[str, Graph]:
 class Files:
     """The files of all cases, once the architecture of the machine is known."""
 
-    def __init__(self, cases: Sequence[_Case]) -> None:
+    def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
         self.whole: dict[tuple[str, str], ProbeFile | str] = {}  # by title and network
         self.step: dict[tuple[str, str, int], ProbeFile | str] = {}  # by runtime, key, times
@@ -218,7 +218,7 @@ class Files:
         every: Iterable[ProbeFile | str] = (*self.whole.values(), *self.step.values())
         return [file for file in every if not isinstance(file, str)]
 
-    def whole_ns(self, case: _Case, name: str, times: Times) -> int:
+    def whole_ns(self, case: Case, name: str, times: Times) -> int:
         """A network as a whole.
 
         Raises:
@@ -226,7 +226,7 @@ class Files:
         """
         return _time_of(self.whole[case.title, name], times, case.title)
 
-    def model(self, case: _Case, times: Times, anchors: Sequence[str]) -> AdditiveModel:
+    def model(self, case: Case, times: Times, anchors: Sequence[str]) -> AdditiveModel:
         """The additive model of a case, fitted to some of its networks.
 
         Raises:
@@ -257,7 +257,7 @@ def _time_of(file: ProbeFile | str, times: Times, place: str) -> int:
     return time_ns
 
 
-def _prediction(case: _Case, files: Files, times: Times) -> RuntimePrediction:
+def _prediction(case: Case, files: Files, times: Times) -> RuntimePrediction:
     model = files.model(case, times, [name for name in case.graphs if name != AFTER])
     wholes = {
         name: Whole(
@@ -289,7 +289,7 @@ def _prediction(case: _Case, files: Files, times: Times) -> RuntimePrediction:
     )
 
 
-def _layers(case: _Case, model: AdditiveModel) -> tuple[LayerTime, ...]:
+def _layers(case: Case, model: AdditiveModel) -> tuple[LayerTime, ...]:
     after = {step.name: step for step in case.steps[AFTER]}
     before = {step.name: step for step in case.steps[BEFORE]}
     names = dict.fromkeys([*before, *after])
@@ -305,10 +305,10 @@ def _layers(case: _Case, model: AdditiveModel) -> tuple[LayerTime, ...]:
                 name=name,
                 kind=shown.kind,
                 precision=shown.precision,
-                channels_before=old and old.channels,
-                channels_after=new and new.channels,
-                before_ns=old and model.step_ns(old),
-                after_ns=new and model.step_ns(new),
+                channels_before=None if old is None else old.channels,
+                channels_after=None if new is None else new.channels,
+                before_ns=None if old is None else model.step_ns(old),
+                after_ns=None if new is None else model.step_ns(new),
                 fitted_share=0.0 if time.repeated or not whole else time.fitted_ns / whole,
             )
         )

@@ -35,8 +35,8 @@ class Times:
     """What a target takes for files, by the hash of each.
 
     refused: files that a runtime there does not load -> why.
-    doubts: why sessions were INVALID, each sentence once; then times are those of the fastest
-        queries, and nothing was kept.
+    doubts: why sessions were INVALID, the first finding of each rule; then times are those of the
+        fastest queries, and nothing was kept.
     measured, known: how many files were timed now, and before.
     """
 
@@ -118,7 +118,9 @@ async def _time_files(
         facts = await link.do(lambda c: look(c, patience=patience, tell=tell), heal=True)
         architecture = facts.architecture
         first = await session.measure(reference_files(runtimes, architecture=architecture))
-        pace = {p.sha256: p.time.p50_ns for p in first.probes if not isinstance(p.time, Unavailable)}
+        pace = {
+            p.sha256: p.time.p50_ns for p in first.probes if not isinstance(p.time, Unavailable)
+        }
         board = Board.of(first)
         kept = KeptTimes(asked.store, board, pace)
         if kept.passed_over:
@@ -139,7 +141,7 @@ async def _time_files(
         for part in bundles_of(missing, most=MOST_FILES):
             report = await session.measure(part)
             if report.validity.verdict == INVALID:
-                doubts += _doubts(report)
+                doubts = _doubts(report) | doubts
             else:
                 kept.add(report)
             for probe in report.probes:
@@ -154,14 +156,15 @@ async def _time_files(
         runtimes={name: f"{package} {version}" for name, (package, version) in identities.items()},
         times=times,
         refused=refused,
-        doubts=tuple(dict.fromkeys(doubts)),
+        doubts=tuple(doubts.values()),
         measured=len(missing),
         known=known_count,
     )
 
 
-def _doubts(report: ProbeReport) -> list[str]:
-    return [finding.sentence() for finding in report.validity.reasons]
+def _doubts(report: ProbeReport) -> dict[str, str]:
+    """Rule -> what is wrong; nothing of a VALID session."""
+    return {finding.rule: finding.sentence() for finding in report.validity.reasons}
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class _Session:
                     report = await self._once(parcel)
                     if report.validity.verdict != INVALID:
                         break
-                    reasons = "; ".join(_doubts(report))
+                    reasons = "; ".join(_doubts(report).values())
                     if left:
                         self.tell(f"not VALID, measured again: {reasons}")
                     elif not self.asked.allow_invalid:
@@ -216,4 +219,3 @@ class _Session:
         if report.bundle.digest != parcel.bundle.digest:
             raise InputError(f"{self.device.target}: probes.json is about another bundle")
         return report
-

@@ -236,12 +236,12 @@ def repeated(step: Step, times: int) -> Graph:
     for turn in range(times):
         names = {operator.output: f"{operator.output}_{turn}" for operator in graph.operators}
         for operator in graph.operators:
-            inputs = (source if name == first else names.get(name, name) for name in operator.inputs)
+            inputs = (
+                source if name == first else names.get(name, name) for name in operator.inputs
+            )
             made = names[operator.output]
             operators.append(
-                replace(
-                    operator, name=f"{operator.name}_{turn}", inputs=tuple(inputs), output=made
-                )
+                replace(operator, name=f"{operator.name}_{turn}", inputs=tuple(inputs), output=made)
             )
             values[made] = replace(graph.values[operator.output], name=made)
         source = names[last]

@@ -53,7 +53,9 @@ def uniform(widths: Mapping[str, int], share: float, *, quantum: int = QUANTUM) 
     """
     if not 0 < share <= 1:
         raise InputError(f"a share of {share:g} channels: it is above 0 and up to 1")
-    return Structure({name: rounded(share * width, width, quantum) for name, width in widths.items()})
+    return Structure(
+        {name: rounded(share * width, width, quantum) for name, width in widths.items()}
+    )
 
 
 def rounded(wanted: float, width: int, quantum: int) -> int:

@@ -1,4 +1,4 @@
-"""How a layer's time goes with its channels: kernels compute so many together, and charge for all."""
+"""How a layer's time goes with its channels: kernels compute several at once, used or not."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def _convolution(
     channels: int, kernel: Sequence[int], size: tuple[int, int], rounded: bool, runtime: str
 ) -> Step:
     quantization = Quantization(np.float32(2.0**-5), -128) if rounded else None
-    values = {
-        name: Value(name, (1, channels, *size), quantization) for name in ("input", "output")
-    }
+    values = {name: Value(name, (1, channels, *size), quantization) for name in ("input", "output")}
     shape = (channels, channels, *kernel)
     weight = Constant(np.ones(shape, np.float32))
     if rounded:
@@ -95,7 +93,5 @@ def _convolution(
         clamp=None if rounded else (0.0, float("inf")),
     )  # fmt: skip
     constants = {"weight": weight, "bias": Constant(np.ones(channels, np.float32))}
-    (step,) = steps_of(
-        Graph(("input",), ("output",), (layer,), values, constants), runtime=runtime
-    )
+    (step,) = steps_of(Graph(("input",), ("output",), (layer,), values, constants), runtime=runtime)
     return step
