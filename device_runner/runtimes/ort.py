@@ -185,6 +185,17 @@ def find_placement(model: bytes, *, threads: int, place: str, cpu_only: bool = F
         return placement_of(ran, asked=asked, counted=RAN)
 
 
+def open_profiled(model: bytes, *, threads: int, place: str, profile: Path) -> tuple[str, Any]:
+    """Bytes of an ONNX file -> name of the package, and a session on the CPU with a profile.
+
+    ``profile``: how the name of its file begins; ``end_profiling`` of the session writes it.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    return _open(model, threads=threads, place=place, cpu_only=True, profile=profile)
+
+
 def _assigned(session: Any) -> dict[str, int]:
     """Number of operators by provider; empty where the runtime does not tell."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
