@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from edgeticket.device_runner.layers.report import LayerReport
 
 METHOD = """\
-Times every layer of one artifact. ONNX Runtime tells by its profile, which shows what it fused and
-which provider ran it. LiteRT's profiler is out of reach from Python, so its file is cut behind each
-operator, and a layer is what the next beginning takes longer. The last lines hold the sum
-against the whole file, timed as it is; the rest is calls, copies and steps from layer to layer."""
+Times every layer of one artifact, on the CPU. The file is cut behind each operator, and a layer is
+what the next beginning takes longer; of ONNX Runtime it is the file as its optimiser leaves it, so
+layers are the kernels that run. The last lines hold the sum against the whole file, timed as it is;
+the rest is calls, and copies in and out."""
 
 EXAMPLES = """\
 example:
@@ -93,10 +93,6 @@ def layer_table(report: LayerReport) -> str:
         ]
         for layer in report.layers
     ]
-    if report.overhead_ns:
-        rows.append(
-            ["(taken off each: profiling)", "", "", "", f"{report.overhead_ns / 1e3:.1f}", ""]
-        )
     for title, time in (("sum", report.sum_ns), ("rest", report.rest_ns), ("whole", whole)):
         rows.append([title, "", "", "", f"{time / 1e3:.1f}", f"{time / whole:.1%}"])
     return table(rows)

@@ -1,9 +1,8 @@
 """How long each layer of a model file takes on this machine, and who ran it.
 
-ONNX Runtime tells by its own profile. LiteRT's profiler cannot be reached from Python, so there the
-file is cut behind each operator, all these beginnings are timed side by side, and a layer is what
-the next beginning takes longer. Either way the sum of the layers is held against the whole file,
-timed without any of it.
+The file is cut behind each operator, all these beginnings are timed side by side, and a layer is
+what the next beginning takes longer. Of ONNX Runtime it is the file that its optimiser makes, so
+that layers are the kernels that run. The sum is held against the whole file, timed as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import datetime
 import platform
 import sys
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Callable
 
@@ -23,12 +21,11 @@ from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.cores import pinned
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.layers import prefixes, profile
+from edgeticket.device_runner.layers.prefixes import BEGINNINGS, time_by_prefixes
 from edgeticket.device_runner.layers.report import (
     SCHEMA_VERSION,
     LayeredArtifact,
     LayerReport,
-    Method,
     Sources,
 )
 from edgeticket.device_runner.machine import describe_machine
@@ -77,22 +74,22 @@ def time_layers(
     machine = describe_machine(root)
     with pinned(None) as cores, open_bundle(path) as bundle:
         (entry,) = select(bundle.manifest, artifact=artifact).chosen
-        if entry.runtime not in METHODS:
+        if entry.runtime not in BEGINNINGS:
             raise InputError(f"{entry.id}: times of layers are not known of {entry.runtime}")
         model = bundle.read(entry.file)
-        names = {
-            "inputs": [spec.name for spec in entry.inputs],
-            "outputs": [spec.name for spec in entry.outputs],
-        }
         session = get_runtime(entry.runtime).load(
-            model, threads=threads, place=entry.id, cpu_only=True, **names
+            model,
+            threads=threads,
+            place=entry.id,
+            cpu_only=True,
+            inputs=[spec.name for spec in entry.inputs],
+            outputs=[spec.name for spec in entry.outputs],
         )
         check_ports(session, entry)
         before = take_readings(root, command=command)
         watch = Watch(root, command=command, cpus=cores)
-        name, method = METHODS[entry.runtime]
         sources = Sources(model, entry, session, drawn(entry.inputs), threads)
-        timed = method(sources, pace, progress, watch)
+        timed = time_by_prefixes(sources, pace, progress, watch)
         during = watch.finish()
         after = take_readings(root, command=command)
         validity = judge(
@@ -129,12 +126,10 @@ def time_layers(
                 delegates=session.delegates,
                 withheld=() if amx else ("amx",),
             ),
-            method=name,
             validity=validity,
             windows=timed.windows,
             statistic="min" if disturbed else "p50",
             whole_ns=timed.whole.min_ns if disturbed else timed.whole.p50_ns,
-            overhead_ns=timed.overheads_ns[disturbed],
             layers=timed.fastest if disturbed else timed.layers,
             machine=machine,
             before=before,
@@ -146,9 +141,3 @@ def time_layers(
                 "numpy": np.__version__,
             },
         )
-
-
-METHODS: Mapping[str, tuple[str, Method]] = {
-    "ort": ("profile", profile.time_by_profile),
-    "tflite": ("prefixes", prefixes.time_by_prefixes),
-}

@@ -1,19 +1,17 @@
-"""Beginnings of a TFLite file: what takes longer with an operator more is that layer."""
+"""Beginnings of a file, each an operator longer: what takes longer with one more is that layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
-import numpy as np
-
-from edgeticket.device_runner.layers.report import Layer, LayerTimes, Sources
+from edgeticket.device_runner.layers.beginnings import OnnxBeginnings, TfliteBeginnings
+from edgeticket.device_runner.layers.report import Beginnings, Layer, LayerTimes, Sources
 from edgeticket.device_runner.probes.turns import Pace, Turns, time_in_turns
-from edgeticket.device_runner.runtimes import tflite
-from edgeticket.device_runner.taps.tflite_bytes import cut_tflite, operator_names
 
 LIMIT_BYTES = 512 * 2**20  # of beginnings in memory at a time: each has the file's weights
-DELEGATE = "DELEGATE"
+MOST = 96
 
 
 def time_by_prefixes(
@@ -27,36 +25,33 @@ def time_by_prefixes(
     In groups, where they are too large together; each begins with the one before it. What an
     operator adds is never negative: times of beginnings are made to rise first.
     """
-    model, place, threads = sources.model, sources.entry.id, sources.threads
-    names = operator_names(model, place=place)
-    most = max(2, min(96, LIMIT_BYTES // max(1, len(model))))
+    file = BEGINNINGS[sources.entry.runtime](sources)
+    most = max(2, min(MOST, LIMIT_BYTES // max(1, len(sources.model))))
     medians: list[int] = []
     lowest: list[int] = []
-    whole: list[Turns] = []
-    start = 0
-    while start < len(names):
-        end = min(len(names), start + most)
-        counts = ([start] if start else []) + list(range(start + 1, end + 1))
-        progress("timing beginnings", start / len(names))
-        runs = [
-            _invoked(cut_tflite(model, count, place=place), sources, threads=threads)
-            for count in counts
-        ]
-        timed = time_in_turns([*runs, (sources.session.query, sources.query)], pace, watch=watch)
+    groups: list[Turns] = []
+    layers: list[Layer] = []
+    for start in range(0, file.count, most):
+        end = min(file.count, start + most)
+        progress("timing beginnings", start / file.count)
+        runs: list[tuple[Callable[[Any], Any], Any]] = []
+        if start:
+            runs.append((file.begin(start)[0], None))
+        for count in range(start + 1, end + 1):
+            run, layer = file.begin(count)
+            runs.append((run, None))
+            layers.append(layer)
+        runs.append((sources.session.query, sources.query))
+        timed = time_in_turns(runs, pace, watch=watch)
         _extend(medians, [time.p50_ns for time in timed.times[:-1]])
         _extend(lowest, [time.min_ns for time in timed.times[:-1]])
-        whole.append(timed)
-        start = end
+        groups.append(timed)
     progress("timing beginnings", 1.0)
-    details = _details(model, threads=threads, place=place)
-    layers, fastest = (
-        tuple(
-            Layer(name, kind, precision, by, float(time))
-            for name, (kind, precision, by), time in zip(names, details, _steps(cumulative))
-        )
+    by_median, fastest = (
+        tuple(replace(layer, time_ns=time) for layer, time in zip(layers, _steps(cumulative)))
         for cumulative in (medians, lowest)
     )
-    return LayerTimes(whole[0].times[-1], layers, fastest, whole[0].windows)
+    return LayerTimes(groups[0].times[-1], by_median, fastest, groups[0].windows)
 
 
 def _extend(cumulative: list[int], found: list[int]) -> None:
@@ -69,22 +64,6 @@ def _extend(cumulative: list[int], found: list[int]) -> None:
 def _steps(cumulative: Sequence[float]) -> list[float]:
     rising = risen(cumulative)
     return [later - earlier for earlier, later in zip([0.0, *rising], rising)]
-
-
-def _invoked(model: bytes, sources: Sources, *, threads: int) -> tuple[Callable[[Any], Any], None]:
-    """What runs a file whose inputs are set, without any copies."""
-    interpreter = tflite.open_interpreter(model, threads=threads, place=sources.entry.id)
-    given = {details["name"]: details["index"] for details in interpreter.get_input_details()}
-    for spec, tensor in zip(sources.entry.inputs, sources.query):
-        if spec.name in given:
-            interpreter.set_tensor(given[spec.name], tensor)
-    kept = model  # the interpreter reads weights from these bytes while it lives
-
-    def run(_: Any) -> None:
-        assert kept
-        interpreter.invoke()
-
-    return run, None
 
 
 def risen(values: Sequence[float]) -> list[float]:
@@ -100,34 +79,7 @@ def risen(values: Sequence[float]) -> list[float]:
     return [mean for mean, count in blocks for _ in range(count)]
 
 
-def _details(model: bytes, *, threads: int, place: str) -> list[tuple[str, str, str]]:
-    """Kind, precision, and who runs it, of each operator of the file."""
-    interpreter = tflite.open_interpreter(model, threads=threads, place=place)
-    if not hasattr(interpreter, "_get_ops_details"):
-        return [("unknown", "unknown", "unknown")] * len(operator_names(model, place=place))
-    operators = interpreter._get_ops_details()
-    own = [one for one in operators if one["op_name"] != DELEGATE]
-    makers = {int(index): i for i, one in enumerate(own) for index in one["outputs"]}
-    delegated: set[int] = set()
-    for delegate in (one for one in operators if one["op_name"] == DELEGATE):
-        stops = set(map(int, delegate["inputs"]))
-        waiting = [int(index) for index in delegate["outputs"]]
-        while waiting:
-            index = waiting.pop()
-            at = makers.get(index)
-            if index in stops or at is None or at in delegated:
-                continue
-            delegated.add(at)
-            waiting += [int(source) for source in own[at]["inputs"] if source >= 0]
-    return [
-        (
-            str(one["op_name"]),
-            _precision(one["result_types"]),
-            "XNNPACK" if i in delegated else "LiteRT",
-        )
-        for i, one in enumerate(own)
-    ]
-
-
-def _precision(types: Sequence[Any]) -> str:
-    return "int8" if all(np.dtype(kind) in (np.int8, np.uint8) for kind in types) else "fp32"
+BEGINNINGS: Mapping[str, Callable[[Sources], Beginnings]] = {
+    "ort": OnnxBeginnings,
+    "tflite": TfliteBeginnings,
+}

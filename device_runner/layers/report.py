@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import Artifact
 from edgeticket.device_runner.probes.report import ProbeTime
-from edgeticket.device_runner.probes.turns import Pace
 from edgeticket.device_runner.readings import Readings
 from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report import (
@@ -55,7 +54,7 @@ class LayeredArtifact:
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """What a method finds; ``whole``: a query, timed without it.
+    """``whole``: a query of the file as it is.
 
     layers: by medians, which count on a quiet machine. fastest: by the fastest queries.
     """
@@ -64,12 +63,11 @@ class LayerTimes:
     layers: tuple[Layer, ...]
     fastest: tuple[Layer, ...]
     windows: Windows
-    overheads_ns: tuple[float, float] = (0.0, 0.0)  # taken off each layer, of the one and the other
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a method gets: the file, and a session of it with a query."""
+    """A file, and a session of it with a query."""
 
     model: bytes
     entry: Artifact
@@ -78,8 +76,13 @@ class Sources:
     threads: int
 
 
-Method = Callable[[Sources, Pace, Callable[[str, float], None], Callable[[], None]], LayerTimes]
-"""(sources, pace, progress, watch) -> times."""
+class Beginnings(Protocol):
+    """A file that can be ended behind any of its operators."""
+
+    count: int  # of operators
+
+    def begin(self, count: int) -> tuple[Callable[[Any], Any], Layer]:
+        """What runs the first ``count`` operators, and the last of them, without a time."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,10 @@ class LayerReport:
     bundle: BundleIdentity
     artifact: LayeredArtifact
     runtime: RuntimeIdentity
-    method: str  # profile, prefixes
     statistic: str  # p50; min, of the fastest queries, where the session is INVALID
     validity: Validity
     windows: Windows
     whole_ns: int
-    overhead_ns: float  # that the method itself adds to each layer; it is taken off
     layers: tuple[Layer, ...]
     machine: Machine
     before: Readings
