@@ -19,6 +19,7 @@ from edgeticket.pipeline.commands.diff import diff
 from edgeticket.pipeline.commands.experiments import experiment, results
 from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
+from edgeticket.pipeline.commands.search import predict
 from edgeticket.pipeline.commands.tickets import pack, unpack
 from edgeticket.pipeline.text import plain
 
@@ -34,7 +35,7 @@ app = typer.Typer(
 
 # In the order of --help.
 for command in (
-    *(run, init, inspect, convert, bundle, fetch, sensitivity, diff, compare),
+    *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, compare),
     *(bench, experiment, results, pack, unpack),
 ):
     app.command()(command)

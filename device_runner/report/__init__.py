@@ -59,7 +59,11 @@ __all__ = [
     "Transcription",
     "Unlabelled",
     "parse_report",
+    "read_during",
+    "read_readings",
     "read_report",
+    "read_session",
+    "read_validity",
     "tell_score",
     "write_report",
 ]
@@ -106,12 +110,12 @@ def parse_report(data: bytes, *, place: str) -> Report:
     validate(document, load_schema("report"), place=place)
     report = Report(
         schema_version=document["schema_version"],
-        session=_session(document["session"]),
+        session=read_session(document["session"]),
         bundle=BundleIdentity(**document["bundle"]),
         artifact=MeasuredArtifact(**artifact_fields(document["artifact"])),
         runtime=RuntimeIdentity(**flat_fields(document["runtime"])),
         placement=_optional(Placement, document["placement"]),
-        validity=_validity(document["validity"]),
+        validity=read_validity(document["validity"]),
         latency=Latency(**flat_fields(document["latency"])),
         windows=Windows(**flat_fields(document["windows"])),
         throughput=Throughput(**document["throughput"]),
@@ -123,21 +127,21 @@ def parse_report(data: bytes, *, place: str) -> Report:
         accuracy=_accuracy(document["accuracy"]),
         fidelity=_fidelity(document["fidelity"]),
         machine=Machine(**flat_fields(document["machine"])),
-        before=_readings(document["before"]),
-        during=_during(document["during"]),
-        after=_readings(document["after"]),
+        before=read_readings(document["before"]),
+        during=read_during(document["during"]),
+        after=read_readings(document["after"]),
         versions=document["versions"],
     )
     check_report(report, place)
     return report
 
 
-def _session(document: Mapping[str, Any]) -> SessionIdentity:
+def read_session(document: Mapping[str, Any]) -> SessionIdentity:
     fields = flat_fields(document)
     return SessionIdentity(**{**fields, "cooldown": _optional(Cooldown, document["cooldown"])})
 
 
-def _validity(document: Mapping[str, Any]) -> Validity:
+def read_validity(document: Mapping[str, Any]) -> Validity:
     lists = {
         name: tuple(Finding(**found) for found in document[name])
         for name in ("reasons", "warnings")
@@ -172,12 +176,12 @@ def _fidelity(document: Mapping[str, Any]) -> Fidelity | Unavailable:
     return Fidelity(**{**compared(document), "differing": differing, "between": between})
 
 
-def _readings(document: Mapping[str, Any]) -> Readings:
+def read_readings(document: Mapping[str, Any]) -> Readings:
     fields = flat_fields(document)
     return Readings(**{**fields, "throttling": _optional(Throttling, document["throttling"])})
 
 
-def _during(document: Mapping[str, Any]) -> During:
+def read_during(document: Mapping[str, Any]) -> During:
     fields = flat_fields(document)
     for name in ("clock_hz", "temperature_c"):
         if not isinstance(fields[name], Unavailable):

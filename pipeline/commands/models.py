@@ -74,8 +74,8 @@ def inspect(
     console = open_console()
     found = edgeticket.inspect(
         subject,
-        size=_shape(size),
-        args=_arguments(args or []),
+        size=shape_given(size),
+        args=arguments_given(args or []),
         data=data,
         progress=Bars(console),
     )
@@ -365,7 +365,7 @@ def _numbers(text: str, flag: str) -> list[float]:
         raise InputError(f"{flag} {text}: write numbers with commas, e.g. 127.5,127.5") from None
 
 
-def _shape(size: str) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
+def shape_given(size: str) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
     try:
         shapes = _shapes(size)
     except InputError:
@@ -386,7 +386,7 @@ def _shapes(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(shapes)
 
 
-def _arguments(pairs: list[str]) -> dict[str, Any]:
+def arguments_given(pairs: list[str]) -> dict[str, Any]:
     from edgeticket.pipeline.recipe.reading import parse_value
 
     given = {}

@@ -20,7 +20,7 @@ from torch import nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.capture import capture
-from edgeticket.pipeline.graph.channel_flow import ChannelFlow, Part
+from edgeticket.pipeline.graph.channel_flow import ChannelFlow, Parameters, Part
 from edgeticket.pipeline.graph.graph import Array, Graph, Operator
 from edgeticket.pipeline.graph.remembered import digest_of
 from edgeticket.pipeline.operators import KINDS
@@ -92,7 +92,7 @@ def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
     except InputError as error:
         return Channels(heads, (Obstacle(0, (), str(error)),))
     parameters = MarkedParameters(twin, graph.constants, in_heads)
-    flow = _flow(graph, parameters)
+    flow = flow_through(graph, parameters)
     trial = Trial(twin, input_shape, graph, flow)
     groups = _groups(flow, parameters)
     while groups and (culprits := trial.culprits(groups)):
@@ -106,7 +106,8 @@ def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
     return Channels((*groups, *heads), _obstacles(flow, in_heads))
 
 
-def _flow(graph: Graph, parameters: MarkedParameters) -> ChannelFlow:
+def flow_through(graph: Graph, parameters: Parameters) -> ChannelFlow:
+    """Follow the channels of a whole graph; those of its outputs stay."""
     flow = ChannelFlow(graph, parameters, _evaluate)
     for operator in graph.operators:
         kind = KINDS.get(operator.kind)
