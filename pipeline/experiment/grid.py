@@ -121,10 +121,12 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         data_folder=places.data,
         progress=QUIET,
     )
-    if job.data.chunks is not None:
+    if job.data.test.labels is None or job.data.chunks is not None:
+        targets = job.data.test.targets
+        what = "texts" if job.data.chunks else f"task {targets.task.name}" if targets else "none"
         raise InputError(
-            f"experiments compare top-1, and {job.data.name} has texts; use `edgeticket run`, "
-            "which tells error rates"
+            f"experiments compare top-1, and {job.data.name} has {what}; use `edgeticket run`, "
+            "which tells what the task measures"
         )
     candidate = dense_network(job)
     parameters = int(candidate.log[0]["parameters"])
