@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data.files import find_file
+from edgeticket.pipeline.data.layouts.columns import targets_of
 from edgeticket.pipeline.data.layouts.lengths import fit_length
 from edgeticket.pipeline.data.layouts.part import Part, Reading, Source, Steps
 from edgeticket.pipeline.data.layouts.paths import shown
-from edgeticket.pipeline.data.layouts.table import split_rows, targets_of
+from edgeticket.pipeline.data.layouts.table import split_rows
 from edgeticket.pipeline.data.layouts.table_file import Table, read_table
 from edgeticket.pipeline.data.tensors import Tensors, channels_last
 from edgeticket.pipeline.recipe import DataConfig
