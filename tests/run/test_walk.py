@@ -1,4 +1,4 @@
-"""From the command to a stage are at most four calls, so that a stranger finds what does the work."""
+"""From the command to a stage are four calls, so that a stranger finds what does the work."""
 
 import inspect
 from pathlib import Path
