@@ -73,7 +73,7 @@ def predict(
         Path,
         typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board."),
     ] = Path("runs/.probes"),
-    threads: Annotated[int, typer.Option(min=1, help="Within one inference.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")] = 1,
     amx: Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")] = True,
     allow_invalid: Annotated[
         bool,
