@@ -15,11 +15,28 @@ from edgeticket.device_runner.latency import Run
 from edgeticket.device_runner.manifest import Artifact, InputSpec
 from edgeticket.device_runner.outputs import CHUNK, answers
 from edgeticket.device_runner.recordings import Transcripts, transcribe
-from edgeticket.device_runner.report import Accuracy, Transcription, Unlabelled
+from edgeticket.device_runner.report import (
+    Accuracy,
+    PerSample,
+    TaskScores,
+    Transcription,
+    Unlabelled,
+)
+from edgeticket.device_runner.task import Tally, Task
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
 from edgeticket.device_runner.unavailable import Unavailable
 
-__all__ = ["CHUNK", "TOP5_CLASSES", "Unjudged", "as_judged", "classify", "infer_all", "judge"]
+__all__ = [
+    "CHUNK",
+    "TOP5_CLASSES",
+    "CheckSums",
+    "as_judged",
+    "classify",
+    "infer_all",
+    "judge",
+    "tell_scores",
+    "tell_unlabelled",
+]
 
 Outputs = npt.NDArray[Any]
 """[N, classes] or [N, frames, symbols]: int8 codes, or float32."""
@@ -76,8 +93,8 @@ def judge(
     return classify(outputs, inputs, labels)
 
 
-class Unjudged:
-    """Gathers outputs that nothing is asked of: a check sum of each sample, and a hash of all."""
+class CheckSums:
+    """Gathers outputs that are too large to be told: a check sum of each sample, a hash of all."""
 
     def __init__(self) -> None:
         self._sums: list[int] = []
@@ -92,20 +109,68 @@ class Unjudged:
             self._hash.update(data)
         self._sums.append(total)
 
-    def tell(self, inputs: Sequence[npt.NDArray[Any]], *, random: int | None) -> Unlabelled:
-        """What was gathered of all; ``inputs`` are the samples as stored, with the seed of random
-        ones."""
-        stored = hashlib.sha256()
-        for one in inputs:
-            stored.update(f"{one.dtype} {one.shape}".encode())
-            stored.update(little_endian(one))
-        return Unlabelled(
-            count=len(self._sums),
-            random=random,
-            sample_crc32=tuple(self._sums),
-            outputs_sha256=self._hash.hexdigest(),
-            samples_sha256=stored.hexdigest(),
-        )
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """The check sum of each sample, CRC-32."""
+        return tuple(self._sums)
+
+    @property
+    def sha256(self) -> str:
+        """Of all outputs, in hex."""
+        return self._hash.hexdigest()
+
+
+def tell_unlabelled(
+    sums: CheckSums, inputs: Sequence[npt.NDArray[Any]], *, random: int | None
+) -> Unlabelled:
+    """What there is to tell where nothing is asked; ``inputs`` are the samples as stored, with the
+    seed of random ones."""
+    stored = hashlib.sha256()
+    for one in inputs:
+        _add_array(stored, one)
+    return Unlabelled(
+        count=len(sums.samples),
+        random=random,
+        sample_crc32=sums.samples,
+        outputs_sha256=sums.sha256,
+        samples_sha256=stored.hexdigest(),
+    )
+
+
+def tell_scores(
+    tally: Tally,
+    sums: CheckSums,
+    inputs: Sequence[npt.NDArray[Any]],
+    *,
+    task: Task,
+    settings: Mapping[str, Any],
+) -> TaskScores:
+    """The metrics of a task, of a ``tally`` that has seen all samples; ``settings`` are those of
+    the manifest."""
+    assert task.headline is not None
+    stored = hashlib.sha256()
+    for one in inputs:
+        _add_array(stored, one)
+    for name in sorted(tally.targets):
+        stored.update(f"{name} ".encode())
+        _add_array(stored, tally.targets[name])
+    ratio = tally.per_sample()
+    return TaskScores(
+        task=task.name,
+        settings=settings,
+        count=tally.count,
+        headline=task.headline,
+        metrics=tally.metrics(),
+        per_sample=ratio if isinstance(ratio, Unavailable) else PerSample(*map(tuple, ratio)),
+        sample_crc32=sums.samples,
+        outputs_sha256=sums.sha256,
+        samples_sha256=stored.hexdigest(),
+    )
+
+
+def _add_array(digest: Any, array: npt.NDArray[Any]) -> None:
+    digest.update(f"{array.dtype} {array.shape}".encode())
+    digest.update(little_endian(array))
 
 
 def classify(outputs: Outputs, inputs: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> Accuracy:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
@@ -20,12 +20,20 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import DTYPES, Manifest, read_manifest
+from edgeticket.device_runner.manifest import (
+    CLASSES,
+    DTYPES,
+    TRANSCRIPTS,
+    Manifest,
+    read_manifest,
+)
 from edgeticket.device_runner.manifest.fields import only
 from edgeticket.device_runner.npy import parse_npy
+from edgeticket.device_runner.npz import parse_npz
 from edgeticket.device_runner.recordings import Transcripts, parse_recordings, to_queries
 from edgeticket.device_runner.regular import is_regular
 from edgeticket.device_runner.stores import MANIFEST, ZIP_ERRORS, FolderStore, Store, ZipStore
+from edgeticket.device_runner.task import Settings, Task, read_settings
 
 __all__ = ["MANIFEST", "Bundle", "Targets", "open_bundle"]
 
@@ -33,8 +41,9 @@ MANIFEST_LIMIT_BYTES = 8 * 2**20
 FILE_LIMIT_BYTES = 2 * 2**30  # a file is held in memory
 
 Array = npt.NDArray[Any]
-Targets = Union[npt.NDArray[np.int64], Transcripts, None]
-"""The class of each sample; what was said in the recordings that queries were cut from; or none."""
+Targets = Union[npt.NDArray[np.int64], Transcripts, Mapping[str, Array], None]
+"""The class of each sample; what was said in the recordings that queries were cut from; the arrays
+of another task; or none."""
 
 
 class Bundle:
@@ -50,6 +59,15 @@ class Bundle:
         self._store = store
         self._place = place
         self._entries = {entry.path: entry for entry in self.manifest.files}
+
+    @property
+    def task(self) -> tuple[Task, Settings] | None:
+        """What is asked of the outputs, with its settings; None: transcripts, which have no such
+        rules."""
+        task = self.manifest.task
+        if task.name == TRANSCRIPTS:
+            return None
+        return read_settings(task.name, task.settings, place=f"{self._place}: {MANIFEST}: task")
 
     def read(self, path: str) -> bytes:
         """A listed file, whole.
@@ -102,7 +120,7 @@ class Bundle:
             queries, said = self._recordings(chunks, count)
             return (queries,), said
         stored = tuple(map(self._input, range(len(self.manifest.inputs))))
-        labels = self._labels()
+        labels = self._labels() if self.manifest.task.name == CLASSES else None
         lengths = [len(one) for one in stored] + ([] if labels is None else [len(labels)])
         if set(lengths) != {samples.count}:
             told = (
@@ -113,7 +131,8 @@ class Bundle:
                 f"{self._place}: {MANIFEST} counts {samples.count} samples, but there are "
                 f"{told}{also}"
             )
-        return tuple(one[:count] for one in stored), None if labels is None else labels[:count]
+        targets = self._targets(count) if labels is None else labels[:count]
+        return tuple(one[:count] for one in stored), targets
 
     def inputs(self, count: int | None = None) -> tuple[Array, ...]:
         """Those of `examples`."""
@@ -152,10 +171,27 @@ class Bundle:
             raise InputError(f"{place} has samples that are not finite")
         return inputs
 
-    def _labels(self) -> npt.NDArray[np.int64] | None:
-        path = self.manifest.samples.targets
-        if path is None:
+    def _targets(self, count: int | None) -> Mapping[str, Array] | None:
+        """Those of a task that is neither classes nor transcripts, for the first samples."""
+        path, every, asked = self.manifest.samples.targets, self.manifest.samples.count, self.task
+        if path is None or asked is None:
             return None
+        place = self._in(path)
+        arrays = parse_npz(self.read(path), place=place)
+        task, settings = asked
+        try:
+            task.check(arrays, settings, every)
+            if count is None or count == every:
+                return arrays
+            first = task.take_first(arrays, count)
+            task.check(first, settings, count)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        return first
+
+    def _labels(self) -> npt.NDArray[np.int64]:
+        path = self.manifest.samples.targets
+        assert path is not None  # classes have them, see `check_task`
         labels = parse_npy(self.read(path), dtypes=["int64"], ranks=[1], place=self._in(path))
         low, high, classes = int(labels.min()), int(labels.max()), len(self.manifest.labels)
         if low < 0 or high >= classes:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from edgeticket.device_runner import __version__
-from edgeticket.device_runner.commands import bench, check, energy, info, tap
+from edgeticket.device_runner.commands import bench, check, energy, info, layers, probe, tap
 from edgeticket.device_runner.commands.arguments import STYLE
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plain_text import plain
@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"device-runner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (bench, tap, check, info, energy):
+    for command in (bench, layers, tap, probe, check, info, energy):
         command.add(commands)
     return parser

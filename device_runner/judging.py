@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeticket.device_runner.accuracy import Unjudged, as_judged, judge
+from edgeticket.device_runner.accuracy import (
+    CheckSums,
+    as_judged,
+    judge,
+    tell_scores,
+    tell_unlabelled,
+)
 from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.bundle import Bundle, Targets
 from edgeticket.device_runner.ctc import Decoder, find_separator
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.fidelity import (
-    Between,
-    Difference,
-    Fidelity,
-    differences,
-    to_reals,
-)
+from edgeticket.device_runner.faithful import Faithful, reals_of
+from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.manifest import Artifact, Manifest
 from edgeticket.device_runner.npy import format_npy
-from edgeticket.device_runner.outputs import Query, answers
-from edgeticket.device_runner.report import Accuracy, Transcription, Unlabelled
+from edgeticket.device_runner.npz import format_npz
+from edgeticket.device_runner.outputs import CHUNK, Query, answers
+from edgeticket.device_runner.report import Judged
+from edgeticket.device_runner.task import Tally
+from edgeticket.device_runner.task.kind import PIECE_BYTES
 from edgeticket.device_runner.unavailable import Unavailable
 
 Array = npt.NDArray[Any]
 Row = tuple[Array, ...]
-
-NO_REFERENCES = Unavailable(
-    "the bundle carries no reference outputs: make it again with this version"
-)
 
 
 @dataclass
@@ -49,103 +49,109 @@ class Judging:
     own: bool = True
     beam: int | None = None  # beginnings that a decoder of transcripts keeps; None: greedily
     outputs: Path | None = None  # folder where all outputs are kept; None: nowhere
+    packed: Path | None = None  # the same, one .npz an artifact
     _kept: dict[str, tuple[Artifact, list[Row]]] = field(default_factory=dict)
 
-    def judge(
-        self, query: Query, entry: Artifact
-    ) -> tuple[Accuracy | Transcription | Unlabelled, Fidelity | Unavailable]:
+    def try_first(self, query: Query, entry: Artifact) -> None:
+        """Judge the first sample, so that what does not fit is said before anything is timed.
+
+        Raises:
+            InputError: as `judge`.
+        """
+        if not isinstance(self.targets, Mapping) or self.bundle.task is None:
+            return
+        task, settings = self.bundle.task
+        first = [stored[:1] for stored in self.inputs]
+        tallied = _Tallied(task.make_tally(task.take_first(self.targets, 1), settings, 1), entry)
+        described = self.bundle.manifest.inputs
+        for row in answers(query, first, described=described, artifact=entry):
+            tallied.add(row)
+        tallied.finish()
+
+    def judge(self, query: Query, entry: Artifact) -> tuple[Judged, Fidelity | Unavailable]:
         """All samples through ``query``, which answers for ``entry``.
 
         Raises:
             InputError: the samples do not fit, or an output is not finite.
         """
-        manifest = self.bundle.manifest
-        faithful = _Faithful(self.bundle, entry)
-        is_asked = self.targets is not None
-        unjudged, rows = Unjudged(), []
+        manifest, targets = self.bundle.manifest, self.targets
+        faithful, sums, rows = Faithful(self.bundle, entry), CheckSums(), []
+        tallied = self._tallied(entry)
+        is_stacked = targets is not None and tallied is None  # classes and transcripts
         described = manifest.inputs
-        found = answers(query, self.inputs, described=described, artifact=entry)
-        for i, row in enumerate(found):
+        for i, row in enumerate(answers(query, self.inputs, described=described, artifact=entry)):
             if self.own:
                 faithful.add(i, row)
-            if not is_asked:
-                unjudged.add(row)
-            if is_asked or self.outputs is not None:
+            if not is_stacked:
+                sums.add(row)
+            if tallied is not None:
+                tallied.add(row)
+            if is_stacked or self.outputs is not None or self.packed is not None:
                 rows.append(row)
         if not self.own:
             some = [stored[: faithful.count] for stored in self.bundle.inputs()]
             for i, row in enumerate(answers(query, some, described=described, artifact=entry)):
                 faithful.add(i, row)
         stacked = [np.stack(parts) for parts in zip(*rows)]
-        if is_asked:
+        if self.packed is not None:
+            make_folder(self.packed)
+            named = {f"output_{i}": output for i, output in enumerate(stacked)}
+            write_atomic(self.packed / f"{entry.id}.npz", format_npz(named))
+        if is_stacked:
             stacked = [as_judged(stacked[0], entry)]
         if self.outputs is not None:
             _keep(stacked, self.outputs, entry.id)
         fidelity = faithful.tell(self._kept)
         self._kept[entry.id] = entry, faithful.rows
-        if self.targets is None:
-            return unjudged.tell(self.inputs, random=manifest.samples.random), fidelity
+        if tallied is not None and self.bundle.task is not None:
+            task, _ = self.bundle.task
+            return tell_scores(
+                tallied.finish(), sums, self.inputs, task=task, settings=manifest.task.settings
+            ), fidelity
+        if targets is None or isinstance(targets, Mapping):
+            return tell_unlabelled(sums, self.inputs, random=manifest.samples.random), fidelity
         decoder = _decoder(manifest, entry, self.beam)
-        return (
-            judge(
-                stacked[0], self.inputs[0], self.targets, symbols=manifest.labels, decoder=decoder
-            ),
-            fidelity,
+        judged = judge(
+            stacked[0], self.inputs[0], targets, symbols=manifest.labels, decoder=decoder
         )
+        return judged, fidelity
+
+    def _tallied(self, entry: Artifact) -> _Tallied | None:
+        if not isinstance(self.targets, Mapping) or self.bundle.task is None:
+            return None
+        task, settings = self.bundle.task
+        return _Tallied(task.make_tally(self.targets, settings, len(self.inputs[0])), entry)
 
 
-class _Faithful:
-    """The first rows of an artifact, against the references and against those of others."""
+class _Tallied:
+    """Gathers answers for a task, in batches of bounded size."""
 
-    def __init__(self, bundle: Bundle, entry: Artifact) -> None:
-        self._entry, self._names = entry, bundle.manifest.outputs
-        stored = bundle.manifest.references
-        self._references = bundle.references(entry.network)
-        self._made_by = ""
-        self.count = 0
-        if stored is not None and self._references is not None:
-            self.count, self._made_by = stored.count, stored.networks[entry.network].made_by
-        self._gathered = differences(self._names, entry.outputs)
-        self.rows: list[Row] = []
+    def __init__(self, tally: Tally, entry: Artifact) -> None:
+        self.tally, self._entry = tally, entry
+        self._rows: list[Row] = []
+        self._bytes = 0
 
-    def add(self, index: int, row: Row) -> None:
-        if self._references is None or index >= self.count:
+    def add(self, row: Row) -> None:
+        """Add the outputs for the next sample."""
+        self._rows.append(reals_of(row, self._entry))
+        self._bytes += sum(one.nbytes for one in self._rows[-1])
+        if self._bytes >= PIECE_BYTES or len(self._rows) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
             return
-        self.rows.append(row)
-        _add(self._gathered, self._entry, row, [stored[index] for stored in self._references])
+        outputs = [np.stack(parts) for parts in zip(*self._rows)]
+        try:
+            self.tally.add(outputs)
+        except InputError as error:
+            raise InputError(f"{self._entry.id}: {error}") from None
+        self._rows, self._bytes = [], 0
 
-    def tell(self, earlier: Mapping[str, tuple[Artifact, list[Row]]]) -> Fidelity | Unavailable:
-        if self._references is None or not self.rows:
-            return NO_REFERENCES
-        entry = self._entry
-        between = [
-            Between(other.id, self._against(other, rows))
-            for other, rows in earlier.values()
-            if (other.network, other.precision) == (entry.network, entry.precision)
-            and len(rows) == len(self.rows)
-            and other.id != entry.id
-        ]
-        outputs = tuple(one.tell() for one in self._gathered)
-        return Fidelity(self._made_by, len(self.rows), outputs, tuple(between))
-
-    def _against(self, other: Artifact, rows: Sequence[Row]) -> Any:
-        gathered = differences(self._names, self._entry.outputs, other.outputs)
-        for row, theirs in zip(self.rows, rows):
-            reals = [to_reals(one, spec) for one, spec in zip(theirs, other.outputs)]
-            _add(gathered, self._entry, row, reals)
-        return tuple(one.tell() for one in gathered)
-
-
-def _add(
-    gathered: Sequence[Difference], entry: Artifact, row: Row, expected: Sequence[Array]
-) -> None:
-    for one, spec, found, wanted in zip(gathered, entry.outputs, row, expected):
-        if found.shape != wanted.shape:
-            raise InputError(
-                f"{entry.id}: the output {one.name} has shape {list(found.shape)}, its reference "
-                f"{list(wanted.shape)}: make the bundle again"
-            )
-        one.add(wanted, to_reals(found, spec))
+    def finish(self) -> Tally:
+        """The tally of all samples."""
+        self._flush()
+        return self.tally
 
 
 def _decoder(manifest: Manifest, entry: Artifact, beam: int | None) -> Decoder:

@@ -84,7 +84,7 @@ def stretch(height: int, width: int, size: tuple[int, int]) -> Fit:
 
 
 def letterbox(pictures: Pictures, step: Mapping[str, Any]) -> Pictures:
-    """uint8 [N, H, W, C] -> the same within ``size`` [H, W]; a step as those of `pictures.STEPS`.
+    """uint8 [N, H, W, C] -> the same within ``size`` [H, W]; a step of `picture_steps`.
 
     ``step``: ``size``; ``filter`` as `resize` has it; ``place``, `PLACES`; ``fill``, a number from
     0 to 255, or one for each channel. The last two may be missing: centre, 114.

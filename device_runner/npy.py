@@ -25,18 +25,29 @@ _DESCRIPTIONS = {
     "int32": "<i4",
     "int64": "<i8",
     "float32": "<f4",
+    "uint16": "<u2",
+    "uint32": "<u4",
+    "uint64": "<u8",
+    "float16": "<f2",
+    "float64": "<f8",
 }
+DTYPES = tuple(_DESCRIPTIONS)  # what can be read
 _WRITTEN = {"uint8": "|u1", "int8": "|i1", "float32": "<f4"}
 
 
 def parse_npy(
-    data: bytes, *, dtypes: Sequence[str], ranks: Sequence[int], place: str
+    data: bytes,
+    *,
+    dtypes: Sequence[str],
+    ranks: Sequence[int],
+    place: str,
+    may_be_empty: bool = False,
 ) -> npt.NDArray[Any]:
     """Bytes of a .npy file -> read-only view of them, of one of the dtypes and ranks asked for.
 
     Raises:
-        InputError: another kind of file, dtype or rank, an empty array, or a header that
-            promises another number of bytes than follow it.
+        InputError: another kind of file, dtype or rank, an empty array unless it ``may_be_empty``,
+            or a header that promises another number of bytes than follow it.
     """
     start = len(_MAGIC) + 2 + int.from_bytes(data[8:10], "little")
     header = _HEADER.fullmatch(data[len(_MAGIC) + 2 : start])
@@ -54,7 +65,7 @@ def parse_npy(
     promised = np.dtype(descr).itemsize
     for size in shape:
         promised *= size  # Python integers: no overflow
-    if promised != len(data) - start or promised == 0:
+    if promised != len(data) - start or (promised == 0 and not may_be_empty):
         raise InputError(
             f"{place} promises shape {shape} of {dtype}, {promised} bytes, "
             f"and holds {len(data) - start}"

@@ -7,6 +7,7 @@ where a picture loses more than twice as many rows as columns; here the order is
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,12 +38,7 @@ def grey(pictures: Pictures, step: Mapping[str, Any]) -> Pictures:
 def resize(pictures: Pictures, step: Mapping[str, Any]) -> Pictures:
     """uint8 [N, H, W, C] -> the same with a shorter side of ``shorter``, or of ``size`` [H, W]."""
     height, width = pictures.shape[1:3]
-    if "size" in step:
-        new_height, new_width = step["size"]
-    else:
-        shorter = step["shorter"]
-        scaled = shorter * max(height, width) // min(height, width)
-        new_height, new_width = (scaled, shorter) if height > width else (shorter, scaled)
+    new_height, new_width = resized(height, width, step)
     if max(new_height, new_width) > LARGEST_SIDE:
         raise InputError(
             f"preprocessing: {width}x{height} pixels would become {new_width}x{new_height}: "
@@ -60,9 +56,23 @@ def center_crop(pictures: Pictures, step: Mapping[str, Any]) -> Pictures:
             f"preprocessing: {pictures.shape[2]}x{pictures.shape[1]} pixels are too few to cut "
             f"{width}x{height} out; resize first"
         )
-    # Python's round, half to even, as torchvision has it.
-    top, left = round((pictures.shape[1] - height) / 2), round((pictures.shape[2] - width) / 2)
+    top, left = cropped(pictures.shape[1], pictures.shape[2], step)
     return pictures[:, top : top + height, left : left + width]
+
+
+def resized(height: int, width: int, step: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of what `resize` makes of a picture."""
+    if "size" in step:
+        return int(step["size"][0]), int(step["size"][1])
+    shorter = step["shorter"]
+    scaled = shorter * max(height, width) // min(height, width)
+    return (scaled, shorter) if height > width else (shorter, scaled)
+
+
+def cropped(height: int, width: int, step: Mapping[str, Any]) -> tuple[int, int]:
+    """The first row and column that `center_crop` keeps of a picture."""
+    # Python's round, half to even, as torchvision has it.
+    return round((height - step["size"][0]) / 2), round((width - step["size"][1]) / 2)
 
 
 def _stretch(
@@ -88,6 +98,7 @@ def _stretch(
     return stretched
 
 
+@functools.lru_cache(maxsize=512)  # a few kB each; nobody writes to them
 def _weights(
     old: int, new: int, kernel: Callable[[Any], Any], reach: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -125,10 +136,4 @@ def _cubic(x: Any) -> Any:
 FILTERS: dict[str, tuple[Callable[[Any], Any], float]] = {
     "bilinear": (_triangle, 1.0),
     "bicubic": (_cubic, 2.0),
-}
-
-STEPS: dict[str, Callable[[Pictures, Mapping[str, Any]], Pictures]] = {
-    "grey": grey,
-    "resize": resize,
-    "center_crop": center_crop,
 }

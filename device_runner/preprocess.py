@@ -11,7 +11,8 @@ import numpy.typing as npt
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.log_mel import log_mel
 from edgeticket.device_runner.manifest import CODE_RANGES, InputSpec, TensorSpec
-from edgeticket.device_runner.pictures import STEPS, Pictures
+from edgeticket.device_runner.picture_steps import STEPS
+from edgeticket.device_runner.pictures import Pictures
 
 Values = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]

@@ -36,6 +36,12 @@ def split_windows(samples_ns: Sequence[int], count: int) -> Windows:
             missing = Unavailable(f"with {count} windows, {median.reason} in each")
             return Windows(count, missing, missing, missing)
         medians.append(median)
+    return windows_of(medians)
+
+
+def windows_of(medians: Sequence[int]) -> Windows:
+    """The medians of windows, in their order -> how steady they are."""
+    count = len(medians)
     if count < 2:
         alone = Unavailable("one window has neither spread nor drift")
         return Windows(count, tuple(medians), alone, alone)

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from edgeticket.models.anchored_upscaler import AnchoredUpscaler
 from edgeticket.models.bc_resnet import BcResNet
+from edgeticket.models.cell_detector import CellDetector
 from edgeticket.models.cifar_resnet import resnet20, resnet56
+from edgeticket.models.conv_autoencoder import ConvAutoencoder
+from edgeticket.models.conv_gru import ConvGru
 from edgeticket.models.conv_net import conv2, conv4, conv6
 from edgeticket.models.conv_stack import DigitsCnn, VggSmall
 from edgeticket.models.ds_cnn import DsCnn
@@ -23,6 +27,7 @@ from edgeticket.models.lenet import LeNet5, LeNet300
 from edgeticket.models.own import build_own, is_own
 from edgeticket.models.separable_classifier import SeparableClassifier
 from edgeticket.models.separable_ctc import SeparableCtc
+from edgeticket.models.unet import UNet
 from edgeticket.models.vit import cifar_conv_vit, cifar_vit, digits_vit
 
 Args = Mapping[str, bool | int | float | str]
@@ -38,7 +43,7 @@ class Architecture:
 
     builder: Callable[..., nn.Module]
     takes: tuple[str | int, ...]  # shape of one input; a text is the argument that decides the size
-    gives: str = "num_classes"  # the argument that decides how many outputs there are
+    gives: str = "num_classes"  # the argument that decides how many outputs there are; "": none
 
 
 def build(arch: str, args: Args) -> nn.Module:
@@ -60,12 +65,19 @@ def input_shape(arch: str, args: Args) -> tuple[int, ...]:
 
 def size_arguments(arch: str) -> tuple[str, ...]:
     """Names of the arguments that decide the shape of the input."""
-    return tuple(n for n in _architecture(arch).takes if isinstance(n, str))
+    return tuple(dict.fromkeys(n for n in _architecture(arch).takes if isinstance(n, str)))
 
 
 def num_classes(arch: str, args: Args) -> int:
-    """Architecture name and arguments -> how many classes or symbols it tells apart."""
-    return _complete(arch, args)[_architecture(arch).gives]
+    """Architecture name and arguments -> how many classes or symbols it tells apart.
+
+    Raises:
+        ValueError: unknown architecture or argument; or it gives something else than classes.
+    """
+    complete, gives = _complete(arch, args), _architecture(arch).gives
+    if not gives:
+        raise ValueError(f"{arch} gives pictures, no classes: name the task that they are for")
+    return complete[gives]
 
 
 def transcribes(arch: str) -> bool:
@@ -121,6 +133,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "cifar_vit": Architecture(cifar_vit, _PIXELS_32),
     "cifar_conv_vit": Architecture(cifar_conv_vit, _PIXELS_32),
     "digits_vit": Architecture(digits_vit, _PIXELS_28),
+    "cell_detector": Architecture(CellDetector, ("in_channels", "side", "side")),
+    "unet": Architecture(UNet, ("in_channels", "side", "side")),
+    "anchored_upscaler": Architecture(AnchoredUpscaler, (1, "side", "side"), gives=""),
+    "conv_autoencoder": Architecture(ConvAutoencoder, (1, 28, 28), gives=""),
+    "conv_gru": Architecture(ConvGru, ("channels", "steps")),
     "ds_cnn": Architecture(DsCnn, _FEATURES),
     "bc_resnet1": Architecture(BcResNet, _FEATURES),
     "separable_classifier": Architecture(SeparableClassifier, ("mels", "frames")),

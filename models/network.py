@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeticket import models
 from edgeticket.models.counts import set_counts
-from edgeticket.models.own import is_own, prototype
+from edgeticket.models.own import is_own, vacant
 
 Takes = tuple[int, ...] | tuple[tuple[int, ...], ...]
 """Shape of the only input without the batch, or one for each of several."""
@@ -84,14 +84,20 @@ class Network:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def module(self) -> nn.Module:
-        """A module of its own (no shared memory) in evaluation mode, narrow, with the weights.
+    def module(self, *, shared: bool = False) -> nn.Module:
+        """A module in evaluation mode, narrow, with the weights.
+
+        Args:
+            shared: its tensors are those of ``weights``, and so are only to be read; else it has
+                copies.
 
         Raises:
             ValueError: unknown architecture or argument; weights that do not fit.
         """
         module = skeleton(self.arch, self.args, self.removed, self.bypassed)
-        state: OrderedDict[str, Tensor] = OrderedDict(_copy(self.weights))
+        state: OrderedDict[str, Tensor] = OrderedDict(
+            self.weights if shared else _copy(self.weights)
+        )
         # Layers may have a version, and refuse tensors without it.
         state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
         try:
@@ -119,14 +125,14 @@ def skeleton(
     """The module in its narrower shapes on PyTorch's meta device: shapes, but no values.
 
     One from elsewhere may have values that its state does not hold; it is on the CPU, except for
-    what is narrower.
+    what is narrower, and has zeros for the rest.
 
     Raises:
         ValueError: unknown architecture or argument; ``removed`` names what is not there;
             ``bypassed`` names what cannot be left out.
     """
     if is_own(arch):
-        module = prototype(arch, args)
+        module = vacant(arch, args)
     else:
         with torch.device("meta"):
             module = models.build(arch, args)

@@ -8,7 +8,6 @@ and arguments that would do so are refused.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import functools
 import importlib
@@ -24,6 +23,7 @@ import torch
 from torch import nn
 
 from edgeticket.models.bounds import TooLargeError
+from edgeticket.models.copies import vacant_copy
 from edgeticket.models.imported import find_function, source_digest, user_folders_first
 from edgeticket.models.torchvision_cure import import_torchvision
 
@@ -83,19 +83,29 @@ def build_own(arch: str, args: Args) -> nn.Module:
 
 
 def prototype(arch: str, args: Args) -> nn.Module:
-    """A module of its own to put weights into; what is not in its state is as it was built.
+    """A module of its own, as it was built.
 
     Raises:
         ValueError: as `build_own`.
     """
-    return copy.deepcopy(_built(arch, tuple(sorted(args.items()))))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_own(arch, args)
+
+
+def vacant(arch: str, args: Args) -> nn.Module:
+    """A module of its own to put weights into: zeros, but what its state does not hold is as it
+    was built.
+
+    Raises:
+        ValueError: as `build_own`.
+    """
+    return vacant_copy(_vacant(arch, tuple(sorted(args.items()))))
 
 
 @functools.lru_cache(maxsize=8)
-def _built(arch: str, args: tuple[tuple[str, Any], ...]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build_own(arch, dict(args))
+def _vacant(arch: str, args: tuple[tuple[str, Any], ...]) -> nn.Module:
+    return vacant_copy(prototype(arch, dict(args)))
 
 
 def own_version(arch: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,18 @@ from edgeticket.device_runner.manifest import (
     Task,
     write_manifest,
 )
+from edgeticket.device_runner.npz import format_npz
+from edgeticket.device_runner.stores import RATIO_LIMIT
 from edgeticket.device_runner.strict_json import format_json
+from edgeticket.device_runner.task import read_settings
+from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.references import Reference, describe_references, reference_files
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 TRANSCRIPTS_FILE = "samples/transcripts.json"
+TARGETS_FILE = "samples/targets.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,7 @@ def write_bundle(
     name: str,
     artifacts: Sequence[tuple[Artifact, bytes]],
     inputs: Sequence[StoredInput],
-    targets: NDArray[np.int64] | Sequence[str] | None,
+    targets: NDArray[np.int64] | Sequence[str] | Targets | None,
     dataset: str,
     labels: Sequence[str],
     networks: Mapping[str, Network],
@@ -84,10 +90,11 @@ def write_bundle(
         name: of the bundle.
         artifacts: each with the bytes of its file, ``artifact.file``.
         inputs: test examples for every input of the networks, in the order of the artifacts'.
-        targets: int64 [N], the class of each, or the text of each recording; None: nothing is
-            asked of the outputs.
+        targets: of classes int64 [N]; of recordings that are transcribed the text of each; of
+            other tasks `Targets`, with the task's name and settings. None: nothing is asked of the
+            outputs. `Targets` without arrays: the task says when two answers agree, and no more.
         dataset: where the samples come from.
-        labels: class names by number; empty without targets.
+        labels: class names by number; of other tasks they may be left out.
         networks: what the host knows of each network by name.
         provenance: recipe, ticket, training and tool versions; any JSON.
         outputs: what reports call the outputs, in the order of the artifacts'.
@@ -96,6 +103,9 @@ def write_bundle(
         random: the seed that the inputs were drawn with; None: they are data.
         chunks: how recordings that are transcribed become queries.
         separator_bias: how their texts are decoded; see `device_runner.ctc.Decoder`.
+
+    Raises:
+        InputError: parts that do not fit one another; targets that cannot be right.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
     several = len(inputs) > 1
@@ -104,6 +114,7 @@ def write_bundle(
     if chunks is not None:
         (recordings,) = inputs
         assert targets is not None
+        assert not isinstance(targets, Targets)
         said = {"samples": [len(one) for one in recordings.samples], "texts": list(targets)}
         contents[places[0]] = _npy(np.concatenate(list(recordings.samples)))
         contents[TRANSCRIPTS_FILE] = format_json(said)
@@ -111,13 +122,20 @@ def write_bundle(
         contents |= {
             place: _npy(np.asarray(one.samples)) for place, one in zip(places, inputs, strict=True)
         }
-        if targets is None:
+        if isinstance(targets, Targets):
+            targets_file = TARGETS_FILE if targets.arrays else None
+            if targets_file is not None:
+                contents[targets_file] = _checked(targets, len(inputs[0].samples))
+        elif targets is None:
             targets_file = None
         else:
             contents["samples/labels.npy"] = _npy(np.asarray(targets))
     kept = describe_references(references)
     contents |= reference_files(references, _npy)
-    task = NOTHING if targets is None else CLASSES if chunks is None else TRANSCRIPTS
+    if isinstance(targets, Targets):
+        task = targets.task
+    else:
+        task = Task(NOTHING if targets is None else CLASSES if chunks is None else TRANSCRIPTS)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -131,7 +149,7 @@ def write_bundle(
             for place, one in zip(places, inputs, strict=True)
         ),
         outputs=tuple(outputs),
-        task=Task(task),
+        task=task,
         labels=tuple(labels),
         samples=Samples(
             targets=targets_file,
@@ -158,9 +176,19 @@ def zip_bundle(folder: Path, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), ZIP_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, file.read_bytes())
+            data = file.read_bytes()
+            # Masks of one class alone shrink further than any reader trusts a zip.
+            is_safe = len(zlib.compress(data, 1)) * RATIO_LIMIT // 4 > len(data)
+            entry.compress_type = zipfile.ZIP_DEFLATED if is_safe else zipfile.ZIP_STORED
+            archive.writestr(entry, data)
+
+
+def _checked(targets: Targets, count: int) -> bytes:
+    """Targets as a bundle holds them, if they can be right for ``count`` samples."""
+    task, settings = read_settings(targets.task.name, targets.task.settings, place="task")
+    task.check(targets.arrays, settings, count)
+    return format_npz(targets.arrays)
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

@@ -23,11 +23,14 @@ from edgeticket.pipeline.graph.module import Layer, StoredOnce, layer_constants
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
 
 
-def export(module: fx.GraphModule) -> Graph:
+def export(module: fx.GraphModule, *, shared: bool = False) -> Graph:
     """A module of the graph (`fold_bn`, `fake_quantized`) -> the graph, with its present weights.
 
     A value that is rounded has its scale, a rounded weight its codes. The only input is called
     ``input``, the only output ``output``; several keep their names.
+
+    Args:
+        shared: float weights are those of ``module``, which never changes; else they are copied.
     """
     graph: Graph = module.meta["graph"]
     values, constants = dict(graph.values), dict(graph.constants)
@@ -37,8 +40,8 @@ def export(module: fx.GraphModule) -> Graph:
     names = dict(zip(ends, graph.inputs, strict=True))
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            data = getattr(module, str(node.target)).detach().cpu().numpy().copy()
-            constants[node.meta["constant"]] = Constant(data)
+            data = getattr(module, str(node.target)).detach().cpu().numpy()
+            constants[node.meta["constant"]] = Constant(data if shared else data.copy())
         if node.op != "call_module":
             continue
         step = module.get_submodule(str(node.target))
@@ -53,7 +56,7 @@ def export(module: fx.GraphModule) -> Graph:
             operator, weights = _coded(operator, step, names_of_weights)
             constants |= weights
         elif isinstance(step, Layer):
-            operator, weights = layer_constants(operator, step, names_of_weights)
+            operator, weights = layer_constants(operator, step, names_of_weights, shared=shared)
             constants |= weights
         operators.append(operator)
     used = {name for op in operators for name in op.inputs}

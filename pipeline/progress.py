@@ -90,7 +90,9 @@ class Bars:
             if now - last < self._every_s or done >= total:
                 return  # what ends says so itself
             last = now
-            left = f", about {_duration((now - start) / done * (total - done))} left" * (done > 0)
+            left = (
+                f", about {_duration((now - start) / done * (total - done))} left" if done else ""
+            )
             more = f": {note_now}" * bool(note_now)
             self.say(f"  {title}: {done:.0f} of {total:.0f} ({done / total:.0%}){left}{more}")
 

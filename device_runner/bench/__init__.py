@@ -35,6 +35,7 @@ def bench(
     artifact: str | Sequence[str] | None = None,
     samples: Asked = None,
     outputs: Path | None = None,
+    packed: Path | None = None,
     progress: Progress = lambda what, share: None,
     root: Path = Path("/"),
     command: Command = run_command,
@@ -48,6 +49,7 @@ def bench(
         samples: what accuracy is taken over; see `load_samples`.
         outputs: folder for every artifact's outputs, <id>.npy [N, ...], or <id>/0.npy and so on
             where it has several; None: not kept.
+        packed: the same as <id>.npz of output_0 and so on, in the network's own order of axes.
         progress: told what is going on.
         root, command: where the machine is looked at, and how programs on it are run.
 
@@ -90,6 +92,12 @@ def bench(
             load_subject(bundle, entry, inputs, threads=threads, batch=batch, cpu_only=cpu_only)
             for entry, threads in tried
         ]
+        own = not isinstance(samples, Path)
+        judging = Judging(
+            bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs, packed=packed
+        )
+        for subject in subjects:
+            judging.try_first(subject.session.query, subject.entry)
         timed = time_subjects(
             subjects, plan, cpus=cores, progress=progress, root=root, command=command
         )
@@ -103,8 +111,6 @@ def bench(
             cooldown=timed.cooldown,
         )
         session = Session(identity, plan, bundle, machine, withheld, timed)
-        own = not isinstance(samples, Path)
-        judging = Judging(bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs)
         reports = []
         for i, subject in enumerate(subjects):
             progress("accuracy", i / len(subjects))

@@ -17,16 +17,14 @@ from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.report import (
     SCHEMA_VERSION,
-    Accuracy,
     BundleIdentity,
     ColdStart,
+    Judged,
     MeasuredArtifact,
     PreprocessingTime,
     RealTime,
     Report,
     SessionIdentity,
-    Transcription,
-    Unlabelled,
 )
 from edgeticket.device_runner.report.fields import tell_real_time
 from edgeticket.device_runner.scenarios import tell_deadlines, tell_throughput
@@ -55,7 +53,7 @@ def write_up(
     *,
     cold: ColdStart,
     preparation: PreprocessingTime,
-    accuracy: Accuracy | Transcription | Unlabelled,
+    accuracy: Judged,
     fidelity: Fidelity | Unavailable,
 ) -> Report:
     """The report of the session's subject number ``index``, judged."""

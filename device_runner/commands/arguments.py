@@ -32,6 +32,11 @@ def seconds(text: str) -> float:
     return _number(text, 0, 86400, "seconds from 0 to 86400")
 
 
+def milliseconds(text: str) -> float:
+    """Milliseconds up to ten seconds."""
+    return _number(text, 0.1, 10000, "milliseconds from 0.1 to 10000")
+
+
 def hertz(text: str) -> float:
     """Frames per second."""
     return _number(text, 0.01, 10000, "a rate from 0.01 to 10000 frames a second")

@@ -61,11 +61,12 @@ __all__ = [
 # 2: chunks of recordings, transcripts, scores by name; 3: separator_bias
 # 4: parameters and multiply-accumulates may be unavailable
 # 5: several inputs and outputs, tasks, reference outputs; 4 is still read
-SCHEMA_VERSION = 5
+# 6: settings and targets of every task, their scores; the step letterbox
+SCHEMA_VERSION = 6
 
 
 def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
-    """Bytes of manifest.json -> manifest; one of version 4 becomes one of today.
+    """Bytes of manifest.json -> manifest; one of an earlier version becomes one of today.
 
     Raises:
         InputError: no strict JSON, not what the schema allows, from a newer edgeticket, or
@@ -85,7 +86,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         task=Task(**document["task"]),
         labels=tuple(document["labels"]),
         samples=Samples(**document["samples"]),
-        networks={name: Network(**flat_fields(n)) for name, n in document["networks"].items()},
+        networks={name: _network(entry) for name, entry in document["networks"].items()},
         provenance=document["provenance"],
         references=_references(document["references"]),
         chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),
@@ -119,6 +120,11 @@ def artifact_fields(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tensor(document: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(**{**document, "shape": tuple(document["shape"])})
+
+
+def _network(document: Mapping[str, Any]) -> Network:
+    fields = flat_fields(document)
+    return Network(**{**fields, "scores": flat_fields(document["scores"])})
 
 
 def _references(document: Mapping[str, Any] | None) -> References | None:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from edgeticket.device_runner.chunks import check_chunks
 from edgeticket.device_runner.ctc import SEPARATOR
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest.fields import (
-    CLASSES,
-    NOTHING,
-    TRANSCRIPTS,
-    Artifact,
-    Manifest,
-    TensorSpec,
-)
+from edgeticket.device_runner.manifest.fields import Artifact, Manifest, TensorSpec
+from edgeticket.device_runner.manifest.tasks import check_task
 
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 DTYPES = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 # Batch, channels, depth, height, width; W alone counts the frames of a sequence. `plain`: the order
 # is the same in every artifact, and no axis is known to be the channels.
 LAYOUTS = ("NCHW", "NHWC", "NCW", "NWC", "NC", "NCDHW", "NDHWC", "plain")
-TASKS = (CLASSES, TRANSCRIPTS, NOTHING)
 
 
 def check_manifest(manifest: Manifest, place: str) -> None:
@@ -49,7 +41,7 @@ def check_manifest(manifest: Manifest, place: str) -> None:
         )
     for one in manifest.inputs:
         _listed(one.samples, paths, f"{place}: input {one.name}")
-    _check_task(manifest, place)
+    check_task(manifest, place)
     if manifest.samples.targets is not None:
         _listed(manifest.samples.targets, paths, f"{place}: samples")
     _check_references(manifest, place, paths)
@@ -111,54 +103,6 @@ def _check_artifact(artifact: Artifact, manifest: Manifest, at: str, paths: set[
         _unique((spec.name for spec in specs), f"{at}: {what}s", "name")
         for spec in specs:
             check_tensor(spec, place=f"{at}: {what} {spec.name}" if count > 1 else f"{at}: {what}")
-    _check_output(artifact, manifest, at)
-
-
-def _check_output(artifact: Artifact, manifest: Manifest, place: str) -> None:
-    """Classes and symbols are told by one output, with a value for each of the labels."""
-    name, labels, chunks = manifest.task.name, len(manifest.labels), manifest.chunks
-    if name not in (CLASSES, TRANSCRIPTS):
-        return
-    if len(artifact.outputs) != 1 or len(artifact.inputs) != 1:
-        raise InputError(
-            f"{place}: it has {len(artifact.inputs)} inputs and {len(artifact.outputs)} outputs, "
-            f"and {name} are told by a network with one of each: make it a bundle of task {NOTHING}"
-        )
-    output = artifact.output
-    found = f"{place}: output {output.layout} {list(output.shape)}"
-    if name == CLASSES:
-        if output.layout != "NC" or output.shape[1] != labels:
-            raise InputError(f"{found} must be NC [1, {labels}], one value per label")
-        return
-    if chunks is None:
-        raise InputError(f"{place}: {TRANSCRIPTS} need chunks, how recordings become queries")
-    check_chunks(chunks, place=place)
-    least = chunks.window_samples // chunks.stride_samples
-    sizes = dict(zip(output.layout, output.shape))
-    if output.layout not in ("NCW", "NWC") or sizes["C"] != labels or sizes["W"] < least:
-        raise InputError(
-            f"{found} must be NCW or NWC with one value for each of {labels} symbols, and an "
-            f"answer for each of the {least} strides of a window"
-        )
-
-
-def _check_task(manifest: Manifest, place: str) -> None:
-    name, labels = manifest.task.name, len(manifest.labels)
-    if name not in TASKS:
-        raise InputError(
-            f"{place}: the task {name!r} is not known here (known: {', '.join(TASKS)}): upgrade "
-            "the runner"
-        )
-    if (manifest.chunks is not None) != (name == TRANSCRIPTS):
-        raise InputError(f"{place}: chunks are for {TRANSCRIPTS}, and the task is {name}")
-    if name == NOTHING:
-        if labels or manifest.samples.targets is not None:
-            raise InputError(f"{place}: the task {NOTHING} has neither labels nor targets")
-        return
-    if labels < 2:
-        raise InputError(f"{place}: {labels} labels: there must be two at least")
-    if manifest.samples.targets is None or manifest.samples.random is not None:
-        raise InputError(f"{place}: {name} need targets for samples that are data: give them")
 
 
 def _check_references(manifest: Manifest, place: str, paths: set[str]) -> None:

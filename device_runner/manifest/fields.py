@@ -95,7 +95,8 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of the outputs: classes, transcripts, or nothing but fidelity."""
+    """What is asked of the outputs: transcripts, or one of `device_runner.task.TASKS`, with the
+    settings that it has there; those left out have their defaults."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -104,7 +105,8 @@ class Task:
 @dataclass(frozen=True)
 class Samples:
     """Test examples. ``targets`` are int64 [N] of classes; of recordings that are transcribed as
-    `device_runner.recordings` reads them; None: there are none.
+    `device_runner.recordings` reads them; of other tasks an .npz of the arrays that the task names
+    (`device_runner.npz`); None: there are none.
 
     ``random``: the seed that the inputs were drawn with; None: they are data.
     """
@@ -139,12 +141,12 @@ class References:
 
 @dataclass(frozen=True)
 class Network:
-    """Host metrics of one network; ``scores`` are shares over the bundle's samples: top1, or wer
-    and cer. Empty: it was not scored."""
+    """Host metrics of one network; ``scores`` are over the bundle's samples: top1, or wer and cer,
+    or the metrics of another task. Empty: it was not scored."""
 
     parameters: int | Unavailable
     macs: int | Unavailable
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | Unavailable]
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ class Manifest:
 
     With the task `transcripts`, samples are recordings that are cut into ``chunks``, and ``labels``
     are the symbols of a CTC network, of which the first is the blank; with `classes`, every sample
-    has one of ``labels``; with `nothing` there are none. ``separator_bias`` is that of
+    has one of ``labels``; with `nothing` there are none; with other tasks they are names of what
+    the outputs tell, as far as there are any. ``separator_bias`` is that of
     `device_runner.ctc.Decoder`.
     """
 

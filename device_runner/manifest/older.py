@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 OLDEST = 4  # of manifests and of reports that are still read
+_UNTOLD = {"unavailable": "the report is of version 5 or older, which does not tell it"}
 
 
 def manifest_of_today(document: Any) -> Any:
-    """A manifest of version 4 (one input, one output, classes or transcripts) as version 5.
+    """A manifest of an earlier version as one of today.
 
-    What is not as version 4 has it stays, so that the schema of version 5 says so.
+    What is not as its version has it stays, so that the schema of today says so.
     """
-    if not isinstance(document, dict) or document.get("schema_version") != OLDEST:
+    if not isinstance(document, dict):
         return document
+    if document.get("schema_version") == 4:
+        document = _manifest_of_5(document)
+    if document.get("schema_version") == 5:  # whatever it could say is said in the same way
+        document = {**document, "schema_version": 6}
+    return document
+
+
+def _manifest_of_5(document: Mapping[str, Any]) -> dict[str, Any]:
+    """One input, one output, classes or transcripts, as lists of them and a task."""
     new = {**document, "schema_version": 5}
     samples = document.get("samples")
     if isinstance(samples, dict) and {"inputs", "labels"} <= set(samples):
@@ -47,9 +57,22 @@ def artifact_of_today(document: Any) -> Any:
 
 
 def report_of_today(document: Any) -> Any:
-    """A report of version 4 as version 5: of fidelity it said nothing, of placement shares."""
-    if not isinstance(document, dict) or document.get("schema_version") != OLDEST:
+    """A report of an earlier version as one of today; what it did not tell is unavailable."""
+    if not isinstance(document, dict):
         return document
+    if document.get("schema_version") == 4:
+        document = _report_of_5(document)
+    if document.get("schema_version") == 5:
+        document = {
+            **document,
+            "schema_version": 6,
+            "fidelity": _fidelity_of_today(document.get("fidelity")),
+        }
+    return document
+
+
+def _report_of_5(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Of fidelity version 4 said nothing, of placement shares."""
     missing = {"unavailable": "the report is of version 4, which does not tell it"}
     new = {**document, "schema_version": 5, "fidelity": missing}
     placement = document.get("placement")
@@ -59,3 +82,25 @@ def report_of_today(document: Any) -> Any:
         }
     new["artifact"] = artifact_of_today(document.get("artifact"))
     return new
+
+
+def _fidelity_of_today(document: Any) -> Any:
+    """Version 5 told fewer figures of each output, and did not hold answers against one another."""
+    if not isinstance(document, dict) or "outputs" not in document:
+        return document
+    between = document.get("between")
+    if isinstance(between, list):
+        between = [_compared(one) for one in between]
+    return {**_compared(document), "differing": {}, "between": between}
+
+
+def _compared(document: Any) -> Any:
+    if not isinstance(document, dict) or not isinstance(document.get("outputs"), list):
+        return document
+    untold = dict.fromkeys(("count", "largest_relative", "largest_step", "low", "high"), _UNTOLD)
+    # Outputs and references that are not finite were refused.
+    rest = {"reference_not_finite": 0, "not_finite": 0, "notes": []}
+    outputs = [
+        {**one, **untold, **rest} if isinstance(one, dict) else one for one in document["outputs"]
+    ]
+    return {**document, "outputs": outputs}

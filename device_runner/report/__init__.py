@@ -22,12 +22,15 @@ from edgeticket.device_runner.report.fields import (
     Accuracy,
     BundleIdentity,
     ColdStart,
+    Judged,
     MeasuredArtifact,
+    PerSample,
     PreprocessingTime,
     RealTime,
     Report,
     RuntimeIdentity,
     SessionIdentity,
+    TaskScores,
     Transcription,
     Unlabelled,
     tell_score,
@@ -44,16 +47,23 @@ __all__ = [
     "Accuracy",
     "BundleIdentity",
     "ColdStart",
+    "Judged",
     "MeasuredArtifact",
+    "PerSample",
     "PreprocessingTime",
     "RealTime",
     "Report",
     "RuntimeIdentity",
     "SessionIdentity",
+    "TaskScores",
     "Transcription",
     "Unlabelled",
     "parse_report",
+    "read_during",
+    "read_readings",
     "read_report",
+    "read_session",
+    "read_validity",
     "tell_score",
     "write_report",
 ]
@@ -63,7 +73,8 @@ __all__ = [
 # 4: the clock of every cluster of cores
 # 5: several inputs and outputs, fidelity, samples without labels; placement in numbers of
 #    operators, and in words; 4 is still read
-SCHEMA_VERSION = 5
+# 6: metrics of every task, whether answers are the references'; more figures of fidelity
+SCHEMA_VERSION = 6
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -99,12 +110,12 @@ def parse_report(data: bytes, *, place: str) -> Report:
     validate(document, load_schema("report"), place=place)
     report = Report(
         schema_version=document["schema_version"],
-        session=_session(document["session"]),
+        session=read_session(document["session"]),
         bundle=BundleIdentity(**document["bundle"]),
         artifact=MeasuredArtifact(**artifact_fields(document["artifact"])),
         runtime=RuntimeIdentity(**flat_fields(document["runtime"])),
         placement=_optional(Placement, document["placement"]),
-        validity=_validity(document["validity"]),
+        validity=read_validity(document["validity"]),
         latency=Latency(**flat_fields(document["latency"])),
         windows=Windows(**flat_fields(document["windows"])),
         throughput=Throughput(**document["throughput"]),
@@ -116,21 +127,21 @@ def parse_report(data: bytes, *, place: str) -> Report:
         accuracy=_accuracy(document["accuracy"]),
         fidelity=_fidelity(document["fidelity"]),
         machine=Machine(**flat_fields(document["machine"])),
-        before=_readings(document["before"]),
-        during=_during(document["during"]),
-        after=_readings(document["after"]),
+        before=read_readings(document["before"]),
+        during=read_during(document["during"]),
+        after=read_readings(document["after"]),
         versions=document["versions"],
     )
     check_report(report, place)
     return report
 
 
-def _session(document: Mapping[str, Any]) -> SessionIdentity:
+def read_session(document: Mapping[str, Any]) -> SessionIdentity:
     fields = flat_fields(document)
     return SessionIdentity(**{**fields, "cooldown": _optional(Cooldown, document["cooldown"])})
 
 
-def _validity(document: Mapping[str, Any]) -> Validity:
+def read_validity(document: Mapping[str, Any]) -> Validity:
     lists = {
         name: tuple(Finding(**found) for found in document[name])
         for name in ("reasons", "warnings")
@@ -138,34 +149,39 @@ def _validity(document: Mapping[str, Any]) -> Validity:
     return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
 
 
-def _accuracy(document: Mapping[str, Any]) -> Accuracy | Transcription | Unlabelled:
+def _accuracy(document: Mapping[str, Any]) -> Judged:
+    fields = flat_fields(document)
+    if "task" in document:
+        fields["metrics"] = flat_fields(document["metrics"])
+        fields["per_sample"] = _optional(PerSample, document["per_sample"])
+        return TaskScores(**fields)
     kind: type[Accuracy | Transcription | Unlabelled] = Accuracy
     if "heard" in document:
         kind = Transcription
     elif "sample_crc32" in document:
         kind = Unlabelled
-    return kind(**flat_fields(document))
+    return kind(**fields)
 
 
 def _fidelity(document: Mapping[str, Any]) -> Fidelity | Unavailable:
     if set(document) == {"unavailable"}:
         return Unavailable(document["unavailable"])
 
-    def outputs(entries: Any) -> tuple[OutputFidelity, ...]:
-        return tuple(OutputFidelity(**flat_fields(entry)) for entry in entries)
+    def compared(entry: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = tuple(OutputFidelity(**flat_fields(output)) for output in entry["outputs"])
+        return {**flat_fields(entry), "outputs": outputs}
 
-    between = tuple(
-        Between(entry["artifact"], outputs(entry["outputs"])) for entry in document["between"]
-    )
-    return Fidelity(document["against"], document["samples"], outputs(document["outputs"]), between)
+    between = tuple(Between(**compared(entry)) for entry in document["between"])
+    differing = flat_fields(document["differing"])
+    return Fidelity(**{**compared(document), "differing": differing, "between": between})
 
 
-def _readings(document: Mapping[str, Any]) -> Readings:
+def read_readings(document: Mapping[str, Any]) -> Readings:
     fields = flat_fields(document)
     return Readings(**{**fields, "throttling": _optional(Throttling, document["throttling"])})
 
 
-def _during(document: Mapping[str, Any]) -> During:
+def read_during(document: Mapping[str, Any]) -> During:
     fields = flat_fields(document)
     for name in ("clock_hz", "temperature_c"):
         if not isinstance(fields[name], Unavailable):

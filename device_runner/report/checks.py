@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.fidelity import Between, Fidelity
 from edgeticket.device_runner.latency import summarise
 from edgeticket.device_runner.manifest import check_tensor
 from edgeticket.device_runner.placement import in_words
-from edgeticket.device_runner.report.fields import Accuracy, Report, Transcription, tell_real_time
+from edgeticket.device_runner.report.fields import (
+    Accuracy,
+    Report,
+    TaskScores,
+    Transcription,
+    Unlabelled,
+    tell_real_time,
+)
 from edgeticket.device_runner.scenarios import PACED, tell_deadlines, tell_throughput
+from edgeticket.device_runner.task import read_settings
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import INVALID
@@ -35,11 +46,10 @@ def check_report(report: Report, place: str) -> None:
         _check_transcription(report.accuracy, place)
     elif isinstance(report.accuracy, Accuracy):
         _check_classes(report.accuracy, report.artifact.output.shape[-1], place)
-    elif len(report.accuracy.sample_crc32) != report.accuracy.count:
-        raise InputError(
-            f"{place} at /accuracy: count is {report.accuracy.count}, but there are "
-            f"{len(report.accuracy.sample_crc32)} check sums"
-        )
+    else:
+        _check_sums(report.accuracy, place)
+        if isinstance(report.accuracy, TaskScores):
+            _check_scores(report.accuracy, place)
     _check_fidelity(report, place)
     if isinstance(report.accuracy, Transcription) == isinstance(report.real_time, Unavailable):
         raise InputError(f"{place} at /real_time: transcriptions have it, and nothing else")
@@ -54,23 +64,65 @@ def check_report(report: Report, place: str) -> None:
         )
 
 
+def _check_sums(accuracy: Unlabelled | TaskScores, place: str) -> None:
+    if len(accuracy.sample_crc32) != accuracy.count:
+        raise InputError(
+            f"{place} at /accuracy: count is {accuracy.count}, but there are "
+            f"{len(accuracy.sample_crc32)} check sums"
+        )
+
+
+def _check_scores(accuracy: TaskScores, place: str) -> None:
+    """The metrics must be those of the task, and the headline what the samples bring to it."""
+    at = f"{place} at /accuracy"
+    task, settings = read_settings(accuracy.task, accuracy.settings, place=f"{at}: task")
+    names = [metric.name for metric in task.metrics(settings)]
+    if accuracy.headline != task.headline or set(accuracy.metrics) != set(names):
+        raise InputError(
+            f"{at}: the task {task.name} has the headline {task.headline} of "
+            f"{', '.join(names) or 'no metrics'}, and there is {accuracy.headline} of "
+            f"{', '.join(accuracy.metrics)}"
+        )
+    ratio, score = accuracy.per_sample, accuracy.score
+    if isinstance(ratio, Unavailable):
+        return
+    if {len(ratio.values), len(ratio.weights)} != {accuracy.count}:
+        raise InputError(
+            f"{at}/per_sample: {len(ratio.values)} values and {len(ratio.weights)} weights for "
+            f"{accuracy.count} samples"
+        )
+    weight = math.fsum(ratio.weights)
+    follows = math.fsum(ratio.values) / weight if weight else math.nan
+    if isinstance(score, Unavailable) or not math.isclose(score, follows, rel_tol=1e-6):
+        raise InputError(
+            f"{at}/metrics/{accuracy.headline}: {score} does not follow from what the samples "
+            f"bring, which is {follows}"
+        )
+
+
 def _check_fidelity(report: Report, place: str) -> None:
     if isinstance(report.fidelity, Unavailable):
         return
-    of = [report.fidelity.outputs, *(one.outputs for one in report.fidelity.between)]
-    for outputs in of:
-        if len(outputs) != len(report.artifact.outputs):
+    samples = report.fidelity.samples
+    compared: list[Fidelity | Between] = [report.fidelity, *report.fidelity.between]
+    for one in compared:
+        if len(one.outputs) != len(report.artifact.outputs):
             raise InputError(
-                f"{place} at /fidelity: {len(outputs)} outputs, the artifact has "
+                f"{place} at /fidelity: {len(one.outputs)} outputs, the artifact has "
                 f"{len(report.artifact.outputs)}"
             )
-        if (
-            max(max(one.worst_sample, one.changed - 1) for one in outputs)
-            >= report.fidelity.samples
-        ):
+        last = max(max(output.worst_sample, output.changed - 1) for output in one.outputs)
+        if last >= samples:
             raise InputError(
-                f"{place} at /fidelity: more samples than the {report.fidelity.samples} that were "
-                "compared"
+                f"{place} at /fidelity: more samples than the {samples} that were compared"
+            )
+    for network, differing in report.fidelity.differing.items():
+        if isinstance(differing, Unavailable):
+            continue
+        if list(differing) != sorted(set(differing)) or max(differing, default=0) >= samples:
+            raise InputError(
+                f"{place} at /fidelity/differing/{network}: samples are in order, each once, and "
+                f"of the {samples} that were compared"
             )
 
 

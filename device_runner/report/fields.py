@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Union
 
 from edgeticket.device_runner.cooldown import Cooldown
 from edgeticket.device_runner.energy import Energy
@@ -15,6 +15,8 @@ from edgeticket.device_runner.manifest import Artifact
 from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.readings import Readings
 from edgeticket.device_runner.scenarios import Deadlines, Throughput
+from edgeticket.device_runner.task import Metric, read_settings
+from edgeticket.device_runner.task.kind import LOWER
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import Validity
 from edgeticket.device_runner.watch import During
@@ -163,6 +165,63 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
+class PerSample:
+    """What each sample brings to a metric: the sum of ``values`` by that of ``weights``."""
+
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """All samples through the artifact, and the metrics of a task of `device_runner.task`.
+
+    An answer is a check sum here, as outputs such as masks are too large for a report; which
+    answers are the same as the network's own by the task, the report's fidelity says.
+    """
+
+    task: str
+    settings: Mapping[str, Any]  # as the manifest has them
+    count: int
+    headline: str  # the metric that stands for all
+    metrics: Mapping[str, float | Unavailable]
+    per_sample: PerSample | Unavailable  # of the headline
+    sample_crc32: tuple[int, ...]  # of all outputs for a sample; equal where they are, bit for bit
+    outputs_sha256: str
+    samples_sha256: str
+
+    @property
+    def measure(self) -> str:
+        """The headline, as tables call it."""
+        return self.headline
+
+    @property
+    def described(self) -> Metric:
+        """What the headline means: its direction and its unit."""
+        task, settings = read_settings(self.task, self.settings, place="task")
+        return task.metric(self.headline, settings)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the headline."""
+        return self.described.direction == LOWER
+
+    @property
+    def score(self) -> float | Unavailable:
+        """By ``measure``."""
+        return self.metrics[self.headline]
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Of the artifact, per sample."""
+        return self.sample_crc32
+
+
+Judged = Union[Accuracy, Transcription, TaskScores, Unlabelled]
+"""What all samples through an artifact tell, by what is asked of them."""
+
+
+@dataclass(frozen=True)
 class RealTime:
     """How the time for a query stands to the seconds of speech that it brings."""
 
@@ -189,7 +248,7 @@ class Report:
     preprocessing_ns: PreprocessingTime
     real_time: RealTime | Unavailable
     cold: ColdStart
-    accuracy: Accuracy | Transcription | Unlabelled
+    accuracy: Judged
     fidelity: Fidelity | Unavailable
     machine: Machine
     before: Readings
@@ -200,9 +259,12 @@ class Report:
 
 def tell_score(report: Report) -> str:
     """How good it is, by its measure, in a cell of a table."""
-    if isinstance(report.accuracy, Unlabelled):
+    accuracy = report.accuracy
+    if isinstance(accuracy, Unlabelled):
         return tell_sqnr(report.fidelity)
-    return f"{report.accuracy.score:.2%}"
+    if isinstance(accuracy, TaskScores):
+        return accuracy.described.tell(accuracy.score)
+    return f"{accuracy.score:.2%}"
 
 
 def tell_real_time(latency: Latency, preparation: PreprocessingTime, *, step_s: float) -> RealTime:

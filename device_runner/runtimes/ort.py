@@ -185,6 +185,27 @@ def find_placement(model: bytes, *, threads: int, place: str, cpu_only: bool = F
         return placement_of(ran, asked=asked, counted=RAN)
 
 
+def optimise(model: bytes, *, threads: int, place: str) -> bytes:
+    """Bytes of an ONNX file -> what the runtime makes of it for this CPU, as an ONNX file.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "optimised.onnx"
+        _open(model, threads=threads, place=place, cpu_only=True, optimised=file)
+        return file.read_bytes()
+
+
+def open_as_written(model: bytes, *, threads: int, place: str) -> Any:
+    """Bytes of an ONNX file -> the package's session on the CPU, which optimises nothing.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    return _open(model, threads=threads, place=place, cpu_only=True, as_written=True)[1]
+
+
 def _assigned(session: Any) -> dict[str, int]:
     """Number of operators by provider; empty where the runtime does not tell."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
@@ -234,11 +255,12 @@ def _open(
     cpu_only: bool = False,
     optimised: Path | None = None,
     profile: Path | None = None,
+    as_written: bool = False,
 ) -> tuple[str, Any]:
     """The name of the package, and a session.
 
     ``optimised``: where to leave what it will run; ``profile``: how the file begins that says
-    where it ran.
+    where it ran. ``as_written``: nothing is optimised.
     """
     package, ort = find()
     check_onnx(model, place=place)
@@ -251,6 +273,8 @@ def _open(
     # Worker threads may spin within a query, as users have it, but not on after it: that would
     # take the cores from the artifact that is measured next. No effect with one thread.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if as_written:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     if profile is not None:

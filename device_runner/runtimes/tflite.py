@@ -169,6 +169,15 @@ def _open(model: bytes, *, threads: int, place: str) -> tuple[str, Any]:
     return package, interpreter
 
 
+def open_interpreter(model: bytes, *, threads: int, place: str) -> Any:
+    """Bytes of a .tflite file -> the package's interpreter, ready to run.
+
+    Raises:
+        InputError: no runtime; the runtime refuses the file.
+    """
+    return _open(model, threads=threads, place=place)[1]
+
+
 def _resize(interpreter: Any, batch: int, *, place: str) -> None:
     for details in interpreter.get_input_details():
         interpreter.resize_tensor_input(details["index"], [batch, *details["shape"][1:]])

@@ -15,7 +15,7 @@ from edgeticket.device_runner.errors import InputError
 # Field numbers of onnx.proto.
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_OUTPUT = 1, 12
-NODE_OUTPUT, NODE_OP_TYPE = 2, 4
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE = 1, 2, 3, 4
 VALUE_NAME = 1
 TENSOR_NAME, TENSOR_LOCATION = 8, 14
 
@@ -47,6 +47,8 @@ class Node(NamedTuple):
 
     op_type: str
     outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    name: str = ""
 
 
 class _Field(NamedTuple):
@@ -119,6 +121,39 @@ def tap_onnx(model: bytes, *, place: str) -> bytes:
     return model + _field(MODEL_GRAPH, b"".join(values))
 
 
+def cut_onnx(model: bytes, count: int, *, place: str) -> bytes:
+    """An ONNX file -> one that ends behind its first ``count`` operators.
+
+    Its outputs are what these give and none of them reads, so that none is in vain.
+
+    Raises:
+        InputError: not an ONNX file, or it has fewer operators.
+    """
+    graph = _Graph(model, place)
+    nodes = list(graph.nodes())
+    if not 0 < count <= len(nodes):
+        raise InputError(f"{place} has {len(nodes)} operators, not {count}")
+    read = {name for node in nodes[:count] for name in node.inputs}
+    made = dict.fromkeys(name for node in nodes[:count] for name in node.outputs if name)
+    outputs = [_field(GRAPH_OUTPUT, _field(VALUE_NAME, n.encode())) for n in made if n not in read]
+    kept = bytearray()
+    seen, at = 0, 0
+    inner = bytearray()
+    for field in graph.fields(0, len(model)):
+        if (field.number, field.kind) != (MODEL_GRAPH, BYTES):
+            kept += model[at : field.end]
+        else:
+            start = field.start
+            for part in graph.fields(field.start, field.end):
+                is_node = (part.number, part.kind) == (GRAPH_NODE, BYTES)
+                seen += is_node
+                if part.number != GRAPH_OUTPUT and not (is_node and seen > count):
+                    inner += model[start : part.end]
+                start = part.end
+        at = field.end
+    return bytes(kept) + _field(MODEL_GRAPH, bytes(inner) + b"".join(outputs))
+
+
 def read_nodes(model: bytes, *, place: str) -> list[Node]:
     """The operators of an ONNX file, in order."""
     return list(_Graph(model, place).nodes())
@@ -132,7 +167,9 @@ class _Graph:
         for node in self._inner(GRAPH_NODE):
             kinds = list(self.texts(node.start, node.end, NODE_OP_TYPE))
             outputs = tuple(self.texts(node.start, node.end, NODE_OUTPUT))
-            yield Node(kinds[-1] if kinds else "", outputs)
+            inputs = tuple(self.texts(node.start, node.end, NODE_INPUT))
+            names = list(self.texts(node.start, node.end, NODE_NAME))
+            yield Node(kinds[-1] if kinds else "", outputs, inputs, names[-1] if names else "")
 
     def outputs(self) -> Iterator[str]:
         for value in self._inner(GRAPH_OUTPUT):

@@ -17,7 +17,7 @@ MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS, MODEL_GROUPS, MODEL_EXTERNAL = 1, 2
 CODE_CUSTOM = 1
 BUFFER_OFFSET, BUFFER_SIZE = 1, 2
 SUBGRAPH_TENSORS, SUBGRAPH_OUTPUTS, SUBGRAPH_OPERATORS = 0, 2, 3
-OPERATOR_OUTPUTS, OPERATOR_OFFSET, OPERATOR_SIZE = 2, 9, 10
+OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OFFSET, OPERATOR_SIZE = 1, 2, 9, 10
 TENSOR_NAME = 3
 TENSORFLOWS = "Flex"  # how the names of its own operators begin
 
@@ -94,6 +94,56 @@ def tap_tflite(model: bytes, *, place: str) -> bytes:
     return bytes(tapped) + struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
 
 
+def operator_names(model: bytes, *, place: str) -> tuple[str, ...]:
+    """What the first output of each operator is called, in order of execution.
+
+    Raises:
+        InputError: not a TFLite file.
+    """
+    try:
+        file = _File(model)
+        (subgraph,) = file.tables(file.follow(0), MODEL_SUBGRAPHS)
+        tensors = file.tables(subgraph, SUBGRAPH_TENSORS)
+        names = []
+        for operator in file.tables(subgraph, SUBGRAPH_OPERATORS):
+            made = file.integers(file.field(operator, OPERATOR_OUTPUTS))
+            names.append(file.text(file.field(tensors[made[0]], TENSOR_NAME)))
+    except (struct.error, IndexError, ValueError):
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
+    return tuple(names)
+
+
+def cut_tflite(model: bytes, count: int, *, place: str) -> bytes:
+    """A TFLite file -> one that ends behind its first ``count`` operators.
+
+    Its outputs are what these give and none of them reads, so that none is in vain.
+
+    Raises:
+        InputError: not a TFLite file, or it has fewer operators.
+    """
+    try:
+        file = _File(model)
+        (subgraph,) = file.tables(file.follow(0), MODEL_SUBGRAPHS)
+        operators = file.tables(subgraph, SUBGRAPH_OPERATORS)
+        if not 0 < count <= len(operators):
+            raise ValueError
+        made: list[int] = []
+        read: set[int] = set()
+        for operator in operators[:count]:
+            made += file.integers(file.field(operator, OPERATOR_OUTPUTS))
+            read.update(file.optional_integers(operator, OPERATOR_INPUTS))
+        outputs = [index for index in dict.fromkeys(made) if index not in read]
+        at = file.field(subgraph, SUBGRAPH_OUTPUTS)
+        vector = file.follow(file.field(subgraph, SUBGRAPH_OPERATORS))
+    except (struct.error, IndexError, ValueError):
+        raise InputError(f"{place} is no whole TFLite file: make it again") from None
+    end = len(model) + -len(model) % 4
+    shorter = bytearray(model.ljust(end, b"\0"))
+    struct.pack_into("<I", shorter, at, end - at)
+    struct.pack_into("<I", shorter, vector, count)
+    return bytes(shorter) + struct.pack(f"<I{len(outputs)}i", len(outputs), *outputs)
+
+
 class _File:
     """Reads places in the file; a place that does not exist raises."""
 
@@ -136,6 +186,14 @@ class _File:
         if any(number < 0 for number in numbers):
             raise ValueError
         return list(numbers)
+
+    def optional_integers(self, table: int, position: int) -> list[int]:
+        """The numbers of a vector; −1 stands for what is absent."""
+        at = self._find(table, position)
+        if at is None:
+            return []
+        vector = self.follow(at)
+        return list(struct.unpack_from(f"<{self._count(vector)}i", self._data, vector + 4))
 
     def text(self, at: int) -> str:
         return self._bytes(at).decode()

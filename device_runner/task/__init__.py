@@ -6,6 +6,8 @@ Transcripts are not here yet: `device_runner.transcripts` has them.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.task import (
@@ -22,8 +24,19 @@ from edgeticket.device_runner.task import (
     series,
 )
 from edgeticket.device_runner.task.kind import Metric, Outputs, Tally, Targets, Task
+from edgeticket.device_runner.task.settings import Settings
 
-__all__ = ["TASKS", "Metric", "Outputs", "Tally", "Targets", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "Metric",
+    "Outputs",
+    "Settings",
+    "Tally",
+    "Targets",
+    "Task",
+    "get_task",
+    "read_settings",
+]
 
 
 def get_task(name: str, *, place: str = "task") -> Task:
@@ -36,6 +49,16 @@ def get_task(name: str, *, place: str = "task") -> Task:
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"{place}: there is no task {name!r}; {hint}known: {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def read_settings(name: str, document: Mapping[str, Any], *, place: str) -> tuple[Task, Settings]:
+    """A task by name, and its settings as JSON -> both as they are used.
+
+    Raises:
+        InputError: there is no such task, or a setting that it does not allow.
+    """
+    task = get_task(name, place=place)
+    return task, task.settings.from_json(dict(document), place=f"{place} {name}")
 
 
 TASKS: dict[str, Task] = {

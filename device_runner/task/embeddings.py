@@ -134,6 +134,15 @@ def check(targets: Targets, settings: EmbeddingsSettings, count: int) -> None:
         raise InputError(f"targets: pair {row} ends in {pairs[row, 2]}: 1 is of the same, 0 not")
 
 
+def take_first(targets: Targets, count: int) -> Targets:
+    """The pairs within the first ``count`` samples."""
+    taken = {name: array[:count] for name, array in targets.items() if name != "pairs"}
+    if "pairs" in targets:
+        pairs = targets["pairs"]
+        taken["pairs"] = pairs[(pairs[:, :2] < count).all(axis=1)]
+    return taken
+
+
 class _Tally(Tally):
     metrics_of = metrics
 
@@ -180,4 +189,5 @@ TASK = Task(
     check_targets=check,
     make_tally=_Tally,
     same_answers=agree,
+    take_first=take_first,
 )

@@ -173,7 +173,8 @@ class _Tally(Tally):
             )
         side = len(window(settings.window))
         for answer, wanted in zip(answers, right):
-            self.psnr.add(psnr_db(answer, wanted, settings.peak))
+            self.parts.append((psnr_db(answer, wanted, settings.peak), 1.0))
+            self.psnr.add(self.parts[-1][0])
             if min(answer.shape[1:]) < side:
                 self.smallest = f"pictures of {_size(answers)} are smaller than {side}x{side}"
             else:

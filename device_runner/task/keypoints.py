@@ -218,8 +218,11 @@ class _Tally(Tally):
         distance = np.hypot(error[..., 0], error[..., 1])
         length = lengths(self.targets, self.settings, samples)[:, np.newaxis]
         judged = visible & (length > 0)
+        near = judged & (distance <= self.settings.threshold * length)
+        counted = np.stack([near.sum(axis=1), judged.sum(axis=1)], axis=1).astype(np.float64)
+        self.parts.extend(map(tuple, counted.tolist()))
         self.judged += int(judged.sum())
-        self.right += int((judged & (distance <= self.settings.threshold * length)).sum())
+        self.right += int(near.sum())
         self.distance.extend(distance[visible].tolist())
         self.squared.extend((error**2).sum(axis=2)[visible].tolist())
 

@@ -42,6 +42,21 @@ class Metric:
         """Whether ``new`` is better than ``old``."""
         return new > old if self.direction == HIGHER else new < old
 
+    def tell(self, value: float | Unavailable) -> str:
+        """A value in a cell of a table, with its unit."""
+        if isinstance(value, Unavailable):
+            return "-"
+        if self.unit == "share":
+            return f"{value:.2%}"
+        if self.unit == "dB":
+            return f"{value:.2f} dB"
+        return f"{value:.4g}" + " px" * (self.unit == "pixels")
+
+
+def first_rows(targets: Targets, count: int) -> Targets:
+    """Targets with a row for each sample -> those of the first ``count`` samples."""
+    return {name: array[:count] for name, array in targets.items()}
+
 
 class Tally:
     """Takes outputs batch by batch, in the order of the samples, and gives the metrics at last.
@@ -56,6 +71,8 @@ class Tally:
         self.targets, self.settings, self.count = targets, settings, count
         self.seen = 0
         self.broken: Unavailable | None = None
+        # What each sample brings to the headline, where that is a ratio of sums over samples.
+        self.parts: list[tuple[float, float]] = []  # value and weight
 
     def add(self, outputs: Outputs) -> None:
         """Take the outputs for the next samples.
@@ -99,6 +116,16 @@ class Tally:
         values = self.finish()
         return {name: _number(values[name]) for name in names}
 
+    def per_sample(self) -> tuple[list[float], list[float]] | Unavailable:
+        """Values and weights of all samples, whose sums make the headline: their ratio."""
+        if self.broken is not None:
+            return self.broken
+        if not self.seen or len(self.parts) != self.seen:
+            return Unavailable("the metric is no mean over samples")
+        if not any(weight for _, weight in self.parts):
+            return Unavailable("no sample counts")
+        return [value for value, _ in self.parts], [weight for _, weight in self.parts]
+
     def take(self, outputs: Outputs, samples: slice) -> None:
         """Take finite outputs for ``samples``."""
         raise NotImplementedError
@@ -119,6 +146,8 @@ class Task:
         metrics: settings -> what `score` gives.
         headline: the metric that stands for all.
         check_targets, make_tally, same_answers: what `check`, `tally` and `agree` call.
+        take_first: the targets of the first so many samples.
+        check_shapes: of outputs that `check_outputs` cannot judge by having no samples.
     """
 
     name: str
@@ -130,6 +159,39 @@ class Task:
     check_targets: Callable[[Targets, Any, int], None]
     make_tally: Callable[[Targets, Any, int], Tally]
     same_answers: Callable[[Outputs, Outputs, Any], Flags]
+    take_first: Callable[[Targets, int], Targets] = first_rows
+    check_shapes: Callable[[Sequence[Sequence[int]], Any], None] | None = None
+
+    def metric(self, name: str, settings: Any) -> Metric:
+        """The metric of that name, which must be one of `metrics`."""
+        return next(metric for metric in self.metrics(settings) if metric.name == name)
+
+    def check_outputs(self, shapes: Sequence[Sequence[int]], settings: Any) -> None:
+        """Look at a network's outputs before it is run.
+
+        Args:
+            shapes: those of one sample, in the network's own order of axes.
+            settings: of the task.
+
+        Raises:
+            InputError: an output that is missing, or of a shape that the task cannot read.
+        """
+        for i in settings.used(len(shapes)):
+            if i >= len(shapes):
+                raise InputError(
+                    f"the task reads output {i}, the network has {len(shapes)}: outputs are "
+                    "counted from 0"
+                )
+        if self.check_shapes is not None:
+            self.check_shapes(shapes, settings)
+            return
+        try:
+            nothing = [np.zeros((0, *shape), np.float32) for shape in shapes]
+        except ValueError:
+            raise InputError(
+                f"outputs of shape {[list(s) for s in shapes]} are too large"
+            ) from None
+        self.same_answers(nothing, nothing, settings)
 
     def check(self, targets: Targets, settings: Any, count: int) -> None:
         """Look at targets before anything is run.

@@ -113,7 +113,8 @@ class _Tally(Tally):
         self.size = errors.shape[1]
         for row in errors:  # one by one, so that batches change no number
             square = row * row
-            self.absolute.add(float(np.abs(row).sum()))
+            self.parts.append((float(np.abs(row).sum()), float(self.size)))
+            self.absolute.add(self.parts[-1][0])
             self.squared.add(float(square.sum()))
             self.left = self.left + square
 

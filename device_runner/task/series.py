@@ -107,7 +107,9 @@ class _Tally(Tally):
         index = self.settings.output
         future = self.targets["future"][samples]
         errors = flat_errors(pick(outputs, index), future, index)
-        self.absolute.extend(np.abs(errors).mean(axis=1).tolist())
+        absolute = np.abs(errors).mean(axis=1).tolist()
+        self.parts.extend((value, 1.0) for value in absolute)
+        self.absolute.extend(absolute)
         self.squared.extend((errors**2).mean(axis=1).tolist())
         if "past" not in self.targets:
             return

@@ -31,6 +31,7 @@ def bench(
     offline: bool = False,
     patience: Patience | None = None,
     console: Console | None = None,
+    metric: str | None = None,
 ) -> list[Outcome]:
     """Measure a bundle on devices, all at once; reports land in ``out/LABEL/ARTIFACT.json``.
 
@@ -44,6 +45,9 @@ def bench(
         offline: this machine fetches the packages and brings them.
         patience: how long to wait for what; None: as the command does.
         console: where progress and the tables go; None: nowhere.
+        metric: ``package.module:function`` of your own, called here with the outputs (a list of
+            arrays [N, ...]) and the targets (named arrays) of each artifact on each device; what
+            it returns lands in ``out/own-metric.csv``.
 
     Returns:
         What became of each device: its reports, or why there are none.
@@ -66,6 +70,7 @@ def bench(
         offline=offline,
         patience=patience or Patience(),
         console=console or Console(quiet=True),
+        metric=metric,
     )
     if all(outcome.failure is not None for outcome in outcomes):
         raise DeviceError("; ".join(str(outcome.failure) for outcome in outcomes))
@@ -77,6 +82,7 @@ def compare(
     after: StrPath | Sequence[StrPath],
     *,
     max_drop_points: float | None = None,
+    max_drop_relative: float | None = None,
     max_p90_ms: float | None = None,
     min_speedup: float | None = None,
     min_agreement: float | None = None,
@@ -89,7 +95,9 @@ def compare(
     Args:
         before: the report to compare with, or a folder of them.
         after: reports to judge, or folders of them.
-        max_drop_points: top-1 may be lower, or the word error rate higher, by so many points.
+        max_drop_points: top-1 may be lower, or the word error rate higher, by so many points; of
+            other tasks the headline metric, in points of shares, else in its unit.
+        max_drop_relative: the same as a share of the score before, 0 to 1.
         max_p90_ms: the p90 latency may be so long, in milliseconds.
         min_speedup: p50 is to be so many times lower than before.
         min_agreement: the share of samples, 0 to 1, that are to keep their answer.
@@ -109,6 +117,7 @@ def compare(
 
     limits = Limits(
         max_drop_points=max_drop_points,
+        max_drop_relative=max_drop_relative,
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=min_agreement,

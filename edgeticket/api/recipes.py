@@ -54,11 +54,12 @@ def run(
         InputError: data or weights are absent or do not fit, a training diverged, or measuring
             failed.
     """
+    whole, beside = _whole(recipe, overrides)  # before torch is loaded, which takes seconds
+
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.progress import QUIET
     from edgeticket.pipeline.run.pipeline import run as carry_out
 
-    whole, beside = _whole(recipe, overrides)
     return carry_out(
         whole,
         recipe_folder=beside,
@@ -90,11 +91,12 @@ def sensitivity(
         RecipeError: the recipe cannot be read, or says something that a recipe cannot.
         InputError: data or weights are absent or do not fit.
     """
+    whole, beside = _whole(recipe, overrides)
+
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.progress import QUIET
     from edgeticket.pipeline.run.sensitivity import measure_sensitivity
 
-    whole, beside = _whole(recipe, overrides)
     return measure_sensitivity(
         whole,
         recipe_folder=beside,

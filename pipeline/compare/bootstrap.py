@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeticket.device_runner.report import Report
+from edgeticket.device_runner.report import PerSample, Report
 
 RESAMPLES = 500
 SEED = 20  # intervals are part of the output, so they must not change from call to call
@@ -15,11 +15,25 @@ SEED = 20  # intervals are part of the output, so they must not change from call
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % bootstrap interval."""
+    """An estimate with its 95 % bootstrap interval; None: there is none, as the metric is no mean
+    over samples."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def scaled(self, factor: float) -> Interval:
+        """``factor`` times as much; a negative one turns the interval round."""
+        if self.low is None or self.high is None:
+            return Interval(0.0 + factor * self.value, None, None)  # not -0.0
+        ends = 0.0 + factor * self.low, 0.0 + factor * self.high
+        return Interval(0.0 + factor * self.value, min(ends), max(ends))
+
+    def tell_range(self, pattern: str) -> str:
+        """`` (LOW to HIGH)``, or nothing."""
+        if self.low is None or self.high is None:
+            return ""
+        return f" ({self.low:{pattern}} to {self.high:{pattern}})"
 
 
 def latency_ratio(before: Report, after: Report, share: float) -> Interval:
@@ -75,6 +89,26 @@ def errors_gained(
     points = 100 * difference[drawn].sum(1) / words[drawn].sum(1)
     low, high = np.quantile(points, [0.025, 0.975])
     return Interval(100 * float(difference.sum() / words.sum()), float(low), float(high))
+
+
+def ratio_change(before: PerSample, after: PerSample) -> Interval:
+    """How much lower a ratio of sums over samples is afterwards, paired by sample; the interval is
+    the bootstrap over samples."""
+    parts = [
+        (np.asarray(one.values, dtype=np.float64), np.asarray(one.weights, dtype=np.float64))
+        for one in (before, after)
+    ]
+    count = len(before.values)
+    rng = np.random.default_rng(SEED)
+    drawn = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):  # one by one: samples may be many
+        chosen = np.bincount(rng.integers(0, count, count), minlength=count)
+        ratios = [(chosen @ v) / w if (w := chosen @ weights) else np.nan for v, weights in parts]
+        drawn[i] = ratios[0] - ratios[1]
+    value = float(parts[0][0].sum() / parts[0][1].sum() - parts[1][0].sum() / parts[1][1].sum())
+    drawn = drawn[np.isfinite(drawn)]  # a draw of samples without any weight says nothing
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
+    return Interval(value, float(low), float(high))
 
 
 def nearest_rank(samples: NDArray[np.float64], share: float) -> float:

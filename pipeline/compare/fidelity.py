@@ -62,7 +62,8 @@ def tell_further(found: OutputFidelity | Unavailable) -> str:
     if isinstance(found, Unavailable):
         return ""
     parts = [] if isinstance(found.cosine, Unavailable) else [f"cosine {found.cosine:.5f}"]
-    parts.append(f"largest error {found.largest_error:.3g}")
+    if not isinstance(found.largest_error, Unavailable):
+        parts.append(f"largest error {found.largest_error:.3g}")
     if not isinstance(found.equal_share, Unavailable):
         parts.append(f"{found.equal_share:.2%} equal codes")
     return ", ".join(parts)

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeticket.device_runner.strict_json import to_json
+from edgeticket.device_runner.task import Metric
+from edgeticket.device_runner.task.kind import HIGHER
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.bootstrap import Interval
@@ -50,13 +52,18 @@ class Comparison:
     speedup_p90: Interval | Unavailable
     p50_ms: tuple[float | Unavailable, float | Unavailable]
     p90_ms: tuple[float | Unavailable, float | Unavailable]
-    measure: str  # top-1; of texts the word error rate, WER; SQNR where nothing is asked
-    # By it: shares, or the lowest SQNR of all outputs in dB.
-    scores: tuple[float | Unavailable, float | Unavailable]
-    # Percentage points that after is worse by; negative: better.
+    # top-1; of texts the word error rate, WER; SQNR where nothing is asked; of other tasks the
+    # headline metric of docs/tasks.md.
+    measure: str
+    unit: str  # of it: share, dB, pixels, target (that of the data), or none
+    lower_is_better: bool
+    scores: tuple[float | Unavailable, float | Unavailable]  # SQNR: the lowest of all outputs
+    # What after is worse by, negative: better. Percentage points of shares, else in the unit.
     drop_points: Interval | Unavailable
-    further: Mapping[str, tuple[float, float]]  # other measures: CER, real time
+    drop_relative: float | Unavailable  # the same as a share of before's score
+    further: Mapping[str, tuple[float, float]]  # other measures: CER, real time, the task's
     agreement: float | Unavailable  # share of samples that both answer alike
+    alike_of: int  # samples that it is of: all, or those with reference outputs
     identical_outputs: bool  # bit for bit, as int8 codes or float32
     changed: tuple[ChangedSample, ...]
     fidelity: tuple[OutputPair, ...]  # every output against its reference; none: not told
@@ -71,19 +78,20 @@ class Comparison:
     def change_points(self) -> Interval | Unavailable:
         """How the score itself changed: up is better for top-1, and worse for an error rate."""
         drop = self.drop_points
-        if self.measure != "top-1" or isinstance(drop, Unavailable):
+        if self.lower_is_better or isinstance(drop, Unavailable):
             return drop
-        # Not -drop, which would print -0.00.
-        return Interval(0.0 - drop.value, 0.0 - drop.high, 0.0 - drop.low)
+        return drop.scaled(-1.0)
 
     @property
     def told_score(self) -> str:
         """The score afterwards and how it changed, in a cell of a table."""
         change, score = self.change_points, self.scores[1]
-        if isinstance(change, Unavailable):
+        if self.measure == "SQNR":
             worst = worst_pair(self.fidelity)
             return f"{self.measure} {'–' if worst is None else tell_decibels(worst.after)}"
-        text = f"{score:.2%} ({change.value:+.2f})"
+        if isinstance(change, Unavailable):
+            return f"{self.measure} –"
+        text = f"{tell_value(score, self.unit)} ({tell_change(change.value, self.unit)})"
         return text if self.measure == "top-1" else f"{self.measure} {text}"
 
     @property
@@ -111,15 +119,19 @@ class Comparison:
         table.add_row("p90 ms", tell_ms(p90[0]), tell_ms(p90[1]), _times(self.speedup_p90))
         table.add_row("size", "", "", f"{self.size_ratio:.2f}x smaller")
         change = self.change_points
-        if not isinstance(change, Unavailable):
+        if self.measure != "SQNR":
+            points = " points" * (self.unit == "share")
             table.add_row(
                 self.measure,
-                f"{self.scores[0]:.2%}",
-                f"{self.scores[1]:.2%}",
-                f"{change.value:+.2f} points ({change.low:+.2f} to {change.high:+.2f})",
+                *(tell_value(score, self.unit) for score in self.scores),
+                f"– ({plain(change.reason)})"
+                if isinstance(change, Unavailable)
+                else tell_change(change.value, self.unit)
+                + points
+                + change.tell_range("+.2f" if points else "+.3g"),
             )
         for name, (old, new) in self.further.items():
-            table.add_row(name, f"{old:.4f}", f"{new:.4f}", "")
+            table.add_row(plain(name), f"{old:.4f}", f"{new:.4f}", "")
         for pair in self.fidelity:
             of = f" {plain(pair.name)}" if len(self.fidelity) > 1 else ""
             table.add_row(
@@ -133,13 +145,14 @@ class Comparison:
             same = "identical outputs" if self.identical_outputs else "–"
             table.add_row("agreement", "", "", same)
         else:
-            table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
+            table.add_row("agreement", "", "", f"{self.agreement:.2%} of {self.alike_of:,}, {same}")
         if self.verdicts != (VALID, VALID):
             table.add_row("validity", *self.verdicts, "")
         console.print(table)
-        if self.measure == "SQNR" and self.changed:
+        if self.changed and self.changed[0].after is None:
             shown = ", ".join(str(sample.index) for sample in self.changed[:_SHOWN])
-            console.print(f"  other outputs for sample {shown}")
+            what = "outputs" if self.measure == "SQNR" else "answers"
+            console.print(f"  other {what} for sample {shown}")
         for sample in [s for s in self.changed if s.after is not None][:_SHOWN]:
             console.print(
                 Text(
@@ -155,6 +168,18 @@ class Comparison:
             console.print(f"note: {plain(sentence)}", markup=False, highlight=False)
         for sentence in self.broken_limits:
             console.print(Text(f"LIMIT BROKEN: {plain(sentence)}"))
+
+
+def tell_value(value: float | Unavailable, unit: str) -> str:
+    """A score in a cell of a table."""
+    if isinstance(value, Unavailable):
+        return "–"
+    return Metric("", HIGHER, unit, "").tell(value)
+
+
+def tell_change(value: float, unit: str) -> str:
+    """How it changed: points of shares, else in its unit."""
+    return f"{value:+.2f}" if unit in ("share", "dB") else f"{value:+.3g}"
 
 
 def tell_ms(value: float | Unavailable) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "onnx_int8_u8",
     "tflite_fp32",
     "tflite_int8",
+    "write_ready",
 ]
 
 Source = Graph | bytes
@@ -100,6 +101,21 @@ def tflite_int8(source: Source) -> Converted:
     """For TFLite runtimes: int8 codes in and out, channels last."""
     graph = _read(source, quantized=True)
     return _converted(graph, write_tflite(graph), channels_last=True)
+
+
+@raised_as(ConversionError)
+def write_ready(graph: Graph, runtime: str, *, unsigned: bool = False) -> Converted:
+    """A file for a runtime of a graph that is ready to be written, or of a part of one.
+
+    Args:
+        graph: as `prepare.prepare` leaves it.
+        runtime: a key of `device_runner.runtimes.RUNTIMES`.
+        unsigned: uint8 codes, in ONNX files.
+    """
+    if runtime == "tflite":
+        return _converted(graph, write_tflite(graph), channels_last=True)
+    rounded = unsigned and graph.is_quantized()
+    return _converted(graph, write_onnx(graph, unsigned=rounded), unsigned=rounded)
 
 
 def _read(source: Source, *, quantized: bool) -> Graph:

@@ -43,16 +43,18 @@ def write_onnx(graph: Graph, *, unsigned: bool = False, explicit: bool = False) 
         [_end(draft, graph.values[name]) for name in names]
         for names in (graph.inputs, graph.outputs)
     )
-    tensors = list(draft.tensors.values())
-    body = helper.make_graph(draft.nodes, "network", inputs, outputs, tensors)
     model = helper.make_model(
-        body,
+        helper.make_graph(draft.nodes, "network", inputs, outputs),
         producer_name="edgeticket",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    while draft.tensors:  # a message copies what it is given, so each goes when it is in
+        model.graph.initializer.append(draft.tensors.pop(next(iter(draft.tensors))))
+    data = bytes(model.SerializeToString(deterministic=True))
+    del model
+    onnx.checker.check_model(data)  # of a model it would write bytes of its own
+    return data
 
 
 def _end(draft: OnnxDraft, value: Value) -> onnx.ValueInfoProto:

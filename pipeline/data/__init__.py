@@ -12,20 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Task
+from edgeticket.pipeline.data.basic_motions import load_basic_motions
 from edgeticket.pipeline.data.cifar10 import fetch_cifar10, load_cifar10
+from edgeticket.pipeline.data.digit_anomaly import load_digit_anomaly
+from edgeticket.pipeline.data.digit_scenes import load_digit_boxes, load_digit_masks
 from edgeticket.pipeline.data.digits import load_digits
 from edgeticket.pipeline.data.examples import Collection, Dataset, Inputs, Split, Teacher
 from edgeticket.pipeline.data.fashion_mnist import fetch_fashion_mnist, load_fashion_mnist
+from edgeticket.pipeline.data.files import find_file
+from edgeticket.pipeline.data.for_task import for_task
+from edgeticket.pipeline.data.layouts import read_layout
 from edgeticket.pipeline.data.librispeech import (
     fetch_librispeech_speakers,
     load_librispeech_speakers,
 )
 from edgeticket.pipeline.data.librispeech_texts import fetch_librispeech, load_librispeech
-from edgeticket.pipeline.data.own import find_file, load_own, load_unlabelled
+from edgeticket.pipeline.data.own import load_for_task, load_own, load_unlabelled
 from edgeticket.pipeline.data.recordings import Recordings, Spoken
 from edgeticket.pipeline.data.rows import Rows
 from edgeticket.pipeline.data.sizes import split_sizes
 from edgeticket.pipeline.data.speech_commands import fetch_speech_commands, load_speech_commands
+from edgeticket.pipeline.data.strata import classes_of
+from edgeticket.pipeline.data.super_resolution import load_super_resolution
 from edgeticket.pipeline.data.unlabelled import split_unlabelled
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.recipe import DataConfig
@@ -61,6 +70,7 @@ def load_dataset(
     seed: int,
     folder: Path,
     beside: Sequence[Path] = (),
+    task: Task | None = None,
     store: Path | None = None,
     progress: Progress = QUIET,
 ) -> Dataset:
@@ -71,19 +81,28 @@ def load_dataset(
         seed: decides which example goes where.
         folder: the data folder.
         beside: where files that ``cfg`` names are looked up before that.
+        task: what the examples' targets are for; None: classes or texts, or there are none.
         store: keeps decoded pictures; None: below the data folder.
         progress: shows how far decoding is.
 
     Raises:
         InputError: the data set is unknown, absent or damaged, or the sizes do not fit it.
     """
-    unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
+    unlabelled = None
+    if task is None:
+        unlabelled = load_unlabelled(cfg, folders=(*beside, folder), seed=seed)
     if unlabelled is not None:
         return unlabelled
-    if cfg.name is not None:
-        collection = _source(cfg.name).load(folder)
+    kept = Store(store or folder / "decoded")
+    if cfg.layout is not None:
+        collection = read_layout(
+            cfg, task, folders=(*beside, folder), store=kept, progress=progress
+        )
+    elif cfg.name is not None:
+        collection = for_task(_source(cfg.name).load(folder), task, title=cfg.name)
+    elif task is not None:
+        collection = load_for_task(cfg, task, folders=(*beside, folder))
     else:
-        kept = Store(store or folder / "decoded")
         collection = load_own(cfg, folders=(*beside, folder), store=kept, progress=progress)
     pool, title = collection.pool, cfg.title
     if not cfg.labels:
@@ -94,10 +113,9 @@ def load_dataset(
             preprocessing=collection.preprocessing,
             capture=collection.capture,
         )
-    own_validation = collection.validation
+    own_validation, own_calibration = collection.validation, collection.calibration
     sizes = split_sizes(cfg, collection, title=title)
-    assert pool.labels is not None
-    order = _evenly_mixed(pool.labels, np.random.default_rng([seed, 0]))
+    order = _order(pool, np.random.default_rng([seed, 0]))
     parts = [sizes.get(name, 0) for name in ("test", "validation", "calibration")]
     own_test, validation, calibration, rest = np.split(order, np.cumsum(parts))
     test = collection.test
@@ -115,7 +133,9 @@ def load_dataset(
         validation=_some_of(own_validation, cfg.validation, seed=(seed, 2))
         if own_validation
         else pool.take(validation),
-        calibration=pool.take(calibration),
+        calibration=_some_of(own_calibration, cfg.calibration, seed=(seed, 3))
+        if own_calibration
+        else pool.take(calibration),
         test=test,
         labels=collection.labels,
         preprocessing=collection.preprocessing,
@@ -125,8 +145,15 @@ def load_dataset(
 
 def _some_of(split: Split, count: int, *, seed: tuple[int, int]) -> Split:
     """At most ``count`` examples, the classes in fair shares."""
-    assert split.labels is not None
-    return split.take(_evenly_mixed(split.labels, np.random.default_rng(seed))[:count])
+    return split.take(_order(split, np.random.default_rng(seed))[:count])
+
+
+def _order(split: Split, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A random order of all indices, with the classes in fair shares where there are some."""
+    classes = split.labels
+    if split.targets is not None:
+        classes = classes_of(split.targets)
+    return rng.permutation(len(split)) if classes is None else _evenly_mixed(classes, rng)
 
 
 def _evenly_mixed(labels: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -171,6 +198,11 @@ def _source(name: str) -> Source:
 
 DATASETS: dict[str, Source] = {
     "digits": Source(load_digits, None),
+    "digit_boxes": Source(load_digit_boxes, None),
+    "digit_masks": Source(load_digit_masks, None),
+    "digit_anomaly": Source(load_digit_anomaly, None),
+    "super_resolution": Source(load_super_resolution, None),
+    "basic_motions": Source(load_basic_motions, None),
     "fashion_mnist": Source(load_fashion_mnist, fetch_fashion_mnist),
     "cifar10": Source(load_cifar10, fetch_cifar10),
     "speech_commands": Source(load_speech_commands, fetch_speech_commands),

@@ -21,7 +21,8 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", "
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**30
 
-_DAMAGE = (
+# What Pillow raises for files that are no whole pictures.
+DAMAGE = (
     UnidentifiedImageError,
     Image.DecompressionBombError,
     OSError,
@@ -58,7 +59,7 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
                     f"{MOST_PIXELS:,}: make it smaller"
                 )
             return _colours(ImageOps.exif_transpose(image), path)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         shown = re.sub(r"<_io\.BytesIO object at 0x[0-9a-f]+>", "it", str(error))
         reason = " ".join(shown.split()) or type(error).__name__
         raise InputError(f"{path} is no whole picture ({reason}): remove it, or save it") from None

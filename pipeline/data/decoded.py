@@ -1,7 +1,7 @@
 """All pictures of a folder as one array on disk, made once for a size and kept.
 
 Reading a row is then a copy of bytes, in training as in evaluation, and a data set need not fit
-into memory.
+into memory. The pictures' own sizes are kept beside it: boxes are given in their pixels.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import functools
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ IN_MEMORY_BYTES = 2**30  # smaller sets are read whole: an epoch then needs no d
 BLOCK = 256  # pictures between two notes of how far it is
 
 
+Read = Callable[[Path], tuple[npt.NDArray[np.uint8], tuple[int, int]]]
+"""A file -> what is kept of it, and height and width of the picture in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Pictures, or masks, of one size, and how high and wide they were, int64 [N, 2]."""
+
+    arrays: Inputs
+    sizes: npt.NDArray[np.int64]
+
+
 def decoded(
     listing: Listing, steps: Sequence[Mapping[str, Any]], *, store: Store, progress: Progress
 ) -> Inputs:
@@ -40,48 +53,92 @@ def decoded(
     Raises:
         InputError: pictures that cannot be decoded, or become different sizes; names them.
     """
+    return decode_sized(listing, steps, store=store, progress=progress).arrays
+
+
+def decode_sized(
+    listing: Listing, steps: Sequence[Mapping[str, Any]], *, store: Store, progress: Progress
+) -> Decoded:
+    """The same with the sizes that the pictures had; errors as `decoded`."""
+    read = functools.partial(read_picture, steps=steps)
+    config = {"steps": [dict(step) for step in steps]}
+    return keep_decoded("decode", listing, read, config=config, store=store, progress=progress)
+
+
+def read_picture(
+    path: Path, *, steps: Sequence[Mapping[str, Any]]
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """A picture file -> uint8 [H, W, C] behind ``steps``, and height and width before them.
+
+    Raises:
+        InputError: it is no picture, or the steps do not fit it.
+    """
+    picture = decode(path)
+    changed: npt.NDArray[np.uint8] = capture(picture[np.newaxis], steps)[0]
+    return changed, (picture.shape[0], picture.shape[1])
+
+
+def keep_decoded(
+    stage: str,
+    listing: Listing,
+    read: Read,
+    *,
+    config: Mapping[str, Any],
+    store: Store,
+    progress: Progress,
+) -> Decoded:
+    """What ``read`` makes of every file of ``listing``, made once and kept.
+
+    Args:
+        stage: what the step is called.
+        listing: the files.
+        read: works alone, with all that it needs bound to it.
+        config: JSON of what is bound to it.
+        store: keeps the arrays.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: files that ``read`` refuses, or of which it makes different sizes; names them.
+    """
     stats = [(listing.root / file).stat() for file in listing.files]
     files = [[f, s.st_size, s.st_mtime_ns] for f, s in zip(listing.files, stats, strict=True)]
     result = store.stage(
-        "decode",
-        functools.partial(_write_decoded, listing=listing, steps=steps, progress=progress),
-        config={"files": files, "steps": [dict(step) for step in steps]},
+        stage,
+        functools.partial(_write_decoded, listing=listing, read=read, progress=progress),
+        config={"files": files, **config},
         inputs={},
         tools=["numpy", "pillow"],
     )
     stored = np.load(result.folder / "inputs.npy", mmap_mode="r")
+    sizes = np.load(result.folder / "sizes.npy")
     if stored.nbytes <= IN_MEMORY_BYTES:
-        return np.array(stored)
-    return Rows(stored, np.arange(len(stored)))
+        return Decoded(np.array(stored), sizes)
+    return Decoded(Rows(stored, np.arange(len(stored))), sizes)
 
 
 def _write_decoded(
-    folder: Path,
-    resume: Path,
-    *,
-    listing: Listing,
-    steps: Sequence[Mapping[str, Any]],
-    progress: Progress,
+    folder: Path, resume: Path, *, listing: Listing, read: Read, progress: Progress
 ) -> None:
-    _decode_all(listing, steps, resume, progress)
-    (resume / "inputs.npy").rename(folder / "inputs.npy")
+    _decode_all(listing, read, resume, progress)
+    for name in ("inputs.npy", "sizes.npy"):
+        (resume / name).rename(folder / name)
 
 
-def _decode_all(
-    listing: Listing, steps: Sequence[Mapping[str, Any]], folder: Path, progress: Progress
-) -> None:
-    """Fill ``folder / "inputs.npy"``; what an interrupted run has done is not done again."""
+def _decode_all(listing: Listing, read: Read, folder: Path, progress: Progress) -> None:
+    """Fill ``inputs.npy`` and ``sizes.npy``; what an interrupted run has done is not done again."""
     note, file = folder / "done.json", folder / "inputs.npy"
     start = json.loads(note.read_bytes()) if note.exists() else 0
     count = len(listing.files)
     array: npt.NDArray[np.uint8] | None = np.lib.format.open_memmap(file) if start else None
+    sizes: npt.NDArray[np.int64] = np.lib.format.open_memmap(
+        folder / "sizes.npy", mode="r+" if start else "w+", dtype=np.int64, shape=(count, 2)
+    )
     broken: list[str] = []
 
-    def make(name: str) -> npt.NDArray[np.uint8] | str:
+    def make(name: str) -> tuple[npt.NDArray[np.uint8], tuple[int, int]] | str:
         path = listing.root / name
         try:
-            made: npt.NDArray[np.uint8] = capture(decode(path)[np.newaxis], steps)[0]
-            return made
+            return read(path)
         except InputError as error:
             told = str(error)
             return told if str(path) in told else f"{path}: {told}"
@@ -95,21 +152,24 @@ def _decode_all(
         advance(start, "")
         for first in range(start, count, BLOCK):
             made = list(threads.map(make, listing.files[first : first + BLOCK]))
-            for i, picture in enumerate(made, start=first):
-                if isinstance(picture, str):
-                    broken.append(picture)
+            for i, one in enumerate(made, start=first):
+                if isinstance(one, str):
+                    broken.append(one)
                     continue
+                picture, sizes[i] = one
                 if array is None:
                     shape = (count, *picture.shape)
                     array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
                 if picture.shape != array.shape[1:]:
                     raise InputError(
                         f"{listing.root / listing.files[i]} has {_size(picture.shape)} pixels, "
-                        f"others {_size(array.shape[1:])}: say data.resize, and data.crop"
+                        f"others {_size(array.shape[1:])}: say data.resize, and data.crop, or "
+                        "data.letterbox"
                     )
                 array[i] = picture
             if isinstance(array, np.memmap) and not broken:
                 array.flush()
+                sizes.flush()  # type: ignore[attr-defined]
                 write_atomic(note, json.dumps(first + len(made)).encode())
             advance(len(made), "")
     if broken:

@@ -95,10 +95,11 @@ class Split:
     def carried(self, count: int | None) -> Carried:
         """The first ``count`` examples, or all, for a bundle."""
         some = self.take(np.arange(len(self))[:count])
+        right = some.labels if some.targets is None else some.targets
         if isinstance(some.inputs, Tensors):
-            return Carried(some.inputs.arrays, some.labels, None)
+            return Carried(some.inputs.arrays, right, None)
         if some.spoken is None:
-            return Carried((some.inputs[:],), some.labels, None)
+            return Carried((some.inputs[:],), right, None)
         assert isinstance(some.inputs, Recordings)
         return Carried((some.inputs.waveforms(),), some.spoken.texts, some.spoken.chunks)
 
@@ -118,7 +119,7 @@ class Carried(NamedTuple):
     """Examples as `pipeline.bundle.write_bundle` wants them."""
 
     inputs: tuple[npt.NDArray[Any] | list[npt.NDArray[np.int16]], ...]  # for each of a network's
-    targets: npt.NDArray[np.int64] | tuple[str, ...] | None
+    targets: npt.NDArray[np.int64] | tuple[str, ...] | Targets | None
     chunks: Chunks | None
 
 
@@ -133,6 +134,7 @@ class Collection:
     validation: Split | None = None  # None: from the pool
     capture: tuple[Mapping[str, Any], ...] = ()  # what made the inputs of decoded pictures
     random: int | None = None  # the seed that inputs were drawn with, which are noise
+    calibration: Split | None = None  # None: from the pool
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,11 +44,11 @@ def has_labels(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
 
 def call_factory(
     make: Callable[..., Any], args: Mapping[str, Any], *, name: str
-) -> tuple[Split, Split | None, tuple[str, ...] | None]:
-    """What somebody's function returns -> pool, test set, names of classes.
+) -> dict[str, npt.NDArray[Any]]:
+    """What somebody's function returns -> arrays by name.
 
-    It returns a mapping with the names of `check_arrays`, or (inputs, labels), or
-    (inputs, labels, test_inputs, test_labels).
+    It returns a mapping of arrays, or (inputs, labels), or (inputs, labels, test_inputs,
+    test_labels).
 
     Raises:
         InputError: it raises, or returns something else.
@@ -71,7 +71,7 @@ def call_factory(
                 f"{place} returned a {type(made).__name__}: it should return (inputs, labels), "
                 f"or a mapping with {', '.join(names)}"
             )
-    return check_arrays({key: np.asarray(value) for key, value in arrays.items()}, place=place)
+    return {str(key): np.asarray(value) for key, value in arrays.items()}
 
 
 def check_arrays(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Task
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.models.imported import find_function
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decoded import decoded
 from edgeticket.pipeline.data.examples import Collection, Dataset, Split
+from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.data.given import (
     call_factory,
@@ -25,13 +26,16 @@ from edgeticket.pipeline.data.given import (
     pictures_of,
     read_arrays,
 )
+from edgeticket.pipeline.data.named import check_targets, splits_of, target_names
+from edgeticket.pipeline.data.rebuilt import with_rebuilt
+from edgeticket.pipeline.data.scaling import capture_steps, scaling
+from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.data.unlabelled import arrays_dataset, split_unlabelled
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
 from edgeticket.pipeline.store import Store
 
-# Of ImageNet's training pixels, what published weights were trained with.
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+SPATIAL = ("masks", "boxes", "keypoints", "images")  # targets that lie in the picture
 AT_A_TIME = 256  # inputs that are resized together
 
 
@@ -69,16 +73,8 @@ def load_own(
             steps,
         )
     else:
-        if cfg.npz is not None:
-            file = find_file(cfg.npz, folders=folders)
-            pool, test, names = check_arrays(read_arrays(file), place=f"data.npz: {file}")
-        else:
-            assert cfg.factory is not None  # the recipe has one of the three
-            try:
-                function = find_function(cfg.factory)
-            except ValueError as error:
-                raise InputError(f"data.factory: {error}") from error
-            pool, test, names = call_factory(function, cfg.args, name=cfg.factory)
+        arrays, where = _arrays(cfg, folders)
+        pool, test, names = check_arrays(arrays, place=where)
         tops = [int(s.labels.max()) for s in (pool, test) if s is not None and s.labels is not None]
         count = 1 + max(tops)
         labels = known.labels if known else names or tuple(map(str, range(max(count, 2))))
@@ -90,6 +86,69 @@ def load_own(
         test = test and replace(test, inputs=_changed(test.inputs, steps))
         made = replace(Collection(pool, test, labels, ()), capture=steps)
     return replace(made, preprocessing=(scaling(cfg, made.pool.inputs.shape[-1]),))
+
+
+def load_for_task(cfg: DataConfig, task: Task, *, folders: Sequence[Path]) -> Collection:
+    """What ``cfg`` names by npz or factory, with the targets of ``task``.
+
+    Raises:
+        InputError: it is not there, damaged, or something else.
+    """
+    if cfg.npz is None and cfg.factory is None:
+        raise InputError(
+            f"data: {cfg.title} has no targets for task {task.name}: give an npz or a factory with "
+            f"{' or '.join(target_names(task))}, or leave task out"
+        )
+    arrays, where = _arrays(cfg, folders)
+    pool, test = splits_of(arrays, task, place=where)
+    if isinstance(pool.inputs, Tensors):
+        _refuse_pixels(cfg)
+        preprocessing: tuple[Mapping[str, Any], ...] = ()
+        steps: tuple[Mapping[str, Any], ...] = ()
+    else:
+        steps = capture_steps(cfg)
+        if steps and task.name in SPATIAL:
+            raise InputError(
+                f"data.{'resize' if cfg.resize else 'crop' if cfg.crop else 'grey'}: targets of "
+                f"task {task.name} would not move along: give inputs in the size that the network "
+                "takes"
+            )
+        pool = replace(pool, inputs=_changed(pool.inputs, steps))
+        test = test and replace(test, inputs=_changed(test.inputs, steps))
+        preprocessing = (scaling(cfg, pool.inputs.shape[-1]),)
+    pool, test = with_rebuilt(pool, preprocessing), test and with_rebuilt(test, preprocessing)
+    assert pool.targets is not None
+    check_targets(pool.targets, place=where, is_pool=True)
+    if test is not None:
+        assert test.targets is not None
+        check_targets(test.targets, place=f"{where}, test set")
+    return Collection(pool, test, (), preprocessing, capture=steps)
+
+
+def _refuse_pixels(cfg: DataConfig) -> None:
+    """
+    Raises:
+        InputError: the recipe says what is to be done with pixels, and there are none.
+    """
+    for key in ("resize", "crop", "grey", "mean", "std"):
+        if getattr(cfg, key):
+            raise InputError(
+                f"data.{key}: inputs of {cfg.title} are no uint8 pictures: they go into the "
+                "network as they are; leave it out"
+            )
+
+
+def _arrays(cfg: DataConfig, folders: Sequence[Path]) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """Those that ``cfg`` names by npz or factory, and where messages say that they are from."""
+    if cfg.npz is not None:
+        file = find_file(cfg.npz, folders=folders)
+        return read_arrays(file), f"data.npz: {file}"
+    assert cfg.factory is not None  # the recipe has one of the three
+    try:
+        function = find_function(cfg.factory)
+    except ValueError as error:
+        raise InputError(f"data.factory: {error}") from error
+    return call_factory(function, cfg.args, name=cfg.factory), f"data.factory: {cfg.factory}"
 
 
 def load_unlabelled(cfg: DataConfig, *, folders: Sequence[Path], seed: int) -> Dataset | None:
@@ -116,40 +175,6 @@ def load_unlabelled(cfg: DataConfig, *, folders: Sequence[Path], seed: int) -> D
     return arrays_dataset(arrays, cfg, seed=seed)
 
 
-def capture_steps(cfg: DataConfig) -> tuple[Mapping[str, Any], ...]:
-    """The steps of `device_runner.preprocess.capture` that ``cfg`` asks for."""
-    steps: list[Mapping[str, Any]] = [{"op": "grey"}] if cfg.grey else []
-    crop = cfg.crop
-    if isinstance(cfg.resize, int):
-        steps.append({"op": "resize", "shorter": cfg.resize, "filter": cfg.filter})
-        crop = crop or cfg.resize
-    elif cfg.resize is not None:
-        steps.append({"op": "resize", "size": list(cfg.resize), "filter": cfg.filter})
-    if crop is not None:
-        sides = [crop, crop] if isinstance(crop, int) else list(crop)
-        steps.append({"op": "center_crop", "size": sides})
-    return tuple(steps)
-
-
-def scaling(cfg: DataConfig, channels: int) -> Mapping[str, Any]:
-    """The step that makes numbers of pixels.
-
-    Raises:
-        InputError: mean and std are not one number per channel.
-    """
-    mean, std = cfg.mean, cfg.std
-    if mean is None or std is None:
-        imagenet = channels == 3
-        mean = IMAGENET_MEAN if imagenet else (127.5,) * channels
-        std = IMAGENET_STD if imagenet else (127.5,) * channels
-    if {len(mean), len(std)} != {channels}:
-        raise InputError(
-            f"data.mean and data.std: {cfg.title} has {channels} channels, so give {channels} "
-            f"numbers each, in 0..255; not {list(mean)} and {list(std)}"
-        )
-    return {"op": "normalize", "mean": list(mean), "std": list(std)}
-
-
 def _changed(pictures: Any, steps: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint8]:
     """Arrays that are given go through the same steps as pictures in folders."""
     if not steps:
@@ -159,18 +184,3 @@ def _changed(pictures: Any, steps: Sequence[Mapping[str, Any]]) -> npt.NDArray[n
         capture(pictures[at : at + AT_A_TIME], steps) for at in range(0, len(pictures), AT_A_TIME)
     ]
     return np.concatenate(parts)
-
-
-def find_file(name: str, *, folders: Sequence[Path], kind: str = "file") -> Path:
-    """The first of ``folders`` in which the file ``name`` exists; absolute names stand alone.
-
-    Raises:
-        InputError: it is in none of them.
-    """
-    candidates = [folder / os.path.expanduser(name) for folder in folders]
-    exists = os.path.isdir if kind == "folder" else os.path.isfile  # quiet about any name
-    for path in candidates:
-        if exists(path):
-            return path
-    looked = ", ".join(dict.fromkeys(str(path.absolute()) for path in candidates))
-    raise InputError(f"no {kind} {name!s:.200} (looked for {looked})")

@@ -40,7 +40,7 @@ def split_sizes(cfg: DataConfig, collection: Collection, *, title: str) -> Mappi
     """
     pool = len(collection.pool)
     own_validation, own_test = collection.validation, collection.test
-    sizes = {"calibration": cfg.calibration}
+    sizes = {"calibration": cfg.calibration} if collection.calibration is None else {}
     if own_validation is None:
         sizes["validation"] = cfg.validation
     if own_test is not None and cfg.test is not None and cfg.test > len(own_test):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from edgeticket.device_runner.manifest import Task
 
 Array = npt.NDArray[Any]
 
+PAIRS = "pairs"  # [pairs, 3]: two examples, and whether they are of the same
 ROWS_OF = "sample"  # arrays beside one of this name have a row for each thing, not for each example
 
 
@@ -31,15 +32,18 @@ class Targets:
     arrays: Mapping[str, Array]
     count: int
     per_example: frozenset[str] = frozenset({"size"})
+    swap: tuple[tuple[int, int], ...] = ()  # points that change places in a mirror
 
     def __len__(self) -> int:
         return self.count
 
     def take(self, indices: npt.NDArray[np.int64]) -> Targets:
         """Those of the examples at ``indices``, in that order; rows keep theirs within each."""
+        if PAIRS in self.arrays:
+            return self._with_pairs(indices)
         if ROWS_OF not in self.arrays:
             taken = {name: array[indices] for name, array in self.arrays.items()}
-            return Targets(self.task, taken, len(indices), self.per_example)
+            return replace(self, arrays=taken, count=len(indices))
         owner = self.arrays[ROWS_OF]
         by_owner = np.argsort(owner, kind="stable")
         first = np.searchsorted(owner[by_owner], np.arange(self.count + 1))
@@ -51,12 +55,24 @@ class Targets:
         }
         sizes = [len(run) for run in runs]
         taken[ROWS_OF] = np.repeat(np.arange(len(indices), dtype=np.int64), sizes)
-        return Targets(self.task, taken, len(indices), self.per_example)
+        return replace(self, arrays=taken, count=len(indices))
+
+    def _with_pairs(self, indices: npt.NDArray[np.int64]) -> Targets:
+        """Pairs of which both examples are taken, by their new places."""
+        places = np.full(self.count, -1, dtype=np.int64)
+        places[indices] = np.arange(len(indices))
+        pairs = np.asarray(self.arrays[PAIRS], dtype=np.int64)
+        moved = np.concatenate([places[pairs[:, :2]], pairs[:, 2:]], axis=1)
+        taken = {n: array[indices] for n, array in self.arrays.items() if n != PAIRS}
+        taken[PAIRS] = moved[(moved[:, :2] >= 0).all(axis=1)]
+        return replace(self, arrays=taken, count=len(indices))
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of the task, its settings and all arrays."""
         described = [self.task.name, dict(self.task.settings), self.count]
+        if self.swap:
+            described.append(self.swap)
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name in sorted(self.arrays):
             array = np.ascontiguousarray(self.arrays[name])

@@ -37,6 +37,7 @@ MODULES = (
 )  # after those they import
 NO_PROGRAM = (126, 127)  # a shell's exit codes
 SAID_LINES = 3  # of what a device said instead of an answer
+MOST_HEARD = 2**16  # bytes of it
 
 # The command line itself. It has no line break, apostrophe, backslash, "!" or "$", so that every
 # shell, csh and fish among them, passes it on as it is. What is printed before its first word is
@@ -84,7 +85,7 @@ async def call(
         payload: bytes that the errand takes.
         hold: the errand shall see when we, or the link, are gone.
         tell: hears what it says meanwhile.
-        overhear: hears what start-up files write to standard error before it begins.
+        overhear: hears what start-up files print before it begins.
         request: the errand's own arguments, as JSON values.
 
     Raises:
@@ -117,6 +118,7 @@ async def call(
             f"{connection.address}: no sign of {connection.python} for {patience.sign_s:g} s"
             f"{_said(error.stdout, error.stderr, word)}: {START_UP}"
         ) from None
+    ear.hear_before(done.stdout.partition(f"\n{word}:".encode())[0])
     _, answered, framed = done.stdout.partition(f"\n{word}:answer".encode())
     line, _, rest = framed.partition(b"\n")[2].partition(b"\n")
     rest, ended, _ = rest.rpartition(f"\n{word}:end\n".encode())
@@ -125,20 +127,22 @@ async def call(
     except ValueError:
         found = {}
     if "error" in found:
-        raise InputError(f"{connection.address}: {clean_line(str(found['error']), longest=2000)}")
+        sentence = clean_line(str(found["error"]), longest=2000)
+        raise InputError("; ".join((f"{connection.address}: {sentence}", *note_of(ear.before))))
     if "answer" not in found or not ended:
         raise _failure(connection, done, word)
     return found["answer"], rest
 
 
 class _Ear:
-    """Hears what is written to standard error: the errand's own, and what comes before it."""
+    """Hears what is written to standard error by the errand, and what comes before it."""
 
     def __init__(self, first: str, tell: Tell | None, overhear: Tell | None) -> None:
         self._first = first
         self._begun = False
         self.tell: Tell = tell or _to_nobody
         self._overhear: Tell = overhear or _to_nobody
+        self.before: list[str] = []  # what was printed before the errand
 
     def hear(self, line: str) -> None:
         if self._begun:
@@ -146,7 +150,17 @@ class _Ear:
         elif line == self._first:
             self._begun = True
         elif line:
-            self._overhear(line)
+            self._take(line)
+
+    def hear_before(self, printed: bytes) -> None:
+        """What start-up files printed to standard output, where answers come, too."""
+        for line in printed[-MOST_HEARD:].splitlines():
+            if cleaned := clean_line(line, longest=200):
+                self._take(cleaned)
+
+    def _take(self, line: str) -> None:
+        self.before.append(line)
+        self._overhear(line)
 
 
 def _to_nobody(line: str) -> None:
@@ -188,7 +202,7 @@ START_UP = (
 def _said(stdout: bytes, stderr: bytes, word: str) -> str:
     """The last lines of what a device said, for a sentence."""
     text = stdout.partition(f"\n{word}".encode())[0] + b"\n" + stderr
-    lines = [clean_line(line, longest=200) for line in text[-(2**16) :].splitlines()]
+    lines = [clean_line(line, longest=200) for line in text[-MOST_HEARD:].splitlines()]
     lines = [line for line in lines if line and not line.startswith(word)]
     return f" (it says: {' / '.join(lines[-SAID_LINES:])})" if lines else ", and it says nothing"
 

@@ -61,7 +61,8 @@ class Run:
     def failure(self, target: str, *, doing: str) -> InputError:
         """What to raise when it was no success."""
         killed = " (killed by a signal: is its memory full?)" if self.exit_code < 0 else ""
-        return InputError(f"{target}: {doing} ended with {self.exit_code}{killed}: {self.last}")
+        ended = f"{target}: {doing} ended with {self.exit_code}{killed}: {self.last}"
+        return InputError("; ".join((ended, *self.notes)))
 
 
 async def prepare(

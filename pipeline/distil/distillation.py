@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from edgeticket.pipeline.distil.answers import Answers
 from edgeticket.pipeline.distil.attention import AttentionLoss
 from edgeticket.pipeline.distil.hints import HintLoss
 from edgeticket.pipeline.distil.logits import DecoupledLoss, SoftTargetLoss
+from edgeticket.pipeline.distil.outputs import OutputLoss
 from edgeticket.pipeline.distil.review import ReviewLoss
 from edgeticket.pipeline.distil.taps import Taps
+from edgeticket.pipeline.graph.batches import Batch, tensors_of
 from edgeticket.pipeline.recipe import Distil
+from edgeticket.pipeline.task import Loss
 
 
 class Distillation(nn.Module):
@@ -29,18 +33,18 @@ class Distillation(nn.Module):
         teacher: nn.Module,
         cfg: Distil,
         *,
-        of_labels: Callable[[Tensor, Tensor], Tensor],
-        see: Callable[[Tensor], Tensor],
-        example: tuple[Tensor, Tensor],
+        of_labels: Loss,
+        see: Callable[[Batch], Batch],
+        example: tuple[Batch, Batch],
     ) -> None:
         """
         Args:
             student: what is trained; it is called by the training loop.
             teacher: called here, in evaluation mode and without gradients.
             cfg: which losses, and their weights.
-            of_labels: the loss without a teacher: (outputs, class indices) -> one number.
-            see: uint8 [N, H, W, C] -> what the teacher takes.
-            example: a few images as the student takes them, and the same as uint8.
+            of_labels: the loss without a teacher: (outputs, targets) -> one number.
+            see: examples as they are stored -> what the teacher takes.
+            example: a few examples as the student takes them, and as they are stored.
 
         Raises:
             InputError: layers that are named do not exist, or do not fit.
@@ -60,32 +64,34 @@ class Distillation(nn.Module):
 
         training = student.training
         with torch.no_grad():
-            learnt = Answers(student.eval()(example[0]), self.student_taps.read())
+            outputs = student.eval()(*tensors_of(example[0]))
+            learnt = Answers.of(outputs, self.student_taps.read())
         student.train(training)
         taught = self._ask(example[1])
         self.losses = nn.ModuleDict(
             {name: LOSSES[name](loss, learnt, taught) for name, loss in losses.items()}
         )
 
-    def forward(self, batch: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, batch: Batch, outputs: Any, labels: Any) -> Tensor:
         """The loss of the student's last call.
 
         Args:
-            batch: its images, uint8 [N, H, W, C].
-            outputs: what the student answered.
-            labels: class indices.
+            batch: its examples as they are stored.
+            outputs: what the student answered: a tensor, or several.
+            labels: class indices, or what else the task has to learn.
         """
-        learnt = Answers(outputs, self.student_taps.read())
+        learnt = Answers.of(outputs, self.student_taps.read())
         taught = self._ask(batch)
         total = self.cross_entropy * self.of_labels(outputs, labels)
         for name, loss in self.losses.items():
             total = total + self.weights[name] * loss(learnt, taught, labels)
         return total
 
-    def _ask(self, batch: Tensor) -> Answers:
+    def _ask(self, batch: Batch) -> Answers:
         (teacher,) = self.teacher
         with torch.no_grad():  # not inference_mode: losses save what they need for backward
-            return Answers(teacher(self.see(batch)), self.teacher_taps.read())
+            outputs = teacher(*tensors_of(self.see(batch)))
+            return Answers.of(outputs, self.teacher_taps.read())
 
     def close(self) -> None:
         """Leave the student as it was."""
@@ -96,6 +102,7 @@ class Distillation(nn.Module):
 LOSSES: dict[str, Callable[..., nn.Module]] = {
     "soft_targets": SoftTargetLoss,
     "dkd": DecoupledLoss,
+    "outputs": OutputLoss,
     "features": HintLoss,
     "attention": AttentionLoss,
     "review": ReviewLoss,

@@ -14,18 +14,20 @@ from edgeticket.pipeline.recipe import Decoupled, SoftTargets
 class SoftTargetLoss(nn.Module):
     """Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
 
-    T²·KL(p_teacher ‖ p_student), mean over the batch, of probabilities softmax(z / T). T² keeps
-    the size of the gradient when T changes.
+    T²·KL(p_teacher ‖ p_student), mean over the batch, of probabilities softmax(z / T) over the
+    axis behind the batch: classes, of maps those of every place. T² keeps the size of the gradient
+    when T changes.
     """
 
     def __init__(self, cfg: SoftTargets, student: Answers, teacher: Answers) -> None:
         super().__init__()
-        same_classes(student, teacher)
-        self.temperature = cfg.temperature
+        same_classes(student, teacher, output=cfg.output)
+        self.temperature, self.output = cfg.temperature, cfg.output
 
     def forward(self, student: Answers, teacher: Answers, labels: Tensor) -> Tensor:
         t = self.temperature
-        divergence = _divergence(teacher.outputs.float() / t, student.outputs.float() / t)
+        theirs, mine = (a.output(self.output, place="distil") for a in (teacher, student))
+        divergence = _divergence(theirs.float() / t, mine.float() / t)
         return t * t * divergence.mean()
 
 

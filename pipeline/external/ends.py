@@ -128,7 +128,7 @@ def _answer(model: Foreign, stored: Sequence[Array], described: Sequence[InputSp
     found = []
     for output, spec in zip(given, model.outputs, strict=True):
         row = as_network(output, spec, place=f"{model.place}: the outputs {spec.name}", at=0)
-        found.append(to_reals(row, spec).reshape(spec.shape))
+        found.append(to_reals(row, spec).astype(np.float64).reshape(spec.shape))
     return found
 
 
@@ -212,6 +212,8 @@ def _with_layouts(
         move = next((move for move in moves if move is not None), None)
         if move is None or spec.layout != "plain":
             continue
+        if len(spec.shape) == 3 and base.runtime == "ort":
+            move = (-1, 1)  # two axes that change places do not say; ONNX has channels first
         first, last = BY_RANK[len(spec.shape)]
         of_base, of_others = (last, first) if move == (1, -1) else (first, last)
         for column, moved in zip(ends, moves, strict=True):

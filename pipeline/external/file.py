@@ -43,6 +43,7 @@ DTYPES = {
 READS = {"DequantizeLinear": 1, "QLinearConv": 1, "QLinearMatMul": 1, "QGemm": 1}
 MAKES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6}
 MAKES |= {"QLinearGlobalAveragePool": 3, "QLinearSoftmax": 3, "QLinearSigmoid": 3}
+MOVES = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"})
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 
@@ -105,11 +106,15 @@ def _read_onnx(file: Path, place: str) -> Foreign:
     readers = {name: node for node in reversed(graph.node) for name in node.input}
     makers = {name: node for node in graph.node for name in node.output}
     ends = [
-        _spec(name, port, onnx_scale(readers.get(name), READS, constants), f"{place}: the input")
+        _spec(
+            name, port, onnx_scale(_reader(name, readers), READS, constants), f"{place}: the input"
+        )
         for name, port in session.inputs.items()
     ]
     answers = [
-        _spec(name, port, onnx_scale(makers.get(name), MAKES, constants), f"{place}: the output")
+        _spec(
+            name, port, onnx_scale(_maker(name, makers), MAKES, constants), f"{place}: the output"
+        )
         for name, port in session.outputs.items()
     ]
     layers = onnx_layers(model)
@@ -126,6 +131,22 @@ def _read_onnx(file: Path, place: str) -> Foreign:
     return Foreign(
         place, data, "ort", precision, tuple(ends), tuple(answers), parameters, macs, limits
     )
+
+
+def _reader(name: str, readers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """What reads an input, behind what only moves its codes."""
+    node, steps = readers.get(name), 0
+    while node is not None and node.op_type in MOVES and steps < len(readers):
+        node, steps = readers.get(node.output[0]), steps + 1
+    return node
+
+
+def _maker(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """What makes an output, before what only moves its codes."""
+    node, steps = makers.get(name), 0
+    while node is not None and node.op_type in MOVES and steps < len(makers):
+        node, steps = makers.get(node.input[0]), steps + 1
+    return node
 
 
 def _behind_casts(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:

@@ -13,7 +13,13 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import DTYPES, TensorSpec
-from edgeticket.device_runner.regular import read_regular, read_regular_text
+from edgeticket.device_runner.regular import (
+    is_litter,
+    is_regular,
+    name_some,
+    read_regular,
+    read_regular_text,
+)
 from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.external.ends import base_of, with_layout
 from edgeticket.pipeline.external.file import Foreign
@@ -64,7 +70,7 @@ def read_given(
     if samples.is_dir() and not _of_arrays(samples):
         given = _of_folder(samples, models[0], labels=labels, names=names, tell=tell)
     else:
-        given = read_samples(samples, base_of(read).inputs, labels)
+        given = read_samples(samples, base_of(read).inputs, labels, tell=tell)
     if len(given.arrays) > 1 and layout is not None:
         raise InputError("--layout is for models with one input: leave it out")
     fitted = []
@@ -81,13 +87,15 @@ def read_given(
     return given, fitted
 
 
-def read_samples(place: Path, inputs: Sequence[TensorSpec], labels: Path | None) -> Given:
+def read_samples(
+    place: Path, inputs: Sequence[TensorSpec], labels: Path | None, *, tell: Tell
+) -> Given:
     """A .npy, a .npz or a folder of .npy files -> an array for each of ``inputs``, and the classes.
 
     Raises:
         InputError: it cannot be read, or does not fit.
     """
-    arrays = _stacked(place) if place.is_dir() else _load(place)
+    arrays = _stacked(place, tell=tell, used=labels) if place.is_dir() else read_arrays(place)
     return _of_arrays_by_name(place, arrays, inputs, labels)
 
 
@@ -136,15 +144,29 @@ def _drawn(
 
 
 def _of_arrays(folder: Path) -> bool:
-    return any(file.suffix.lower() == ".npy" for file in folder.iterdir() if file.is_file())
+    return bool(_array_files(folder)[0])
 
 
-def _stacked(folder: Path) -> dict[str, Array]:
-    """The .npy files of a folder, one for each sample, in the order of their names."""
-    files = sorted(
-        f for f in folder.iterdir() if f.suffix.lower() == ".npy" and not f.name.startswith(".")
-    )
-    rows = [_load(file)[""] for file in files]
+def _array_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The .npy files of a folder in the order of their names, and what else somebody put there."""
+    try:
+        entries = sorted(file for file in folder.iterdir() if not is_litter(file.name))
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror}") from None
+    files = [e for e in entries if e.suffix.lower() == ".npy" and is_regular(e)]
+    arrays = set(files)
+    return files, [entry for entry in entries if entry not in arrays]
+
+
+def _stacked(folder: Path, *, tell: Tell, used: Path | None) -> dict[str, Array]:
+    """The .npy files of a folder, one for each sample; ``used`` is a file that is read, too."""
+    files, others = _array_files(folder)
+    if not files:
+        raise InputError(f"{folder} has no .npy files")
+    known = used.resolve() if used is not None else None
+    if names := [e.name + "/" * e.is_dir() for e in others if e.resolve() != known]:
+        tell(f"passed over in {folder}, no plain .npy files: {name_some(names)}")
+    rows = [_only_array(file) for file in files]
     for file, row in zip(files, rows, strict=True):
         if (row.shape, row.dtype) != (rows[0].shape, rows[0].dtype):
             raise InputError(
@@ -251,8 +273,20 @@ def _checked_labels(labels: npt.NDArray[Any], count: int) -> npt.NDArray[np.int6
     return labels.astype(np.int64)
 
 
-def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz by name; that of a .npy under ""."""
+def _only_array(file: Path) -> Array:
+    """That of a .npy, whatever is behind the name."""
+    arrays = read_arrays(file)
+    if "" not in arrays:
+        raise InputError(f"{file} is a .npz, whatever its name: give it by itself")
+    return arrays[""]
+
+
+def read_arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a .npz by name; that of a .npy under "".
+
+    Raises:
+        InputError: it is neither, or not of plain arrays.
+    """
     data = read_regular(file)
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
@@ -268,7 +302,7 @@ def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _load_labels(file: Path) -> npt.NDArray[Any]:
     if file.suffix in (".npy", ".npz"):
-        arrays = _load(file)
+        arrays = read_arrays(file)
         return arrays[next(name for name in ("", "labels", *arrays) if name in arrays)]
     text = read_regular_text(file)
     try:

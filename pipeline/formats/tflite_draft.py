@@ -301,7 +301,7 @@ class TfliteDraft:
         size = sum(len(b.content) for b in self._buffers[1:])
         builder = _SharingBuilder(size + size // 8 + 2**16)
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
     @staticmethod
     def _type(value: Value) -> str:
@@ -337,12 +337,12 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
     def __init__(self, data: Array) -> None:
         super().__init__()
-        self.content = np.ascontiguousarray(data).tobytes()
+        self.content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802
         builder.StartVector(1, len(self.content), ALIGNMENT)
         builder.head -= len(self.content)
-        builder.Bytes[builder.head : builder.head + len(self.content)] = self.content
+        builder.Bytes[builder.head : builder.head + len(self.content)] = self.content.data
         data = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -60,12 +60,22 @@ def shapes_of(takes: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(shape) for shape in takes)
 
 
-def zeros_for(module: nn.Module, takes: Any, *, batch: int = 1) -> tuple[Tensor, ...]:
+def zeros_for(
+    module: nn.Module,
+    takes: Any,
+    *,
+    batch: int = 1,
+    run: Callable[..., object] | None = None,
+) -> tuple[Tensor, ...]:
     """Zeros that ``module`` takes: real numbers, or whole ones where it says that it wants those.
+
+    Args:
+        run: what is called with them, to see; None is the module.
 
     Raises:
         Exception: whatever its forward raises on all of these.
     """
+    run = run or module
     like = next(module.parameters(), torch.zeros(0))
     failure: Exception | None = None
     for types in dtypes(len(shapes_of(takes)), like.dtype):
@@ -75,7 +85,7 @@ def zeros_for(module: nn.Module, takes: Any, *, batch: int = 1) -> tuple[Tensor,
         )
         try:
             with torch.no_grad():
-                module(*zeros)
+                run(*zeros)
         except Exception as error:
             failure = failure or error
             if not wants_integers(failure):

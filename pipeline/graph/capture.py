@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,18 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import OutputKind
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.models.copies import shared_copy
 from edgeticket.pipeline.graph.batches import dtypes, wants_integers
 from edgeticket.pipeline.graph.draft import BatchSize, Draft
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.graph.network import GraphNetwork
+from edgeticket.pipeline.graph.program import Program, plain_program, quiet
 from edgeticket.pipeline.graph.program import operator_name as _operator_name
-from edgeticket.pipeline.graph.program import plain_program, quiet
+from edgeticket.pipeline.graph.remembered import digest_of
 from edgeticket.pipeline.graph.whole import WholeLayers
 from edgeticket.pipeline.operators import ATEN, KINDS, RANDOM, REFUSED
 
+KEPT = 4  # programs that are remembered
 EXAMPLES = 2  # in the batch that a module is captured with; a size of 1 would be taken for fixed
 
 Shapes = Sequence[tuple[int, ...]]
@@ -63,8 +65,7 @@ def capture(module: nn.Module, takes: tuple[int, ...] | Shapes, *, opaque: bool 
     shapes = input_shapes(takes)
     if isinstance(module, GraphNetwork):
         return _graph_of(module, shapes)
-    program = _export(module, shapes)
-    return graph_of_program(program, type(module).__name__, opaque=opaque)
+    return _Reader(_program_of(module, shapes), type(module).__name__, opaque=opaque).read()
 
 
 def graph_of_program(program: ExportedProgram, title: str, *, opaque: bool = False) -> Graph:
@@ -77,8 +78,36 @@ def graph_of_program(program: ExportedProgram, title: str, *, opaque: bool = Fal
     Raises:
         InputError: it uses an operator that is not known.
     """
+    return _Reader(_plain(program), title, opaque=opaque).read()
+
+
+def _plain(program: ExportedProgram) -> Program:
     known = ATEN.keys() | PASSED_OVER | SHAPED | REFUSED.keys()
-    return _Reader(plain_program(program, known), title, opaque=opaque).read()
+    return Program.of(plain_program(program, known))
+
+
+_programs: OrderedDict[object, Program] = OrderedDict()
+
+
+def _program_of(module: nn.Module, shapes: Shapes) -> Program:
+    """The plain program of ``module``; one that differs in the numbers of its tensors has the same.
+
+    torch.export sees of parameters and buffers only what describes them.
+    """
+    tensors = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    digest = digest_of(module, ignoring=tensors.values())
+    if digest is None:
+        return _plain(_export(module, shapes)).with_tensors(tensors)
+    key = digest, tuple(type(part) for part in module.modules()), str(shapes)
+    if key not in _programs:
+        _programs[key] = _plain(_export(module, shapes)).without(tensors)
+        if len(_programs) > KEPT:
+            _programs.popitem(last=False)
+    _programs.move_to_end(key)
+    return _programs[key].with_tensors(tensors)
 
 
 def _graph_of(module: GraphNetwork, shapes: Shapes) -> Graph:
@@ -108,7 +137,7 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
             f"{type(module).__name__} is a scripted module, whose Python code is gone: give the "
             "nn.Module that it was made of, with its weights, or export it to ONNX"
         )
-    source = copy.deepcopy(module).eval()
+    source = shared_copy(module).eval()
     failure: Exception | None = None
     for types in dtypes(len(shapes)):
         for batch in (EXAMPLES, 1):
@@ -145,7 +174,7 @@ def _open_sizes(module: nn.Module, count: int) -> tuple[Any, ...]:
 class _Reader:
     """A walk over the nodes of an exported program."""
 
-    def __init__(self, program: ExportedProgram, title: str, *, opaque: bool) -> None:
+    def __init__(self, program: Program, title: str, *, opaque: bool) -> None:
         self.program, self.title, self.opaque = program, title, opaque
         self.draft = Draft({**KINDS, OPAQUE: _Opaque()} if opaque else KINDS)
         self.values: dict[fx.Node, Any] = {}  # names, numbers, or lists of them
@@ -153,7 +182,7 @@ class _Reader:
 
     def read(self) -> Graph:
         """The graph."""
-        signature = self.program.graph_signature
+        signature = self.program.signature
         tensors = {
             **signature.inputs_to_parameters,
             **signature.inputs_to_buffers,
@@ -193,10 +222,8 @@ class _Reader:
         return draft.add(OPAQUE, *inputs, shape=self._sizes(value.shape))
 
     def _stored(self, target: str) -> str:
-        program = self.program
-        tensor = program.state_dict.get(target, program.constants.get(target))
-        assert isinstance(tensor, Tensor)
-        return self._constant(tensor, target)
+        # A copy: what a graph has stays as it is when the network is trained.
+        return self._constant(self.program.tensors[target].detach().cpu().clone(), target)
 
     def _constant(self, tensor: Tensor, name: str) -> str:
         array = tensor.detach().cpu().contiguous()
@@ -356,7 +383,7 @@ class _Reader:
         names: list[str] = []
         draft = self.draft
         inputs = {str(v) for n, v in self.values.items() if n.op == "placeholder"}
-        specs = self.program.graph_signature.output_specs
+        specs = self.program.signature.output_specs
         for item, spec in zip(last.args[0], specs, strict=True):
             if spec.kind is not OutputKind.USER_OUTPUT or item is None:
                 continue

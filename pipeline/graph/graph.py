@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,15 @@ class Quantization:
         return int(low), int(high)
 
 
+class _Immutable:
+    """What is never changed is its own copy."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
 @dataclass(frozen=True)
-class Value:
+class Value(_Immutable):
     """A tensor that flows: shape as in ONNX (batch of 1, channels, ...)."""
 
     name: str
@@ -59,7 +66,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(_Immutable):
     """float32 numbers, or int8 codes with a symmetric ``scale`` for each index of axis 0."""
 
     data: Array
@@ -67,7 +74,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Operator:
+class Operator(_Immutable):
     """One ONNX node; ``inputs`` name values or constants, "" is an absent one.
 
     clamp: real bounds that the output is clipped to.
@@ -88,7 +95,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(_Immutable):
     """A layer's weights are now factor · weight, its bias factor · bias + shift, by output channel.
 
     Both are float64.
@@ -99,7 +106,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class Graph:
+class Graph(_Immutable):
     """Operators in order of execution; inputs and outputs are names of values.
 
     scaled: what stored numbers the network multiplied and shifted a layer's output by, where they

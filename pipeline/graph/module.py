@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from edgeticket.pipeline.graph.graph import Constant, Graph, Operator
+from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator
 from edgeticket.pipeline.operators import KINDS
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -45,7 +45,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def to_module(
-    graph: Graph, *, title: str = "Network", moving: Collection[str] = ()
+    graph: Graph, *, title: str = "Network", moving: Collection[str] = (), shared: bool = False
 ) -> fx.GraphModule:
     """A module that computes ``graph`` for any batch, in evaluation mode.
 
@@ -56,7 +56,9 @@ def to_module(
 
     Args:
         moving: constants that training may move, beside the weights of layers; others stay.
+        shared: its tensors are those of ``graph``, and so are only to be read; else it has copies.
     """
+    numbers = _viewed if shared else _copied
     traced, root = fx.Graph(), nn.Module()
     nodes: dict[str, fx.Node] = {}
     names: dict[str, str] = {}  # of values -> as nodes have them, which are identifiers
@@ -67,7 +69,9 @@ def to_module(
     used = {n for op in graph.operators for n in _flowing(op)} & graph.constants.keys()
     for name in graph.constants:
         if name in used:
-            stored[name] = _stored(traced, root, name, graph, is_moving=name in moving)
+            stored[name] = _stored(
+                traced, root, name, numbers(graph.constants[name].data), is_moving=name in moving
+            )
     operators: list[Operator] = []
     parameters: dict[str, nn.Parameter] = {}  # of layers, by constant
     for operator in graph.operators:
@@ -78,7 +82,13 @@ def to_module(
         inputs, output = tuple(names.get(n, n) for n in operator.inputs), operator.output
         operator = replace(operator, name=node.name, inputs=inputs, output=node.name)
         is_layer = operator.kind in ("Conv", "Gemm")
-        module = _layer(operator, graph.constants, parameters) if is_layer else Step(operator)
+        module: nn.Module = Step(operator)
+        if is_layer:
+            for constant in operator.inputs[1:]:
+                if constant not in parameters:
+                    data = graph.constants[constant].data
+                    parameters[constant] = nn.Parameter(numbers(data))
+            module = _layer(operator, parameters)
         root.add_module(node.name, module)
         node.meta["operator"] = operator
         paths = zip(("module", "norm", "source"), operator.origin, strict=False)
@@ -116,14 +126,17 @@ class StoredOnce:
 
 
 def layer_constants(
-    operator: Operator, layer: Layer, names: StoredOnce
+    operator: Operator, layer: Layer, names: StoredOnce, *, shared: bool = False
 ) -> tuple[Operator, dict[str, Constant]]:
-    """An operator that reads the weights of ``layer``, and those."""
-    found = {names(layer.weight, f"{operator.name}.weight"): Constant(_array(layer.weight))}
-    if layer.bias is not None:
-        found[names(layer.bias, f"{operator.name}.bias")] = Constant(_array(layer.bias))
-    inputs = (operator.inputs[0], *found)
-    return replace(operator, inputs=inputs), found
+    """An operator that reads the weights of ``layer``, and those; copies, unless ``shared``."""
+    weights: dict[str, Constant] = {}
+    for attribute in ("weight", "bias"):
+        tensor = getattr(layer, attribute)
+        if tensor is not None:
+            array = tensor.detach().cpu().numpy()
+            name = names(tensor, f"{operator.name}.{attribute}")
+            weights[name] = Constant(array if shared else array.copy())
+    return replace(operator, inputs=(operator.inputs[0], *weights)), weights
 
 
 def tied_layers(module: fx.GraphModule) -> list[list[fx.Node]]:
@@ -136,27 +149,27 @@ def tied_layers(module: fx.GraphModule) -> list[list[fx.Node]]:
     return [nodes for nodes in groups.values() if len(nodes) > 1]
 
 
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().numpy().copy()
+def _viewed(data: Array) -> Tensor:
+    return torch.from_numpy(data) if data.flags.writeable else _copied(data)
 
 
-def _layer(
-    operator: Operator,
-    constants: Mapping[str, Constant],
-    parameters: dict[str, nn.Parameter],
-) -> nn.Module:
-    names = operator.inputs[1:]
-    weight, *bias = (constants[name].data for name in names)
+def _copied(data: Array) -> Tensor:
+    return torch.from_numpy(np.array(data))
+
+
+def _layer(operator: Operator, parameters: Mapping[str, nn.Parameter]) -> nn.Module:
+    weight, *bias = (parameters[name] for name in operator.inputs[1:])
     if operator.kind == "Gemm":
         rows, columns = weight.shape
         layer: nn.Module = nn.Linear(columns, rows, bias=bool(bias), device="meta")
     else:
         a = operator.attributes
         axes = weight.ndim - 2
+        kernel: Any = tuple(weight.shape[2:])
         layer = (nn.Conv1d, nn.Conv2d)[axes - 1](
             weight.shape[1] * a["group"],
             weight.shape[0],
-            tuple(weight.shape[2:]),
+            kernel,
             tuple(a["strides"]),
             tuple(a["pads"][:axes]),
             tuple(a["dilations"]),
@@ -164,20 +177,18 @@ def _layer(
             bias=bool(bias),
             device="meta",
         )
-    for attribute, name in zip(("weight", "bias"), names, strict=False):
-        if name not in parameters:
-            parameters[name] = nn.Parameter(torch.from_numpy(np.array(constants[name].data)))
-        setattr(layer, attribute, parameters[name])
+    layer.weight = weight
+    if bias:
+        layer.bias = bias[0]
     return layer
 
 
 def _stored(
-    traced: fx.Graph, root: nn.Module, name: str, graph: Graph, *, is_moving: bool
+    traced: fx.Graph, root: nn.Module, name: str, tensor: Tensor, *, is_moving: bool
 ) -> fx.Node:
     label = _identifier(name)
     while hasattr(root, label):
         label += "_"
-    tensor = torch.from_numpy(np.array(graph.constants[name].data))
     if is_moving:
         root.register_parameter(label, nn.Parameter(tensor))
     else:

@@ -5,12 +5,40 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.export import ExportedProgram, default_decompositions
+from torch.export.graph_signature import ExportGraphSignature
+
+
+@dataclass(frozen=True)
+class Program:
+    """An exported program, and the tensors that it names."""
+
+    graph: fx.Graph
+    signature: ExportGraphSignature
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, program: ExportedProgram) -> Program:
+        """All of ``program`` that is read."""
+        named = {**program.constants, **program.state_dict}
+        tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+        return cls(program.graph, program.graph_signature, tensors)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Program:
+        """The program of a network with other numbers."""
+        return replace(self, tensors={**self.tensors, **tensors})
+
+    def without(self, names: Collection[str]) -> Program:
+        """The program without those tensors, which `with_tensors` is to bring."""
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in names}
+        return replace(self, tensors=kept)
+
 
 ROUNDS = 3  # what an operator is decomposed into may be decomposed again
 

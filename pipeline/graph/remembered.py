@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -49,11 +49,17 @@ def _numbers(graph: Graph) -> int:
     return sum(constant.data.size for constant in graph.constants.values())
 
 
-def digest_of(module: nn.Module) -> str | None:
-    """A digest of everything in a module; None where something in it has none."""
+def digest_of(module: nn.Module, *, ignoring: Iterable[Tensor] = ()) -> str | None:
+    """A digest of everything in a module; None where something in it has none.
+
+    Args:
+        ignoring: tensors of which only shape and type count, and where they are one.
+    """
     sink = _Hashed()
+    pickler = _Pickler(sink, protocol=5)
+    pickler.ignored = {id(tensor): place for place, tensor in enumerate(ignoring)}
     try:
-        _Pickler(sink, protocol=5).dump(module)
+        pickler.dump(module)
     except Exception:  # whatever an object says that is not to be pickled
         return None
     return sink.digest.hexdigest()
@@ -74,10 +80,15 @@ class _Hashed:
 class _Pickler(pickle.Pickler):
     """Tensors by their numbers: pickled, they have addresses in them."""
 
+    ignored: Mapping[int, int]  # tensors by identity -> a number of each that stands for its own
+
     def persistent_id(self, obj: Any) -> Any:
         """A description that is the same for equal tensors; None for what is pickled as it is."""
         if not isinstance(obj, Tensor):
             return None
+        described = type(obj).__name__, str(obj.dtype), tuple(obj.shape)
+        if id(obj) in self.ignored:
+            return *described, obj.stride(), obj.requires_grad, self.ignored[id(obj)]
         numbers = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest = hashlib.blake2b(numbers.tobytes(), digest_size=20).hexdigest()
-        return type(obj).__name__, str(obj.dtype), tuple(obj.shape), digest
+        digest = hashlib.blake2b(numbers.data, digest_size=20).hexdigest()
+        return *described, digest

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data.folder import Layout, list_folder
-from edgeticket.pipeline.data.own import IMAGENET_MEAN, IMAGENET_STD
+from edgeticket.pipeline.data.scaling import IMAGENET_MEAN, IMAGENET_STD
 from edgeticket.pipeline.data.sizes import fitting_sizes
 from edgeticket.pipeline.inspect.first_network import (
     Chosen,

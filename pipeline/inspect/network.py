@@ -20,7 +20,7 @@ from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.page import int8_of, summary_of
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.channels import follow_channels
-from edgeticket.pipeline.prune.cost import count, layer_macs
+from edgeticket.pipeline.prune.cost import count_by_layer
 from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.run.checks import checked
 from edgeticket.pipeline.run.passes import PASSES
@@ -127,10 +127,9 @@ def inspect_network(network: Network, *, progress: Progress = QUIET) -> Inspecti
     Raises:
         InputError: it does not run.
     """
-    module = network.module()
+    module = network.module(shared=True)
     try:
-        parameters, macs = count(module, network.input_shapes)
-        by_layer = layer_macs(module, network.input_shapes)
+        (parameters, macs), by_layer = count_by_layer(module, network.input_shapes)
     except Exception as error:  # whatever a network that somebody wrote raises
         told = " ".join(str(error).split()) or type(error).__name__
         shape = " and ".join("x".join(map(str, each)) for each in network.input_shapes)

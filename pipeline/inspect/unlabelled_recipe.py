@@ -9,7 +9,7 @@ import torch
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.data.own import IMAGENET_MEAN, IMAGENET_STD
+from edgeticket.pipeline.data.scaling import IMAGENET_MEAN, IMAGENET_STD
 from edgeticket.pipeline.graph.batches import leaves_of, zeros_for
 from edgeticket.pipeline.inspect.first_network import (
     Wishes,

@@ -32,7 +32,7 @@ from edgeticket.pipeline.page.sections.layers import tell_layers
 from edgeticket.pipeline.page.sections.machine import tell_again, tell_places
 from edgeticket.pipeline.page.sections.measurements import draw_times, draw_trades
 from edgeticket.pipeline.page.sections.steps import tell_steps
-from edgeticket.pipeline.page.sections.table import make_table
+from edgeticket.pipeline.page.sections.table import make_table, tell_metrics
 from edgeticket.pipeline.page.sections.verdict import give_verdict
 from edgeticket.pipeline.page.sources import Sources
 from edgeticket.pipeline.text import plain
@@ -99,6 +99,7 @@ def _values(sources: Sources) -> dict[str, Any]:
         "dates": _dates(sources),
         "verdict": give_verdict(sources),
         "table": make_table(sources),
+        "metrics": tell_metrics(sources),
         "table_says": _table_says(sources),
         "comparisons": tell_comparisons(sources),
         "comparison_headings": HEADINGS,

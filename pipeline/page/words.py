@@ -61,9 +61,9 @@ def millions(value: Number) -> str:
     return _told(value, lambda v: f"{v / 1e6:,.1f}" if v >= 1e5 else f"{v / 1e6:,.3f}")
 
 
-def decibels(value: Number, *, largest_error: float | None = None) -> str:
+def decibels(value: Number, *, is_exact: bool = False) -> str:
     """A ratio in dB; where there is no difference at all, exact."""
-    if isinstance(value, Unavailable) and largest_error == 0:
+    if isinstance(value, Unavailable) and is_exact:
         return "exact"
     return _told(value, lambda v: f"{v:.1f}")
 

@@ -20,14 +20,14 @@ from torch import nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.capture import capture
-from edgeticket.pipeline.graph.channel_flow import ChannelFlow, Part
+from edgeticket.pipeline.graph.channel_flow import ChannelFlow, Parameters, Part
 from edgeticket.pipeline.graph.graph import Array, Graph, Operator
 from edgeticket.pipeline.graph.remembered import digest_of
 from edgeticket.pipeline.operators import KINDS
 from edgeticket.pipeline.operators.passing import unknown
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, Cut, Span
 from edgeticket.pipeline.prune.heads import find_heads
-from edgeticket.pipeline.prune.parameters import MarkedParameters, marked
+from edgeticket.pipeline.prune.parameters import MarkedParameters, marked, overwritten
 from edgeticket.pipeline.prune.trial import Trial
 
 KEPT = 8  # results that are remembered
@@ -72,13 +72,12 @@ def follow_channels(module: nn.Module, input_shape: tuple[int, ...]) -> Channels
     are the hidden units of its MLPs, and its heads where they can go (`find_heads`). Weights do
     not matter. What cannot be followed stays, with the reason.
     """
-    twin = marked(module)
-    digest = digest_of(twin)
+    digest = digest_of(module, ignoring=overwritten(module))
     if digest is None:
-        return _follow(twin, input_shape)
-    key = digest, tuple(type(part) for part in twin.modules()), input_shape
+        return _follow(marked(module), input_shape)
+    key = digest, tuple(type(part) for part in module.modules()), input_shape
     if key not in _remembered:
-        _remembered[key] = _follow(twin, input_shape)
+        _remembered[key] = _follow(marked(module), input_shape)
         if len(_remembered) > KEPT:
             _remembered.popitem(last=False)
     _remembered.move_to_end(key)
@@ -93,7 +92,7 @@ def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
     except InputError as error:
         return Channels(heads, (Obstacle(0, (), str(error)),))
     parameters = MarkedParameters(twin, graph.constants, in_heads)
-    flow = _flow(graph, parameters)
+    flow = flow_through(graph, parameters)
     trial = Trial(twin, input_shape, graph, flow)
     groups = _groups(flow, parameters)
     while groups and (culprits := trial.culprits(groups)):
@@ -107,7 +106,8 @@ def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
     return Channels((*groups, *heads), _obstacles(flow, in_heads))
 
 
-def _flow(graph: Graph, parameters: MarkedParameters) -> ChannelFlow:
+def flow_through(graph: Graph, parameters: Parameters) -> ChannelFlow:
+    """Follow the channels of a whole graph; those of its outputs stay."""
     flow = ChannelFlow(graph, parameters, _evaluate)
     for operator in graph.operators:
         kind = KINDS.get(operator.kind)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -44,9 +44,7 @@ def count(module: nn.Module, takes: Takes) -> Cost:
     Multiply-accumulates of convolutions, linear layers and products of matrices (attention) are
     counted, as is usual; a layer that is called twice counts twice.
     """
-    parameters = sum(p.numel() for p in module.parameters())
-    counter = _count_products(module, takes)
-    return Cost(parameters, counter.get_total_flops() // 2)
+    return count_by_layer(module, takes)[0]
 
 
 def layer_macs(module: nn.Module, takes: Takes) -> dict[str, int]:
@@ -54,32 +52,31 @@ def layer_macs(module: nn.Module, takes: Takes) -> dict[str, int]:
 
     Transposed convolutions are among them.
     """
-    macs: dict[str, int] = {}
+    return count_by_layer(module, takes)[1]
 
-    def hook(name: str, layer: Multiplying) -> None:
-        def add(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            # What one output sums up, or what one input of a transposed layer is spread to.
-            per_number = layer.weight[0].numel()
-            numbers = inputs[0] if isinstance(layer, Transposed) else output
-            macs[name] = macs.get(name, 0) + per_number * numbers[0].numel()
 
-        hooks.append(layer.register_forward_hook(add))
+def count_by_layer(module: nn.Module, takes: Takes) -> tuple[Cost, dict[str, int]]:
+    """What `count` and `layer_macs` give, from one run of the module."""
+    by_layer: dict[str, int] = {}
 
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
+    def add(name: str, layer: Multiplying, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # What one output sums up, or what one input of a transposed layer is spread to.
+        per_number = layer.weight[0].numel()
+        numbers = inputs[0] if isinstance(layer, Transposed) else output
+        by_layer[name] = by_layer.get(name, 0) + per_number * numbers[0].numel()
 
-    @contextlib.contextmanager
-    def watched() -> Iterator[None]:
-        for name, layer in module.named_modules():
-            if isinstance(layer, Multiplying):
-                hook(name, layer)
-        try:
-            yield
-        finally:
-            for handle in hooks:
-                handle.remove()
-
-    _run_once(module, takes, watched())
-    return macs
+    hooks = [
+        layer.register_forward_hook(functools.partial(add, name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, Multiplying)
+    ]
+    try:
+        counter = _count_products(module, takes, started=by_layer.clear)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    parameters = sum(p.numel() for p in module.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2), by_layer
 
 
 def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
@@ -102,30 +99,32 @@ def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, i
     return products
 
 
-def _count_products(module: nn.Module, takes: Takes) -> FlopCounterMode:
+def _count_products(
+    module: nn.Module, takes: Takes, *, started: Callable[[], None] | None = None
+) -> FlopCounterMode:
     """Run once, with every fused kernel spelled out: what is fused is not counted.
 
     That is attention and the layers of transformers. LSTMs stay in the one piece that oneDNN has.
+
+    Args:
+        started: is called before each run: a module that wants whole numbers stops in the first.
     """
+    counter = FlopCounterMode(display=False, custom_mapping=FUSED)
+
+    def run(*zeros: Tensor) -> None:
+        if started is not None:
+            started()
+        with counter:  # which counts from 0
+            module(*zeros)
+
+    was_training = module.training
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    counter = FlopCounterMode(display=False, custom_mapping=FUSED)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            _run_once(module, takes, counter)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return counter
-
-
-def _run_once(
-    module: nn.Module, takes: Takes, within: contextlib.AbstractContextManager[Any] | None = None
-) -> None:
-    was_training = module.training
     try:
         module.eval()  # batch norm would refuse one value per channel, and count the batch
-        zeros = zeros_for(module, takes)
-        with torch.no_grad(), within or contextlib.nullcontext():
-            module(*zeros)
+        with sdpa_kernel(SDPBackend.MATH):
+            zeros_for(module, takes, run=run)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         module.train(was_training)
+    return counter

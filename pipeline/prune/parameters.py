@@ -23,21 +23,41 @@ def marked(module: nn.Module) -> nn.Module:
     So a constant that was made of a parameter by moving its numbers shows which. Statistics of
     batch norms are as at the start.
     """
-    twin = copy.deepcopy(module).eval().requires_grad_(False)
-    first = FIRST
+    twin = copy.deepcopy(module).eval()
     with torch.no_grad():
-        for parameter in twin.parameters():
-            if parameter.dtype == torch.float32 and first + parameter.numel() <= LAST:
-                bits = np.arange(first, first + parameter.numel(), dtype=np.int32)
-                numbers = torch.from_numpy(bits.view(np.float32)).reshape(parameter.shape)
-                parameter.copy_(numbers)
-                first += parameter.numel()
-        for name, buffer in twin.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.zero_()
-            elif name.endswith("running_var"):
-                buffer.fill_(1)
+        for parameter, first in _starts(twin):
+            bits = np.arange(first, first + parameter.numel(), dtype=np.int32)
+            parameter.copy_(torch.from_numpy(bits.view(np.float32)).reshape(parameter.shape))
+        for buffer, start in _statistics(twin):
+            buffer.fill_(start)
     return twin
+
+
+def overwritten(module: nn.Module) -> list[Tensor]:
+    """The tensors of ``module`` whose numbers make no difference to what is `marked`."""
+    return [tensor for tensor, _ in (*_starts(module), *_statistics(module))]
+
+
+def _starts(module: nn.Module) -> list[tuple[Tensor, int]]:
+    """Parameters that are marked, each with the bit pattern of its first number."""
+    starts: list[tuple[Tensor, int]] = []
+    first = FIRST
+    for parameter in module.parameters():
+        if parameter.dtype == torch.float32 and first + parameter.numel() <= LAST:
+            starts.append((parameter, first))
+            first += parameter.numel()
+    return starts
+
+
+def _statistics(module: nn.Module) -> list[tuple[Tensor, float]]:
+    """Those of batch norms, each with what it is at the start."""
+    starts = {"running_mean": 0.0, "running_var": 1.0}
+    return [
+        (buffer, start)
+        for name, buffer in module.named_buffers()
+        for ending, start in starts.items()
+        if name.endswith(ending)
+    ]
 
 
 class MarkedParameters:

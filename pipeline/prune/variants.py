@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgeticket.models.copies import shared_copy
 from edgeticket.models.network import narrow
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
 
@@ -37,7 +37,7 @@ def narrowed(module: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> n
     removed = removed_indices(
         (group, np.flatnonzero(~kept[group.name]).tolist()) for group in groups
     )
-    result = _shared_copy(module)
+    result = shared_copy(module)
     tensors = {name: _tensor(module, name) for name in removed}
     narrow(result, removed)
     for name, axes in removed.items():
@@ -51,7 +51,7 @@ def narrowed(module: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> n
 
 def masked(module: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> nn.Module:
     """A copy that writes zeros to channels; all else is shared with ``module``."""
-    result = _shared_copy(module)
+    result = shared_copy(module)
     for group in groups:
         gone = set(np.flatnonzero(~kept[group.name]).tolist())
         for cut in group.written:
@@ -59,11 +59,6 @@ def masked(module: nn.Module, groups: Iterable[ChannelGroup], kept: Kept) -> nn.
             zeros = _tensor(result, cut.tensor).index_fill(cut.axis, places, 0)
             _set_tensor(result, cut.tensor, zeros)
     return result
-
-
-def _shared_copy(module: nn.Module) -> nn.Module:
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def _tensor(module: nn.Module, name: str) -> Tensor:

@@ -59,7 +59,7 @@ def calibrate(module: nn.Module, inputs: Iterable[Batch], cfg: Ptq) -> Scales:
     batches = [batch for batch in inputs if size_of(batch)]
     if not batches:
         raise InputError("the calibration set is empty; int8 ranges need at least one example")
-    folded = fold_bn(module, takes_of(batches[0]))
+    folded = fold_bn(module, takes_of(batches[0]), shared=True)
     placement = place(folded, keep_fp32=cfg.keep_fp32)
     ranges = observe_extremes(folded, batches, placement.rounded)
     if cfg.ranges != "minmax":

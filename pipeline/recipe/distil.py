@@ -6,7 +6,7 @@ docs/distillation.md explains the losses; `pipeline.distil` has them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -142,6 +142,23 @@ class SoftTargets(Config):
     temperature: Temperature = Field(
         default=4.0, description="Logits are divided by it on both sides: higher is softer."
     )
+    output: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="The number of the output that has the logits, [N, classes, ...]."
+    )
+
+
+class Outputs(Config):
+    """Match outputs, whatever they mean."""
+
+    weight: Weight = Field(default=1.0, description="What this loss is multiplied by.")
+    which: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None, description="Numbers of outputs, from 0. Default: all of them."
+    )
+    loss: Literal["mse", "l1", "cosine"] = Field(
+        default="mse",
+        description="The mean squared or absolute difference, or 1 − cosine of all that belongs "
+        "to an example.",
+    )
 
 
 class Decoupled(Config):
@@ -201,6 +218,7 @@ class Distil(Config):
     soft_targets: SoftTargets | None = Field(
         default=None, description="The teacher's probabilities."
     )
+    outputs: Outputs | None = Field(default=None, description="Outputs as they are.")
     dkd: Decoupled | None = Field(
         default=None, description="The same, with right and wrong classes apart."
     )

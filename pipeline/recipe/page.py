@@ -13,20 +13,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeticket.device_runner.task import TASKS
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.distil import (
     Attention,
     Decoupled,
     Distil,
     Features,
+    Outputs,
     Review,
     SoftTargets,
     TeacherConfig,
+)
+from edgeticket.pipeline.recipe.layouts import (
+    AudioConfig,
+    CocoConfig,
+    CocoPart,
+    LetterboxConfig,
+    MasksConfig,
+    PairsConfig,
+    SeriesConfig,
+    TableConfig,
 )
 from edgeticket.pipeline.recipe.methods import PASSES, BlockBudget, Budget
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.task import LOSSES, TaskConfig
 
 INTRODUCTION = """\
 # What a recipe may say
@@ -45,17 +58,27 @@ This page is made from the program (`python -m edgeticket.pipeline.recipe.page d
 SECTIONS: dict[str, type[Config]] = {
     "recipe": Recipe,
     "data": DataConfig,
+    "task": TaskConfig,
     "model": ModelConfig,
     "train": TrainConfig,
     "bundle": BundleConfig,
     "bench": BenchConfig,
 }
 PARTS: dict[str, type[Config]] = {
+    "coco": CocoConfig,
+    "part of coco": CocoPart,
+    "masks": MasksConfig,
+    "table": TableConfig,
+    "series": SeriesConfig,
+    "pairs": PairsConfig,
+    "audio": AudioConfig,
+    "letterbox": LetterboxConfig,
     "budget": Budget,
     "budget of blocks": BlockBudget,
     "distil": Distil,
     "teacher": TeacherConfig,
     "soft_targets": SoftTargets,
+    "outputs": Outputs,
     "dkd": Decoupled,
     "features": Features,
     "attention": Attention,
@@ -66,10 +89,11 @@ PARTS: dict[str, type[Config]] = {
 def page() -> str:
     """The Markdown page."""
     text = [INTRODUCTION]
-    text += [_section(name, config) for name, config in SECTIONS.items()]
+    for name, config in SECTIONS.items():
+        text.append(_tasks() if config is TaskConfig else _section(name, config))
     text.append("## Passes\n\nWhat `compress` lists. A pass is a mapping with its `method`.\n")
     text += [_section(method_of(config), config, level=3) for config in PASSES]
-    text.append("## Parts of passes and of trainings\n")
+    text.append("## Parts of data, passes and trainings\n")
     text += [_section(name, config, level=3) for name, config in PARTS.items()]
     return "\n".join(text)
 
@@ -104,6 +128,19 @@ def _section(name: str, config: type[Config], *, level: int = 2) -> str:
             info.description or "",
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _tasks() -> str:
+    """Each task with what may stand beside its name, and its losses."""
+    lines = ["## task", "", _text(TaskConfig), ""]
+    lines += ["| `name` | settings, see [tasks](tasks.md) | `train.loss` |", "|---|---|---|"]
+    for name, losses in LOSSES.items():
+        schema = TASKS[name].settings.schema()
+        needed = schema.get("required", [])
+        keys = [f"`{key}`{' (**needed**)' * (key in needed)}" for key in schema["properties"]]
+        words = ", ".join(f"`{loss}`" for loss in losses)
+        lines.append(f"| [`{name}`](tasks.md#{name}) | {', '.join(keys)} | {words} |")
     return "\n".join([*lines, ""])
 
 

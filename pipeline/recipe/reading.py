@@ -164,12 +164,26 @@ def _unique_keys(loader: _PlainLoader, node: yaml.MappingNode) -> dict[Any, Any]
     return loader.construct_mapping(node, deep=True)
 
 
+class _NumberKeysLoader(_PlainLoader):
+    """The same, with whole numbers for keys, too, which become words."""
+
+
+def _keys_as_words(loader: _PlainLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    for key, _ in node.value:
+        if key.tag == "tag:yaml.org,2002:int" and re.fullmatch("0|[1-9][0-9]*", key.value):
+            key.tag = "tag:yaml.org,2002:str"
+    return _unique_keys(loader, node)
+
+
 _PlainLoader.add_constructor("tag:yaml.org,2002:map", _unique_keys)
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
+_NumberKeysLoader.add_constructor("tag:yaml.org,2002:map", _keys_as_words)
 
 
-def parse_value(text: str, *, place: str) -> Any:
+def parse_value(text: str, *, place: str, number_keys: bool = False) -> Any:
     """YAML -> the value that it is: texts, numbers, true, false, null, lists and mappings.
+
+    With ``number_keys`` keys may be whole numbers, too, which become words: files of others.
 
     Raises:
         InputError: no YAML, or more than that: tags, aliases, deep nesting, numbers that no
@@ -178,7 +192,7 @@ def parse_value(text: str, *, place: str) -> Any:
     if len(text) > MOST_BYTES:
         raise InputError(f"{place} has {len(text):,} letters, more than {MOST_BYTES:,}")
     try:
-        value = yaml.load(text, Loader=_PlainLoader)
+        value = yaml.load(text, Loader=_NumberKeysLoader if number_keys else _PlainLoader)
         _check_values(value)
     except yaml.YAMLError as error:
         line = " ".join(re.sub(r'\s*in "<unicode string>"', "", str(error)).split())

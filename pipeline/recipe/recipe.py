@@ -12,6 +12,7 @@ from edgeticket.pipeline.recipe.distil import DENSE
 from edgeticket.pipeline.recipe.methods import Pass
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.sources import RANDOM, DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.task import TaskConfig, check_loss
 
 
 class Recipe(Config):
@@ -25,6 +26,11 @@ class Recipe(Config):
         description="Decides the splits, random weights, the order of examples, and all noise.",
     )
     data: DataConfig = Field(description="Which examples, and how they are split.")
+    task: TaskConfig | None = Field(
+        default=None,
+        description="What the network's outputs mean, see [tasks](tasks.md); a name alone has "
+        "default settings. Left out: classes, transcripts or nothing, as the data have them.",
+    )
     model: ModelConfig = Field(description="The dense network.")
     train: TrainConfig | None = Field(
         default=None,
@@ -41,10 +47,27 @@ class Recipe(Config):
 
     @classmethod
     def spelled_out(cls, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``data: random`` is short for a hundred random examples."""
-        if document.get("data") == "random":
-            return {**document, "data": {"random": RANDOM}}
-        return document
+        """``data: random`` is short for a hundred random examples, a task's name for the task."""
+        whole = dict(document)
+        if whole.get("data") == "random":
+            whole["data"] = {"random": RANDOM}
+        if isinstance(whole.get("task"), str):
+            whole["task"] = {"name": whole["task"]}
+        return whole
+
+    @model_validator(mode="after")
+    def _losses_are_those_of_the_task(self) -> Recipe:
+        for place, training in self.trainings():
+            if training.loss is not None and ":" not in training.loss:
+                name = None if self.task is None else self.task.name
+                check_loss(name, training.loss, place=place)
+        return self
+
+    def trainings(self) -> list[tuple[str, TrainConfig]]:
+        """Every training of the recipe, and where it stands."""
+        passes = [(f"compress.{i}.train", step.training) for i, step in enumerate(self.compress)]
+        places = [("train", self.train), *passes]
+        return [(place, training) for place, training in places if training is not None]
 
     @model_validator(mode="after")
     def _finished_files_are_not_trained(self) -> Recipe:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeticket.device_runner.manifest import Artifact, artifact_fields
 from edgeticket.device_runner.manifest import Network as NetworkFacts
-from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.device_runner.strict_json import flat_fields, format_json, to_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, Target, targets_of
 from edgeticket.pipeline.data import Dataset, Split
@@ -29,8 +29,8 @@ from edgeticket.pipeline.run.reference_outputs import (
     reference_of,
     save_reference,
 )
+from edgeticket.pipeline.task.transcripts import choose_separator_bias
 from edgeticket.pipeline.train import evaluate, to_torch
-from edgeticket.pipeline.train.transcription import choose_separator_bias
 
 Files = list[tuple[Artifact, bytes]]
 
@@ -176,7 +176,12 @@ def _read(folder: Path) -> Artifacts:
     artifacts = [Artifact(**artifact_fields(entry)) for entry in described["artifacts"]]
     return Artifacts(
         tuple((a, (folder / Path(a.file).name).read_bytes()) for a in artifacts),
-        {name: NetworkFacts(**fact) for name, fact in described["networks"].items()},
+        {name: _network_facts(fact) for name, fact in described["networks"].items()},
         described["separator_bias"],
         {name: load_reference_outputs(folder, name) for name in described["networks"]},
     )
+
+
+def _network_facts(described: Mapping[str, Any]) -> NetworkFacts:
+    plain = flat_fields(described)
+    return NetworkFacts(**{**plain, "scores": flat_fields(described["scores"])})

@@ -1,4 +1,4 @@
-"""What passes between the steps of a run, and the stage that makes and keeps it."""
+"""What passes between the steps of a run, and the step that makes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from edgeticket.device_runner.strict_json import format_json
+from edgeticket.device_runner.strict_json import flat_fields, format_json
 from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_file, own_version
@@ -26,6 +26,8 @@ from edgeticket.pipeline.quantize import Scales
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.run.dataset import load_recipe_data
 from edgeticket.pipeline.store import Result, Store
+from edgeticket.pipeline.task import task_of
+from edgeticket.pipeline.task.shown import metric_name, metric_text
 from edgeticket.pipeline.train import evaluate
 
 TRAINING_TOOLS = ("torch", "numpy", "lightning-fabric", "mlxtend")
@@ -87,38 +89,45 @@ class PassResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def stage(
-    job: Job,
-    name: str,
-    make: Callable[..., PassResult],
-    *,
-    config: Mapping[str, Any],
-    before: Candidate | None,
-) -> Candidate:
-    """A stage whose result is a candidate: make it or find it, and read it back.
+@dataclass(frozen=True)
+class Step:
+    """A stage whose result is a candidate: all that the store asks for, and how it is read back.
 
-    Args:
-        job: the run that needs it.
-        name: what people read.
-        make: ``make(resume=folder)`` makes it; a long training keeps its state in that folder.
-            The code that it can reach is part of the key, see `Store.stage`.
-        config: what decides the result, besides ``before`` and the data.
-        before: the candidate that it is made of; None for the first.
+    step.read(job.store.stage(step.name, step.make, **step.key))
     """
-    if before is not None and is_file(before.network.arch):
-        config = {**config, "version": own_version(before.network.arch)}
-    # The last bits of a training run depend on these too.
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    result = job.store.stage(
-        name,
-        functools.partial(_make_and_keep, name=name, make=make, data=job.data),
-        config={**config, "device": device, "threads": torch.get_num_threads()},
-        inputs={"data": job.data.digest, "before": before.digest if before else ""},
-        tools=TRAINING_TOOLS,
-    )
-    candidate = _read(result, before)
-    _show(job, name, candidate.log[-1], reused=result.reused)
-    return candidate
+
+    job: Job  # the run that needs it, with the data that it works on
+    name: str  # what people read
+    # ``work(resume=folder)`` does it; a long training keeps its state in that folder. The code that
+    # it can reach is part of the key, see `Store.stage`.
+    work: Callable[..., PassResult]
+    config: Mapping[str, Any]  # what decides the result, besides ``before`` and the data
+    before: Candidate | None  # what it is made of; None for the first
+
+    @property
+    def make(self) -> Callable[..., None]:
+        """What the store calls."""
+        return functools.partial(_make_and_keep, name=self.name, make=self.work, data=self.job.data)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What decides the result, as the store takes it."""
+        before, config = self.before, dict(self.config)
+        if before is not None and is_file(before.network.arch):
+            config["version"] = own_version(before.network.arch)
+        # The last bits of a training run depend on these too.
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+        return {
+            "config": {**config, "device": device, "threads": torch.get_num_threads()},
+            "inputs": {"data": self.job.data.digest, "before": before.digest if before else ""},
+            "tools": TRAINING_TOOLS,
+        }
+
+    def read(self, result: Result) -> Candidate:
+        """What the store made or found."""
+        candidate = _read(result, self.before)
+        _show(self.job, self.name, candidate.log[-1], reused=result.reused)
+        return candidate
 
 
 def _make_and_keep(
@@ -177,13 +186,15 @@ def _teacher_facts(data: Dataset) -> dict[str, Any]:
 
 def _show(job: Job, name: str, entry: Mapping[str, Any], *, reused: bool) -> None:
     """One line of progress about a candidate."""
-    if "validation_top1" in entry:
-        score = f"{entry['validation_top1']:7.2%} on validation"
-    elif "validation_wer" in entry:
-        score = f"WER {entry['validation_wer']:.2%} on validation"
-    else:
+    metric = task_of(job.data.validation).headline
+    if metric is None:
         ratio = entry.get("validation_sqnr_db")
         score = "" if ratio is None else f"int8 {ratio:.1f} dB on validation"
+    elif metric.name == "top1":
+        score = f"{entry['validation_top1']:7.2%} on validation"
+    else:
+        value = flat_fields(entry)[f"validation_{metric.name}"]
+        score = f"{metric_name(metric)} {metric_text(metric, value)} on validation"
     job.progress.say(
         f"{name:18} {entry['parameters']:>10,} parameters  {entry['macs']:>12,} MACs  "
         f"{score}{'  (done before)' * reused}".rstrip()

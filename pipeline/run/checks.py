@@ -13,21 +13,21 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_own
-from edgeticket.pipeline.graph.batches import Batch, first_of, leaves_of, tensors_of
-from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
 from edgeticket.pipeline.graph.indices import index_limits
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
 from edgeticket.pipeline.prune.channels import follow_channels
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.quantize import fold_bn
+from edgeticket.pipeline.quantize.fold import folded_graph
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.write_back import expect_unfoldable
 from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.tickets.prunable import prunable
 from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
-EXAMPLES = 4  # random inputs
+EXAMPLES = 2  # random inputs
 
 
 def example_inputs(network: Network) -> Batch:
@@ -39,7 +39,7 @@ def example_inputs(network: Network) -> Batch:
         if not is_own(network.arch):
             return plain
     try:
-        graph: Graph = fold_bn(network.module(), network.input_shapes).meta["graph"]
+        graph = folded_graph(network.module(shared=True), network.input_shapes)
     except InputError:
         if plain is None:
             raise
@@ -85,7 +85,7 @@ def checked(
 
 def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Half of the channels of every group are removed for a try."""
-    channels = follow_channels(network.module(), network.input_shape)
+    channels = follow_channels(network.module(shared=True), network.input_shape)
     groups = channels.groups
     if not groups:
         raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
@@ -103,13 +103,13 @@ def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
 def _trouble_without(network: Network, groups: tuple[ChannelGroup, ...]) -> str:
     """What happens when zeroed channels are not there; "" where it makes no difference."""
     half = [torch.arange(group.width) % 2 == 0 for group in groups]
-    mask = channel_mask(network.module(), groups, half)
+    mask = channel_mask(network.module(shared=True), groups, half)
     narrow = shrink(network, mask)
-    inputs = tensors_of(first_of(example_inputs(network), 2))
+    inputs = tensors_of(example_inputs(network))
     try:
         with torch.no_grad():
-            outputs = leaves_of(narrow.module()(*inputs))
-            masked = leaves_of(mask.apply(network).module()(*inputs))
+            outputs = leaves_of(narrow.module(shared=True)(*inputs))
+            masked = leaves_of(mask.apply(network).module(shared=True)(*inputs))
         same = all(
             torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(outputs, masked, strict=True)
         )
@@ -120,7 +120,7 @@ def _trouble_without(network: Network, groups: tuple[ChannelGroup, ...]) -> str:
 
 def blocks_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Residual blocks say by an attribute that they can go."""
-    blocks = models.removable_blocks(network.module())
+    blocks = models.removable_blocks(network.module(shared=True))
     if not blocks:
         raise InputError(
             f"{network.arch} has no residual blocks that can be removed: a block says so by an "
@@ -131,7 +131,7 @@ def blocks_that_can_go(network: Network, cfg: PassConfig | None) -> str:
 
 def weights_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Single weights of convolutions and linear layers."""
-    weights = prunable(network.module())
+    weights = prunable(network.module(shared=True))
     return f"{sum(w.numel() for w in weights.values()):,} weights of {len(weights)} layers can go"
 
 
@@ -145,7 +145,7 @@ def layers_to_round(network: Network, cfg: PassConfig | None) -> str:
     if cfg is not None and cfg.moves_weights:
         expect_unfoldable(network)
     placement = place(
-        fold_bn(network.module(), network.input_shapes),
+        fold_bn(network.module(shared=True), network.input_shapes, shared=True),
         keep_fp32=cfg.layers_in_fp32 if cfg is not None else (),
     )
     real = f", {len(placement.fp32)} stay in float32" * bool(placement.fp32)

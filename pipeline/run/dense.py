@@ -17,9 +17,10 @@ from edgeticket.pipeline.network.initialise import initialise
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import ModelConfig, TrainConfig
-from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
+from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, Step
 from edgeticket.pipeline.run.teachers import with_teacher
 from edgeticket.pipeline.run.training_passes import train_network
+from edgeticket.pipeline.task.own import loss_version
 
 
 def dense_network(job: Job) -> Candidate:
@@ -28,18 +29,20 @@ def dense_network(job: Job) -> Candidate:
     model = job.recipe.model
     job = with_teacher(job, job.recipe.train, before=None)
     if model.file is not None:
-        return _imported_file(job, find_weights(model.file, folders=job.folders))
-    if model.weights is not None:
-        return _imported_weights(job, find_weights(model.weights, folders=job.folders))
-    if job.recipe.train is not None:
-        return _trained(job, job.recipe.train)
-    return _drawn(job)
+        step = _imported_file(job, find_weights(model.file, folders=job.folders))
+    elif model.weights is not None:
+        step = _imported_weights(job, find_weights(model.weights, folders=job.folders))
+    elif job.recipe.train is not None:
+        step = _trained(job, job.recipe.train)
+    else:
+        step = _drawn(job)
+    return step.read(job.store.stage(step.name, step.make, **step.key))
 
 
-def _imported_file(job: Job, file: Path) -> Candidate:
+def _imported_file(job: Job, file: Path) -> Step:
     make = functools.partial(import_file, file=file)
     config = {"file": _sha256(file), "name": file.name}
-    return stage(job, "import", make, config=config, before=None)
+    return Step(job, "import", make, config, None)
 
 
 def import_file(resume: Path, *, file: Path) -> PassResult:
@@ -49,11 +52,11 @@ def import_file(resume: Path, *, file: Path) -> PassResult:
     return PassResult(network, facts={kind: file.name})
 
 
-def _imported_weights(job: Job, file: Path) -> Candidate:
+def _imported_weights(job: Job, file: Path) -> Step:
     model, (takes, versions) = job.recipe.model, _of_users_code(job)
     make = functools.partial(import_weights_of, file=file, model=model, takes=takes)
     config = {"model": model.model_dump(exclude={"weights"}), "sha256": _sha256(file)} | versions
-    return stage(job, "import", make, config=config, before=None)
+    return Step(job, "import", make, config, None)
 
 
 def import_weights_of(resume: Path, *, file: Path, model: ModelConfig, takes: Takes) -> PassResult:
@@ -62,11 +65,11 @@ def import_weights_of(resume: Path, *, file: Path, model: ModelConfig, takes: Ta
     return PassResult(network, facts={"weights": file.name})
 
 
-def _drawn(job: Job) -> Candidate:
+def _drawn(job: Job) -> Step:
     model, seed, (takes, versions) = job.recipe.model, job.recipe.seed, _of_users_code(job)
     make = functools.partial(draw_network, model=model, seed=seed, takes=takes)
     config = {"model": model.model_dump(), "seed": seed} | versions
-    return stage(job, "import" if model.trained else "random", make, config=config, before=None)
+    return Step(job, "import" if model.trained else "random", make, config, None)
 
 
 def draw_network(resume: Path, *, model: ModelConfig, seed: int, takes: Takes) -> PassResult:
@@ -77,7 +80,7 @@ def draw_network(resume: Path, *, model: ModelConfig, seed: int, takes: Takes) -
     return PassResult(network)
 
 
-def _trained(job: Job, training: TrainConfig) -> Candidate:
+def _trained(job: Job, training: TrainConfig) -> Step:
     model, seed, (takes, versions) = job.recipe.model, job.recipe.seed, _of_users_code(job)
     make = functools.partial(
         train_dense,
@@ -89,7 +92,8 @@ def _trained(job: Job, training: TrainConfig) -> Candidate:
         progress=job.progress,
     )
     config = {"model": model.model_dump(), "seed": seed, "train": training.model_dump()} | versions
-    return stage(job, "train", make, config=config, before=None)
+    config["loss"] = loss_version(training)
+    return Step(job, "train", make, config, None)
 
 
 def train_dense(

@@ -16,13 +16,14 @@ from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import TICKET_METHODS, Finetune, Levels, PassConfig, Ptq, Qat
 from edgeticket.pipeline.run import checks
-from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, stage
+from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult, Step
 from edgeticket.pipeline.run.levels import shared_levels
 from edgeticket.pipeline.run.quantize_passes import quantize_after_training, quantize_while_training
 from edgeticket.pipeline.run.teachers import with_teacher
 from edgeticket.pipeline.run.ticket_passes import FindTicket, find_and_mask, find_and_shrink
 from edgeticket.pipeline.run.training_passes import finetune
 from edgeticket.pipeline.store.code import code_digest
+from edgeticket.pipeline.task.own import loss_version
 from edgeticket.pipeline.tickets import BLOCKS, CHANNELS, LEVELS, WEIGHTS
 
 
@@ -75,8 +76,9 @@ def apply_pass(job: Job, before: Candidate, position: int) -> Candidate:
     work = functools.partial(chosen.work, before, job.data, cfg, seed=seed, progress=job.progress)
     if chosen.states is not None:
         work = functools.partial(_work_in, chosen.states(job, before, cfg, seed), work)
-    config = {"pass": cfg.model_dump(), "seed": seed}
-    return stage(job, cfg.method, work, config=config, before=before)
+    config = {"pass": cfg.model_dump(), "seed": seed, "loss": loss_version(cfg.training)}
+    step = Step(job, cfg.method, work, config, before)
+    return step.read(job.store.stage(step.name, step.make, **step.key))
 
 
 def _work_in(

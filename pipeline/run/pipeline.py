@@ -22,6 +22,8 @@ from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
+from edgeticket.pipeline.data.examples import Carried
+from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.devices.local import measure
 from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
 from edgeticket.pipeline.page.render import write_page
@@ -152,7 +154,7 @@ def _write_bundle(
             StoredInput(name, stored, job.data.capture, job.data.preprocessing)
             for name, stored in zip(artifacts.inputs, samples.inputs, strict=True)
         ],
-        targets=samples.targets,
+        targets=_carried_targets(job, samples),
         chunks=samples.chunks,
         outputs=artifacts.outputs,
         references=artifacts.references,
@@ -163,6 +165,14 @@ def _write_bundle(
         provenance=provenance,
         separator_bias=artifacts.separator_bias,
     )
+
+
+def _carried_targets(job: Job, samples: Carried) -> Any:
+    """What is right for the samples; of those that nobody knows it of, when answers agree."""
+    task = job.recipe.task
+    if samples.targets is not None or task is None:
+        return samples.targets
+    return Targets(task.task, {}, len(samples.inputs[0]))
 
 
 def _write_references(

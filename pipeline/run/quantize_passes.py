@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
@@ -27,8 +28,7 @@ from edgeticket.pipeline.quantize.write_back import (
 )
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
-from edgeticket.pipeline.train import batch_of, evaluate, to_torch, train
-from edgeticket.pipeline.train.unlabelled import decibels
+from edgeticket.pipeline.train import batch_of, compare, to_torch, train
 
 SHOWN = 5  # warnings that are printed; the log has all
 
@@ -91,7 +91,9 @@ def quantize_while_training(
     else:
         start = Quantized(fold_bn(network.module(), network.input_shapes), before.scales)
     names = _names(network, start)
-    folded_mask = Mask({names[n]: kept for n, kept in mask.tensors.items()}) if mask else None
+    folded_mask = None
+    if mask is not None:
+        folded_mask = Mask({n: kept for of, kept in mask.tensors.items() for n in names[of]})
     fit = functools.partial(
         train,
         split=data.train,
@@ -125,13 +127,19 @@ def quantize_while_training(
     return _judged(before, unfold(network, done.folded), done, data, progress)
 
 
-def _names(network: Network, start: Quantized) -> dict[str, str]:
-    """Weight of the network -> the parameter that trains it."""
+def _names(network: Network, start: Quantized) -> dict[str, list[str]]:
+    """Weight of the network -> the parameters that train it; of recurrent layers one a step."""
     folded = fold_bn(network.module(), network.input_shapes)
-    return {
-        f"{origin_of(folded, name).module}.weight": f"{name}.layer.weight"
-        for name in start.scales.weights
-    } | {f"{origin_of(folded, name).module}.weight": f"{name}.weight" for name in start.scales.fp32}
+    nodes = {node.name: node for node in folded.graph.nodes}
+    names: dict[str, list[str]] = {}
+    places = [(name, f"{name}.layer.weight") for name in start.scales.weights]
+    places += [(name, f"{name}.weight") for name in start.scales.fp32]
+    for name, place in places:
+        weight = f"{origin_of(folded, name).module}.weight"
+        if weight not in network.weights:
+            weight = nodes[name].meta["operator"].inputs[1]
+        names.setdefault(weight, []).append(place)
+    return names
 
 
 def _judged(
@@ -147,12 +155,12 @@ def _judged(
         )
     rounded = fake_quantized(done.folded, done.scales)
     validation, preprocessing = data.validation, data.preprocessing
-    int8 = evaluate(rounded, validation, preprocessing=preprocessing)
-    real = evaluate(before.network.module(), validation, preprocessing=preprocessing)
-    if validation.labels is None:
-        judged = {"validation_sqnr_db": decibels(real.all_outputs, int8.all_outputs)}
+    real = before.network.module()
+    compared = compare(rounded, real, validation, preprocessing=preprocessing)
+    if compared.agreement is None:
+        judged: dict[str, Any] = {"validation_sqnr_db": compared.sqnr_db}
     else:
-        agreement = float((int8.predictions == real.predictions).mean())
-        judged = {**int8.logged("_int8"), "validation_agreement": agreement}
+        int8 = compared.first.logged("_int8")
+        judged = {**int8, "validation_agreement": compared.agreement}
     facts = {"calibration_examples": len(data.calibration), **judged, "warnings": warnings}
     return PassResult(after, before.mask, done.scales, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.device_runner.strict_json import flat_fields, format_json, to_json
+from edgeticket.device_runner.task import Metric
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
 from edgeticket.pipeline.output_folder import (
@@ -36,9 +40,9 @@ from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.quantize_passes import calibration_batches
 from edgeticket.pipeline.store import locked
-from edgeticket.pipeline.train import Evaluation, evaluate
-
-NAMES = {"top1": "top-1", "wer": "WER"}
+from edgeticket.pipeline.task import task_of
+from edgeticket.pipeline.task.shown import lost, metric_name, metric_text
+from edgeticket.pipeline.train import Evaluation, compare, evaluate
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class Loss:
     """What int8 in one layer does on the validation set."""
 
     layer: str
-    score: float  # share, by the measure of the sensitivity
-    agreement: float  # share of the examples that float32 answers alike
-    divergence: float  # mean KL divergence from the float32 probabilities, in nats
+    score: float | Unavailable  # by the measure of the sensitivity
+    agreement: float | None  # share of the examples that float32 answers alike
+    divergence: float | None  # mean KL divergence from the float32 probabilities, in nats
+    sqnr_db: float | None  # of outputs that are no probabilities; None: there is no noise
 
 
 @dataclass(frozen=True)
@@ -57,31 +62,51 @@ class Sensitivity:
 
     recipe: str
     examples: int
-    measure: str  # top1, or wer
-    score: float  # of float32
+    measure: Metric  # the task's headline
+    score: float | Unavailable  # of float32
     losses: tuple[Loss, ...]
 
     def print(self, console: Console) -> None:
         """A table on a terminal."""
         table = Table(title=self.recipe, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("int8 alone")
-        sign = -1 if self.measure == "wer" else 1
-        for label in (NAMES[self.measure], "lost points", "agree", "KL (nats)"):
+        in_shares = self.measure.unit == "share"
+        in_nats = any(loss.divergence is not None for loss in self.losses)
+        apart = "KL (nats)" if in_nats else "SQNR (dB)"
+        for label in (
+            metric_name(self.measure),
+            "lost points" if in_shares else "lost",
+            "agree",
+            apart,
+        ):
             table.add_column(label, justify="right")
         for loss in self.losses:
             table.add_row(
-                loss.layer,
-                f"{loss.score:.2%}",
-                f"{100 * sign * (self.score - loss.score):.2f}",
-                f"{loss.agreement:.2%}",
-                f"{loss.divergence:.2e}",
+                escape(loss.layer),
+                metric_text(self.measure, loss.score),
+                self._lost(loss.score),
+                "" if loss.agreement is None else f"{loss.agreement:.2%}",
+                f"{loss.divergence:.2e}" if loss.divergence is not None else _ratio(loss.sqnr_db),
             )
         console.print(table)
         console.print(
-            f"{self.examples} validation examples; float32 has {self.score:.2%}. "
-            "keep_fp32: [names] in ptq or qat keeps layers in float32.",
+            f"{self.examples} validation examples; float32 has "
+            f"{metric_text(self.measure, self.score)}. keep_fp32: [names] in ptq or qat keeps "
+            "layers in float32.",
             highlight=False,
+            markup=False,
         )
+
+    def _lost(self, score: float | Unavailable) -> str:
+        """In points of a share, else as the measure is."""
+        if isinstance(score, Unavailable) or isinstance(self.score, Unavailable):
+            return ""
+        worse = lost(self.measure, self.score, score)
+        return f"{100 * worse:.2f}" if self.measure.unit == "share" else f"{worse:.3g}"
+
+
+def _ratio(sqnr_db: float | None) -> str:
+    return "equal" if sqnr_db is None else f"{sqnr_db:.1f}"
 
 
 def measure_sensitivity(
@@ -102,7 +127,7 @@ def measure_sensitivity(
         data_folder=data_folder,
         progress=progress,
     )
-    if job.data.test.labels is None:
+    if task_of(job.data.validation).headline is None:
         raise InputError(
             f"data: {job.data.name} have no labels that a layer's int8 could cost: `edgeticket "
             "diff` of a finished run says which layer differs, and by how much"
@@ -149,15 +174,24 @@ class Ablation:
 
 def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> None:
     """Round one layer alone, and write to ``folder`` what that costs."""
-    rounded = ablation.judge(alone(ablation.quantized, layer))
-    float32 = ablation.float32
-    loss = Loss(
-        layer,
-        next(iter(rounded.scores.values())),
-        float((rounded.predictions == float32.predictions).mean()),
-        _divergence(float32.outputs, rounded.outputs),
-    )
-    document = {"float32": float32.scores, "loss": to_json(loss)}
+    rounded = alone(ablation.quantized, layer)
+    data = ablation.data
+    if data.validation.targets is None:
+        judged, float32 = ablation.judge(rounded), ablation.float32
+        agreement = float((judged.predictions == float32.predictions).mean())
+        divergence = _divergence(float32.outputs, judged.outputs)
+        loss = Loss(layer, judged.score, agreement, divergence, None)
+    else:
+        # Outputs may be large: none are kept, and float32 is asked each time.
+        compared = compare(
+            rounded,
+            ablation.network.module(),
+            data.validation,
+            preprocessing=data.preprocessing,
+        )
+        judged, float32 = compared.first, compared.second
+        loss = Loss(layer, judged.score, compared.agreement, None, compared.sqnr_db)
+    document = {"float32": to_json(float32.score), "loss": to_json(loss)}
     (folder / "loss.json").write_bytes(format_json(document))
 
 
@@ -178,11 +212,19 @@ def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
             )
             documents.append(json.loads((result.folder / "loss.json").read_bytes()))
             advance(1, layer)
-    losses = [Loss(**document["loss"]) for document in documents]
-    losses.sort(key=lambda loss: (-loss.divergence, loss.layer))
-    scores = documents[0]["float32"] if documents else ablation.float32.scores
-    measure, score = next(iter(scores.items()))
+    losses = [Loss(**flat_fields(document["loss"])) for document in documents]
+    losses.sort(key=lambda loss: (-_noise(loss), loss.layer))
+    score = flat_fields(documents[0])["float32"] if documents else ablation.float32.score
+    measure = task_of(job.data.validation).headline
+    assert measure is not None
     return Sensitivity(job.recipe.name, len(job.data.validation), measure, score, tuple(losses))
+
+
+def _noise(loss: Loss) -> float:
+    """By what layers are put in order, the most costly first."""
+    if loss.divergence is not None:
+        return loss.divergence
+    return -math.inf if loss.sqnr_db is None else -loss.sqnr_db
 
 
 def _calibration(recipe: Recipe) -> Ptq:

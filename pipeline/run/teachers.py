@@ -10,7 +10,7 @@ from edgeticket.pipeline.network.file import import_weights
 from edgeticket.pipeline.network.weights import find_weights
 from edgeticket.pipeline.recipe import TeacherConfig, TrainConfig
 from edgeticket.pipeline.run.candidate import Candidate, Job
-from edgeticket.pipeline.run.dataset import check_takes, pixels_of_weights
+from edgeticket.pipeline.run.fitting import answers_of, check_takes, pixels_of_weights
 
 
 def with_teacher(job: Job, training: TrainConfig | None, *, before: Candidate | None) -> Job:
@@ -46,7 +46,10 @@ def _imported(job: Job, cfg: TeacherConfig) -> Teacher:
     assert cfg.arch is not None
     place = "distil.teacher"
     file = find_weights(cfg.weights, folders=job.folders)
-    check_takes(cfg.arch, cfg.args, job.data, place=place)
+    if job.data.train.targets is None:
+        check_takes(cfg.arch, cfg.args, job.data, place=place)
+    else:
+        answers_of(cfg.arch, cfg.args, job.data, place=place)
     takes = job.data.input_shape if is_own(cfg.arch) else ()
     network = import_weights(file, cfg.arch, cfg.args, takes=takes)
     steps = pixels_of_weights(cfg.pixel_mean, cfg.pixel_std, job.data, place=place)

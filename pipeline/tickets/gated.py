@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,13 +69,12 @@ class Gated(nn.Module):
                 gates[list(cut.span.indices)] = first + torch.tensor(cut.span.channels)
             first += group.width
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         gates: Tensor = self.means
         if self.training:
             gates = gates + self.sigma() * torch.randn_like(gates)
             self.step += 1
-        outputs: Tensor = functional_call(self.module, self.gated_tensors(gates.clamp(0, 1)), (x,))
-        return outputs
+        return functional_call(self.module, self.gated_tensors(gates.clamp(0, 1)), inputs)
 
     def gated_tensors(self, gates: Tensor) -> dict[str, Tensor]:
         """Gates [channels] -> the tensors that they multiply, by name, multiplied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +68,10 @@ class Masked(nn.Module):
         """The gates [size], for training or for evaluation."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         if self.training:
             self.step += 1
-        outputs: Tensor = functional_call(self.module, self.gated_weights(), (x,))
-        return outputs
+        return functional_call(self.module, self.gated_weights(), inputs)
 
     def gated_weights(self) -> dict[str, Tensor]:
         """The weights that gates multiply, by name, multiplied."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,9 +113,8 @@ class EarlyBird(nn.Module):
         self.seen: Tensor  # [epochs, weights], the newest first
         self.register_buffer("seen", torch.zeros(SETTLED_EPOCHS, size, dtype=torch.bool))
 
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.module(x)
-        return outputs
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*inputs)
 
     def settled(self) -> bool:
         """To be called once an epoch: whether the mask hardly differs from any seen lately."""

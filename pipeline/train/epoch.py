@@ -8,21 +8,23 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.progress import Advance
 from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.task import Task, task_of
 from edgeticket.pipeline.train.augment import Draw, draw
-from edgeticket.pipeline.train.evaluation import normalize
+from edgeticket.pipeline.train.batches import MakeBatch, as_taken, batches_of
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
 from edgeticket.pipeline.train.step import Step
-from edgeticket.pipeline.train.task import MakeBatch, Task, task_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Epoch:
     @functools.cached_property
     def make_batch(self) -> MakeBatch:
         """Examples are moved to the device once."""
-        return self.task.batches(self.split, self.fabric.device)
+        device = self.fabric.device
+        return batches_of(self.split, self.task.targets(self.split, device), device)
 
     def run(self, epoch: int, advance: Advance) -> None:
         """Learn from every batch of epoch number ``epoch``.
@@ -63,13 +66,13 @@ class Epoch:
         # All randomness comes from (seed, epoch), so that no generator needs to be saved.
         torch.manual_seed(derived_seed(self.seed, epoch, self.fabric.global_rank))
         drawn = self._draw(epoch)
-        shares, total_loss = Counter[str](), 0.0
+        totals, total_loss = Counter[str](), 0.0
         for step in range(self.steps):
             value, scores = self._learn(drawn, epoch, step)
             total_loss += value
-            shares.update(scores)
+            totals.update(scores)
             done = step + 1
-            means = [f"{name} {share / done:.1%}" for name, share in shares.items()]
+            means = [f"{name} {total / done:{self.task.shown}}" for name, total in totals.items()]
             advance(1, ", ".join([f"loss {total_loss / done:.3f}", *means]))
 
     def _draw(self, epoch: int) -> Draw:
@@ -83,7 +86,7 @@ class Epoch:
         self.optimizers.set_rates((epoch * self.steps + step) / (self.cfg.epochs * self.steps))
         part = self._part(drawn, step)
         batch, targets = self.make_batch(part)
-        seen = part.mask(normalize(batch, self.preprocessing))
+        seen = as_taken(batch, self.preprocessing, part)
         outputs, value = self.learn(batch, seen, targets)
         if not math.isfinite(value):
             raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.log_mel import FULL_SCALE, mel_filters
 from edgeticket.device_runner.preprocess import preprocess
+from edgeticket.device_runner.strict_json import to_json
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.data.tensors import Tensors, channels_first
 from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
-from edgeticket.pipeline.train.task import task_of
+from edgeticket.pipeline.task import Judge, Scores, Task, task_of
+from edgeticket.pipeline.task.nothing import Noise
 
 BATCH_PIXELS = 2**20  # 20 pictures of 224x224
 
@@ -57,37 +60,100 @@ def batch_of(shape: Sequence[int], *, most: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network says about examples, and how right it is."""
+    """How right a network is about examples; of classes and texts also what it says."""
 
-    # Of each output, [N, ...]: [N, classes], or of queries [M, symbols, frames].
+    # Of each output, [N, ...]: [N, classes], or of queries [M, symbols, frames]; of others none.
     all_outputs: tuple[npt.NDArray[Any], ...]
-    predictions: npt.NDArray[Any]  # [N], classes or texts
-    scores: Mapping[str, float]  # by name, see `pipeline.train.task`
+    predictions: npt.NDArray[Any]  # [N], classes or texts; of others none
+    scores: Scores  # by name, see `pipeline.task`
+    headline: str | None  # the name of the one that stands for all
 
     @property
     def outputs(self) -> npt.NDArray[np.float32]:
         """The first output."""
         return self.all_outputs[0]
 
-    def logged(self, suffix: str = "") -> dict[str, float]:
-        """The scores as a log names those on the validation split."""
-        return {f"validation_{name}{suffix}": score for name, score in self.scores.items()}
+    @property
+    def score(self) -> float | Unavailable:
+        """The score that stands for all.
+
+        Raises:
+            KeyError: nothing is asked of the outputs.
+        """
+        return self.scores[str(self.headline)]
+
+    def logged(self, suffix: str = "") -> dict[str, Any]:
+        """The scores as a log names those on the validation split, as JSON."""
+        return {f"validation_{n}{suffix}": to_json(score) for n, score in self.scores.items()}
 
     @property
     def top1(self) -> float:
         """The share of right classes, 0..1."""
-        return self.scores["top1"]
+        top1 = self.scores["top1"]
+        assert not isinstance(top1, Unavailable)
+        return top1
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two networks say about the same examples: the first, held against the second."""
+
+    first: Evaluation
+    second: Evaluation
+    agreement: float | None  # share of the examples that both answer alike; None: nothing is asked
+    sqnr_db: float | None  # the lowest of all outputs; None: they are equal
+
+
 def evaluate(
     module: nn.Module, split: Split, *, preprocessing: Sequence[Mapping[str, Any]]
 ) -> Evaluation:
-    """Run ``module`` in evaluation mode, where it is, over all examples."""
-    device = next(module.parameters(), torch.zeros(0)).device
-    was_training = module.training
-    module.eval()
-    outputs: list[tuple[Tensor, ...]] = []
+    """Run ``module`` in evaluation mode, where it is, over all examples.
+
+    Outputs are judged batch by batch; only those of classes and texts, which are small, are kept.
+    """
+    task = task_of(split)
+    judge = task.judge(split)
+    for (outputs,) in _answers([module], split, preprocessing):
+        judge.add(outputs)
+    return _judged(judge, task)
+
+
+def compare(
+    first: nn.Module,
+    second: nn.Module,
+    split: Split,
+    *,
+    preprocessing: Sequence[Mapping[str, Any]],
+) -> Comparison:
+    """`evaluate` both in one go, and hold their answers against one another."""
+    task = task_of(split)
+    judges = task.judge(split), task.judge(split)
+    noise, same = Noise(), 0
+    for outputs, wanted in _answers([first, second], split, preprocessing):
+        judges[0].add(outputs)
+        judges[1].add(wanted)
+        noise.add(outputs, wanted)
+        if task.agree is not None:
+            same += int(task.agree(outputs, wanted).sum())
+    one, other = (_judged(judge, task) for judge in judges)
+    agreement = None
+    if task.agree is not None:
+        agreement = same / len(split)
+    elif len(one.predictions):
+        agreement = float((one.predictions == other.predictions).mean())
+    return Comparison(one, other, agreement, noise.decibels)
+
+
+def _judged(judge: Judge, task: Task) -> Evaluation:
+    judged = judge.finish()
+    name = None if task.headline is None else task.headline.name
+    return Evaluation(judged.outputs, judged.predictions, judged.scores, name)
+
+
+def _answers(
+    modules: Sequence[nn.Module], split: Split, preprocessing: Sequence[Mapping[str, Any]]
+) -> Iterator[list[tuple[npt.NDArray[Any], ...]]]:
+    """The outputs of each of ``modules`` for one batch of queries after the other."""
     queries = split.inputs if split.spoken is None else split.queries()
     if isinstance(queries, Tensors):
         at_a_time = min(batch_of(shape, most=250) for shape in queries.shapes)
@@ -99,13 +165,18 @@ def evaluate(
             batch = tensors_of(to_torch(some, preprocessing))
         else:
             batch = (torch.from_numpy(preprocess(some, preprocessing)).movedim(-1, 1),)
-        answers = leaves_of(module(*(tensor.to(device) for tensor in batch)))
-        outputs.append(tuple(answer.cpu() for answer in answers))
+        yield [_answer(module, batch) for module in modules]
+
+
+@torch.inference_mode()
+def _answer(module: nn.Module, batch: tuple[Tensor, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """The outputs of ``module``, in evaluation mode and where it is."""
+    device = next(module.parameters(), torch.zeros(0)).device
+    was_training = module.training
+    module.eval()
+    answers = leaves_of(module(*(tensor.to(device) for tensor in batch)))
     module.train(was_training)
-    whole = tuple(torch.cat(parts).numpy() for parts in zip(*outputs, strict=True))
-    task = task_of(split)
-    predictions = task.predict(whole[0], split)
-    return Evaluation(whole, predictions, task.score(predictions, split))
+    return tuple(answer.cpu().numpy() for answer in answers)
 
 
 def _normalize(values: Tensor, step: Mapping[str, Any]) -> Tensor:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edgeticket.pipeline.data import Split
@@ -19,13 +19,16 @@ from edgeticket.pipeline.distil import Distillation
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.recipe import TrainConfig
-from edgeticket.pipeline.train.augment import check_augment
+from edgeticket.pipeline.task import Loss
+from edgeticket.pipeline.task.own import loss_for
+from edgeticket.pipeline.train.batches import as_taken, check_moves, stored_of
 from edgeticket.pipeline.train.epoch import Epoch, derived_seed
-from edgeticket.pipeline.train.evaluation import normalize
 from edgeticket.pipeline.train.optimizers import Optimizers, new_optimizers, zero
 from edgeticket.pipeline.train.state import TrainingState
 from edgeticket.pipeline.train.step import Step
-from edgeticket.pipeline.train.task import Loss, task_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -78,8 +81,8 @@ def train(
     fabric = _new_fabric(cfg)
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    check_augment(cfg.augment, split.inputs.dtype, whole=split.spoken is not None)
-    loss = loss or task_of(split).loss(cfg)
+    check_moves(cfg.augment, split)
+    loss = loss or loss_for(cfg, split)
     lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
     optimizers = new_optimizers(
         module,
@@ -115,6 +118,8 @@ def train(
 
 
 def _new_fabric(cfg: TrainConfig) -> Fabric:
+    from lightning_fabric import Fabric  # takes half a second, which only training needs
+
     # Else it announces the precision at every training.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     return Fabric(
@@ -150,7 +155,7 @@ def _lesson(
         return None
     teacher = split.teacher.network.module()
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    few = torch.from_numpy(split.inputs[:2])
+    few = stored_of(split.take(np.arange(2) % len(split)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed))
         return Distillation(
@@ -158,8 +163,8 @@ def _lesson(
             teacher,
             cfg.distil,
             of_labels=loss,
-            see=functools.partial(normalize, preprocessing=split.teacher.preprocessing),
-            example=(normalize(few, preprocessing), few),
+            see=functools.partial(as_taken, preprocessing=split.teacher.preprocessing),
+            example=(as_taken(few, preprocessing), few),
         )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from edgeticket.pipeline.train.task import Loss
+from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
+from edgeticket.pipeline.task import Loss
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,15 @@ class Step:
     lesson: nn.Module | None  # takes the place of the loss
     penalty: Callable[[], Tensor | float] | None
 
-    def __call__(self, seen: Tensor, batch: Tensor, targets: Any) -> tuple[Tensor, float]:
+    def __call__(self, seen: Batch, batch: Batch, targets: Any) -> tuple[Any, float]:
         """The batch as a teacher sees it, and as the network does -> outputs, loss.
 
         If the loss is no finite number, nothing has been learnt.
         """
-        outputs = self.network(batch)
+        outputs = self.network(*tensors_of(batch))
+        if not isinstance(outputs, Tensor):
+            leaves = leaves_of(outputs)
+            outputs = leaves[0] if len(leaves) == 1 else leaves
         if self.lesson is None:
             loss = self.loss(outputs, targets)
         else:

@@ -226,6 +226,26 @@ def test_a_bundle_names_what_it_passes_over(tmp_path: Path, photos: Path, flat: 
         assert len(bundle.samples()[0]) == (12 if flat else 36)
 
 
+@pytest.mark.parametrize("arrays", [False, True])
+def test_what_lies_beside_samples_is_no_sample(tmp_path: Path, photos: Path, arrays: bool) -> None:
+    """What systems leave is not even named: a ``._a.npy`` makes no folder of arrays."""
+    file, folder = network_file(tmp_path), tmp_path / "given"
+    shutil.copytree(photos / "red", folder)
+    for name in ("._a.npy", ".DS_Store", "Thumbs.db"):
+        (folder / name).write_bytes(b"x" * 100)
+    if arrays:
+        for number in range(3):
+            np.save(folder / f"{number}.npy", np.zeros((32, 32, 3), np.uint8))
+        (folder / "2.npy").rename(folder / "B.NPY")
+        os.mkfifo(folder / "pipe.npy")
+        (folder / "endless.npy").symlink_to("/dev/zero")
+    told = edgeticket("bundle", file, "--samples", folder, "-o", tmp_path / "made")
+    assert "a.npy" not in told
+    assert ("no plain .npy files: " in told) is arrays
+    with open_bundle(tmp_path / "made") as bundle:
+        assert len(bundle.samples()[0]) == (3 if arrays else 12)
+
+
 def test_a_folder_of_pictures_for_a_file_with_weights_beside_it(
     tmp_path: Path, photos: Path
 ) -> None:

@@ -95,10 +95,12 @@ def built(arch: str) -> Built:
     return build(network.module(), network.input_shape, images=32, fit=fit)
 
 
-# In test_convert_networks.py; transformers and 1-D networks are in test_convert_sequences.py.
+# In test_convert_networks.py; transformers and 1-D networks are in test_convert_sequences.py, those
+# that tell no classes in test_convert_tasks.py.
 ELSEWHERE = {
     *("resnet56", "efficientnet_lite0", "cifar_vit", "cifar_conv_vit", "digits_vit"),
     *("separable_ctc", "separable_classifier"),
+    *("cell_detector", "unet", "anchored_upscaler", "conv_autoencoder", "conv_gru"),
 }
 ARCHITECTURES = [*(a for a in models.ARCHITECTURES if a not in ELSEWHERE), "mobilenet_v2"]
 

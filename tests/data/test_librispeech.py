@@ -23,7 +23,7 @@ from edgeticket.pipeline.data.librispeech_texts import SYMBOLS
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.recipe import DataConfig, read_recipe
 from edgeticket.pipeline.run.pipeline import run
-from edgeticket.pipeline.train.transcription import BIASES
+from edgeticket.pipeline.task.transcripts import BIASES
 
 
 def librispeech(folder: Path, *, readers: int = 8, subset: str = "train-clean-100") -> Path:

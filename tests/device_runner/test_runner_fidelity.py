@@ -17,11 +17,11 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.fidelity import (
     EQUAL,
     SILENT,
-    Difference,
     Fidelity,
+    FidelityTally,
     OutputFidelity,
-    differences,
     sqnr_of,
+    tallies,
     tell_sqnr,
     to_reals,
 )
@@ -37,37 +37,26 @@ CODES = TensorSpec("y", (1, 4), "int8", "plain", 0.5, 3)
 
 
 @given(ROWS, st.integers(0, 2**32 - 1))
-def test_sums_over_samples_are_those_of_the_whole(expected: Any, seed: int) -> None:
+def test_samples_that_changed_and_the_worst(expected: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     found = expected + rng.normal(0, 1, expected.shape).astype(np.float32).round(2)
-    gathered = Difference("y")
-    for a, b in zip(expected, found, strict=True):
-        gathered.add(a, b)
-    told = gathered.tell()
-    a, b = expected.astype(np.float64), found.astype(np.float64)
-    noise, signal = np.square(b - a).sum(), np.square(a).sum()
-    assert told.largest_error == np.abs(b - a).max()
-    assert told.changed == (a != b).any(1).sum()
-    if told.largest_error:
-        assert np.abs(b - a)[told.worst_sample].max() == told.largest_error
-    if noise == 0:
-        assert told.sqnr_db == EQUAL
-    elif signal == 0:
-        assert told.sqnr_db == SILENT
-    else:
-        assert told.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
-    if signal and np.square(b).sum():
-        cosine = (a * b).sum() / math.sqrt(signal) / math.sqrt(np.square(b).sum())
-        assert told.cosine == pytest.approx(cosine, abs=1e-9)
+    gathered = FidelityTally("y")
+    gathered.add(expected[:1], found[:1])
+    gathered.add(expected[1:], found[1:])
+    told = gathered.result()
+    error = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    assert told.changed == (expected != found).any(1).sum()
+    assert told.worst_sample == error.max(axis=1).argmax()
 
 
 def test_codes_are_held_against_the_codes_of_the_reference() -> None:
-    (gathered,) = differences(["y"], [CODES])
+    (gathered,) = tallies(["y"], [CODES])
     codes = np.array([-128, 3, 4, 127], np.int8)
     real = to_reals(codes, CODES)
     assert real.tolist() == [-65.5, 0.0, 0.5, 62.0]
-    gathered.add(real + np.array([-100, 0.2, 0.3, 0]), real)  # beyond the codes; the same; another
-    told = gathered.tell()
+    away = np.array([-100, 0.2, 0.3, 0])  # beyond the codes; the same; another
+    gathered.add((real + away)[np.newaxis], real[np.newaxis])
+    told = gathered.result()
     assert told.equal_share == 0.75
     assert told.changed == 1
 
@@ -77,18 +66,19 @@ def test_unsigned_codes_are_those_of_signed_ones() -> None:
     stored = np.array([[0, 131, 132, 255]], np.uint8)
     row = as_network(stored, unsigned, place="y", at=0)
     assert to_reals(row, unsigned).tolist() == [-65.5, 0.0, 0.5, 62.0]
-    (between,) = differences(["y"], [unsigned], [CODES])
-    between.add(to_reals(np.array([-128, 3, 4, 127], np.int8), CODES), to_reals(row, unsigned))
-    assert between.tell().equal_share == 1.0
-    (apart,) = differences(["y"], [CODES], [replace(CODES, scale=0.25)])
-    apart.add(np.zeros(4), np.zeros(4))
-    assert isinstance(apart.tell().equal_share, Unavailable)
+    (between,) = tallies(["y"], [unsigned], [CODES])
+    signed = np.array([[-128, 3, 4, 127]], np.int8)
+    between.add(to_reals(signed, CODES), to_reals(row[np.newaxis], unsigned))
+    assert between.result().equal_share == 1.0
+    (apart,) = tallies(["y"], [CODES], [replace(CODES, scale=0.25)])
+    apart.add(np.zeros((1, 4)), np.zeros((1, 4)))
+    assert isinstance(apart.result().equal_share, Unavailable)
 
 
 def test_whole_numbers_are_equal_or_not() -> None:
-    (gathered,) = differences(["y"], [TensorSpec("y", (1, 3), "int64", "plain", None, None)])
-    gathered.add(np.array([1, 2, 3]), np.array([1, 2, 4]))
-    assert gathered.tell().equal_share == pytest.approx(2 / 3)
+    (gathered,) = tallies(["y"], [TensorSpec("y", (1, 3), "int64", "plain", None, None)])
+    gathered.add(np.array([[1, 2, 3]]), np.array([[1, 2, 4]]))
+    assert gathered.result().equal_share == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +94,10 @@ def test_channels_come_first_whatever_the_runtime(layout: str, shape: tuple[int,
 
 def test_the_worst_output_is_the_one_with_the_most_noise() -> None:
     def output(name: str, sqnr: Any, error: float = 1.0) -> OutputFidelity:
-        return OutputFidelity(name, sqnr, 1.0, error, 1.0, 0, 0)
+        return tiny.output_fidelity(sqnr, 1.0, error, 1.0, name=name)
 
-    found = Fidelity("x", 1, (output("a", 30.0), output("b", 20.0), output("c", EQUAL, 0.0)), ())
+    outputs = output("a", 30.0), output("b", 20.0), output("c", EQUAL, 0.0)
+    found = Fidelity("x", 1, outputs, {}, ())
     assert found.worst.name == "b"
     assert tell_sqnr(found) == "20.0 dB"
     assert tell_sqnr(replace(found, outputs=found.outputs[2:])) == "exact"
@@ -122,6 +113,8 @@ def test_the_worst_output_is_the_one_with_the_most_noise() -> None:
         (lambda f: f["outputs"][0].update(changed=6), "more samples than the 5"),
         (lambda f: f["outputs"][0].update(worst_sample=5), "more samples than the 5"),
         (lambda f: f["outputs"][0].update(cosine=1.5), "cosine"),
+        (lambda f: f["differing"].update(tiny=[5]), "of the 5 that were compared"),
+        (lambda f: f["differing"].update(tiny=[2, 1]), "in order, each once"),
     ],
 )
 def test_reports_that_contradict_themselves(change: Any, sentence: str) -> None:

@@ -199,6 +199,40 @@ def test_what_start_up_files_print_is_noted_once(me: Path, tmp_path: Path) -> No
     assert f"\nnote: pi: it prints before programs start: {said}\n" in screen
 
 
+OUTPUT = r"printf '[/etc/foo.d]\n\033]0;title\007\033[31mred\377\n'"
+PRINTED = "it prints before programs start: [/etc/foo.d] / red\ufffd"
+
+
+def test_what_is_printed_where_answers_come_is_shown_when_the_runner_fails(
+    me: Path, tmp_path: Path
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    log_in_with(tmp_path / "board", f'{OUTPUT}\neval "$2"')
+    with serve_apart(tmp_path / "board") as port, (tmp_path / "screen").open("w+") as file:
+        board = Board(port, tmp_path / "board")
+        trust(board, me)
+        outcomes = measure_together(
+            bundle, [Device("pi", board.target, stub_runner(tmp_path / "stub", bundle, "exit 7"))],
+            [], out=tmp_path / "out", offline=False, patience=PATIENCE,
+            console=open_console(file=file, width=300),
+        )  # fmt: skip
+        file.seek(0)
+        screen = file.read()
+    assert str(outcomes[0].failure).endswith(f"measuring ended with 7: no message; {PRINTED}")
+    assert PRINTED in screen
+    assert set(filter(lambda c: not c.isprintable(), screen)) == {"\n"}
+
+
+def test_what_is_printed_is_shown_when_an_errand_is_refused(me: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        on_board(
+            me,
+            f'{OUTPUT}\neval "$2"',
+            lambda c: call(c, "fetch", paths=["/none/such"], patience=PATIENCE),
+        )
+    assert str(caught.value).endswith(f"; {PRINTED}"), str(caught.value)
+
+
 def test_lines() -> None:
     assert clean_line(b"\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x1b\\link\x1b]8;;\x07 \xff") == (
         "red link \ufffd"

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from edgeticket import models
 from edgeticket.models.cifar_resnet import option_a_shortcut
 from edgeticket.models.network import Network, skeleton
+from edgeticket.pipeline.graph.batches import leaves_of
 from edgeticket.pipeline.prune.cost import count
 
 
@@ -38,6 +39,11 @@ from edgeticket.pipeline.prune.cost import count
         ("bc_resnet1", 7_944, 1_253_556),
         ("separable_classifier", 223_004, 16_175_104),
         ("separable_ctc", 338_013, 42_639_360),
+        ("cell_detector", 82_970, 18_261_504),
+        ("unet", 121_123, 36_438_016 * 9 // 16),
+        ("anchored_upscaler", 16_732, 17_031_168),
+        ("conv_autoencoder", 33_289, 693_056),
+        ("conv_gru", 7_108, 93_264),
     ],
 )
 def test_cost_of_architectures(arch: str, parameters: int, macs: int) -> None:
@@ -45,14 +51,48 @@ def test_cost_of_architectures(arch: str, parameters: int, macs: int) -> None:
     assert count(network.module(), network.input_shape) == (parameters, macs)
 
 
-@pytest.mark.parametrize("arch", models.ARCHITECTURES)
+@pytest.mark.parametrize("arch", [a for a, one in models.ARCHITECTURES.items() if one.gives])
 def test_arguments_reach_the_network(arch: str) -> None:
     architecture = models.ARCHITECTURES[arch]
     args = {architecture.gives: 7, str(architecture.takes[0]): 2}
     network = Network.fresh(arch, args, seed=0)
     assert network.input_shape[0] == 2
     assert models.num_classes(arch, args) == 7
-    assert network.module()(torch.zeros(3, *network.input_shape)).shape[:2] == (3, 7)
+    first, *_ = leaves_of(network.module()(torch.zeros(3, *network.input_shape)))
+    assert first.shape[:2] == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("arch", "args", "gives"),
+    [
+        ("cell_detector", {"side": 40}, [(3, 10, 5, 5), (3, 4, 5, 5)]),
+        ("unet", {"side": 24, "num_classes": 4}, [(3, 4, 24, 24)]),
+        ("anchored_upscaler", {"side": 10, "factor": 3}, [(3, 1, 30, 30)]),
+        ("conv_autoencoder", {"code": 2}, [(3, 1, 28, 28)]),
+        ("conv_gru", {"steps": 9, "num_classes": 5}, [(3, 5)]),
+    ],
+)
+def test_networks_give_what_their_tasks_read(
+    arch: str, args: models.Args, gives: list[tuple[int, ...]]
+) -> None:
+    network = Network.fresh(arch, args, seed=0)
+    outputs = leaves_of(network.module()(torch.zeros(3, *network.input_shape)))
+    assert [tuple(output.shape) for output in outputs] == gives
+
+
+def test_an_upscaler_that_adds_nothing_repeats_pixels() -> None:
+    network = Network.fresh("anchored_upscaler", {"side": 5, "factor": 2}, seed=0)
+    module = network.module()
+    for name in ("weight", "bias"):
+        torch.nn.init.zeros_(module.get_parameter(f"details.{name}"))
+    x = torch.randn(2, 1, 5, 5)
+    assert torch.equal(module(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+@pytest.mark.parametrize("arch", ["anchored_upscaler", "conv_autoencoder"])
+def test_networks_without_classes_say_so(arch: str) -> None:
+    with pytest.raises(ValueError, match=f"{arch} gives pictures, no classes"):
+        models.num_classes(arch, {})
 
 
 def test_speech_networks_take_any_number_of_frames() -> None:
@@ -73,6 +113,7 @@ def test_speech_networks_take_any_number_of_frames() -> None:
         ("resnet20", {"num_classes": 2.5}, "not 2.5"),
         ("cifar_vit", {"heads": 5}, r"heads \(5\) must divide width \(128\)"),
         ("digits_vit", {"patch": 5}, r"patch \(5\) the image \(28×28\)"),
+        ("unet", {"side": 20}, "unet: side 20 cannot be halved 3 times"),
         ("separable_ctc", {"kernel": 10}, r"kernels must be odd .* not \[10, 12"),
     ],
 )

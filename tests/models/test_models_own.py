@@ -26,8 +26,8 @@ from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.recipe import ModelConfig, Recipe, check
 from edgeticket.pipeline.run.candidate import Job
-from edgeticket.pipeline.run.dataset import check_takes
 from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.run.fitting import check_takes
 from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.store import Store
 

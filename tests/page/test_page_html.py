@@ -18,6 +18,7 @@ from page_fixtures import (
     diff_document,
     four_reports,
     report_of,
+    task_scores,
     transcription,
     unlabelled,
     write_reports,
@@ -68,6 +69,20 @@ def nothing_asked(folder: Path) -> bytes:
         report_of("ort", "fp32", accuracy=unlabelled([6, 7, 8, 9, 10])),
     ]
     return render(gather([write_reports(folder, reports) / "reports"]))
+
+
+def a_task(folder: Path) -> bytes:
+    reports = [
+        report_of("tflite", "int8", accuracy=task_scores(0.5, [1, 2, 3, 4, 5])),
+        report_of("ort", "int8", accuracy=task_scores(0.5, [1, 2, 3, 4, 5])),
+        report_of("tflite", "fp32", accuracy=task_scores(0.25, [6, 7, 8, 9, 10])),
+    ]
+    data = render(gather([write_reports(folder, reports) / "reports"]))
+    text = Page(data).text
+    assert "All metrics of the task" in text
+    assert "mae 0.25 → 0.5" in text
+    assert "Sample 3" in text
+    return data
 
 
 def one_invalid_report(folder: Path) -> bytes:
@@ -126,6 +141,7 @@ KINDS: dict[str, Callable[[Path], bytes]] = {
     kind.__name__: kind
     for kind in (
         *(a_run, with_layers, with_many_classes, transcripts, nothing_asked, one_invalid_report),
+        a_task,
         *(a_fleet, an_emulated_board, of_version_4, speech_of_version_4, a_comparison),
         as_little_as_can_be,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,7 @@ def test_set_changes_one_value(file: Path) -> None:
         ("train=null", ["either train", "model.weights"]),
         ("model.weights=a.safetensors", ["either train", "model.weights"]),
         ("data=digits", ["data", "mapping of keys", "'digits'"]),
-        ("data={}", ["data: give exactly one of name, folder, npz, factory"]),
+        ("data={}", ["data: give exactly one of name, folder, npz, coco, "]),
         ("train.epochs=0", ["train.epochs", "greater than or equal to 1", "not 0"]),
         ("train.epochs=2.5", ["train.epochs", "valid integer", "2.5"]),
         ("train.epochs='3'", ["train.epochs", "valid integer", "'3'"]),
@@ -103,6 +105,7 @@ def test_set_changes_one_value(file: Path) -> None:
         ("seed=!!python/object/apply:os.getpid []", ["tags", "not allowed"]),
         ("name=" + "[" * 500, ["deeper than 64 levels"]),
         ("seed=" + "9" * 5000, ["--set"]),
+        ("train.epochs=99999999999999999999999", ["--set", "does not fit a 64-bit integer"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_place_and_way_out(
@@ -122,6 +125,11 @@ def test_a_wrong_value_is_refused_with_place_and_way_out(
         ("name: x\nname: y", "'name' is given twice"),
         ("1: x", "keys are words"),
         ("\x00", "is not YAML"),
+        ("name: !!set {a}", "YAML tags ('!!set') are not allowed"),
+        ("name: !!binary aGk=", "YAML tags ('!!binary') are not allowed"),
+        ("name: !!timestamp 2020-01-01", "YAML tags ('!!timestamp') are not allowed"),
+        ("name: x\nseed: !!bool maybe", "line 2: YAML tags ('!!bool') are not allowed"),
+        ("[" * 50_000, "nested deeper than 64 levels"),
     ],
 )
 def test_a_file_that_is_no_recipe(file: Path, text: str, part: str) -> None:
@@ -167,3 +175,19 @@ def test_a_mutated_recipe_is_read_or_refused(
     path.write_bytes(mutate_bytes(random.Random(seed), GOOD.encode()))
     with contextlib.suppress(InputError):
         assert isinstance(read_recipe(path), Recipe)
+
+
+def test_a_recipe_that_cannot_be_read_is_refused_before_torch_is_loaded(file: Path) -> None:
+    """A sentence at once: torch takes seconds."""
+    file.write_text("[" * 50_000)
+    program = (
+        "import sys\n"
+        "from edgeticket.pipeline.cli import main\n"
+        f"sys.argv = ['edgeticket', 'run', {str(file)!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "nested deeper than 64 levels" in done.stderr

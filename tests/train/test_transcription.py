@@ -14,26 +14,32 @@ from training_fixtures import StopAfter
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
-from edgeticket.pipeline.data import Recordings
+from edgeticket.pipeline.data import Recordings, Split
 from edgeticket.pipeline.data.librispeech_texts import SYMBOLS
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.task import task_of
+from edgeticket.pipeline.task.transcripts import Targets, choose_separator_bias, predict
 from edgeticket.pipeline.train import evaluate, train
 from edgeticket.pipeline.train.augment import check_augment, draw
 from edgeticket.pipeline.train.augment_speech import SPEECH, hide, stretch
-from edgeticket.pipeline.train.task import task_of
-from edgeticket.pipeline.train.transcription import Targets, choose_separator_bias, predict
+from edgeticket.pipeline.train.batches import MakeBatch, batches_of
+
+
+def batches(split: Split) -> MakeBatch:
+    device = torch.device("cpu")
+    return batches_of(split, task_of(split).targets(split, device), device)
 
 
 def test_padding_changes_no_loss() -> None:
     split = spoken("AH", "GO DO GO", "BEE")
     task = task_of(split)
     torch.manual_seed(0)
-    stored, targets = task.batches(split, torch.device("cpu"))(draw("none", 3, seed=0))
+    stored, targets = batches(split)(draw("none", 3, seed=0))
     order = draw("none", 3, seed=0).order.tolist()
     assert stored.shape == (3, 960 * 8)
     logits = torch.randn(3, 29, 48)
-    total = task.loss(None)(logits, targets)  # type: ignore[arg-type]
+    total = task.loss(None, split)(logits, targets)  # type: ignore[arg-type]
     losses = []
     for row, i in enumerate(order):
         assert split.spoken is not None
@@ -114,9 +120,7 @@ def test_the_separator_is_held_back_as_far_as_it_takes(lead: float, chosen: floa
 
 
 def test_targets_are_a_tuple_of_tensors() -> None:
-    stored, targets = task_of(spoken("AH")).batches(spoken("AH"), torch.device("cpu"))(
-        draw("none", 1, seed=0)
-    )
+    stored, targets = batches(spoken("AH"))(draw("none", 1, seed=0))
     assert isinstance(targets, Targets)
     assert targets.symbols.tolist() == [SYMBOLS.index("A"), SYMBOLS.index("H")]
     assert (targets.counts.tolist(), targets.shares.tolist()) == ([2], [1.0])

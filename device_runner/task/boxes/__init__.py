@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.task.boxes.coco import Truth, average_precisions
-from edgeticket.device_runner.task.boxes.detections import Detections, detect
+from edgeticket.device_runner.task.boxes.detections import Detections, check_shapes, detect
 from edgeticket.device_runner.task.boxes.overlap import iou
 from edgeticket.device_runner.task.boxes.settings import BoxesSettings
 from edgeticket.device_runner.task.kind import (
@@ -133,6 +133,14 @@ def check(targets: Targets, settings: BoxesSettings, count: int) -> None:
         )
 
 
+def take_first(targets: Targets, count: int) -> Targets:
+    """The boxes of the first ``count`` samples; `size` has a row for each sample."""
+    chosen = targets["sample"] < count
+    return {
+        name: array[:count] if name == "size" else array[chosen] for name, array in targets.items()
+    }
+
+
 def _first(wrong: Any, sentence: Callable[[int], str]) -> None:
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
@@ -200,4 +208,6 @@ TASK = Task(
     check_targets=check,
     make_tally=_Tally,
     same_answers=agree,
+    take_first=take_first,
+    check_shapes=check_shapes,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,8 @@ from edgeticket.device_runner.task.boxes.decode import (
 from edgeticket.device_runner.task.boxes.overlap import suppress
 from edgeticket.device_runner.task.boxes.settings import BoxesSettings
 from edgeticket.device_runner.task.kind import Floats, Integers, Outputs, pick
+
+MOST_NUMBERS = 2**24  # of outputs that are looked at before a network is run
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,34 @@ def detect(
     return detections
 
 
-def _detect_one(outputs: Outputs, grid: Grid | None, settings: BoxesSettings) -> Detections:
-    """Outputs [1, ...] each -> the boxes of a picture, in pixels of the input."""
+def check_shapes(shapes: Sequence[Sequence[int]], settings: BoxesSettings) -> None:
+    """Look at the outputs for one sample, of the network's own shapes, before it is run.
+
+    Raises:
+        InputError: outputs of other shapes than the settings say.
+    """
+    used = settings.used(len(shapes))
+    if sum(math.prod(shapes[i]) for i in used) > MOST_NUMBERS:
+        return  # looked at when the network has run
+    zeros = [
+        np.zeros((1, *shape) if i in used else (1,), np.float32) for i, shape in enumerate(shapes)
+    ]
+    scores, numbers = _numbers(zeros, settings)
+    _check(scores, numbers, make_grid(settings), settings)
+
+
+def _numbers(outputs: Outputs, settings: BoxesSettings) -> tuple[Floats, Floats]:
+    """Outputs [1, ...] each -> scores [candidates, classes], and the numbers that make boxes."""
     scores = probabilities(outputs, settings)[0]
     numbers = np.zeros((len(scores), 0))
     if settings.boxes is not None:
         numbers = rows(outputs, settings.boxes, settings)[0]
+    return scores, numbers
+
+
+def _detect_one(outputs: Outputs, grid: Grid | None, settings: BoxesSettings) -> Detections:
+    """Outputs [1, ...] each -> the boxes of a picture, in pixels of the input."""
+    scores, numbers = _numbers(outputs, settings)
     _check(scores, numbers, grid, settings)
     candidate, label = _best(scores, settings)
     score = scores[candidate, label]

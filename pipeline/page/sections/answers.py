@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeticket.device_runner.fidelity import OutputFidelity
-from edgeticket.device_runner.report import Accuracy, Transcription, Unlabelled
+from edgeticket.device_runner.report import (
+    Accuracy,
+    TaskScores,
+    Transcription,
+    Unlabelled,
+)
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.pictures import Look, look_at
@@ -135,6 +140,8 @@ def tell_changes(sources: Sources) -> Changes | None:
     Artifacts that answer all samples alike share a column. Where nothing is asked of the outputs,
     codes are compared, which float32 has none of.
     """
+    if isinstance(sources.measured[0].report.accuracy, TaskScores):
+        return tell_task_changes(sources)
     kind = type(sources.measured[0].report.accuracy)
     digest = sources.measured[0].report.accuracy.samples_sha256
     compared = [
@@ -156,12 +163,12 @@ def tell_changes(sources: Sources) -> Changes | None:
     changed = [i for i in range(count) if len({of[i] for of in answers}) > 1]
     # Where int8 parts from int8 something is wrong; that it parts from float32 is its price.
     changed.sort(key=lambda i: (len({of[i] for of in coded}) == 1, i))
-    asks = not isinstance(first, Unlabelled)
+    asks = isinstance(first, Accuracy | Transcription)
     looks = look_at(sources.bundle, sources.manifest, changed[:CHANGED])
     names = class_names(sources, first) if isinstance(first, Accuracy) else None
     samples = []
     for index in changed[:CHANGED]:
-        truth = None if isinstance(first, Unlabelled) else first.truth[index]
+        truth = first.truth[index] if isinstance(first, Accuracy | Transcription) else None
         told = []
         for of in answers[:COLUMNS]:
             same = of[index] == answers[0][index] if truth is None else of[index] == truth
@@ -181,6 +188,41 @@ def tell_changes(sources: Sources) -> Changes | None:
     )
 
 
+def tell_task_changes(sources: Sources) -> Changes | None:
+    """As `tell_changes`, of outputs such as boxes, which reports do not hold: by which samples each
+    artifact answers otherwise than dense float32, as its runner judged by the task."""
+    groups: dict[tuple[int, ...], list[Measured]] = {}
+    counts = set()
+    for one in sources.measured:
+        fidelity, base = one.report.fidelity, sources.baseline_of(one)
+        if isinstance(fidelity, Unavailable) or not fidelity.differing:
+            continue
+        network = one.report.artifact.network if base is None else base.report.artifact.network
+        differing = fidelity.differing.get(network, next(iter(fidelity.differing.values())))
+        if not isinstance(differing, Unavailable):
+            groups.setdefault(tuple(differing), []).append(one)
+            counts.add(fidelity.samples)
+    if len(counts) != 1:
+        return None
+    changed = sorted({index for differing in groups for index in differing})
+    looks = look_at(sources.bundle, sources.manifest, changed[:CHANGED])
+    columns = list(groups)[:COLUMNS]
+    samples = tuple(
+        Changed(
+            index,
+            looks.get(index),
+            "",
+            tuple(("another" if index in of else "that of float32", None) for of in columns),
+        )
+        for index in changed[:CHANGED]
+    )
+    voices = [_voice(ones, sources.places) for ones in groups.values()]
+    return Changes(
+        tuple(voices[:COLUMNS]), samples, len(changed), counts.pop(),
+        max(0, len(voices) - COLUMNS), "answer as dense float32", False,
+    )  # fmt: skip
+
+
 def tell_outputs(sources: Sources) -> tuple[OutputRow, ...]:
     """Every output of every artifact against the network in float32, where reports tell."""
     rows = []
@@ -192,11 +234,11 @@ def tell_outputs(sources: Sources) -> tuple[OutputRow, ...]:
 
 
 def _figures(output: OutputFidelity) -> tuple[str, ...]:
-    cosine, equal = output.cosine, output.equal_share
+    cosine, equal, largest = output.cosine, output.equal_share, output.largest_error
     return (
-        words.decibels(output.sqnr_db, largest_error=output.largest_error),
+        words.decibels(output.sqnr_db, is_exact=largest == 0),
         words.NONE if isinstance(cosine, Unavailable) else f"{cosine:.6f}",
-        f"{output.largest_error:.3g}",
+        words.NONE if isinstance(largest, Unavailable) else f"{largest:.3g}",
         words.NONE if isinstance(equal, Unavailable) else words.percent(equal).removesuffix(" %"),
         str(output.worst_sample),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeticket.device_runner.report import Report, Unlabelled
+from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.charts.drawing import Chart
@@ -15,10 +15,9 @@ from edgeticket.pipeline.page.charts.latency import (
     draw_ranges,
     range_of,
 )
+from edgeticket.pipeline.page.judged import measure_of, score_of
 from edgeticket.pipeline.page.sections.table import RUNTIMES
 from edgeticket.pipeline.page.sources import Measured, Sources
-
-AXES = {"top-1": "right answers, %", "WER": "word errors, %", "SQNR": "nearness (SQNR), dB"}
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,11 @@ def draw_trades(sources: Sources) -> tuple[Trade, ...]:
     trades = []
     for i, place in enumerate(sources.places):
         measured = sources.on(place)
-        scored = [(one, _score(one.report)) for one in measured]
+        scored = [(one, score_of(one.report)) for one in measured]
         kept = [(one, score) for one, score in scored if score is not None]
         if len(kept) < 2:
             continue
-        measure = measured[0].report.accuracy.measure
-        lower = kept[0][0].report.accuracy.lower_is_better
+        measure = measure_of(kept[0][0].report)
         charts = []
         costs = [("time", "median time, ms"), ("bytes", "size, kB")]
         if any(one.is_emulated for one in measured):
@@ -70,15 +68,16 @@ def draw_trades(sources: Sources) -> tuple[Trade, ...]:
                 draw_front(
                     points,
                     name=f"front-{i + 1}-{cost}",
-                    title=f"{AXES.get(measure, measure)} against {axis}, {place}",
+                    title=f"{measure.axis} against {axis}, {place}",
                     cost=axis,
-                    score=AXES.get(measure, measure),
-                    lower_is_better=lower,
+                    score=measure.axis,
+                    lower_is_better=measure.lower_is_better,
                     caption="",
                 )
             )
         left_out = [str(one.number) for one, score in scored if score is None]
-        note = f"Not drawn, because exact: {', '.join(left_out)}." if left_out else ""
+        which = ", ".join(left_out)
+        note = f"Not drawn, because exact or without a score: {which}." if left_out else ""
         trades.append(Trade(place, tuple(charts), note))
     return tuple(trades)
 
@@ -169,16 +168,6 @@ def _megabytes(value: int | Unavailable) -> str:
     return (
         f"unknown: {value.reason}" if isinstance(value, Unavailable) else f"{value / 1e6:,.1f} MB"
     )
-
-
-def _score(report: Report) -> float | None:
-    """As the axis shows it; None: exact, or there is none."""
-    if not isinstance(report.accuracy, Unlabelled):
-        return 100 * report.accuracy.score
-    if isinstance(report.fidelity, Unavailable):
-        return None
-    sqnr = report.fidelity.worst.sqnr_db
-    return None if isinstance(sqnr, Unavailable) else sqnr
 
 
 def _point(one: Measured, score: float, cost: str) -> Point:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled, tell_score
+from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.judged import (
+    agreement,
+    measure_of,
+    metrics_of,
+    tell_change,
+    tell_score,
+)
 from edgeticket.pipeline.page.sources import Measured, Sources
 
 RUNTIMES = {"ort": "ONNX Runtime", "tflite": "LiteRT"}
-SCORES = {
-    "top-1": ("Right answers", "share of the test samples whose first answer is right (top-1)"),
-    "WER": ("Word errors", "wrong words per spoken word (WER); lower is better"),
-    "SQNR": (
-        "Nearness",
-        "how near the outputs are to those of the network in float32: signal to noise ratio "
-        "(SQNR), of the output that is furthest off; higher is better",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,14 @@ class Row:
     precision: str
     is_valid: bool
     cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """All metrics of a task: a column each, a row for each artifact."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Measured, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,28 @@ def make_table(sources: Sources) -> Table:
     )
 
 
+def tell_metrics(sources: Sources) -> Metrics | None:
+    """Of a task with more metrics than the one in the table; None: there are no more."""
+    told = [(one, metrics_of(one.report)) for one in sources.measured]
+    first = [metric for metric, _ in told[0][1]]
+    same = [(one, pairs) for one, pairs in told if [metric for metric, _ in pairs] == first]
+    if len(first) < 2:
+        return None
+    return Metrics(
+        tuple(Column(m.name, f"{m.direction} is better", m.meaning) for m in first),
+        tuple((one, tuple(cell for _, cell in pairs)) for one, pairs in same),
+    )
+
+
 def _columns(sources: Sources) -> list[Column]:
-    measure = sources.measured[0].report.accuracy.measure
-    heading, meaning = SCORES.get(measure, (measure, f"by the measure {measure}"))
-    unit = "dB" if measure == "SQNR" else "%"
+    measure = measure_of(sources.measured[0].report)
+    unit = "points" if measure.unit == "%" else measure.unit
     return [
         Column("Size", "kB", "bytes of the model file / 1,000"),
         Column("Weights", "thousand", "numbers that the network has learned"),
         Column("Work", "million MACs", "multiply-accumulates for one answer"),
-        Column(heading, unit, meaning),
-        Column(
-            "Change", "points", "against dense float32 on the same runtime, in percentage points"
-        ),
+        Column(measure.heading, measure.unit, measure.meaning),
+        Column("Change", unit, "of the score, against dense float32 on the same runtime"),
         Column("Same answer", "%", "share of samples with the answer that dense float32 gives"),
         Column("Median time", "ms", "half of all answers came within it (p50)"),
         Column("90 % within", "ms", "nine of ten answers came within it (p90)"),
@@ -103,8 +118,8 @@ def _cells(one: Measured, sources: Sources) -> list[str]:
         words.kilobytes(report.artifact.size_bytes),
         words.thousands(network.parameters if network else None),
         words.millions(network.macs if network else None),
-        _score(report),
-        words.NONE if base is None else words.points(change_of(report, base.report)),
+        tell_score(report),
+        words.NONE if base is None else tell_change(report, base.report),
         words.NONE if base is None else _bare(words.percent(agreement(report, base.report))),
         words.milliseconds(p50),
         words.milliseconds(p90),
@@ -117,31 +132,8 @@ def _ratio(ratio: float | None, *, digits: int) -> str:
     return words.times(ratio, digits=digits).removesuffix("×")
 
 
-def _score(report: Report) -> str:
-    if isinstance(report.accuracy, Unlabelled):
-        return tell_score(report).removesuffix(" dB").replace("-", words.NONE)
-    return _bare(words.percent(report.accuracy.score))
-
-
 def _bare(percent: str) -> str:
     return percent.removesuffix(" %")
-
-
-def change_of(report: Report, base: Report) -> float | None:
-    """The score minus that of the baseline, as a share; None: nothing is asked of the outputs."""
-    ours, theirs = report.accuracy, base.accuracy
-    if isinstance(ours, Unlabelled) or isinstance(theirs, Unlabelled):
-        return None
-    return ours.score - theirs.score
-
-
-def agreement(report: Report, base: Report) -> float | None:
-    """Share of samples that both answer alike; None: their answers cannot be compared."""
-    ours, theirs = report.accuracy, base.accuracy
-    if not isinstance(ours, Accuracy | Transcription) or type(ours) is not type(theirs):
-        return None
-    pairs: Sequence[tuple[object, object]] = list(zip(ours.answers, theirs.answers, strict=True))
-    return sum(a == b for a, b in pairs) / len(pairs)
 
 
 def size_ratio(report: Report, base: Report) -> float:

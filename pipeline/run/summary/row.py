@@ -24,6 +24,7 @@ class Row:
     p90_ms: float | Unavailable
     score: float | Unavailable  # by the summary's measure, a share; SQNR in dB
     measure: str
+    told_score: str  # with its unit; "" where nothing is asked
     worst_output: str | None  # where there are several outputs: the one with the lowest SQNR
     sqnr_db: float | Unavailable  # lowest of all outputs, against the network in float32
     equal_codes: float | None  # share, with the int8 file of the other runtime; None: the first
@@ -66,7 +67,7 @@ LINES: dict[str, Callable[[Row], str]] = {
     "MACs": lambda row: _format(row.macs, "{:,.1f} M", scale=1e-6),
     "p50 ms": lambda row: _format(row.p50_ms, "{:.3f}"),
     "p90 ms": lambda row: _format(row.p90_ms, "{:.3f}"),
-    SCORE: lambda row: "" if row.measure == "SQNR" else _format(row.score, "{:.2%}"),
+    SCORE: lambda row: row.told_score,
     "SQNR dB": lambda row: _decibels(row.sqnr_db),
     "worst output": lambda row: row.worst_output or "",
     "top-5": lambda row: "" if row.top5 is None else f"{row.top5:.2%}",

@@ -10,7 +10,15 @@ from typing import Any
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.fidelity import OutputFidelity
 from edgeticket.device_runner.manifest import Manifest
-from edgeticket.device_runner.report import Accuracy, Report, Transcription, Unlabelled
+from edgeticket.device_runner.report import (
+    Accuracy,
+    Judged,
+    Report,
+    TaskScores,
+    Transcription,
+    Unlabelled,
+    tell_score,
+)
 from edgeticket.device_runner.terminal import validity_lines
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare import Interval, Limits, compare
@@ -50,8 +58,9 @@ def summarize(
         threads=first.runtime.threads,
         withheld=first.runtime.withheld,
         measure=first.accuracy.measure,
+        unit=first.accuracy.described.unit if isinstance(first.accuracy, TaskScores) else "share",
         torch_scores={
-            name: next(iter(network.scores.values()), None)
+            name: _torch_score(network.scores, first.accuracy)
             for name, network in manifest.networks.items()
         },
         decoder=first.accuracy.decoder if isinstance(first.accuracy, Transcription) else None,
@@ -63,6 +72,13 @@ def summarize(
         steps=tuple(steps),
         pruned=pruned,
     )
+
+
+def _torch_score(scores: Mapping[str, float | Unavailable], accuracy: Judged) -> float | None:
+    """What the network reached in torch, by the measure of the reports; None: not known."""
+    key = accuracy.headline if isinstance(accuracy, TaskScores) else next(iter(scores), None)
+    score = None if key is None else scores.get(key)
+    return score if isinstance(score, float) else None
 
 
 def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_bytes: int) -> Row:
@@ -85,6 +101,7 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         p90_ms=_in_ms(report.latency.p90_ns),
         score=sqnr if isinstance(report.accuracy, Unlabelled) else report.accuracy.score,
         measure=report.accuracy.measure,
+        told_score="" if isinstance(report.accuracy, Unlabelled) else tell_score(report),
         worst_output=worst.name if worst is not None and len(report.artifact.outputs) > 1 else None,
         sqnr_db=sqnr,
         equal_codes=_equal_codes(report),

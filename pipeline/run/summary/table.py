@@ -12,6 +12,7 @@ from rich.table import Table
 
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare.result import tell_value
 from edgeticket.pipeline.run.summary.row import LINES, SCORE, ZIPPED, Row
 from edgeticket.pipeline.tickets.file.facts import TicketFacts
 
@@ -39,7 +40,8 @@ class Summary:
     machine: str
     threads: int
     withheld: tuple[str, ...]  # instruction sets kept from the runtimes
-    measure: str  # of the scores: top-1, WER
+    measure: str  # of the scores: top-1, WER, or a task's headline
+    unit: str  # of the scores: share, dB, pixels, target, or none
     torch_scores: Mapping[str, float | None]  # fp32 in torch, by network, on the same samples
     decoder: str | None  # of the texts, where texts are heard
     rows: tuple[Row, ...]
@@ -86,7 +88,9 @@ class Summary:
 
     def _caption(self) -> str:
         torch_scores = ", ".join(
-            f"{name} {score:.2%}" for name, score in self.torch_scores.items() if score is not None
+            f"{name} {tell_value(score, self.unit)}"
+            for name, score in self.torch_scores.items()
+            if score is not None
         )
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         without = f" without {', '.join(self.withheld).upper()}" * bool(self.withheld)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.fidelity import EQUAL, SILENT, FidelityTally, OutputFidelity
+from edgeticket.device_runner.fidelity.tally import NO_CODES, TOO_LARGE
 from edgeticket.device_runner.manifest import TensorSpec
 from edgeticket.device_runner.preprocess import to_tensor
 from edgeticket.device_runner.strict_json import format_json, to_json
-from edgeticket.device_runner.task.fidelity import Fidelity, FidelityTally
 from edgeticket.device_runner.task.sums import ExactSum
 from edgeticket.device_runner.unavailable import Unavailable
 
@@ -23,7 +24,7 @@ ANY_FLOATS = npst.arrays(np.float32, (3, 4), elements=st.floats(width=32))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def measure(reference: Any, output: Any, **scale: Any) -> Fidelity:
+def measure(reference: Any, output: Any, **scale: Any) -> OutputFidelity:
     tally = FidelityTally(**scale)
     tally.add(np.asarray(reference), np.asarray(output))
     return tally.result()
@@ -44,7 +45,7 @@ def test_by_its_definition(seed: int) -> None:
     assert seen.largest_error == np.abs(error).max()
     assert seen.largest_relative == np.abs(error).max() / np.abs(wide).max()
     assert (seen.low, seen.high) == (wide.min(), wide.max())
-    assert seen.largest_step == Unavailable("there are no codes")
+    assert seen.largest_step == NO_CODES
     assert seen.notes == ()
 
 
@@ -87,13 +88,13 @@ def test_codes_and_real_values_of_one_scale(seed: int) -> None:
     scale, zero = 0.05, 7
     seen = measure(codes, other, scale=scale, zero_point=zero)
     real = [(c.astype(float) - zero) * scale for c in (codes, other)]
-    assert seen.equal == (codes == other).mean()
+    assert seen.equal_share == (codes == other).mean()
     assert seen.largest_step == np.abs(codes.astype(int) - other).max()
     assert seen.sqnr_db == measure(*real).sqnr_db
     mixed = measure(
         real[0].astype(np.float32), other, scale=scale, zero_point=zero, code_range=(-128, 127)
     )
-    assert (mixed.equal, mixed.largest_step) == (seen.equal, seen.largest_step)
+    assert (mixed.equal_share, mixed.largest_step) == (seen.equal_share, seen.largest_step)
 
 
 def test_real_values_become_codes_as_inputs_do() -> None:
@@ -101,37 +102,34 @@ def test_real_values_become_codes_as_inputs_do() -> None:
     spec = TensorSpec("x", (1, 1001), "int8", "NC", scale=0.05, zero_point=7)
     codes = to_tensor(values, spec)
     seen = measure(values, codes, scale=0.05, zero_point=7, code_range=(-128, 127))
-    assert (seen.equal, seen.largest_step) == (1.0, 0)
+    assert (seen.equal_share, seen.largest_step) == (1.0, 0)
     beyond = measure(values, codes, scale=0.05, zero_point=7)
-    assert beyond.equal < 1.0  # without the range, what saturates differs
+    assert beyond.equal_share < 1.0  # without the range, what saturates differs
 
 
 def test_whole_numbers_without_a_scale_are_codes() -> None:
     seen = measure([[3, 200]], [[3, 198]])
-    assert (seen.equal, seen.largest_step, seen.largest_error) == (0.5, 2, 2.0)
+    assert (seen.equal_share, seen.largest_step, seen.largest_error) == (0.5, 2, 2.0)
     unsigned = measure(np.array([[0]], np.uint8), np.array([[255]], np.uint8))
     assert unsigned.largest_step == 255
-
-
-EQUAL = Unavailable("there is no error: both are equal")
 
 
 @pytest.mark.parametrize(
     ("reference", "output", "sqnr", "cosine", "notes"),
     [
         ([[1.0, 2.0]], [[1.0, 2.0]], EQUAL, 1.0, ""),
-        ([[0.0, 0.0]], [[0.0, 0.0]], EQUAL, Unavailable("the reference is 0 everywhere"),
+        ([[0.0, 0.0]], [[0.0, 0.0]], EQUAL, SILENT,
          "the reference is 0 everywhere: nearness says nothing about a network"),
-        ([[0.0, 0.0]], [[1.0, 0.0]], Unavailable("the reference is 0 everywhere"),
-         Unavailable("the reference is 0 everywhere"), "says nothing"),
+        ([[0.0, 0.0]], [[1.0, 0.0]], SILENT,
+         SILENT, "says nothing"),
         ([[1.0, 1.0]], [[0.0, 0.0]], 0.0, Unavailable("the output is 0 everywhere"),
          "the reference is 1 everywhere"),
         ([[1.0, np.nan]], [[1.0, np.inf]], EQUAL, 1.0,
          "the reference is not finite at 1 positions, which are left out"),
         ([[1.0, 3.0]], [[1.0, -np.inf]], EQUAL, 1.0,
          "the output is not finite at 1 positions, which are left out"),
-        ([[1e200, 2.0]], [[1e200, 3.0]], Unavailable("squares are beyond what 64-bit floats hold"),
-         Unavailable("squares are beyond what 64-bit floats hold"), ""),
+        ([[1e200, 2.0]], [[1e200, 3.0]], TOO_LARGE,
+         TOO_LARGE, ""),
     ],
 )  # fmt: skip
 def test_what_cannot_be_said(
@@ -147,7 +145,7 @@ def test_nothing_to_compare() -> None:
     assert measure(np.zeros((0, 3)), np.zeros((0, 3))).count == 0
     assert measure(np.zeros((3, 0)), np.zeros((3, 0))).count == 0
     broken = measure([[np.nan, 1.0]], [[1.0, np.nan]])
-    assert broken.equal == Unavailable("no position is finite in both")
+    assert broken.equal_share == Unavailable("no position is finite in both")
     assert (broken.reference_not_finite, broken.not_finite) == (1, 1)
 
 

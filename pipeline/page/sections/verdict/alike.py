@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeticket.device_runner.report import Unlabelled
+from edgeticket.device_runner.report import Accuracy, Transcription
 from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.sections.table import RUNTIMES
 from edgeticket.pipeline.page.sections.verdict.statement import BAD, GOOD, Statement, who
@@ -54,7 +54,7 @@ def tell_alike(sources: Sources) -> Statement | None:
 def _how_unlike(first: Measured, other: Measured) -> str:
     ours, theirs = first.report.accuracy, other.report.accuracy
     changed = sum(a != b for a, b in zip(ours.answers, theirs.answers, strict=True))
-    what = "output" if isinstance(ours, Unlabelled) else "answer"
+    what = "answer" if isinstance(ours, Accuracy | Transcription) else "output"
     return (
         f"{words.plural(changed, 'sample')} of {ours.count:,} "
         f"{'has' if changed == 1 else 'have'} another {what} than those"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edgeticket.device_runner.report import Unlabelled, tell_score
+from edgeticket.device_runner.report import Unlabelled
 from edgeticket.device_runner.validity import INVALID
 from edgeticket.pipeline.page import words
-from edgeticket.pipeline.page.sections.table import RUNTIMES, change_of, size_ratio, speedup
+from edgeticket.pipeline.page.judged import measure_of, score_of, tell_whole
+from edgeticket.pipeline.page.sections.table import RUNTIMES, size_ratio, speedup
 from edgeticket.pipeline.page.sections.verdict.statement import GOOD, OPEN, Statement
 from edgeticket.pipeline.page.sources import Sources
 
@@ -27,7 +28,6 @@ def tell_gain(sources: Sources) -> Statement | None:
         told = ratio if ratio >= 1 else 1 / ratio
         parts.append(f"{words.times(told, digits=1)} {'faster' if ratio >= 1 else 'slower'}")
     runtime = RUNTIMES.get(report.runtime.name, report.runtime.name)
-    change = change_of(report, base.report)
     details = [
         f"{one.title}, against {base.name} on the same runtime ({runtime}): "
         f"{words.kilobytes(base.report.artifact.size_bytes)} → "
@@ -40,13 +40,10 @@ def tell_gain(sources: Sources) -> Statement | None:
         )
     details[0] += "."
     if isinstance(report.accuracy, Unlabelled):
-        parts.append(f"outputs within {tell_score(report)} of float32")
-    elif change is not None and not isinstance(base.report.accuracy, Unlabelled):
-        what = "word errors" if report.accuracy.lower_is_better else "right answers"
-        parts.append(
-            f"{what} {words.percent(base.report.accuracy.score)} → "
-            f"{words.percent(report.accuracy.score)}"
-        )
+        parts.append(f"outputs within {tell_whole(report)} of float32")
+    elif score_of(report) is not None and score_of(base.report) is not None:
+        name = measure_of(report).axis.rpartition(",")[0] or measure_of(report).heading
+        parts.append(f"{name} {tell_whole(base.report)} → {tell_whole(report)}")
     won = smaller > 1 and (ratio is None or ratio > 1)
     if ratio is not None and INVALID in (report.validity.verdict, base.report.validity.verdict):
         won = False

@@ -1,9 +1,8 @@
 """The task of transcribing what is said, with a CTC network (Graves et al. 2006); see
-`pipeline.train.task`."""
+`pipeline.task.kind`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +14,19 @@ from torch import Tensor
 from edgeticket.device_runner.chunks import plan_pieces
 from edgeticket.device_runner.ctc import BLANK, Decoder, find_separator
 from edgeticket.device_runner.recordings import Transcripts, transcribe
+from edgeticket.device_runner.task.kind import LOWER, Metric
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
 from edgeticket.pipeline.data import Recordings, Split
 from edgeticket.pipeline.recipe import TrainConfig
-from edgeticket.pipeline.train.augment import Draw
+from edgeticket.pipeline.task.kind import Kept, Loss, MakeTargets, Task
 
 BIASES = tuple(step / 2 for step in range(-6, 5))  # of the separator, that are tried, in nats
 GROUP = 8  # batches whose recordings are put in order of length
+
+METRICS = (
+    Metric("wer", LOWER, "share", "words that are wrong, missing or too many, by those said"),
+    Metric("cer", LOWER, "share", "the same of letters"),
+)
 
 
 class Targets(NamedTuple):
@@ -32,7 +37,7 @@ class Targets(NamedTuple):
     shares: Tensor  # float32 [N], how much of the padded recording is not padding, 0..1
 
 
-def loss(cfg: TrainConfig) -> Callable[[Tensor, Targets], Tensor]:
+def loss(cfg: TrainConfig, split: Split) -> Loss:
     """CTC: −log of the probability of all ways to write the text, per symbol of it."""
     return _loss
 
@@ -69,24 +74,18 @@ def arrange(order: Tensor, split: Split, batch_size: int) -> Tensor:
     return torch.cat(arranged)
 
 
-def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Tensor, Targets]]:
-    """Recordings are padded to the longest of their batch."""
-    recordings, spoken = split.inputs, split.spoken
-    assert isinstance(recordings, Recordings)
-    assert spoken is not None
-    number = {symbol: i for i, symbol in enumerate(spoken.symbols)}
-    texts = [torch.tensor([number[symbol] for symbol in text]) for text in spoken.texts]
+def targets(split: Split, device: torch.device) -> MakeTargets:
+    """Symbols end to end, and how many belong to each recording; the batch says the shares."""
+    assert split.spoken is not None
+    number = {symbol: i for i, symbol in enumerate(split.spoken.symbols)}
+    texts = [torch.tensor([number[symbol] for symbol in text]) for text in split.spoken.texts]
 
-    def batch(part: Draw) -> tuple[Tensor, Targets]:
-        some = recordings.take(part.order.numpy())
-        lengths = torch.from_numpy(some.lengths).to(device)
-        stored, lengths = part.to(device).stretch(torch.from_numpy(some[:]).to(device), lengths)
-        written = [texts[i] for i in part.order.tolist()]
+    def some(order: Tensor) -> tuple[Tensor, Tensor]:
+        written = [texts[i] for i in order.tolist()]
         counts = torch.tensor([len(text) for text in written])
-        shares = lengths / stored.shape[1]
-        return stored, Targets(torch.cat(written).to(device), counts.to(device), shares)
+        return torch.cat(written).to(device), counts.to(device)
 
-    return batch
+    return some
 
 
 def monitor(outputs: Tensor, targets: Targets) -> dict[str, float]:
@@ -131,3 +130,15 @@ def choose_separator_bias(outputs: npt.NDArray[Any], split: Split) -> float:
         return word_error_rate(references, hypotheses)
 
     return min(sorted(BIASES, key=abs), key=errors)
+
+
+TASK = Task(
+    headline=METRICS[0],
+    metrics=METRICS,
+    loss=loss,
+    targets=targets,
+    monitor=monitor,
+    judge=lambda split: Kept(split, predict, score),
+    agree=None,
+    arrange=arrange,
+)

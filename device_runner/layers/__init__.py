@@ -1,0 +1,143 @@
+"""How long each layer of a model file takes on this machine, and who ran it.
+
+The file is cut behind each operator, all these beginnings are timed side by side, and a layer is
+what the next beginning takes longer. Of ONNX Runtime it is the file that its optimiser makes, so
+that layers are the kernels that run. The sum is held against the whole file, timed as it is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import uuid
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.cores import pinned
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.layers.prefixes import BEGINNINGS, time_by_prefixes
+from edgeticket.device_runner.layers.report import (
+    SCHEMA_VERSION,
+    LayeredArtifact,
+    LayerReport,
+    Sources,
+)
+from edgeticket.device_runner.machine import describe_machine
+from edgeticket.device_runner.probes import drawn
+from edgeticket.device_runner.probes.turns import Pace
+from edgeticket.device_runner.readings import Command, run_command, take_readings
+from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity, SessionIdentity
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.runtimes.session import check_ports
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import INVALID, Evidence, judge
+from edgeticket.device_runner.watch import Watch
+
+Progress = Callable[[str, float], None]
+
+
+def time_layers(
+    path: Path,
+    *,
+    artifact: str,
+    pace: Pace = Pace(),  # noqa: B008 (it is frozen)
+    threads: int = 1,
+    amx: bool = True,
+    progress: Progress = lambda what, share: None,
+    root: Path = Path("/"),
+    command: Command = run_command,
+) -> LayerReport:
+    """Time every layer of one artifact.
+
+    Args:
+        path: a bundle, folder or .zip. Inputs are drawn: times do not depend on them.
+        artifact: its id.
+        pace: how many turns, and how long.
+        threads: within one inference.
+        amx: False withholds it while this process lives; see `device_runner.amx`.
+        progress: told what is going on, never while timing.
+        root, command: where the machine is looked at, and how programs on it are run.
+
+    Raises:
+        InputError: the bundle, the artifact or its runtime cannot be used.
+    """
+    if not amx:
+        withhold_amx()
+    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = describe_machine(root)
+    with pinned(None) as cores, open_bundle(path) as bundle:
+        (entry,) = select(bundle.manifest, artifact=artifact).chosen
+        if entry.runtime not in BEGINNINGS:
+            raise InputError(f"{entry.id}: times of layers are not known of {entry.runtime}")
+        model = bundle.read(entry.file)
+        session = get_runtime(entry.runtime).load(
+            model,
+            threads=threads,
+            place=entry.id,
+            cpu_only=True,
+            inputs=[spec.name for spec in entry.inputs],
+            outputs=[spec.name for spec in entry.outputs],
+        )
+        check_ports(session, entry)
+        before = take_readings(root, command=command)
+        watch = Watch(root, command=command, cpus=cores)
+        sources = Sources(model, entry, session, drawn(entry.inputs), threads)
+        timed = time_by_prefixes(sources, pace, progress, watch)
+        during = watch.finish()
+        after = take_readings(root, command=command)
+        validity = judge(
+            Evidence(
+                machine=machine,
+                before=before,
+                during=during,
+                after=after,
+                windows=timed.windows,
+                threads=threads,
+                cores=len(cores),
+                paced=False,
+            )
+        )
+        disturbed = validity.verdict == INVALID
+        digest = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
+        return LayerReport(
+            schema_version=SCHEMA_VERSION,
+            session=SessionIdentity(
+                id=uuid.uuid4().hex,
+                started_utc=started,
+                artifacts=(entry.id,),
+                command=tuple(sys.argv),
+                cores=cores,
+                cooldown=Unavailable("it was not asked for"),
+            ),
+            bundle=BundleIdentity(bundle.manifest.name, bundle.digest),
+            artifact=LayeredArtifact(entry.id, digest),
+            runtime=RuntimeIdentity(
+                name=entry.runtime,
+                package=session.package,
+                version=session.version,
+                threads=threads,
+                delegates=session.delegates,
+                withheld=() if amx else ("amx",),
+            ),
+            validity=validity,
+            windows=timed.windows,
+            statistic="min" if disturbed else "p50",
+            whole_ns=timed.whole.min_ns if disturbed else timed.whole.p50_ns,
+            layers=timed.fastest if disturbed else timed.layers,
+            machine=machine,
+            before=before,
+            during=during,
+            after=after,
+            versions={
+                "device_runner": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+            },
+        )

@@ -1,0 +1,189 @@
+"""Many tiny artifacts, timed in one session: what single steps of networks cost on this machine.
+
+`bench` takes seconds for each artifact, because it answers for it. A probe is one number among
+hundreds, and answers nothing: no cold start, no accuracy, turns of some milliseconds. What stays
+is the method: a query is the same, all take turns, the machine is watched, and the session says
+whether it may be believed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from edgeticket.device_runner import __version__
+from edgeticket.device_runner.amx import withhold_amx
+from edgeticket.device_runner.bundle import Bundle, open_bundle
+from edgeticket.device_runner.cores import pinned
+from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.machine import describe_machine
+from edgeticket.device_runner.manifest import CODE_RANGES, Artifact, TensorSpec
+from edgeticket.device_runner.probes.report import (
+    SCHEMA_VERSION,
+    Probe,
+    ProbeReport,
+    ProbeTime,
+)
+from edgeticket.device_runner.probes.turns import Pace, time_in_turns
+from edgeticket.device_runner.readings import Command, run_command, take_readings
+from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity, SessionIdentity
+from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.runtimes.session import Session, check_ports
+from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.device_runner.validity import Evidence, judge
+from edgeticket.device_runner.watch import Watch
+
+Progress = Callable[[str, float], None]
+
+
+def probe(
+    path: Path,
+    *,
+    pace: Pace = Pace(),  # noqa: B008 (it is frozen)
+    threads: int = 1,
+    cores: Sequence[int] | None = None,
+    amx: bool = True,
+    runtime: str | None = None,
+    artifact: Sequence[str] | None = None,
+    progress: Progress = lambda what, share: None,
+    root: Path = Path("/"),
+    command: Command = run_command,
+) -> ProbeReport:
+    """Time all artifacts of a bundle side by side; its samples are not read.
+
+    Args:
+        path: a bundle, folder or .zip. Inputs are drawn, so that artifacts may take any shapes.
+        pace: how many turns, and how long.
+        threads: within one inference.
+        cores: CPU cores to keep to; None: all that are allowed.
+        amx: False withholds it while this process lives; see `device_runner.amx`.
+        runtime, artifact: which artifacts; see `select`.
+        progress: told what is going on, never within a turn.
+        root, command: where the machine is looked at, and how programs on it are run.
+
+    Raises:
+        InputError: the bundle, the selection or a runtime cannot be used. An artifact that its
+            runtime refuses is in the report, with the reason.
+    """
+    if not amx:
+        withhold_amx()
+    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = describe_machine(root)
+    with pinned(cores) as kept, open_bundle(path) as bundle:
+        entries = select(bundle.manifest, runtime=runtime, artifact=artifact).chosen
+        loaded: list[tuple[Artifact, Session | Unavailable]] = []
+        for i, entry in enumerate(entries):
+            progress("loading probes", i / len(entries))
+            loaded.append((entry, _load(bundle, entry, threads=threads)))
+        sessions = [(e, s) for e, s in loaded if isinstance(s, Session)]
+        before = take_readings(root, command=command)
+        watch = Watch(root, command=command, cpus=kept)
+        timed = time_in_turns(
+            [(session.query, drawn(entry.inputs)) for entry, session in sessions],
+            pace,
+            progress=lambda share: progress("timing probes", share),
+            watch=watch,
+        )
+        during = watch.finish()
+        after = take_readings(root, command=command)
+        validity = judge(
+            Evidence(
+                machine=machine,
+                before=before,
+                during=during,
+                after=after,
+                windows=timed.windows,
+                threads=threads,
+                cores=len(kept),
+                paced=False,
+            )
+        )
+        times = dict(zip((entry.id for entry, _ in sessions), timed.times))
+        hashes = {file.path: file.sha256 for file in bundle.manifest.files}
+        withheld = () if amx else ("amx",)
+        return ProbeReport(
+            schema_version=SCHEMA_VERSION,
+            session=SessionIdentity(
+                id=uuid.uuid4().hex,
+                started_utc=started,
+                artifacts=tuple(entry.id for entry in entries),
+                command=tuple(sys.argv),
+                cores=kept,
+                cooldown=Unavailable("it was not asked for"),
+            ),
+            bundle=BundleIdentity(bundle.manifest.name, bundle.digest),
+            validity=validity,
+            windows=timed.windows,
+            probes=tuple(
+                Probe(
+                    artifact=entry.id,
+                    sha256=hashes[entry.file],
+                    runtime=_identity(entry, session, threads=threads, withheld=withheld),
+                    time=times.get(entry.id) or _reason(session),
+                )
+                for entry, session in loaded
+            ),
+            machine=machine,
+            before=before,
+            during=during,
+            after=after,
+            versions={
+                "device_runner": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+            },
+        )
+
+
+def drawn(specs: Sequence[TensorSpec]) -> tuple[np.ndarray[Any, Any], ...]:
+    """A seeded random query; integers that are no codes are 0, as they may be indices."""
+    generator = np.random.default_rng(0)
+    tensors = []
+    for spec in specs:
+        if spec.dtype == "float32":
+            tensor = generator.normal(0, 1, spec.shape).astype(np.float32)
+        elif spec.dtype in CODE_RANGES and spec.scale is not None:
+            low, high = CODE_RANGES[spec.dtype]
+            tensor = generator.integers(low, high + 1, spec.shape).astype(spec.dtype)
+        else:
+            tensor = np.zeros(spec.shape, spec.dtype)
+        tensors.append(np.ascontiguousarray(tensor))
+    return tuple(tensors)
+
+
+def _load(bundle: Bundle, entry: Artifact, *, threads: int) -> Session | Unavailable:
+    try:
+        session = get_runtime(entry.runtime).load(
+            bundle.read(entry.file),
+            threads=threads,
+            place=entry.id,
+            cpu_only=True,
+            inputs=[spec.name for spec in entry.inputs],
+            outputs=[spec.name for spec in entry.outputs],
+        )
+        check_ports(session, entry)
+    except InputError as error:
+        return Unavailable(str(error))
+    return session
+
+
+def _identity(
+    entry: Artifact, session: Session | Unavailable, *, threads: int, withheld: tuple[str, ...]
+) -> RuntimeIdentity:
+    if isinstance(session, Unavailable):
+        return RuntimeIdentity(entry.runtime, "", session, threads, session, withheld)
+    return RuntimeIdentity(
+        entry.runtime, session.package, session.version, threads, session.delegates, withheld
+    )
+
+
+def _reason(session: Session | Unavailable) -> ProbeTime | Unavailable:
+    return session if isinstance(session, Unavailable) else Unavailable("it was not timed")

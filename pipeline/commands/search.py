@@ -1,0 +1,139 @@
+"""The command `edgeticket predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import edgeticket
+from edgeticket.device_runner.strict_json import format_json
+from edgeticket.pipeline.commands.devices import (
+    TARGET_HELP,
+    ConnectTimeout,
+    LockTimeout,
+    Offline,
+    Timeout,
+)
+from edgeticket.pipeline.commands.models import arguments_given, shape_given
+from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.output_folder import check_output, json_with, write_output
+from edgeticket.pipeline.progress import Bars
+from edgeticket.pipeline.text import open_console
+
+
+def predict(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|RECIPE",
+            help="A recipe; or `torchvision:NAME`, `timm:NAME`, `import:package.module:function`, "
+            "or one of this project's, such as `resnet20`. Weights do not matter.",
+        ),
+    ],
+    on: Annotated[str, typer.Option("--on", metavar="TARGET", help=TARGET_HELP)],
+    keep: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Keep this share of every group of channels: 0.5."),
+    ] = None,
+    structure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What stays, as JSON: channels by group, blocks that are bypassed. What --json "
+            "wrote is one: change its numbers.",
+        ),
+    ] = None,
+    quantum: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="With --keep: channels come in multiples of N."),
+    ] = 8,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="int8 or fp32; default: both. Repeatable."),
+    ] = None,
+    size: Annotated[
+        str,
+        typer.Option(metavar="CxHxW", help="Of one input, for a network from elsewhere."),
+    ] = "3x224x224",
+    args: Annotated[
+        list[str] | None,
+        typer.Option("--arg", metavar="KEY=VALUE", help="Of the network's function. Repeatable."),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
+    ] = None,
+    times: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board."),
+    ] = Path("runs/.probes"),
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")] = 1,
+    amx: Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")] = True,
+    allow_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--allow-invalid",
+            help="On a machine that is not quiet: go on with the fastest queries, and keep none.",
+        ),
+    ] = False,
+    data: DataFolder = None,
+    offline: Offline = False,
+    timeout: Timeout = 3600.0,
+    connect_timeout: ConnectTimeout = 20.0,
+    lock_timeout: LockTimeout = 600.0,
+) -> None:
+    """Say what a cut brings on a device, layer by layer, before anything is trained.
+
+    Every step of the network and of what is left of it becomes a tiny file. The device times them
+    side by side, and their sum is the prediction. Both networks are timed as wholes, too, so the
+    table says how far the sum is off. Times are kept by board and version of the runtime: stopped,
+    the same command goes on, and the next cut needs only what is new in it. Only VALID sessions
+    count; another is begun otherwise, three in all.
+
+        edgeticket predict resnet56 --on ssh://pi@raspberrypi.local --keep 0.5
+
+        edgeticket predict mine.yaml --on local --keep 0.5 --json cut.json
+
+        edgeticket predict mine.yaml --on local --structure cut.json
+
+    docs/search.md tells what is measured, what is fitted, and how good it is.
+
+    Exit codes: 0 done, 2 something that was given cannot be used, or nothing VALID was measured.
+    """
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.search.table import prediction_json, print_prediction
+
+    ours = json_with("predictions", "structure", "widths")
+    if json_file is not None:
+        check_output(json_file, ours=ours)
+    console = open_console()
+    found = edgeticket.predict(
+        subject,
+        on=on,
+        keep=keep,
+        structure=structure,
+        quantum=quantum,
+        runtimes=runtime or ("ort", "tflite"),
+        precisions=precision or ("int8", "fp32"),
+        size=shape_given(size),
+        args=arguments_given(args or []),
+        data=data,
+        times=times,
+        threads=threads,
+        amx=amx,
+        allow_invalid=allow_invalid,
+        offline=offline,
+        patience=Patience(
+            connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+        ),
+        progress=Bars(console),
+    )
+    print_prediction(found, console)
+    if json_file is not None:
+        write_output(json_file, format_json(prediction_json(found)), ours=ours)
