@@ -25,8 +25,9 @@ def tell_gain(sources: Sources) -> Statement | None:
     ]
     ratio = speedup(one, base)
     if ratio is not None:
-        told = ratio if ratio >= 1 else 1 / ratio
-        parts.append(f"{words.times(told, digits=1)} {'faster' if ratio >= 1 else 'slower'}")
+        told = words.times(max(ratio, 1 / ratio), digits=1)
+        direction = "faster" if ratio >= 1 else "slower"
+        parts.append("as fast" if told == "1.0×" else f"{told} {direction}")
     runtime = RUNTIMES.get(report.runtime.name, report.runtime.name)
     details = [
         f"{one.title}, against {base.name} on the same runtime ({runtime}): "
@@ -44,7 +45,7 @@ def tell_gain(sources: Sources) -> Statement | None:
     elif score_of(report) is not None and score_of(base.report) is not None:
         name = measure_of(report).axis.rpartition(",")[0] or measure_of(report).heading
         parts.append(f"{name} {tell_whole(base.report)} → {tell_whole(report)}")
-    won = smaller > 1 and (ratio is None or ratio > 1)
+    won = smaller > 1 and (ratio is None or ratio > 0.95)
     if ratio is not None and INVALID in (report.validity.verdict, base.report.validity.verdict):
         won = False
         details.append("Measured with times that are INVALID: the ratio of times may be wrong.")
