@@ -92,7 +92,7 @@ def write_page(sources: Sources, file: Path) -> None:
 
 def _values(sources: Sources) -> dict[str, Any]:
     """All that the template speaks of."""
-    changes = tell_changes(sources)
+    changes, steps = tell_changes(sources), tell_steps(sources)
     values: dict[str, Any] = {
         "sources": sources,
         "featured": sources.featured,
@@ -110,7 +110,8 @@ def _values(sources: Sources) -> dict[str, Any]:
         "confusion": tell_confusion(sources),
         "outputs": tell_outputs(sources),
         "outputs_say": _outputs_say(sources),
-        "steps": tell_steps(sources),
+        "steps": steps,
+        "steps_timed": any(step.time != words.NONE for step in steps),
         "layers": tell_layers(sources),
         "places": tell_places(sources),
         "again": tell_again(sources),

@@ -135,7 +135,8 @@ def gather(paths: Sequence[Path]) -> Sources:
             "give the folder of a run, or what `device-runner bench` wrote"
         )
     bundle = next((found for path in paths if (found := _bundle_of(path)) is not None), None)
-    return with_bundle(compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle)
+    sources = with_bundle(compose(reports, diff=diff, passed_over=tuple(passed_over)), bundle)
+    return replace(sources, steps=_timed(sources.steps, bundle))
 
 
 def compose(
@@ -196,6 +197,25 @@ def with_bundle(sources: Sources, bundle: Path | None) -> Sources:
         bundle=bundle,
         manifest=manifest,
         steps=_mappings(steps),
+    )
+
+
+def _timed(
+    steps: tuple[Mapping[str, Any], ...], bundle: Path | None
+) -> tuple[Mapping[str, Any], ...]:
+    """A run's steps with the times that its summary has: they are no part of the bundle."""
+    if bundle is None or not steps:
+        return steps
+    try:
+        summary = json.loads((bundle.parent / "summary.json").read_bytes())
+        timed = _mappings(summary["steps"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return steps
+    names = [step.get("step") for step in steps]
+    if [step.get("step") for step in timed] != names:
+        return steps
+    return tuple(
+        {**step, "seconds": other.get("seconds")} for step, other in zip(steps, timed, strict=True)
     )
 
 

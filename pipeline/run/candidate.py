@@ -77,6 +77,13 @@ class Candidate:
     log: tuple[Mapping[str, Any], ...]  # one entry for each step so far
     digest: str
     before: Candidate | None = None  # what this was made of
+    seconds: float | None = None  # that the last step took; None: it is not known
+
+    @property
+    def timed_log(self) -> tuple[Mapping[str, Any], ...]:
+        """The log with the time of each step, which is no part of what a bundle says."""
+        earlier = () if self.before is None else self.before.timed_log
+        return (*earlier, {**self.log[-1], "seconds": self.seconds})
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ def _read(result: Result, before: Candidate | None) -> Candidate:
         (*(before.log if before else ()), entry),
         result.digest,
         before,
+        result.seconds,
     )
 
 

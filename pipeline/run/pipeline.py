@@ -92,7 +92,7 @@ def run(
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         reports = _measure(job, scratch, remeasure=remeasure)
 
-        summary = summarize(scratch / "bundle", reports, ticket.log, pruned)
+        summary = summarize(scratch / "bundle", reports, ticket.timed_log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
         write_page(gather([scratch]), scratch / "report.html")

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,13 @@ RECORD = "stage.json"
 
 @dataclass(frozen=True)
 class Result:
-    """A finished stage: its folder, and a digest of the bytes in it."""
+    """A finished stage: its folder, a digest of the bytes in it, and how long making it took, which
+    is unknown where a call that was stopped had begun it."""
 
     folder: Path
     digest: str
     reused: bool
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,17 @@ class Store:
         with locked(final.with_suffix(".lock")):
             digest = None if fresh else _whole(final, key)
             if digest is not None:
-                return Result(final, digest, reused=True)
+                return Result(final, digest, reused=True, seconds=_seconds(final))
             _clear(final)
             resume, folder = scratch / "resume", scratch / "result"
             shutil.rmtree(folder, ignore_errors=True)
             resume.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
+            is_resumed, started = any(resume.iterdir()), time.monotonic()
             make(folder, resume)
+            seconds = None if is_resumed else round(time.monotonic() - started, 3)
             files = {f.name: _sha256(f) for f in sorted(folder.iterdir())}
-            record = {"key": key, "recipe": recipe, "files": files}
+            record = {"key": key, "recipe": recipe, "files": files, "seconds": seconds}
             (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
             for file in folder.iterdir():
                 _flush(file)
@@ -95,7 +100,7 @@ class Store:
             folder.rename(final)
             _flush(self.root)
             shutil.rmtree(scratch)
-            return Result(final, _digest_of(files), reused=False)
+            return Result(final, _digest_of(files), reused=False, seconds=seconds)
 
 
 def canonical_json(value: object) -> bytes:
@@ -116,6 +121,12 @@ def _whole(folder: Path, key: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return None
+
+
+def _seconds(folder: Path) -> float | None:
+    """How long a stored result took; None: it is not known."""
+    seconds = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _clear(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from page_fixtures import diff_document, four_reports, report_of, write_reports, write_run
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.pipeline.page.sections.steps import tell_steps
 from edgeticket.pipeline.page.sources import compose, gather
 
 
@@ -114,3 +115,16 @@ def test_the_fastest_that_is_meant_for_deployment_comes_first(tmp_path: Path) ->
     fast_float = report_of(precision="fp32", time_ns=10)
     sources = compose([(tmp_path / "a.json", fast_float), (tmp_path / "b.json", report_of())])
     assert sources.featured.name == "tiny-tflite-int8"
+
+
+def test_the_time_of_each_pass_comes_from_the_runs_summary(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    names = ["train", "stochastic_gates", "ptq"]
+    seconds = [75.25, 7500, None]
+    timed = [{"step": n, "seconds": s} for n, s in zip(names, seconds, strict=True)]
+    (folder / "summary.json").write_text(json.dumps({"steps": timed}))
+    assert [step.time for step in tell_steps(gather([folder]))] == ["75.2 s", "2 h 05 min", "–"]
+    (folder / "summary.json").write_text(json.dumps({"steps": timed[:2]}))  # of another run
+    assert {step.time for step in tell_steps(gather([folder]))} == {"–"}
+    (folder / "summary.json").write_text("[" * 100_000)
+    assert len(gather([folder]).steps) == 3

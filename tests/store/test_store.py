@@ -92,6 +92,24 @@ def test_fresh_makes_it_again(tmp_path: Path) -> None:
     assert work.runs == 2
 
 
+def test_how_long_it_took_is_kept_and_unknown_of_what_was_resumed(tmp_path: Path) -> None:
+    def works(folder: Path, resume: Path) -> None:
+        time.sleep(0.02)
+
+    first, again = (Store(tmp_path).stage("w", works, **DEFAULTS) for _ in range(2))
+    assert first.seconds is not None
+    assert first.seconds >= 0.02
+    assert again.seconds == first.seconds
+    work = Work()
+    broken = stage(tmp_path, work)
+    (broken.folder / "stage.json").unlink()
+    scratch = broken.folder.with_name(broken.folder.name + ".partial") / "resume"
+    scratch.mkdir(parents=True)
+    (scratch / "state").write_text("half")
+    assert stage(tmp_path, work).seconds is None
+    assert stage(tmp_path, work).seconds is None  # found again
+
+
 @pytest.mark.parametrize("damage", ["change", "remove", "add", "record"])
 def test_a_damaged_result_is_made_again(tmp_path: Path, damage: str) -> None:
     work = Work()

@@ -10,7 +10,16 @@ from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.sources import Sources
 
 # Keys of a step's log that have a column or a table of their own.
-_SHOWN = ("step", "parameters", "macs", "widths", "warnings", "validation_top1", "validation_wer")
+_SHOWN = (
+    "step",
+    "seconds",
+    "parameters",
+    "macs",
+    "widths",
+    "warnings",
+    "validation_top1",
+    "validation_wer",
+)
 _MEASURES = {
     "validation_top1": "right answers",
     "validation_top1_int8": "right answers in int8",
@@ -52,6 +61,7 @@ class Step:
     weights: str
     work: str
     score: str
+    time: str
     facts: tuple[tuple[str, str], ...]
     widths: tuple[Width, ...]
     warnings: tuple[str, ...]
@@ -69,6 +79,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         weights=_number(entry.get("parameters")),
         work=_number(entry.get("macs")),
         score=_score(entry),
+        time=_time(entry.get("seconds")),
         facts=tuple(
             (_words(key), _fact(key, value))
             for key, value in entry.items()
@@ -86,6 +97,16 @@ def _score(entry: Mapping[str, Any]) -> str:
             return f"{words.percent(float(value))} {_MEASURES[key]}"
     ratio = entry.get("validation_sqnr_db")
     return f"{ratio:.1f} dB" if isinstance(ratio, float | int) else words.NONE
+
+
+def _time(seconds: Any) -> str:
+    """As in "4.2 s" and "1 h 05 min"."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        return words.NONE
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _widths(widths: Any) -> tuple[Width, ...]:
