@@ -242,6 +242,22 @@ def test_files_of_coco_that_are_none(tmp_path: Path) -> None:
     assert "no file all.json" in refusal(tmp_path)
 
 
+def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    write_yolo(tmp_path / "images", tmp_path / "labels")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    for file, keys in (
+        (tmp_path / "all.json", {}),
+        (tmp_path / "labels" / "3.txt", {"coco": None, "yolo": str(tmp_path)}),
+        (tmp_path / "classes.txt", {"coco": None, "yolo": str(tmp_path)}),
+    ):
+        whole = file.read_bytes()
+        with file.open("r+b") as sparse:
+            sparse.truncate(2**32)
+        assert "bytes, more than" in refusal(tmp_path, **keys)
+        file.write_bytes(whole)
+
+
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path)
     save(tmp_path / "secret.png", draw_box(30, 30, (0, 0, 9, 9)))

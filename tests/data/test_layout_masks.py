@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from PIL import Image
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Dataset, Split
+from edgeticket.pipeline.data.decoded import _write_decoded
+from edgeticket.pipeline.data.layouts.masks import MaskFile, read_mask
+from edgeticket.pipeline.store.code import definitions_reached
 
 TASK = whole_task("masks")
 MASKS = {"masks": {"pictures": "pictures", "masks": "masks"}}
@@ -163,3 +167,12 @@ def test_parts_on_one_side_alone(tmp_path: Path) -> None:
     write_masks(tmp_path / "y")
     (tmp_path / "y" / "pictures").rename(tmp_path / "pictures" / "val")
     assert "add it" in refusal(tmp_path, masks={"pictures": "pictures", "masks": "x/masks"})
+
+
+def test_what_reads_masks_is_in_the_key_of_its_stage() -> None:
+    """So that a mend of it is not hidden by what was kept."""
+    wanted = MaskFile((), None, None, 255)
+    read = functools.partial(read_mask, wanted=wanted)
+    work = functools.partial(_write_decoded, listing=None, read=read, progress=None)
+    reached = {name for _, name in definitions_reached(work)}
+    assert {"read_mask", "move_mask", "nearest", "cropped", "resized", "fit"} <= reached
