@@ -44,7 +44,7 @@ def test_steps_and_ends_are_found_again(steps: dict[str, Step]) -> None:
 
 def test_a_step_that_is_not_repeated_loses_the_ends(steps: dict[str, Step]) -> None:
     first, last = steps
-    once = {key: 5000.0 for key in steps}
+    once = dict.fromkeys(steps, 5000.0)
     times, ends = measured_steps(steps, once, {first: 5000.0 + 3 * 1000})
     assert times[first] == StepTime(1000.0, 4000.0, repeated=True)
     assert not times[last].repeated
