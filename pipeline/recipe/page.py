@@ -23,7 +23,7 @@ from edgeticket.pipeline.recipe.distil import (
     SoftTargets,
     TeacherConfig,
 )
-from edgeticket.pipeline.recipe.methods import PASSES, BlockBudget, Budget
+from edgeticket.pipeline.recipe.methods import PASS_CONFIGS, BlockBudget, Budget
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
@@ -68,7 +68,7 @@ def page() -> str:
     text = [INTRODUCTION]
     text += [_section(name, config) for name, config in SECTIONS.items()]
     text.append("## Passes\n\nWhat `compress` lists. A pass is a mapping with its `method`.\n")
-    text += [_section(method_of(config), config, level=3) for config in PASSES]
+    text += [_section(method_of(config), config, level=3) for config in PASS_CONFIGS]
     text.append("## Parts of passes and of trainings\n")
     text += [_section(name, config, level=3) for name, config in PARTS.items()]
     return "\n".join(text)
