@@ -25,7 +25,7 @@ from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.run.checks import checked
 from edgeticket.pipeline.run.passes import PASSES
 from edgeticket.pipeline.run.preflight import conversions, exports
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
+from edgeticket.pipeline.run.time_limit import OutOfTime, time_limit
 
 CHECK_LIMIT_S = 60.0  # of computing, for whether one kind of pass can act; a run takes its time
 

@@ -15,7 +15,7 @@ from edgeticket.pipeline.recipe.distil import (
     TeacherConfig,
 )
 from edgeticket.pipeline.recipe.methods import (
-    PASSES,
+    PASS_CONFIGS,
     TICKET_METHODS,
     BlockBudget,
     Budget,
@@ -54,7 +54,7 @@ from edgeticket.pipeline.recipe.recipe import Recipe
 from edgeticket.pipeline.recipe.sources import DataConfig
 
 __all__ = [
-    "PASSES",
+    "PASS_CONFIGS",
     "TICKET_METHODS",
     "AnyConfig",
     "Attention",

@@ -24,8 +24,8 @@ from edgeticket.pipeline.quantize.fold import folded_graph
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.write_back import expect_unfoldable
 from edgeticket.pipeline.recipe import PassConfig
+from edgeticket.pipeline.run.time_limit import OutOfTime, time_limit
 from edgeticket.pipeline.tickets.prunable import prunable
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 EXAMPLES = 2  # random inputs
 

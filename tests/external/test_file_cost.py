@@ -22,9 +22,9 @@ from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.external.layers import Count, FileLayer, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
-from edgeticket.pipeline.external.onnx_model import parse_onnx
 from edgeticket.pipeline.external.tflite_cost import tflite_layers
-from edgeticket.pipeline.external.tflite_model import parse_tflite
+from edgeticket.pipeline.formats.onnx_model import parse_onnx
+from edgeticket.pipeline.formats.tflite_model import parse_tflite
 from edgeticket.pipeline.inspect.file import inspect_file
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.quantize import fold_bn
