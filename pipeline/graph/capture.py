@@ -102,13 +102,23 @@ def input_shapes(takes: tuple[int, ...] | Shapes) -> Shapes:
     return tuple(tuple(shape) for shape in takes if not isinstance(shape, int))
 
 
+def _computed_weights(module: nn.Module) -> dict[int, Any]:
+    """What ``deepcopy`` cannot copy: weights that hooks compute anew for each call."""
+    attributes = (value for part in module.modules() for value in vars(part).values())
+    return {
+        id(value): value.detach().clone()
+        for value in attributes
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+
+
 def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
     if isinstance(module, torch.jit.ScriptModule):
         raise InputError(
             f"{type(module).__name__} is a scripted module, whose Python code is gone: give the "
             "nn.Module that it was made of, with its weights, or export it to ONNX"
         )
-    source = copy.deepcopy(module).eval()
+    source = copy.deepcopy(module, _computed_weights(module)).eval()
     failure: Exception | None = None
     for types in dtypes(len(shapes)):
         for batch in (EXAMPLES, 1):

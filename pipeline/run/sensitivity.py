@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.atomic import make_folder
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
@@ -28,8 +28,7 @@ from edgeticket.pipeline.output_folder import (
 )
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import Quantized, fold_bn, quantize
-from edgeticket.pipeline.quantize.placement import place
-from edgeticket.pipeline.quantize.single_layer_ablation import alone
+from edgeticket.pipeline.quantize.single_layer_ablation import alone, units
 from edgeticket.pipeline.recipe import Ptq, Recipe
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
 from edgeticket.pipeline.run.dense import dense_network
@@ -37,6 +36,7 @@ from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.quantize_passes import calibration_batches
 from edgeticket.pipeline.store import locked
 from edgeticket.pipeline.train import Evaluation, evaluate
+from edgeticket.pipeline.train.unlabelled import decibels
 
 NAMES = {"top1": "top-1", "wer": "WER"}
 
@@ -46,9 +46,18 @@ class Loss:
     """What int8 in one layer does on the validation set."""
 
     layer: str
-    score: float  # share, by the measure of the sensitivity
-    agreement: float  # share of the examples that float32 answers alike
-    divergence: float  # mean KL divergence from the float32 probabilities, in nats
+    sqnr_db: float | None  # of the output that suffers most, against float32; None: no noise
+    # None where examples do not say what is right:
+    score: float | None  # share, by the measure of the sensitivity
+    agreement: float | None  # share of the examples that float32 answers alike
+    divergence: float | None  # mean KL divergence from the float32 probabilities, in nats
+
+    @property
+    def cost(self) -> float:
+        """What layers are put in order by, the largest first."""
+        if self.divergence is not None:
+            return self.divergence
+        return -math.inf if self.sqnr_db is None else -self.sqnr_db
 
 
 @dataclass(frozen=True)
@@ -57,31 +66,39 @@ class Sensitivity:
 
     recipe: str
     examples: int
-    measure: str  # top1, or wer
-    score: float  # of float32
+    measure: str  # top1, wer, or sqnr_db where nothing says what is right
+    score: float | None  # of float32
     losses: tuple[Loss, ...]
 
     def print(self, console: Console) -> None:
         """A table on a terminal."""
         table = Table(title=self.recipe, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("int8 alone")
-        sign = -1 if self.measure == "wer" else 1
-        for label in (NAMES[self.measure], "lost points", "agree", "KL (nats)"):
+        scored = [NAMES[self.measure], "lost points", "agree", "KL (nats)"]
+        labels = ["SQNR dB"] if self.score is None else [*scored, "SQNR dB"]
+        for label in labels:
             table.add_column(label, justify="right")
         for loss in self.losses:
-            table.add_row(
-                loss.layer,
-                f"{loss.score:.2%}",
-                f"{100 * sign * (self.score - loss.score):.2f}",
-                f"{loss.agreement:.2%}",
-                f"{loss.divergence:.2e}",
-            )
+            noise = "no noise" if loss.sqnr_db is None else f"{loss.sqnr_db:.1f}"
+            table.add_row(loss.layer, *self._scores(loss), noise)
         console.print(table)
+        real = "" if self.score is None else f"; float32 has {self.score:.2%}"
         console.print(
-            f"{self.examples} validation examples; float32 has {self.score:.2%}. "
+            f"{self.examples} validation examples{real}. "
             "keep_fp32: [names] in ptq or qat keeps layers in float32.",
             highlight=False,
         )
+
+    def _scores(self, loss: Loss) -> list[str]:
+        if self.score is None or loss.score is None:
+            return []
+        sign = -1 if self.measure == "wer" else 1
+        return [
+            f"{loss.score:.2%}",
+            f"{100 * sign * (self.score - loss.score):.2f}",
+            f"{loss.agreement:.2%}",
+            f"{loss.divergence:.2e}",
+        ]
 
 
 def measure_sensitivity(
@@ -102,11 +119,6 @@ def measure_sensitivity(
         data_folder=data_folder,
         progress=progress,
     )
-    if job.data.test.labels is None:
-        raise InputError(
-            f"data: {job.data.name} have no labels that a layer's int8 could cost: `edgeticket "
-            "diff` of a finished run says which layer differs, and by how much"
-        )
     make_folder(out)
     folder = out / recipe.name
     file, ours = folder / "sensitivity.json", json_with("losses")
@@ -147,16 +159,23 @@ class Ablation:
         return evaluate(module, self.data.validation, preprocessing=self.data.preprocessing)
 
 
-def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> None:
-    """Round one layer alone, and write to ``folder`` what that costs."""
-    rounded = ablation.judge(alone(ablation.quantized, layer))
+def try_layer(
+    folder: Path, resume: Path, *, unit: str, layers: tuple[str, ...], ablation: Ablation
+) -> None:
+    """Round one layer alone, or those of one module, and write to ``folder`` what that costs."""
+    rounded = ablation.judge(alone(ablation.quantized, layers))
     float32 = ablation.float32
-    loss = Loss(
-        layer,
-        next(iter(rounded.scores.values())),
-        float((rounded.predictions == float32.predictions).mean()),
-        _divergence(float32.outputs, rounded.outputs),
-    )
+    noise = decibels(float32.all_outputs, rounded.all_outputs)
+    if rounded.scores:
+        loss = Loss(
+            unit,
+            noise,
+            next(iter(rounded.scores.values())),
+            float((rounded.predictions == float32.predictions).mean()),
+            _divergence(float32.outputs, rounded.outputs),
+        )
+    else:
+        loss = Loss(unit, noise, None, None, None)
     document = {"float32": float32.scores, "loss": to_json(loss)}
     (folder / "loss.json").write_bytes(format_json(document))
 
@@ -165,23 +184,23 @@ def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
     cfg = _calibration(job.recipe)
     ablation = Ablation(candidate.network, job.data, cfg)
     folded = fold_bn(candidate.network.module(), candidate.network.input_shapes)
-    layers = place(folded, keep_fp32=cfg.keep_fp32).int8
+    parts = units(folded, keep_fp32=cfg.keep_fp32)
     documents: list[dict[str, Any]] = []
-    with job.progress.task("int8 layer by layer", total=len(layers)) as advance:
-        for layer in layers:
+    with job.progress.task("int8 layer by layer", total=len(parts)) as advance:
+        for unit, layers in parts.items():
             result = job.store.stage(
                 "sensitivity",
-                functools.partial(try_layer, layer=layer, ablation=ablation),
-                config={"layer": layer, "calibration": cfg.model_dump()},
+                functools.partial(try_layer, unit=unit, layers=layers, ablation=ablation),
+                config={"layer": unit, "calibration": cfg.model_dump()},
                 inputs={"data": job.data.digest, "before": candidate.digest},
                 tools=TRAINING_TOOLS,
             )
             documents.append(json.loads((result.folder / "loss.json").read_bytes()))
-            advance(1, layer)
+            advance(1, unit)
     losses = [Loss(**document["loss"]) for document in documents]
-    losses.sort(key=lambda loss: (-loss.divergence, loss.layer))
+    losses.sort(key=lambda loss: (-loss.cost, loss.layer))
     scores = documents[0]["float32"] if documents else ablation.float32.scores
-    measure, score = next(iter(scores.items()))
+    measure, score = next(iter(scores.items()), ("sqnr_db", None))
     return Sensitivity(job.recipe.name, len(job.data.validation), measure, score, tuple(losses))
 
 

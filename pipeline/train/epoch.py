@@ -19,7 +19,7 @@ from edgeticket.pipeline.data import Split
 from edgeticket.pipeline.progress import Advance
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.train.augment import Draw, draw
-from edgeticket.pipeline.train.evaluation import normalize
+from edgeticket.pipeline.train.evaluation import as_inputs
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
 from edgeticket.pipeline.train.step import Step
 from edgeticket.pipeline.train.task import MakeBatch, Task, task_of
@@ -83,7 +83,9 @@ class Epoch:
         self.optimizers.set_rates((epoch * self.steps + step) / (self.cfg.epochs * self.steps))
         part = self._part(drawn, step)
         batch, targets = self.make_batch(part)
-        seen = part.mask(normalize(batch, self.preprocessing))
+        seen = as_inputs(batch, self.preprocessing)
+        if isinstance(seen, Tensor):
+            seen = part.mask(seen)
         outputs, value = self.learn(batch, seen, targets)
         if not math.isfinite(value):
             raise InputError(

@@ -36,6 +36,12 @@ def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Ten
     return values.movedim(-1, 1)
 
 
+def as_inputs(stored: Batch, preprocessing: Sequence[Mapping[str, Any]]) -> Batch:
+    """A batch as it is stored -> as networks take it: pictures and recordings are `normalize`d,
+    arrays for any inputs go in as they are."""
+    return normalize(stored, preprocessing) if isinstance(stored, Tensor) else stored
+
+
 def to_torch(
     inputs: npt.NDArray[Any] | Tensors, preprocessing: Sequence[Mapping[str, Any]]
 ) -> Batch:

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from edgeticket.pipeline.graph.batches import Batch, tensors_of
 from edgeticket.pipeline.train.task import Loss
 
 
@@ -24,12 +25,12 @@ class Step:
     lesson: nn.Module | None  # takes the place of the loss
     penalty: Callable[[], Tensor | float] | None
 
-    def __call__(self, seen: Tensor, batch: Tensor, targets: Any) -> tuple[Tensor, float]:
+    def __call__(self, seen: Batch, batch: Batch, targets: Any) -> tuple[Any, float]:
         """The batch as a teacher sees it, and as the network does -> outputs, loss.
 
         If the loss is no finite number, nothing has been learnt.
         """
-        outputs = self.network(batch)
+        outputs = self.network(*tensors_of(batch))
         if self.lesson is None:
             loss = self.loss(outputs, targets)
         else:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.train import classification, transcription, unlabelled
 from edgeticket.pipeline.train.augment import Draw
@@ -21,7 +22,7 @@ from edgeticket.pipeline.train.augment import Draw
 Loss = Callable[[Tensor, Any], Tensor]
 """(outputs of the module, targets of the batch) -> one number to make small."""
 
-MakeBatch = Callable[[Draw], tuple[Tensor, Any]]
+MakeBatch = Callable[[Draw], tuple[Batch, Any]]
 """Drawn examples -> those as stored, but changed as was drawn; and what is to be learnt of them."""
 
 

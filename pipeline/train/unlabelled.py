@@ -1,6 +1,7 @@
-"""Examples without targets: there is nothing to learn, and nothing to be right about.
+"""Examples without targets: there is nothing to learn of them, and nothing to be right about.
 
-See `pipeline.train.task`; what rounding costs is told by fidelity (`decibels`).
+A network can learn to answer them as another one does (`pipeline.train.fidelity`). See
+`pipeline.train.task`; what rounding costs is told by fidelity (`decibels`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.data import Recordings, Split
+from edgeticket.pipeline.data.tensors import Tensors, channels_first
+from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.recipe import TrainConfig
+from edgeticket.pipeline.train.augment import Draw
 
 NO_TARGETS = InputError(
     "the data have no targets, so that nothing can be trained on them: leave out what trains "
-    "(ptq needs none), or give data with labels"
+    "(ptq and qat need none), or give data with labels"
 )
 
 
@@ -38,13 +42,23 @@ def arrange(order: Tensor, split: Split, batch_size: int) -> Tensor:
     return order
 
 
-def batches(split: Split, device: torch.device) -> Callable[[Any], tuple[Tensor, Any]]:
-    """There are none.
+def batches(split: Split, device: torch.device) -> Callable[[Draw], tuple[Batch, Batch]]:
+    """Examples as they are stored, twice: what is to be learnt of them follows from themselves."""
+    stored = split.inputs
+    assert not isinstance(stored, Recordings)
 
-    Raises:
-        InputError: always.
-    """
-    raise NO_TARGETS
+    def batch(part: Draw) -> tuple[Batch, Batch]:
+        some = stored[part.order.numpy()]
+        if isinstance(some, Tensors):
+            arrays = tuple(
+                torch.from_numpy(np.ascontiguousarray(channels_first(array))).to(device)
+                for array in some.arrays
+            )
+            return arrays, arrays
+        examples = part.to(device).apply(torch.from_numpy(some).to(device))
+        return examples, examples
+
+    return batch
 
 
 def monitor(outputs: Tensor, targets: Any) -> dict[str, float]:
