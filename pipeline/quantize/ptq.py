@@ -11,6 +11,7 @@ from edgeticket.pipeline.graph.batches import Batch, size_of, takes_of
 from edgeticket.pipeline.quantize.calibration import calibrate
 from edgeticket.pipeline.quantize.equalise import equalise
 from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.joins import inserted_steps, requantised
 from edgeticket.pipeline.quantize.reconstruct import reconstruct
 from edgeticket.pipeline.quantize.scales import Scales
 from edgeticket.pipeline.recipe import Ptq
@@ -37,6 +38,7 @@ def quantize(
     if cfg.equalise:
         equalise(folded, frozen)
     scales = calibrate(folded, inputs, cfg)
+    folded = requantised(folded, scales.weights)
     if cfg.rounding != "nearest" or cfg.bias_correction:
-        folded, _ = reconstruct(folded, scales, inputs, cfg, frozen)
+        folded, _ = reconstruct(folded, scales, inputs, cfg, {*frozen, *inserted_steps(folded)})
     return Quantized(folded, scales)

@@ -19,6 +19,7 @@ from edgeticket.pipeline.quantize import (
     quantize,
 )
 from edgeticket.pipeline.quantize.destinations import Destination, destinations
+from edgeticket.pipeline.quantize.joins import requantised
 from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, range_rates, settle
 from edgeticket.pipeline.quantize.write_back import stuck_layers, unfold
 from edgeticket.pipeline.recipe import Ptq, Qat
@@ -82,7 +83,8 @@ def quantize_while_training(
     if before.scales is None:
         start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:
-        start = Quantized(fold_bn(network.module(), network.input_shapes), before.scales)
+        folded = fold_bn(network.module(), network.input_shapes)
+        start = Quantized(requantised(folded, before.scales.weights), before.scales)
     folded_mask = _of_layers(mask, network, start) if mask else None
     loss, examples = None, data.train
     if task_of(examples) is TASKS["nothing"]:

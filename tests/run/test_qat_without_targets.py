@@ -78,7 +78,7 @@ def test_training_towards_the_float32_outputs_heals_coarse_scales(
     assert after.scales is not None
     before_db = quality_db(network, start.scales, network, data)  # type: ignore[arg-type]
     assert quality_db(after.network, after.scales, network, data) > before_db + 3
-    assert after.log["validation_sqnr_db"] > 0
+    assert after.facts["validation_sqnr_db"] > 0
     assert not [line for line in said.lines if "stay as they are" in line]
     old, new = network.weights, after.network.weights
     still = {n for n in old if torch.equal(old[n], new[n]) and n.endswith("weight")}
