@@ -1,8 +1,8 @@
 """Branches of a join keep a scale of their own where others read them, too.
 
-What is joined has one scale. A branch with small numbers, joined with one of large numbers, would be
-as coarse as that one for all who read it. So it is requantised before the join, by a convolution of
-each channel with 1, which both runtimes round alike.
+What is joined has one scale. A branch with small numbers, joined with one of large numbers, would
+be as coarse as that one for all who read it. So it is requantised before the join, by a convolution
+of each channel with 1, which both runtimes round alike.
 """
 
 from __future__ import annotations
