@@ -21,7 +21,9 @@ from edgeticket.pipeline.operators import (
     maps,
     norms,
     pools,
+    products,
     recurrent,
+    reductions,
     refused,
     rounding,
 )
@@ -56,6 +58,8 @@ FAMILIES = (
     logic,
     lookups,
     norms,
+    reductions,
+    products,
     axes,
     channels,
     maps,

@@ -15,7 +15,7 @@ from edgeticket.pipeline.operators.elementwise import operand
 from edgeticket.pipeline.operators.kind import Reader
 from edgeticket.pipeline.operators.layers import convolve, transpose_convolve
 from edgeticket.pipeline.operators.logic import cast
-from edgeticket.pipeline.operators.norms import vector_norm
+from edgeticket.pipeline.operators.reductions import vector_norm
 from edgeticket.pipeline.operators.windows import spread
 
 
