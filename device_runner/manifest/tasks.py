@@ -52,6 +52,7 @@ def check_task(manifest: Manifest, place: str) -> None:
         raise InputError(f"{place}: the task {NOTHING} has neither labels nor targets")
     for artifact in manifest.artifacts:
         _check_outputs(artifact, task, settings, f"{place}: artifact {artifact.id}: {name}")
+        _check_input(artifact, settings, f"{place}: artifact {artifact.id}: {name}")
     _check_scores(manifest, tuple(metric.name for metric in task.metrics(settings)), place)
 
 
@@ -101,6 +102,20 @@ def _check_outputs(artifact: Artifact, task: Task, settings: Settings, place: st
         task.check_outputs([network_shape(spec) for spec in artifact.outputs], settings)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _check_input(artifact: Artifact, settings: Settings, place: str) -> None:
+    """Boxes that are told in parts of another size would be elsewhere."""
+    wanted = settings.input_size()
+    for spec in artifact.inputs:
+        sizes = dict(zip(spec.layout, spec.shape))
+        if wanted is None or not {"H", "W"} <= set(sizes) or len(artifact.inputs) > 1:
+            continue
+        if (sizes["H"], sizes["W"]) != wanted:
+            raise InputError(
+                f"{place}: input is {list(wanted)}, height and width, and the network takes "
+                f"{sizes['H']}x{sizes['W']}: set input to that"
+            )
 
 
 def _check_scores(manifest: Manifest, names: tuple[str, ...], place: str) -> None:
