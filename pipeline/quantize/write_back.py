@@ -19,7 +19,7 @@ Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Recurrent = nn.RNNBase | nn.RNNCellBase
 
 
-def unfold(network: Network, folded: fx.GraphModule) -> Network:
+def written_back(network: Network, folded: fx.GraphModule) -> Network:
     """``network`` with the weights of ``folded``, a graph of the same names as its own folding.
 
     Batch normalisation becomes the identity plus the layer's bias, so that folding the result
@@ -74,8 +74,8 @@ def _write_by_name(module: nn.Module, operator: Operator, source: nn.Module) -> 
             parameters[f"{first.rpartition('.')[0]}.{second}".lstrip(".")].zero_()
 
 
-def expect_unfoldable(network: Network) -> None:
-    """Refuse a network with layers that `unfold` can give no new weights.
+def expect_writable(network: Network) -> None:
+    """Refuse a network with layers that `written_back` can give no new weights.
 
     Raises:
         InputError: the first such layer, and what to do instead.
@@ -85,7 +85,7 @@ def expect_unfoldable(network: Network) -> None:
 
 
 def stuck_layers(network: Network) -> frozenset[str]:
-    """Layers of the folded network that `unfold` can give no new weights, by name."""
+    """Layers of the folded network that `written_back` can give no new weights, by name."""
     return frozenset(_obstacles(network))
 
 

@@ -13,17 +13,17 @@ from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.quantize import (
     Quantized,
+    diagnose,
     fake_quantized,
-    find_doubts,
     fold_bn,
     quantize,
 )
 from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, range_rates, settle
 from edgeticket.pipeline.quantize.write_back import (
-    expect_unfoldable,
+    expect_writable,
     origin_of,
     stuck_layers,
-    unfold,
+    written_back,
 )
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
@@ -53,9 +53,9 @@ def quantize_after_training(
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
     network = before.network
     if cfg.moves_weights:
-        expect_unfoldable(network)
+        expect_writable(network)
     done = quantize(network.module(), calibration_batches(data), cfg)
-    after = unfold(network, done.folded) if cfg.moves_weights else network
+    after = written_back(network, done.folded) if cfg.moves_weights else network
     return _judged(before, after, done, data, progress)
 
 
@@ -122,7 +122,7 @@ def quantize_while_training(
         title="train with the final scales",
     )
     done = finish(module, start)
-    return _judged(before, unfold(network, done.folded), done, data, progress)
+    return _judged(before, written_back(network, done.folded), done, data, progress)
 
 
 def _names(network: Network, start: Quantized) -> dict[str, str]:
@@ -138,7 +138,7 @@ def _judged(
     before: Candidate, after: Network, done: Quantized, data: Dataset, progress: Progress
 ) -> PassResult:
     """Measure on the validation set what int8 costs, and show what looks wrong."""
-    warnings = find_doubts(done.folded, done.scales, calibration_batches(data))
+    warnings = diagnose(done.folded, done.scales, calibration_batches(data))
     for sentence in warnings[:SHOWN]:
         progress.say(f"  {sentence}")
     if len(warnings) > SHOWN:
