@@ -12,7 +12,7 @@ from edgeticket.pipeline.quantize.destinations import destinations
 from edgeticket.pipeline.quantize.fold import fold_bn
 
 
-def unfold(network: Network, folded: fx.GraphModule) -> Network:
+def written_back(network: Network, folded: fx.GraphModule) -> Network:
     """``network`` with the weights of ``folded``, a graph of the same names as its own folding.
 
     Batch normalisation becomes the identity plus the layer's bias, so that folding the result
@@ -42,7 +42,7 @@ def write_layers(module: nn.Module, original: fx.GraphModule, folded: fx.GraphMo
 
 
 def stuck_layers(network: Network) -> frozenset[str]:
-    """Layers of the folded network that `unfold` can give no new weights, by name."""
+    """Layers of the folded network that `written_back` can give no new weights, by name."""
     module = network.module()
     places = destinations(module, fold_bn(module, network.input_shapes))
     return frozenset(name for name, place in places.items() if isinstance(place, InputError))

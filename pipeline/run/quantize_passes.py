@@ -14,15 +14,15 @@ from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.quantize import (
     Quantized,
+    diagnose,
     fake_quantized,
-    find_doubts,
     fold_bn,
     quantize,
 )
 from edgeticket.pipeline.quantize.destinations import Destination, destinations
 from edgeticket.pipeline.quantize.joins import requantised
 from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, range_rates, settle
-from edgeticket.pipeline.quantize.write_back import stuck_layers, unfold
+from edgeticket.pipeline.quantize.write_back import stuck_layers, written_back
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
 from edgeticket.pipeline.task import nothing, task_of
@@ -53,7 +53,7 @@ def quantize_after_training(
     network = before.network
     stuck = _stuck(network, progress) if cfg.moves_weights else frozenset()
     done = quantize(network.module(), calibration_batches(data), cfg, frozen=stuck)
-    after = unfold(network, done.folded) if cfg.moves_weights else network
+    after = written_back(network, done.folded) if cfg.moves_weights else network
     return _judged(before, after, done, data, progress)
 
 
@@ -121,7 +121,7 @@ def quantize_while_training(
         title="train with the final scales",
     )
     done = finish(module, start)
-    return _judged(before, unfold(network, done.folded), done, data, progress)
+    return _judged(before, written_back(network, done.folded), done, data, progress)
 
 
 def _stuck(network: Network, progress: Progress) -> frozenset[str]:
@@ -155,7 +155,7 @@ def _judged(
     before: Candidate, after: Network, done: Quantized, data: Dataset, progress: Progress
 ) -> PassResult:
     """Measure on the validation set what int8 costs, and show what looks wrong."""
-    warnings = find_doubts(done.folded, done.scales, calibration_batches(data))
+    warnings = diagnose(done.folded, done.scales, calibration_batches(data))
     for sentence in warnings[:SHOWN]:
         progress.say(f"  {sentence}")
     if len(warnings) > SHOWN:

@@ -245,7 +245,7 @@ def test_every_platform_tag_is_given() -> None:
     assert platform_tags("aarch64", ("", "")) == ["musllinux_1_1_aarch64", "musllinux_1_2_aarch64"]
 
 
-def test_errands_are_python_3_6() -> None:
+def test_calls_are_python_3_6() -> None:
     """A board that is too old must be able to say so."""
     for path in (ROOT / "pipeline" / "devices" / "on_device").glob("*.py"):
         ast.parse(path.read_text(), feature_version=(3, 6))

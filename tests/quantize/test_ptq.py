@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 from edgeticket.models.network import Network
 from edgeticket.pipeline.quantize import (
     calibrate,
+    diagnose,
     fake_quantized,
-    find_doubts,
     fold_bn,
     quantize,
-    unfold,
+    written_back,
 )
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.equalise import equalise
@@ -231,7 +231,7 @@ def test_folded_weights_come_back_to_the_last_bit() -> None:
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
-    again = fold_bn(unfold(network, folded).module(), network.input_shape)
+    again = fold_bn(written_back(network, folded).module(), network.input_shape)
     for name, tensor in folded.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -254,7 +254,7 @@ def test_a_layer_that_is_called_twice_has_one_weight() -> None:
     assert len(weights) == 1
     with torch.no_grad():
         folded.get_parameter(weights[0]).add_(1)
-    unfold(Stub("resnet20", {}, {}), folded)
+    written_back(Stub("resnet20", {}, {}), folded)
 
 
 def test_doubts_are_told_by_name() -> None:
@@ -266,7 +266,7 @@ def test_doubts_are_told_by_name() -> None:
     wide = ActivationScale(float(np.float32(scales.activations["conv2"].scale * 50)), 0)
     narrow = ActivationScale(float(np.float32(scales.activations["head"].scale / 4)), 0)
     doubtful = Scales({**scales.activations, "conv2": wide, "head": narrow}, scales.weights)
-    said = find_doubts(fold_bn(module, (3, 12, 12)), doubtful, [images()])
+    said = diagnose(fold_bn(module, (3, 12, 12)), doubtful, [images()])
     dead, wide_one, clipped = (
         next(s for s in said if s.startswith(start))
         for start in (
@@ -282,8 +282,6 @@ def test_doubts_are_told_by_name() -> None:
     assert " head (" in clipped
     assert "`ranges: minmax`" in clipped
     assert not any(" x (" in s for s in said)
-    plain = find_doubts(
-        fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()]
-    )
+    plain = diagnose(fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()])
     assert len(plain) == 1
     assert "always zero on the calibration set: relu_2 (2 of 8);" in plain[0]

@@ -20,7 +20,13 @@ from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.progress import QUIET, Progress, Quiet
-from edgeticket.pipeline.quantize import FakeQuantize, fake_quantized, fold_bn, quantize, unfold
+from edgeticket.pipeline.quantize import (
+    FakeQuantize,
+    fake_quantized,
+    fold_bn,
+    quantize,
+    written_back,
+)
 from edgeticket.pipeline.quantize.learned import AveragedQuantize, FixedLayer, LearnedQuantize
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.qat import finish, fixed, moving, settle
@@ -165,7 +171,7 @@ def test_what_is_exported_is_what_was_trained_last(store: Path) -> None:
         expected = module(x)  # the last forward
     done = finish(module, start)
     assert done.scales == start.scales
-    deployed = unfold(network, done.folded)
+    deployed = written_back(network, done.folded)
     rounded = fake_quantized(folded_of(deployed), done.scales)
     assert torch.equal(rounded(x), expected)
     layers = int8_layers(TARGETS["onnx-int8-s8"].convert(export(rounded)).data)
@@ -193,7 +199,7 @@ def test_parameters_of_norms_are_trained_and_exported(store: Path) -> None:
         module(x).square().mean().backward()
         optimizer.step()
     done = finish(module, start)
-    deployed = unfold(network, done.folded)
+    deployed = written_back(network, done.folded)
     norms = [n for n in weights if "norm" in n]
     assert any(not torch.equal(deployed.weights[n], weights[n]) for n in norms)
     with torch.no_grad():

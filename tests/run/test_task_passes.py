@@ -8,7 +8,7 @@ import pytest
 
 from edgeticket.models.imported import look_in
 from edgeticket.pipeline.progress import QUIET
-from edgeticket.pipeline.recipe import PASSES as CONFIGS
+from edgeticket.pipeline.recipe import PASS_CONFIGS as CONFIGS
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.run.candidate import Job
 from edgeticket.pipeline.run.dense import dense_network
