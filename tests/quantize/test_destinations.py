@@ -129,7 +129,7 @@ def built(kinds: dict[str, Callable[[], nn.Module]], kind: str) -> tuple[nn.Modu
 
 
 def trained(module: fx.GraphModule, x: Tensor, wanted: Tensor, steps: int = 3) -> fx.GraphModule:
-    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.01)
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.2)
     for _ in range(steps):
         optimizer.zero_grad()
         (module(x) - wanted).square().mean().backward()  # type: ignore[no-untyped-call]
