@@ -19,14 +19,26 @@ def shared_copy(module: Module) -> Module:
     What changes a tensor in place changes both.
     """
     tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    memo = {id(tensor): tensor for tensor in tensors}
+    return copy.deepcopy(module, memo | _computed_weights(module))
 
 
 def vacant_copy(module: Module) -> Module:
     """A copy to load a state into: zeros for all that the state has; all else is copied."""
     state = module.state_dict(keep_vars=True).values()
     plain = {id(t): _zeros(t) for t in state if type(t) in (Tensor, nn.Parameter)}
-    return copy.deepcopy(module, {key: zeros for key, zeros in plain.items() if zeros is not None})
+    memo = {key: zeros for key, zeros in plain.items() if zeros is not None}
+    return copy.deepcopy(module, memo | _computed_weights(module))
+
+
+def _computed_weights(module: nn.Module) -> dict[int, Tensor]:
+    """What ``deepcopy`` cannot copy: weights that hooks compute anew for each call."""
+    attributes = (value for part in module.modules() for value in vars(part).values())
+    return {
+        id(value): value.detach().clone()
+        for value in attributes
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def _zeros(tensor: Tensor) -> Tensor | None:

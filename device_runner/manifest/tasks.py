@@ -36,6 +36,11 @@ def check_task(manifest: Manifest, place: str) -> None:
             f"{place}: there is no task {name!r} here; {hint}known: {', '.join(NAMES)}; if it is a "
             "newer one, upgrade the runner"
         )
+    if name in (CLASSES, TRANSCRIPTS):
+        if manifest.task.settings:
+            raise InputError(f"{place}: the task {name} has no settings here: leave them empty")
+        for artifact in manifest.artifacts:
+            _check_labelled_output(artifact, manifest, f"{place}: artifact {artifact.id}")
     if (manifest.chunks is not None) != (name == TRANSCRIPTS):
         raise InputError(f"{place}: chunks are for {TRANSCRIPTS}, and the task is {name}")
     if name in (CLASSES, TRANSCRIPTS):
@@ -47,6 +52,7 @@ def check_task(manifest: Manifest, place: str) -> None:
         raise InputError(f"{place}: the task {NOTHING} has neither labels nor targets")
     for artifact in manifest.artifacts:
         _check_outputs(artifact, task, settings, f"{place}: artifact {artifact.id}: {name}")
+        _check_input(artifact, settings, f"{place}: artifact {artifact.id}: {name}")
     _check_scores(manifest, tuple(metric.name for metric in task.metrics(settings)), place)
 
 
@@ -59,14 +65,10 @@ def network_shape(spec: TensorSpec) -> tuple[int, ...]:
 def _check_labelled(manifest: Manifest, place: str) -> None:
     """Classes and transcripts, whose targets are of a form of their own."""
     name, labels = manifest.task.name, len(manifest.labels)
-    if manifest.task.settings:
-        raise InputError(f"{place}: the task {name} has no settings here: leave them empty")
     if labels < 2:
         raise InputError(f"{place}: {labels} labels: there must be two at least")
     if manifest.samples.targets is None or manifest.samples.random is not None:
         raise InputError(f"{place}: {name} need targets for samples that are data: give them")
-    for artifact in manifest.artifacts:
-        _check_labelled_output(artifact, manifest, f"{place}: artifact {artifact.id}")
 
 
 def _check_labelled_output(artifact: Artifact, manifest: Manifest, place: str) -> None:
@@ -100,6 +102,20 @@ def _check_outputs(artifact: Artifact, task: Task, settings: Settings, place: st
         task.check_outputs([network_shape(spec) for spec in artifact.outputs], settings)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _check_input(artifact: Artifact, settings: Settings, place: str) -> None:
+    """Boxes that are told in parts of another size would be elsewhere."""
+    wanted = settings.input_size()
+    for spec in artifact.inputs:
+        sizes = dict(zip(spec.layout, spec.shape))
+        if wanted is None or not {"H", "W"} <= set(sizes) or len(artifact.inputs) > 1:
+            continue
+        if (sizes["H"], sizes["W"]) != wanted:
+            raise InputError(
+                f"{place}: input is {list(wanted)}, height and width, and the network takes "
+                f"{sizes['H']}x{sizes['W']}: set input to that"
+            )
 
 
 def _check_scores(manifest: Manifest, names: tuple[str, ...], place: str) -> None:

@@ -45,6 +45,10 @@ class Settings:
         """Which of a network's ``count`` outputs are read, counted from 0."""
         return (self.output,)
 
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width that the network's input has to have; None: any."""
+        return None
+
     @classmethod
     def schema(cls) -> dict[str, Any]:
         """The JSON Schema of these settings."""

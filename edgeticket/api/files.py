@@ -130,7 +130,7 @@ def convert(
 
 def _file(given: StrPath | bytes) -> tuple[bytes, str]:
     """The bytes of a file, and what errors call it."""
-    from edgeticket.pipeline.external.onnx_model import read_onnx
+    from edgeticket.pipeline.formats.onnx_model import read_onnx
 
     if isinstance(given, bytes):
         return given, "the .pt2 file" if given.startswith(ZIP) else "the ONNX file"

@@ -150,16 +150,17 @@ def inspect(
     Raises:
         InputError: there is no such network, or it does not run.
     """
+    from edgeticket.pipeline.convert.targets import runtimes_by_suffix
     from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.inspect.file import RUNTIMES, inspect_file
+    from edgeticket.pipeline.inspect.file import inspect_file
     from edgeticket.pipeline.inspect.network import inspect_network
     from edgeticket.pipeline.inspect.subject import network_of
     from edgeticket.pipeline.network.finished import read_finished
     from edgeticket.pipeline.progress import QUIET
 
     if Path(subject).suffix == ".pt2":
-        return inspect_network(read_finished(Path(subject)))
-    if Path(subject).suffix in RUNTIMES:
+        return inspect_network(read_finished(Path(subject)), progress=progress or QUIET)
+    if Path(subject).suffix in runtimes_by_suffix():
         return inspect_file(Path(subject))
     network = network_of(
         str(subject),
@@ -168,7 +169,7 @@ def inspect(
         data_folder=data_folder(optional_path(data)),
         progress=progress or QUIET,
     )
-    return inspect_network(network)
+    return inspect_network(network, progress=progress or QUIET)
 
 
 def _whole(recipe: StrPath | Recipe, overrides: Sequence[str]) -> tuple[Recipe, Path]:

@@ -61,7 +61,7 @@ def convert(
     """
     from edgeticket.pipeline.convert.foreign import domains, read_any
     from edgeticket.pipeline.convert.targets import TARGETS
-    from edgeticket.pipeline.external.onnx_model import read_onnx
+    from edgeticket.pipeline.formats.onnx_model import read_onnx
     from edgeticket.pipeline.graph.fold import fold
 
     if out.suffix != SUFFIXES[to]:

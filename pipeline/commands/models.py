@@ -217,7 +217,7 @@ def bundle(
         typer.Option(
             metavar="KEY=VALUE|FILE",
             help="Settings of --task, e.g. form=channels_last or input=[320,320]; or a file of "
-            "them as JSON; may be given often.",
+            "them as JSON. Repeatable.",
         ),
     ] = None,
     targets: Annotated[

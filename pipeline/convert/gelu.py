@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import numpy_helper
 
-from edgeticket.pipeline.external.onnx_model import constants_of
+from edgeticket.pipeline.formats.onnx_model import constants_of
 
 
 def fuse_gelu(graph: onnx.GraphProto) -> None:

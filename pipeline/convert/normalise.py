@@ -11,7 +11,7 @@ import onnx
 from onnx import version_converter
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.external.onnx_model import parse_onnx, validate_onnx
+from edgeticket.pipeline.formats.onnx_model import parse_onnx, validate_onnx
 from edgeticket.pipeline.graph.graph import OPSET
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})

@@ -33,6 +33,7 @@ from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.data.unlabelled import arrays_dataset, split_unlabelled
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.recipe import DataConfig
+from edgeticket.pipeline.recipe.sources import CHANGES
 from edgeticket.pipeline.store import Store
 
 SPATIAL = ("masks", "boxes", "keypoints", "images")  # targets that lie in the picture
@@ -107,11 +108,11 @@ def load_for_task(cfg: DataConfig, task: Task, *, folders: Sequence[Path]) -> Co
         steps: tuple[Mapping[str, Any], ...] = ()
     else:
         steps = capture_steps(cfg)
-        if steps and task.name in SPATIAL:
+        moving = [key for key in ("resize", "crop", "letterbox") if getattr(cfg, key)]
+        if moving and task.name in SPATIAL:
             raise InputError(
-                f"data.{'resize' if cfg.resize else 'crop' if cfg.crop else 'grey'}: targets of "
-                f"task {task.name} would not move along: give inputs in the size that the network "
-                "takes"
+                f"data.{moving[0]}: targets of task {task.name} would not move along: give inputs "
+                "in the size that the network takes, or files in a layout of docs/data.md"
             )
         pool = replace(pool, inputs=_changed(pool.inputs, steps))
         test = test and replace(test, inputs=_changed(test.inputs, steps))
@@ -130,7 +131,7 @@ def _refuse_pixels(cfg: DataConfig) -> None:
     Raises:
         InputError: the recipe says what is to be done with pixels, and there are none.
     """
-    for key in ("resize", "crop", "grey", "mean", "std"):
+    for key in (*CHANGES, "mean", "std"):
         if getattr(cfg, key):
             raise InputError(
                 f"data.{key}: inputs of {cfg.title} are no uint8 pictures: they go into the "

@@ -145,18 +145,20 @@ def split_unlabelled(
         if "calibration" in given
         else min(MOST_CALIBRATION, max(1, count * 4 // 10)),
     }
-    left = count - sum(sizes.values()) - 1
+    train = cfg.train if cfg.train is not None else 1
+    left = count - sum(sizes.values()) - train
     sizes["test"] = min(left, cfg.test or left)
     if sizes["test"] < 1:
         raise InputError(
             f"data.validation {sizes['validation']} + data.calibration {sizes['calibration']} "
-            f"leave none of {count} examples of {cfg.title} for the test: make them smaller"
+            f"+ data.train {train} leave none of {count} examples of {cfg.title} for the test: "
+            "make them smaller"
         )
     order = np.random.default_rng([seed, 0]).permutation(count)
     whole = Split(stored, None)
     parts: dict[str, Split] = {}
     start = 0
-    for name, size in (*sizes.items(), ("train", 1)):
+    for name, size in (*sizes.items(), ("train", train)):
         parts[name] = whole.take(order[start : start + size])
         start += size
     return Dataset(

@@ -26,13 +26,13 @@ def connect(
         InputError: no such kind of target; entering the block: it cannot be reached.
     """
     kind = address.partition(":")[0]
-    if kind not in TARGETS:
+    if kind not in CONNECTIONS:
         known = ", ".join(f"`{form}`" for form in FORMS.values())
         raise InputError(f"{address!r} is no target (known: {known})")
-    return TARGETS[kind](address, patience=patience, tell=tell)
+    return CONNECTIONS[kind](address, patience=patience, tell=tell)
 
 
-TARGETS: Mapping[str, Connect] = {
+CONNECTIONS: Mapping[str, Connect] = {
     "local": connect_local,
     "ssh": connect_ssh,
     "emulated": connect_emulated,

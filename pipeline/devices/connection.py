@@ -62,7 +62,7 @@ class Patience:
     sign_s: float = 60.0  # until a program that was started there gives a sign of life
     silence_s: float = 30.0  # without any sign of the other side: the link counts as lost
     heal_s: float = 60.0  # a link that broke in a transfer is tried again for so long
-    step_s: float = 120.0  # a small errand, such as hashing the files that lie there
+    step_s: float = 120.0  # a small call, such as hashing the files that lie there
     setup_s: float = 1800.0  # an environment is made, packages are fetched
     bench_s: float = 3600.0  # one device measures
     lock_s: float = 600.0  # another measurement on the same device goes first
@@ -90,7 +90,7 @@ class Connection(Protocol):
 
     @property
     def python(self) -> str:
-        """The Python that runs errands there, 3.6 or newer, a command or a path."""
+        """The Python that answers calls there, 3.6 or newer, a command or a path."""
 
     @property
     def offline(self) -> bool:

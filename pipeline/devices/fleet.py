@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.devices import FORMS, TARGETS
+from edgeticket.pipeline.devices import CONNECTIONS, FORMS
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.ssh_address import parse_address
 from edgeticket.pipeline.recipe import Config
@@ -58,7 +58,7 @@ def make_device(
         InputError: the target is none.
     """
     kind, _, rest = target.partition(":")
-    if kind not in TARGETS:
+    if kind not in CONNECTIONS:
         known = ", ".join(FORMS.values())
         raise InputError(f"{place}{reprlib.repr(target)} is no target (known: {known})")
     if kind == "ssh":

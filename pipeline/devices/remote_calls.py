@@ -1,4 +1,4 @@
-"""Ask a device to do an errand of `pipeline.devices.on_device`, over any connection."""
+"""Call a function of `pipeline.devices.on_device`, on a device, over any connection."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ module.main()
 
 async def call(
     connection: Connection,
-    errand: str,
+    function: str,
     *,
     patience: Patience,
     timeout_s: float | None = None,
@@ -75,25 +75,25 @@ async def call(
     overhear: Tell | None = None,
     **request: Any,
 ) -> tuple[Any, bytes]:
-    """Do one errand -> its answer, and the bytes that follow it.
+    """Make one call -> its answer, and the bytes that follow it.
 
     Args:
         connection: the device.
-        errand: a key of ``ERRANDS`` in `pipeline.devices.on_device.main`.
+        function: a key of ``CALLS`` in `pipeline.devices.on_device.main`.
         patience: how long it may wait for another host.
-        timeout_s: how long the errand itself may take, ``patience.step_s`` when not given.
-        payload: bytes that the errand takes.
-        hold: the errand shall see when we, or the link, are gone.
+        timeout_s: how long the call itself may take, ``patience.step_s`` when not given.
+        payload: bytes that the call takes.
+        hold: the call shall see when we, or the link, are gone.
         tell: hears what it says meanwhile.
         overhear: hears what start-up files print before it begins.
-        request: the errand's own arguments, as JSON values.
+        request: the call's own arguments, as JSON values.
 
     Raises:
         InputError: the device refuses, or says something else than an answer; in one sentence.
         LinkError, SlowError: as `Connection.run`.
     """
     place = {"home": connection.home, "example": _example(connection.address)}
-    common = {"errand": errand, "lock_s": patience.lock_s, "who": _us(), **place}
+    common = {"call": function, "lock_s": patience.lock_s, "who": _us(), **place}
     asked = json.dumps({**common, **request}).encode() + b"\n"
     word = secrets.token_hex(16)
     ear = _Ear(f"{word}:begin", tell, overhear)
@@ -135,14 +135,14 @@ async def call(
 
 
 class _Ear:
-    """Hears what is written to standard error by the errand, and what comes before it."""
+    """Hears what is written to standard error by the call, and what comes before it."""
 
     def __init__(self, first: str, tell: Tell | None, overhear: Tell | None) -> None:
         self._first = first
         self._begun = False
         self.tell: Tell = tell or _to_nobody
         self._overhear: Tell = overhear or _to_nobody
-        self.before: list[str] = []  # what was printed before the errand
+        self.before: list[str] = []  # what was printed before the call
 
     def hear(self, line: str) -> None:
         if self._begun:

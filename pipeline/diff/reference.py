@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from edgeticket.pipeline.diff.values import read_quantizations, signed, to_codes, to_reals
-from edgeticket.pipeline.external.onnx_model import parse_onnx
+from edgeticket.pipeline.formats.onnx_model import parse_onnx
 from edgeticket.pipeline.graph.graph import Quantization
 
 Array = npt.NDArray[Any]

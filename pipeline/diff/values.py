@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from edgeticket.pipeline.external.onnx_model import parse_onnx
+from edgeticket.pipeline.formats.onnx_model import parse_onnx
 from edgeticket.pipeline.graph.graph import HIGHEST, LOWEST, Quantization
 
 Array = npt.NDArray[Any]

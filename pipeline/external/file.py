@@ -19,9 +19,9 @@ from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.runtimes.session import Port
 from edgeticket.pipeline.external.layers import Count, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
-from edgeticket.pipeline.external.onnx_model import constants_of, parse_onnx, read_file, read_onnx
 from edgeticket.pipeline.external.tflite_cost import tflite_layers
-from edgeticket.pipeline.external.tflite_model import (
+from edgeticket.pipeline.formats.onnx_model import constants_of, parse_onnx, read_file, read_onnx
+from edgeticket.pipeline.formats.tflite_model import (
     is_constant,
     kind_of,
     name_of,

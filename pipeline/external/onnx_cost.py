@@ -12,9 +12,9 @@ from onnx import TensorProto, inliner
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.external.layers import Count, FileLayer, total
 from edgeticket.pipeline.external.onnx_operators import (
+    HANDING_ON,
     INTEGERS,
     PACKED,
-    PASSES,
     SETTINGS,
     is_known,
     multiply,
@@ -107,7 +107,7 @@ def _stored(node: onnx.NodeProto, scope: Scope) -> Count:
     for name in node.input:
         if name in scope:
             scope[name].is_read = True
-    passed = scope.get(node.input[0]) if node.op_type in PASSES and node.input else None
+    passed = scope.get(node.input[0]) if node.op_type in HANDING_ON and node.input else None
     if passed is not None and node.output:
         passed.is_weight |= 0 in integers
         scope[node.output[0]] = passed

@@ -172,7 +172,7 @@ INTEGERS: Mapping[str, Collection[int]] = {
 }
 
 # What hands a constant on, or only writes it otherwise: the layer behind it has the weight.
-PASSES = frozenset(
+HANDING_ON = frozenset(
     {
         *("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape"),
         *("Squeeze", "Unsqueeze", "Flatten"),

@@ -14,13 +14,13 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
 from edgeticket.pipeline.data.folder import Listing, list_folder
-from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
+from edgeticket.pipeline.formats.onnx_model import read_file, read_onnx
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
-RUNTIMES = {".onnx": "ort", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +95,11 @@ def picture_size(model: Path) -> tuple[int, int, int]:
         InputError: it cannot be read, numbers beside it are missing, or it takes something else
             than pictures.
     """
-    if model.suffix.lower() not in RUNTIMES:
-        raise InputError(f"{model}: give a file that ends in {' or '.join(RUNTIMES)}")
+    runtimes = runtimes_by_suffix()
+    if model.suffix.lower() not in runtimes:
+        raise InputError(f"{model}: give a file that ends in {' or '.join(runtimes)}")
     data = read_onnx(model) if model.suffix.lower() == ".onnx" else read_file(model)
-    runtime = get_runtime(RUNTIMES[model.suffix.lower()])
+    runtime = get_runtime(runtimes[model.suffix.lower()])
     shape = runtime.load(data, threads=1, place=str(model)).input.shape[1:]
     sizes = [size for size in shape if isinstance(size, int) and size > 0]
     if len(sizes) == len(shape) == 3:

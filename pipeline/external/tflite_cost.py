@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.external.layers import Count, FileLayer
-from edgeticket.pipeline.external.tflite_model import is_constant, kind_of, name_of, shape_of
+from edgeticket.pipeline.formats.tflite_model import is_constant, kind_of, name_of, shape_of
 
 Shape = tuple[int, ...]
 Type = schema.TensorType

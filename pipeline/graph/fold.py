@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from edgeticket.pipeline.graph.affine import Affine, affine_of
 from edgeticket.pipeline.graph.gates import with_hard_sigmoids
-from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator, Scaled
+from edgeticket.pipeline.graph.graph import Arranged, Array, Constant, Graph, Operator, Scaled
 from edgeticket.pipeline.graph.subpixel import as_convolution
 from edgeticket.pipeline.operators import KINDS
 
@@ -269,18 +269,31 @@ class _Fold:
 
     def finish(self) -> Graph:
         operators: list[Operator] = []
+        arranged: dict[str, Arranged] = {}
         for operator in self.operators.values():
             if operator.kind == "ConvTranspose":
-                steps, values, constants = as_convolution(operator, self.values, self.constants)
+                steps, values, constants, one = as_convolution(
+                    operator, self.values, self.constants
+                )
                 operators += steps
+                arranged |= one
+                if operator.output in self.scaled:
+                    (layer,) = one
+                    self.scaled[layer] = self.scaled.pop(operator.output)
                 self.values |= {value.name: value for value in values}
                 self.constants |= constants
             else:
                 operators.append(operator)
         outputs = tuple(self.renamed.get(name, name) for name in self.graph.outputs)
-        constants, scaled = self.constants, self.scaled
+        folded = replace(self.graph, outputs=outputs, operators=tuple(operators))
         return tidy(
-            Graph(self.graph.inputs, outputs, tuple(operators), self.values, constants, scaled)
+            replace(
+                folded,
+                values=self.values,
+                constants=self.constants,
+                scaled=self.scaled,
+                arranged=arranged,
+            )
         )
 
 

@@ -106,11 +106,36 @@ class Scaled(_Immutable):
 
 
 @dataclass(frozen=True)
+class Arranged(_Immutable):
+    """A layer's weight is made of the numbers of another one; that is stored.
+
+    places: for each number of the layer's weight, where it is in the flattened stored one; -1 where
+        there is none and it stays 0.
+    shape: of the stored weight, [inputs, outputs / group, ...].
+    groups: of the stored weight.
+    copies: how often the stored bias is repeated.
+    """
+
+    places: Array
+    shape: tuple[int, ...]
+    groups: int
+    copies: int
+
+    def gathered(self, weight: Array) -> Array:
+        """The stored weight that the layer's weight is made of."""
+        stored = np.zeros(math.prod(self.shape), weight.dtype)
+        is_stored = self.places >= 0
+        stored[self.places[is_stored]] = weight[is_stored]
+        return stored.reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Graph(_Immutable):
     """Operators in order of execution; inputs and outputs are names of values.
 
     scaled: what stored numbers the network multiplied and shifted a layer's output by, where they
         have become part of the layer; by its output.
+    arranged: layers whose weight is made of another one's numbers, by output.
     """
 
     inputs: tuple[str, ...]
@@ -119,6 +144,7 @@ class Graph(_Immutable):
     values: Mapping[str, Value]
     constants: Mapping[str, Constant]
     scaled: Mapping[str, Scaled] = field(default_factory=dict)
+    arranged: Mapping[str, Arranged] = field(default_factory=dict)
 
     def is_quantized(self) -> bool:
         """Whether any value is rounded; others may be computed in float32 between those."""

@@ -51,8 +51,8 @@ def to_module(
 
     Every operator is a submodule of its own name; layers are PyTorch's, and those that read one
     constant have one parameter, so that training keeps it one. A node's ``meta`` has its
-    ``operator``, the paths of the ``module`` and ``norm`` that it was, and what it was
-    ``scaled`` by.
+    ``operator``, the paths of the ``module`` and ``norm`` that it was, what it was ``scaled`` by,
+    and how its weight was ``arranged``.
 
     Args:
         moving: constants that training may move, beside the weights of layers; others stay.
@@ -67,11 +67,12 @@ def to_module(
         nodes[name] = traced.placeholder(_identifier(name))
         names[name] = nodes[name].name
     used = {n for op in graph.operators for n in _flowing(op)} & graph.constants.keys()
+    layered = {n for op in graph.operators for n in op.inputs if n not in _flowing(op)}
     for name in graph.constants:
-        if name in used:
-            stored[name] = _stored(
-                traced, root, name, numbers(graph.constants[name].data), is_moving=name in moving
-            )
+        if name in used:  # what a layer reads too stays one number for both: as it is
+            is_moving = name in moving and name not in layered
+            tensor = numbers(graph.constants[name].data)
+            stored[name] = _stored(traced, root, name, tensor, is_moving=is_moving)
     operators: list[Operator] = []
     parameters: dict[str, nn.Parameter] = {}  # of layers, by constant
     for operator in graph.operators:
@@ -95,6 +96,8 @@ def to_module(
         node.meta |= {key: path for key, path in paths if path}
         if scaled := graph.scaled.get(output):
             node.meta["scaled"] = scaled
+        if arranged := graph.arranged.get(output):
+            node.meta["arranged"] = arranged
         operators.append(operator)
     results = tuple(nodes[name] for name in graph.outputs)
     traced.output(results[0] if len(results) == 1 else results)

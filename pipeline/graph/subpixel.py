@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeticket.pipeline.graph.graph import Array, Constant, Operator, Value
+from edgeticket.pipeline.graph.graph import Arranged, Array, Constant, Operator, Value
 
 
 def as_convolution(
     operator: Operator, values: Mapping[str, Value], constants: Mapping[str, Constant]
-) -> tuple[list[Operator], list[Value], dict[str, Constant]]:
-    """Operators that stand for a ConvTranspose, with the values and constants that are new."""
+) -> tuple[list[Operator], list[Value], dict[str, Constant], dict[str, Arranged]]:
+    """Operators that stand for a ConvTranspose, with the values and constants that are new.
+
+    The last is the convolution's output, and how its weight is made of the stored one.
+    """
     a = operator.attributes
     source, result = values[operator.inputs[0]], values[operator.output]
     weight, *bias = (constants[name].data for name in operator.inputs[1:])
@@ -91,7 +94,12 @@ def as_convolution(
     )
     if tail:
         steps += _interleave(operator, last, sizes, strides, outputs, result, new)
-    return steps, new, stored
+    return steps, new, stored, {last: _arranged(weight, a, phases)}
+
+
+def _arranged(weight: Array, a: Mapping[str, Any], phases: int) -> Arranged:
+    numbers = np.arange(1, weight.size + 1).reshape(weight.shape)
+    return Arranged(_kernels(numbers, a)[0] - 1, weight.shape, a["group"], phases)
 
 
 def _kernels(weight: Array, a: Mapping[str, Any]) -> tuple[Array, list[int], list[int]]:
@@ -122,7 +130,7 @@ def _kernels(weight: Array, a: Mapping[str, Any]) -> tuple[Array, list[int], lis
         after.append(high)
         sizes.append(high - low + 1)
     strides = a["strides"]
-    kernels = np.zeros((*strides, outputs, inputs, *sizes), np.float32)
+    kernels = np.zeros((*strides, outputs, inputs, *sizes), weight.dtype)
     for phase in np.ndindex(*strides):
         for places in _products([list(ranges[i][phase[i]].items()) for i in range(axes)]):
             at = tuple(offset + before[i] for i, (offset, _) in enumerate(places))
@@ -136,7 +144,7 @@ def _kernels(weight: Array, a: Mapping[str, Any]) -> tuple[Array, list[int], lis
 def _dense(weight: Array, groups: int) -> Array:
     """Grouped [inputs, outputs / group, ...] -> [inputs, outputs, ...], zeros between groups."""
     inputs, per_group = weight.shape[:2]
-    wide = np.zeros((inputs, per_group * groups, *weight.shape[2:]), np.float32)
+    wide = np.zeros((inputs, per_group * groups, *weight.shape[2:]), weight.dtype)
     for g in range(groups):
         rows = slice(g * (inputs // groups), (g + 1) * (inputs // groups))
         wide[rows, g * per_group : (g + 1) * per_group] = weight[rows]

@@ -23,9 +23,9 @@ from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.external.file import DTYPES, MAKES, READS, onnx_scale
 from edgeticket.pipeline.external.layers import Count, FileLayer, tell_count, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
-from edgeticket.pipeline.external.onnx_model import constants_of, parse_onnx, read_file, read_onnx
 from edgeticket.pipeline.external.tflite_cost import tflite_layers
-from edgeticket.pipeline.external.tflite_model import (
+from edgeticket.pipeline.formats.onnx_model import constants_of, parse_onnx, read_file, read_onnx
+from edgeticket.pipeline.formats.tflite_model import (
     TYPES,
     kind_of,
     name_of,
@@ -35,8 +35,6 @@ from edgeticket.pipeline.external.tflite_model import (
 from edgeticket.pipeline.inspect.network import Verdict, inspect_network
 from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.operators import ONNX
-
-RUNTIMES = runtimes_by_suffix()
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def inspect_file(file: Path) -> FileInspection:
     """
     data = read_onnx(file) if file.suffix == ".onnx" else read_file(file)
     try:
-        get_runtime(RUNTIMES[file.suffix]).load(data, threads=1, place=str(file))
+        get_runtime(runtimes_by_suffix()[file.suffix]).load(data, threads=1, place=str(file))
         runs = Verdict(True, "its runtime loads it; `edgeticket bundle` makes a bundle of it")
     except InputError as error:
         runs = Verdict(False, str(error))

@@ -25,7 +25,7 @@ from edgeticket.pipeline.recipe import PassConfig
 from edgeticket.pipeline.run.checks import checked
 from edgeticket.pipeline.run.passes import PASSES
 from edgeticket.pipeline.run.preflight import conversions, exports
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
+from edgeticket.pipeline.run.time_limit import OutOfTime, time_limit
 
 CHECK_LIMIT_S = 60.0  # of computing, for whether one kind of pass can act; a run takes its time
 
@@ -185,7 +185,7 @@ def _staying(network: Network, module: nn.Module) -> tuple[Staying, ...]:
     """Why channels stay; nothing where that was not found out, which their passes say."""
     try:
         with time_limit(CHECK_LIMIT_S):
-            found = follow_channels(module, network.input_shape).obstacles
+            found = follow_channels(module, network.input_shapes).obstacles
     except (Exception, OutOfTime):  # whatever a network that somebody wrote raises
         return ()
     return tuple(Staying(o.channels, o.layers, o.reason) for o in found)

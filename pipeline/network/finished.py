@@ -19,7 +19,7 @@ from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network, Takes
 from edgeticket.pipeline.convert.read import FloatFile, read_float
-from edgeticket.pipeline.external.onnx_model import read_file, read_onnx
+from edgeticket.pipeline.formats.onnx_model import read_file, read_onnx
 from edgeticket.pipeline.graph.graph import Array, Constant, Graph
 from edgeticket.pipeline.graph.network import GraphNetwork, build, plainly_named
 from edgeticket.pipeline.graph.pt2 import read_program

@@ -10,12 +10,14 @@ import numpy as np
 
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.operators.axes import as_shape, reshape, unsqueeze
-from edgeticket.pipeline.operators.channels import cut, expand, index_constants, split
 from edgeticket.pipeline.operators.elementwise import operand
+from edgeticket.pipeline.operators.gathering import index_constants
+from edgeticket.pipeline.operators.joining import expand
 from edgeticket.pipeline.operators.kind import Reader
 from edgeticket.pipeline.operators.layers import convolve, transpose_convolve
 from edgeticket.pipeline.operators.logic import cast
-from edgeticket.pipeline.operators.norms import vector_norm
+from edgeticket.pipeline.operators.reductions import vector_norm
+from edgeticket.pipeline.operators.slices import cut, split
 from edgeticket.pipeline.operators.windows import spread
 
 

@@ -17,7 +17,6 @@ from edgeticket.pipeline.formats.tflite_padding import pad_input
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import LOWEST, Array, Operator, Value
 from edgeticket.pipeline.operators import passing
-from edgeticket.pipeline.operators.channels import cut
 from edgeticket.pipeline.operators.kind import (
     Attributes,
     Kind,
@@ -27,6 +26,7 @@ from edgeticket.pipeline.operators.kind import (
     Substitution,
 )
 from edgeticket.pipeline.operators.layers import constant_depthwise
+from edgeticket.pipeline.operators.slices import cut
 from edgeticket.pipeline.operators.windows import pooled_shape, spread, window, window_sizes
 
 B = schema.BuiltinOperator

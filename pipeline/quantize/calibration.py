@@ -15,6 +15,7 @@ from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.functions import fixed_scales, functions_of
+from edgeticket.pipeline.quantize.joins import requantised, unlike_branches
 from edgeticket.pipeline.quantize.observe import Ranges, observe_extremes, observe_histograms
 from edgeticket.pipeline.quantize.placement import (
     Placement,
@@ -65,6 +66,15 @@ def calibrate(module: nn.Module, inputs: Iterable[Batch], cfg: Ptq) -> Scales:
     if cfg.ranges != "minmax":
         histograms = observe_histograms(folded, batches, ranges)
         ranges = {name: RANGES[cfg.ranges](h, cfg) for name, h in histograms.items()}
+    if names := unlike_branches(folded, placement, ranges):
+        folded = requantised(folded, names)
+        placement = place(folded, keep_fp32=cfg.keep_fp32)
+        sources = {
+            n.name: placement.owners[n.all_input_nodes[0]]
+            for n in placement.owners
+            if n.name in names
+        }
+        ranges |= {name: ranges[owner.name] for name, owner in sources.items()}
     return scales_of(folded, placement, ranges, weight_ranges=cfg.weight_ranges)
 
 

@@ -27,7 +27,7 @@ class Tally:
     alive: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # [channels]
 
 
-def find_doubts(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Batch]) -> list[str]:
+def diagnose(folded: fx.GraphModule, scales: Scales, inputs: Sequence[Batch]) -> list[str]:
     """One sentence each for the tensors that saturate often, that have channels that are always
     zero, and whose range is far larger than their values; it names them and the key that helps."""
     tallies = {name: Tally() for name in scales.activations}
@@ -53,7 +53,7 @@ def _ends(scale: ActivationScale) -> tuple[float, float]:
 
 
 def _sentences(tallies: Mapping[str, Tally]) -> list[str]:
-    """Each kind of doubt once, with the tensors that it is about and the key that helps."""
+    """Each kind of finding once, with the tensors that it is about and the key that helps."""
     about: dict[str, list[str]] = {}
     for name, tally in tallies.items():
         if tally.beyond > SATURATED * tally.values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,15 +15,16 @@ CLOSE = 1e-3  # relative change of all factors at which the sweeps end
 
 
 @torch.no_grad()
-def equalise(folded: fx.GraphModule) -> None:
+def equalise(folded: fx.GraphModule, frozen: Collection[str] = ()) -> None:
     """Cross-layer equalisation, in place: the function stays, the ranges become alike.
 
     Where a ReLU alone stands between two layers, a positive factor of a channel can move from one
     to the other: relu(s·x) = s·relu(x). It is chosen so that the channel has the same largest
     weight on both sides, s_i = √(r¹_i / r²_i): Nagel et al., "Data-Free Quantization Through
-    Weight Equalization and Bias Correction" (2019), 4.1. Weights that are zero stay zero.
+    Weight Equalization and Bias Correction" (2019), 4.1. Weights that are zero stay zero,
+    and ``frozen`` layers as they are.
     """
-    pairs = _pairs(folded)
+    pairs = _pairs(folded, frozen)
     for _ in range(SWEEPS):
         largest = 0.0
         for first, second in pairs:
@@ -54,19 +56,20 @@ def _by_input(layer: Layer) -> Tensor:
     return layer.weight.view(groups, outputs // groups, inputs, -1)
 
 
-def _pairs(folded: fx.GraphModule) -> list[tuple[Layer, Layer]]:
+def _pairs(folded: fx.GraphModule, frozen: Collection[str]) -> list[tuple[Layer, Layer]]:
     """Layers with nothing between them but one ReLU, and perhaps a max pool."""
     steps = {n: folded.get_submodule(n.name) for n in folded.graph.nodes if n.op == "call_module"}
     found = []
-    tied = {node for nodes in tied_layers(folded) for node in nodes}  # factors would add up
+    kept = {node for nodes in tied_layers(folded) for node in nodes}  # factors would add up
+    kept |= {node for node in steps if node.name in frozen}
     for node, first in steps.items():
-        if not isinstance(first, Layer) or node in tied:
+        if not isinstance(first, Layer) or node in kept:
             continue
         reader = node
         while len(reader.users) == 1:
             reader = next(iter(reader.users))
             step = steps.get(reader)
-            if isinstance(step, Layer) and reader not in tied:
+            if isinstance(step, Layer) and reader not in kept:
                 found.append((first, step))
             if not (isinstance(step, Step) and _passes_factors(step)):
                 break

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgeticket.pipeline.quantize.joins import requantised
 from edgeticket.pipeline.quantize.scales import WEIGHT_HIGHEST, Scales
 
 
@@ -16,6 +17,7 @@ def exact_share(folded: fx.GraphModule, scales: Scales) -> float:
     the last place: the scale of a channel is a float32 itself.
     """
     exact, total = 0, 0
+    folded = requantised(folded, scales.weights)
     for name, of_channels in scales.weights.items():
         weight = folded.get_submodule(name).get_parameter("weight").detach().flatten(1)
         scale = torch.tensor(of_channels, dtype=torch.float64)[:, None]

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.module import Layer
+from edgeticket.pipeline.quantize.joins import requantised
 from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.quantize.scales import (
     HIGHEST,
@@ -110,7 +111,7 @@ def fake_quantized(folded: fx.GraphModule, scales: Scales) -> fx.GraphModule:
     Raises:
         InputError: ``scales`` are of another network.
     """
-    folded = copy.deepcopy(folded)
+    folded = requantised(copy.deepcopy(folded), scales.weights)
     placement = place(folded, keep_fp32=scales.fp32)
     owners, names = placement.owners, placement.rounded
     _expect_names("activation", set(names), set(scales.activations))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import fx, nn
@@ -11,6 +11,7 @@ from edgeticket.pipeline.graph.batches import Batch, size_of, takes_of
 from edgeticket.pipeline.quantize.calibration import calibrate
 from edgeticket.pipeline.quantize.equalise import equalise
 from edgeticket.pipeline.quantize.fold import fold_bn
+from edgeticket.pipeline.quantize.joins import inserted_steps, requantised
 from edgeticket.pipeline.quantize.reconstruct import reconstruct
 from edgeticket.pipeline.quantize.scales import Scales
 from edgeticket.pipeline.recipe import Ptq
@@ -24,13 +25,20 @@ class Quantized:
     scales: Scales
 
 
-def quantize(module: nn.Module, inputs: Sequence[Batch], cfg: Ptq) -> Quantized:
-    """Float network and preprocessed batches -> weights and scales; see `calibrate`."""
+def quantize(
+    module: nn.Module, inputs: Sequence[Batch], cfg: Ptq, *, frozen: Collection[str] = ()
+) -> Quantized:
+    """Float network and preprocessed batches -> weights and scales; see `calibrate`.
+
+    Args:
+        frozen: layers whose weights stay, whatever ``cfg`` moves (`stuck_layers`).
+    """
     takes = next((takes_of(batch) for batch in inputs if size_of(batch)), ())
     folded = fold_bn(module, takes)
     if cfg.equalise:
-        equalise(folded)
+        equalise(folded, frozen)
     scales = calibrate(folded, inputs, cfg)
+    folded = requantised(folded, scales.weights)
     if cfg.rounding != "nearest" or cfg.bias_correction:
-        folded, _ = reconstruct(folded, scales, inputs, cfg)
+        folded, _ = reconstruct(folded, scales, inputs, cfg, {*frozen, *inserted_steps(folded)})
     return Quantized(folded, scales)

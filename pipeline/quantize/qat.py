@@ -11,11 +11,14 @@ the scales that are exported.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
+from edgeticket.pipeline.graph.graph import Arranged
+from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.calibration import scales_of
 from edgeticket.pipeline.quantize.fake import QuantizedLayer, fake_quantized
 from edgeticket.pipeline.quantize.learned import (
@@ -44,6 +47,7 @@ def moving(start: Quantized, cfg: Qat) -> fx.GraphModule:
         assert isinstance(layer, QuantizedLayer)
         source = module.get_submodule(f"{sources[name]}_int8")
         module.set_submodule(name, FollowingLayer(layer, source))
+    _keep_arranged(module, start.folded)
     return module
 
 
@@ -80,7 +84,38 @@ def fixed(settled: Quantized) -> fx.GraphModule:
         layer = module.get_submodule(name)
         assert isinstance(layer, QuantizedLayer)
         module.set_submodule(name, FixedLayer(layer))
+    _keep_arranged(module, settled.folded)
     return module
+
+
+def _keep_arranged(module: fx.GraphModule, folded: fx.GraphModule) -> None:
+    """Train a layer that is a transposed convolution as that: zeros stay, copies of a bias are one.
+
+    The gradients see to it, since every optimizer here moves alike what was alike.
+    """
+    for node in folded.graph.nodes:
+        arranged: Arranged | None = node.meta.get("arranged")
+        if arranged is None:
+            continue
+        step = module.get_submodule(node.name)
+        layer = step.layer if isinstance(step, QuantizedLayer) else step
+        assert isinstance(layer, Layer)
+        stored = torch.from_numpy(arranged.places >= 0)
+        _change_gradient(layer.weight, functools.partial(_where, stored))
+        if layer.bias is not None:
+            _change_gradient(layer.bias, functools.partial(_mean_of_copies, arranged.copies))
+
+
+def _change_gradient(parameter: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    parameter.register_hook(change)  # type: ignore[no-untyped-call]
+
+
+def _where(stored: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * stored.to(gradient.device)
+
+
+def _mean_of_copies(copies: int, gradient: Tensor) -> Tensor:
+    return gradient.view(copies, -1).mean(0).repeat(copies)
 
 
 def freeze(module: fx.GraphModule, layers: Collection[str]) -> fx.GraphModule:
@@ -94,12 +129,15 @@ def freeze(module: fx.GraphModule, layers: Collection[str]) -> fx.GraphModule:
 def finish(module: fx.GraphModule, settled: Quantized) -> Quantized:
     """What `fixed` has been trained to: weights and biases on their codes, the scales as given.
 
-    Frozen layers are not moved onto their codes: files round them.
+    Frozen layers are not moved onto their codes: files round them. Nor is a bias of several copies,
+    which have codes of their own.
     """
-    for step in module.modules():
+    for node in settled.folded.graph.nodes:
+        step = module.get_submodule(node.name) if node.op == "call_module" else None
         if isinstance(step, FixedLayer) and step.layer.weight.requires_grad:
             step.layer.weight.copy_(step.rounded_weight())
-            step.round_bias()
+            if "arranged" not in node.meta:
+                step.round_bias()
     return Quantized(_with_layers(module, settled), settled.scales)
 
 

@@ -7,7 +7,7 @@ layer sees the rounded inputs that it will see, and can make up for what came be
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from edgeticket.pipeline.graph.batches import Batch, first_of, size_of, tensors_of
+from edgeticket.pipeline.graph.graph import Arranged
 from edgeticket.pipeline.graph.module import Layer, tied_layers
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer, fake_quantized
@@ -31,15 +32,23 @@ Pair = tuple[Any, Any]  # one batch of a step's output: float, rounded
 
 @torch.no_grad()
 def reconstruct(
-    folded: fx.GraphModule, scales: Scales, inputs: Sequence[Batch], cfg: Ptq
+    folded: fx.GraphModule,
+    scales: Scales,
+    inputs: Sequence[Batch],
+    cfg: Ptq,
+    frozen: Collection[str] = (),
 ) -> tuple[fx.GraphModule, int]:
     """Choose the rounding of weights (``cfg.rounding``) and correct biases.
 
     Bias correction is Nagel et al. 2019, 4.2, with means over the calibration set: the mean of
     each output channel becomes that of the float network.
 
+    Args:
+        frozen: layers that keep their weights.
+
     Returns:
-        A folded graph whose weights lie on codes, and how many examples were used.
+        A folded graph whose weights lie on codes, but for those of ``frozen`` layers, and how many
+        examples were used.
     """
     rounded = fake_quantized(folded, scales)
     better = copy.deepcopy(folded)
@@ -59,10 +68,11 @@ def reconstruct(
             continue
         step = rounded.get_submodule(node.name)
         real = nn.Identity() if isinstance(step, FakeQuantize) else folded.get_submodule(node.name)
-        sources = [alive[source] for source in node.all_input_nodes]
-        if isinstance(step, QuantizedLayer):
+        # As it is called: it may read one tensor twice.
+        sources = [alive[source] for source in node.args if isinstance(source, fx.Node)]
+        if isinstance(step, QuantizedLayer) and node.name not in frozen:
             if node.name not in tied:
-                _improve(step, real, sources[0], cfg)
+                _improve(step, real, sources[0], cfg, node.meta.get("arranged"))
             mended = better.get_submodule(node.name)
             mended.load_state_dict(step.layer.state_dict())
         alive[node] = [
@@ -111,7 +121,13 @@ class _Moments:
     products: Tensor  # [groups, outputs, K]
 
 
-def _improve(step: QuantizedLayer, real: nn.Module, pairs: Sequence[Pair], cfg: Ptq) -> None:
+def _improve(
+    step: QuantizedLayer,
+    real: nn.Module,
+    pairs: Sequence[Pair],
+    cfg: Ptq,
+    arranged: Arranged | None,
+) -> None:
     layer = step.layer
     m = _moments(layer, real, pairs)
     groups, outputs = m.output.shape
@@ -131,8 +147,12 @@ def _improve(step: QuantizedLayer, real: nn.Module, pairs: Sequence[Pair], cfg: 
     if correct:
         weight = step.rounded_weight().double().reshape(groups, outputs, -1)
         assert layer.bias is not None
-        layer.bias.copy_((m.output - (weight @ m.column[:, :, None])[:, :, 0]).flatten())
-        step.round_bias()
+        bias = (m.output - (weight @ m.column[:, :, None])[:, :, 0]).flatten()
+        if arranged is not None:  # the stored bias is one for all of its copies
+            bias = bias.view(arranged.copies, -1).mean(0).repeat(arranged.copies)
+        layer.bias.copy_(bias)
+        if arranged is None or arranged.copies == 1:
+            step.round_bias()
 
 
 def _moments(layer: Layer, real: nn.Module, pairs: Sequence[Pair]) -> _Moments:

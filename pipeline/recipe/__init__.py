@@ -15,7 +15,7 @@ from edgeticket.pipeline.recipe.distil import (
     TeacherConfig,
 )
 from edgeticket.pipeline.recipe.methods import (
-    PASSES,
+    PASS_CONFIGS,
     TICKET_METHODS,
     BlockBudget,
     Budget,
@@ -42,6 +42,7 @@ from edgeticket.pipeline.recipe.methods import (
     WeightPenalty,
     WeightTicket,
 )
+from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.reading import (
     AnyConfig,
@@ -50,10 +51,10 @@ from edgeticket.pipeline.recipe.reading import (
     read_recipe,
 )
 from edgeticket.pipeline.recipe.recipe import Recipe
-from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import DataConfig
 
 __all__ = [
-    "PASSES",
+    "PASS_CONFIGS",
     "TICKET_METHODS",
     "AnyConfig",
     "Attention",

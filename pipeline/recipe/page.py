@@ -35,10 +35,11 @@ from edgeticket.pipeline.recipe.layouts import (
     SeriesConfig,
     TableConfig,
 )
-from edgeticket.pipeline.recipe.methods import PASSES, BlockBudget, Budget
+from edgeticket.pipeline.recipe.methods import PASS_CONFIGS, BlockBudget, Budget
+from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
-from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import DataConfig
 from edgeticket.pipeline.recipe.task import LOSSES, TaskConfig
 
 INTRODUCTION = """\
@@ -92,7 +93,7 @@ def page() -> str:
     for name, config in SECTIONS.items():
         text.append(_tasks() if config is TaskConfig else _section(name, config))
     text.append("## Passes\n\nWhat `compress` lists. A pass is a mapping with its `method`.\n")
-    text += [_section(method_of(config), config, level=3) for config in PASSES]
+    text += [_section(method_of(config), config, level=3) for config in PASS_CONFIGS]
     text.append("## Parts of data, passes and trainings\n")
     text += [_section(name, config, level=3) for name, config in PARTS.items()]
     return "\n".join(text)

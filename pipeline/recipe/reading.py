@@ -21,7 +21,7 @@ from edgeticket.device_runner.regular import read_regular_text
 from edgeticket.device_runner.strict_json import MAX_DEPTH, MAX_INTEGER, check_text
 from edgeticket.pipeline.errors import RecipeError, raised_as
 from edgeticket.pipeline.recipe.config import Config
-from edgeticket.pipeline.recipe.methods import PASSES
+from edgeticket.pipeline.recipe.methods import PASS_CONFIGS
 from edgeticket.pipeline.recipe.recipe import Recipe
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -294,7 +294,9 @@ def _owner(root: type[Config], location: tuple[int | str, ...]) -> tuple[type[Co
     owner = root
     words: list[str] = []
     for i, part in enumerate(location):
-        passes = {str(typing.get_args(p.model_fields["method"].annotation)[0]): p for p in PASSES}
+        passes = {
+            str(typing.get_args(p.model_fields["method"].annotation)[0]): p for p in PASS_CONFIGS
+        }
         if i == 2 and location[0] == "compress" and part in passes:
             owner = passes[str(part)]
             continue

@@ -22,10 +22,9 @@ from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.quantize.fold import folded_graph
 from edgeticket.pipeline.quantize.placement import place
-from edgeticket.pipeline.quantize.write_back import expect_unfoldable
 from edgeticket.pipeline.recipe import PassConfig
+from edgeticket.pipeline.run.time_limit import OutOfTime, time_limit
 from edgeticket.pipeline.tickets.prunable import prunable
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
 
 EXAMPLES = 2  # random inputs
 
@@ -85,7 +84,7 @@ def checked(
 
 def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Half of the channels of every group are removed for a try."""
-    channels = follow_channels(network.module(shared=True), network.input_shape)
+    channels = follow_channels(network.module(shared=True), network.input_shapes)
     groups = channels.groups
     if not groups:
         raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
@@ -142,8 +141,6 @@ def weights_to_train(network: Network, cfg: PassConfig | None) -> str:
 
 def layers_to_round(network: Network, cfg: PassConfig | None) -> str:
     """The layers that become int8, but for those that ``cfg`` excludes."""
-    if cfg is not None and cfg.moves_weights:
-        expect_unfoldable(network)
     placement = place(
         fold_bn(network.module(shared=True), network.input_shapes, shared=True),
         keep_fp32=cfg.layers_in_fp32 if cfg is not None else (),

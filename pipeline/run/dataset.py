@@ -92,10 +92,10 @@ def check_untrained(recipe: Recipe) -> None:
     trains += [
         f"compress.{i} ({step.method})"
         for i, step in enumerate(recipe.compress)
-        if step.training is not None
+        if step.needs_targets
     ]
     if trains:
         raise InputError(
             f"{trains[0]}: {recipe.data.title} have no targets that could be trained on: leave it "
-            "out (ptq needs none), or give data with labels"
+            "out (ptq and qat need none), or give data with labels"
         )

@@ -14,21 +14,20 @@ from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.quantize import (
     Quantized,
+    diagnose,
     fake_quantized,
-    find_doubts,
     fold_bn,
     quantize,
 )
+from edgeticket.pipeline.quantize.destinations import Destination, destinations
+from edgeticket.pipeline.quantize.joins import requantised
 from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, range_rates, settle
-from edgeticket.pipeline.quantize.write_back import (
-    expect_unfoldable,
-    origin_of,
-    stuck_layers,
-    unfold,
-)
+from edgeticket.pipeline.quantize.write_back import stuck_layers, written_back
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
+from edgeticket.pipeline.task import nothing, task_of
 from edgeticket.pipeline.train import batch_of, compare, to_torch, train
+from edgeticket.pipeline.train.fidelity import Fidelity
 
 SHOWN = 5  # warnings that are printed; the log has all
 
@@ -52,10 +51,9 @@ def quantize_after_training(
 ) -> PassResult:
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
     network = before.network
-    if cfg.moves_weights:
-        expect_unfoldable(network)
-    done = quantize(network.module(), calibration_batches(data), cfg)
-    after = unfold(network, done.folded) if cfg.moves_weights else network
+    stuck = _stuck(network, progress) if cfg.moves_weights else frozenset()
+    done = quantize(network.module(), calibration_batches(data), cfg, frozen=stuck)
+    after = written_back(network, done.folded) if cfg.moves_weights else network
     return _judged(before, after, done, data, progress)
 
 
@@ -73,30 +71,29 @@ def quantize_while_training(
     Args:
         before: the network to start from, the mask of weights that stay zero, and the scales to
             start from; without scales it calibrates.
-        data: its training split is trained on.
+        data: its training split is trained on; where nothing is known to be right, that or the
+            calibration set, whichever has more examples, and to the float32 outputs.
         cfg: see `Qat`.
         seed: decides order and augmentation.
         resume: a folder for the state files of an interrupted run.
         progress: shows how far it is, and warnings.
     """
     network, mask = before.network, before.mask
-    stuck = stuck_layers(network)
-    if stuck:
-        progress.say(
-            "these layers stay as they are, because the network computes their weights, or makes "
-            f"them of several of its parts: {', '.join(sorted(stuck))}"
-        )
+    stuck = _stuck(network, progress)
     if before.scales is None:
         start = quantize(network.module(), calibration_batches(data), cfg.calibration())
     else:
-        start = Quantized(fold_bn(network.module(), network.input_shapes), before.scales)
-    names = _names(network, start)
-    folded_mask = None
-    if mask is not None:
-        folded_mask = Mask({n: kept for of, kept in mask.tensors.items() for n in names[of]})
+        folded = fold_bn(network.module(), network.input_shapes)
+        start = Quantized(requantised(folded, before.scales.weights), before.scales)
+    folded_mask = _of_layers(mask, network, start) if mask else None
+    loss, examples = None, data.train
+    if task_of(examples) is nothing.TASK:
+        loss = Fidelity(network.module())
+        examples = max(examples, data.calibration, key=len)
     fit = functools.partial(
         train,
-        split=data.train,
+        split=examples,
+        loss=loss,
         preprocessing=data.preprocessing,
         seed=seed,
         mask=folded_mask,
@@ -124,29 +121,41 @@ def quantize_while_training(
         title="train with the final scales",
     )
     done = finish(module, start)
-    return _judged(before, unfold(network, done.folded), done, data, progress)
+    return _judged(before, written_back(network, done.folded), done, data, progress)
 
 
-def _names(network: Network, start: Quantized) -> dict[str, list[str]]:
-    """Weight of the network -> the parameters that train it; of recurrent layers one a step."""
-    folded = fold_bn(network.module(), network.input_shapes)
-    nodes = {node.name: node for node in folded.graph.nodes}
-    names: dict[str, list[str]] = {}
-    places = [(name, f"{name}.layer.weight") for name in start.scales.weights]
-    places += [(name, f"{name}.weight") for name in start.scales.fp32]
-    for name, place in places:
-        weight = f"{origin_of(folded, name).module}.weight"
-        if weight not in network.weights:
-            weight = nodes[name].meta["operator"].inputs[1]
-        names.setdefault(weight, []).append(place)
-    return names
+def _stuck(network: Network, progress: Progress) -> frozenset[str]:
+    """The layers that keep their weights, which is said."""
+    stuck = stuck_layers(network)
+    if stuck:
+        progress.say(
+            "these layers stay as they are, because the network computes their weights, or makes "
+            f"them of several of its parts: {', '.join(sorted(stuck))}"
+        )
+    return stuck
+
+
+def _of_layers(mask: Mask, network: Network, start: Quantized) -> Mask:
+    """The mask of a network's weights -> that of the parameters that are trained."""
+    module = network.module()
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    tensors = {}
+    for layer, place in destinations(module, fold_bn(module, network.input_shapes)).items():
+        if isinstance(place, Destination):
+            for name in names.get(id(place.weight), []):
+                if name in mask.tensors:
+                    path = f"{layer}.layer" if layer in start.scales.weights else layer
+                    tensors[f"{path}.weight"] = place.spread(mask.tensors[name])
+    return Mask(tensors)
 
 
 def _judged(
     before: Candidate, after: Network, done: Quantized, data: Dataset, progress: Progress
 ) -> PassResult:
     """Measure on the validation set what int8 costs, and show what looks wrong."""
-    warnings = find_doubts(done.folded, done.scales, calibration_batches(data))
+    warnings = diagnose(done.folded, done.scales, calibration_batches(data))
     for sentence in warnings[:SHOWN]:
         progress.say(f"  {sentence}")
     if len(warnings) > SHOWN:

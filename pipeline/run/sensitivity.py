@@ -17,7 +17,6 @@ from rich.table import Table
 from torch import nn
 
 from edgeticket.device_runner.atomic import make_folder
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import flat_fields, format_json, to_json
 from edgeticket.device_runner.task import Metric
 from edgeticket.device_runner.unavailable import Unavailable
@@ -32,8 +31,7 @@ from edgeticket.pipeline.output_folder import (
 )
 from edgeticket.pipeline.progress import Progress
 from edgeticket.pipeline.quantize import Quantized, fold_bn, quantize
-from edgeticket.pipeline.quantize.placement import place
-from edgeticket.pipeline.quantize.single_layer_ablation import alone
+from edgeticket.pipeline.quantize.single_layer_ablation import alone, units
 from edgeticket.pipeline.recipe import Ptq, Recipe
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
 from edgeticket.pipeline.run.dense import dense_network
@@ -50,10 +48,17 @@ class Loss:
     """What int8 in one layer does on the validation set."""
 
     layer: str
-    score: float | Unavailable  # by the measure of the sensitivity
+    score: float | Unavailable | None  # by the measure; None: nothing says what is right
     agreement: float | None  # share of the examples that float32 answers alike
     divergence: float | None  # mean KL divergence from the float32 probabilities, in nats
     sqnr_db: float | None  # of outputs that are no probabilities; None: there is no noise
+
+    @property
+    def cost(self) -> float:
+        """What layers are put in order by, the largest first."""
+        if self.divergence is not None:
+            return self.divergence
+        return -math.inf if self.sqnr_db is None else -self.sqnr_db
 
 
 @dataclass(frozen=True)
@@ -62,51 +67,54 @@ class Sensitivity:
 
     recipe: str
     examples: int
-    measure: Metric  # the task's headline
-    score: float | Unavailable  # of float32
+    measure: Metric | None  # the task's headline; None: SQNR alone, nothing says what is right
+    score: float | Unavailable | None  # of float32
     losses: tuple[Loss, ...]
 
     def print(self, console: Console) -> None:
         """A table on a terminal."""
         table = Table(title=self.recipe, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("int8 alone")
-        in_shares = self.measure.unit == "share"
-        in_nats = any(loss.divergence is not None for loss in self.losses)
-        apart = "KL (nats)" if in_nats else "SQNR (dB)"
-        for label in (
-            metric_name(self.measure),
-            "lost points" if in_shares else "lost",
-            "agree",
-            apart,
-        ):
+        for label in self._labels():
             table.add_column(label, justify="right")
         for loss in self.losses:
-            table.add_row(
-                escape(loss.layer),
-                metric_text(self.measure, loss.score),
-                self._lost(loss.score),
-                "" if loss.agreement is None else f"{loss.agreement:.2%}",
-                f"{loss.divergence:.2e}" if loss.divergence is not None else _ratio(loss.sqnr_db),
-            )
+            table.add_row(escape(loss.layer), *self._cells(loss))
         console.print(table)
+        real = ""
+        if self.measure is not None and self.score is not None:
+            real = f"; float32 has {metric_text(self.measure, self.score)}"
         console.print(
-            f"{self.examples} validation examples; float32 has "
-            f"{metric_text(self.measure, self.score)}. keep_fp32: [names] in ptq or qat keeps "
+            f"{self.examples} validation examples{real}. keep_fp32: [names] in ptq or qat keeps "
             "layers in float32.",
             highlight=False,
             markup=False,
         )
 
+    def _labels(self) -> list[str]:
+        if self.measure is None:
+            return ["SQNR (dB)"]
+        points = "lost points" if self.measure.unit == "share" else "lost"
+        in_nats = any(loss.divergence is not None for loss in self.losses)
+        apart = "KL (nats)" if in_nats else "SQNR (dB)"
+        return [metric_name(self.measure), points, "agree", apart]
+
+    def _cells(self, loss: Loss) -> list[str]:
+        apart = "equal" if loss.sqnr_db is None else f"{loss.sqnr_db:.1f}"
+        if loss.divergence is not None:
+            apart = f"{loss.divergence:.2e}"
+        if self.measure is None or loss.score is None:
+            return [apart]
+        agree = "" if loss.agreement is None else f"{loss.agreement:.2%}"
+        return [metric_text(self.measure, loss.score), self._lost(loss.score), agree, apart]
+
     def _lost(self, score: float | Unavailable) -> str:
         """In points of a share, else as the measure is."""
-        if isinstance(score, Unavailable) or isinstance(self.score, Unavailable):
+        if self.measure is None or not isinstance(score, float | int):
+            return ""
+        if not isinstance(self.score, float | int):
             return ""
         worse = lost(self.measure, self.score, score)
         return f"{100 * worse:.2f}" if self.measure.unit == "share" else f"{worse:.3g}"
-
-
-def _ratio(sqnr_db: float | None) -> str:
-    return "equal" if sqnr_db is None else f"{sqnr_db:.1f}"
 
 
 def measure_sensitivity(
@@ -127,11 +135,6 @@ def measure_sensitivity(
         data_folder=data_folder,
         progress=progress,
     )
-    if task_of(job.data.validation).headline is None:
-        raise InputError(
-            f"data: {job.data.name} have no labels that a layer's int8 could cost: `edgeticket "
-            "diff` of a finished run says which layer differs, and by how much"
-        )
     make_folder(out)
     folder = out / recipe.name
     file, ours = folder / "sensitivity.json", json_with("losses")
@@ -172,15 +175,17 @@ class Ablation:
         return evaluate(module, self.data.validation, preprocessing=self.data.preprocessing)
 
 
-def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> None:
-    """Round one layer alone, and write to ``folder`` what that costs."""
-    rounded = alone(ablation.quantized, layer)
+def try_layer(
+    folder: Path, resume: Path, *, unit: str, layers: tuple[str, ...], ablation: Ablation
+) -> None:
+    """Round one layer alone, or those of one module, and write to ``folder`` what that costs."""
+    rounded = alone(ablation.quantized, layers)
     data = ablation.data
-    if data.validation.targets is None:
+    if data.validation.labels is not None or data.validation.spoken is not None:
         judged, float32 = ablation.judge(rounded), ablation.float32
         agreement = float((judged.predictions == float32.predictions).mean())
         divergence = _divergence(float32.outputs, judged.outputs)
-        loss = Loss(layer, judged.score, agreement, divergence, None)
+        loss = Loss(unit, judged.score, agreement, divergence, None)
     else:
         # Outputs may be large: none are kept, and float32 is asked each time.
         compared = compare(
@@ -190,41 +195,36 @@ def try_layer(folder: Path, resume: Path, *, layer: str, ablation: Ablation) -> 
             preprocessing=data.preprocessing,
         )
         judged, float32 = compared.first, compared.second
-        loss = Loss(layer, judged.score, compared.agreement, None, compared.sqnr_db)
-    document = {"float32": to_json(float32.score), "loss": to_json(loss)}
-    (folder / "loss.json").write_bytes(format_json(document))
+        score = judged.score if judged.scores else None
+        loss = Loss(unit, score, compared.agreement, None, compared.sqnr_db)
+    real = float32.score if float32.scores else None
+    (folder / "loss.json").write_bytes(
+        format_json({"float32": to_json(real), "loss": to_json(loss)})
+    )
 
 
 def _try_layers(job: Job, candidate: Candidate) -> Sensitivity:
     cfg = _calibration(job.recipe)
     ablation = Ablation(candidate.network, job.data, cfg)
     folded = fold_bn(candidate.network.module(), candidate.network.input_shapes)
-    layers = place(folded, keep_fp32=cfg.keep_fp32).int8
+    parts = units(folded, keep_fp32=cfg.keep_fp32)
     documents: list[dict[str, Any]] = []
-    with job.progress.task("int8 layer by layer", total=len(layers)) as advance:
-        for layer in layers:
+    with job.progress.task("int8 layer by layer", total=len(parts)) as advance:
+        for unit, layers in parts.items():
             result = job.store.stage(
                 "sensitivity",
-                functools.partial(try_layer, layer=layer, ablation=ablation),
-                config={"layer": layer, "calibration": cfg.model_dump()},
+                functools.partial(try_layer, unit=unit, layers=layers, ablation=ablation),
+                config={"layer": unit, "calibration": cfg.model_dump()},
                 inputs={"data": job.data.digest, "before": candidate.digest},
                 tools=TRAINING_TOOLS,
             )
             documents.append(json.loads((result.folder / "loss.json").read_bytes()))
-            advance(1, layer)
+            advance(1, unit)
     losses = [Loss(**flat_fields(document["loss"])) for document in documents]
-    losses.sort(key=lambda loss: (-_noise(loss), loss.layer))
-    score = flat_fields(documents[0])["float32"] if documents else ablation.float32.score
+    losses.sort(key=lambda loss: (-loss.cost, loss.layer))
+    score = flat_fields(documents[0])["float32"] if documents else None
     measure = task_of(job.data.validation).headline
-    assert measure is not None
     return Sensitivity(job.recipe.name, len(job.data.validation), measure, score, tuple(losses))
-
-
-def _noise(loss: Loss) -> float:
-    """By what layers are put in order, the most costly first."""
-    if loss.divergence is not None:
-        return loss.divergence
-    return -math.inf if loss.sqnr_db is None else -loss.sqnr_db
 
 
 def _calibration(recipe: Recipe) -> Ptq:

@@ -4,7 +4,9 @@
 
 *Steps* are measured. One whose output can be its input is run once and four times in a row: a third
 of the difference is the step, the rest is what a file costs at its ends (calls, copies, changes of
-layout). From these rests the *ends* are fitted, and taken off the steps that cannot be repeated.
+layout). That is done with a depthwise convolution of each shape (`frames`), so the *ends* are known
+by shape, and are taken off the steps that cannot be repeated; so is the time of layers that stand
+around a step.
 *Overhead* and *reading* (a step alone has its weights in the cache, within a network it may not)
 are fitted to whole networks that were measured beside the probes; without any they are 0. What
 then is left is the residual, and is shown.
@@ -14,30 +16,49 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.graph.graph import Graph, Value
+from edgeticket.pipeline.search.frames import Map, ends_of, map_of
 from edgeticket.pipeline.search.probes import TIMES
-from edgeticket.pipeline.search.steps import LAYERS, Step
+from edgeticket.pipeline.search.steps import Step
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Ends:
-    """What a file costs besides its steps, in nanoseconds: fitted."""
+    """What a file costs besides its steps, in nanoseconds.
+
+    call_ns, byte_ns: fitted to all files whose ends were measured.
+    maps: by format and size of a map, what one that goes in or out costs, by its bytes: measured,
+        less the call.
+    """
 
     call_ns: float
-    byte_ns: float  # of inputs and outputs
-    layer_byte_ns: float  # of those that a layer reads or gives: it may want another layout
+    byte_ns: float
+    maps: Mapping[tuple[bool, tuple[int, ...]], Mapping[int, float]] = field(default_factory=dict)
 
     def ns(self, graph: Graph) -> float:
         """Of a file."""
-        return float(np.dot(_end_sizes(graph), (self.call_ns, self.byte_ns, self.layer_byte_ns)))
+        return self.call_ns + sum(map(self.end_ns, ends_of(graph)))
+
+    def end_ns(self, value: Value) -> float:
+        """Of one input or output; between channels that were measured along a straight line."""
+        size = size_bytes(value)
+        found = map_of(value)
+        known = {} if found is None else self.maps.get((found[0], found[1][2:]), {})
+        if not known:
+            return self.byte_ns * size
+        sizes, costs = list(known), list(known.values())
+        if size > sizes[-1]:
+            return costs[-1] * size / sizes[-1]
+        return float(np.interp(size, sizes, costs))
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,11 @@ class AdditiveModel:
 
 
 def measured_steps(
-    steps: Mapping[str, Step], once: Mapping[str, float], several: Mapping[str, float]
+    steps: Mapping[str, Step],
+    once: Mapping[str, float],
+    several: Mapping[str, float],
+    frames: Mapping[Map, str] = MappingProxyType({}),
+    framed: Collection[str] = (),
 ) -> tuple[dict[str, StepTime], Ends]:
     """Times of probes -> times of steps, and of ends.
 
@@ -99,21 +124,50 @@ def measured_steps(
         steps: by key.
         once: times of their probes, by key.
         several: of those that run `probes.TIMES` in a row.
+        frames: map -> key of the depthwise convolution on it.
+        framed: keys of steps whose probes have such layers around them.
     """
     found: dict[str, StepTime] = {}
-    sizes, rests = [], []
+    rests: dict[str, float] = {}
     for key, several_ns in several.items():
         each = max(0.0, (several_ns - once[key]) / (TIMES - 1))
-        rest = max(0.0, once[key] - each)
-        found[key] = StepTime(each, rest, repeated=True)
-        sizes.append(_end_sizes(steps[key].graph))
-        rests.append(rest)
-    ends = Ends(*_fit_ends(sizes, rests, [once[key] for key in once]))
+        rests[key] = max(0.0, once[key] - each)
+        found[key] = StepTime(each, rests[key], repeated=True)
+    ends = _ends(steps, rests, frames, framed, list(once.values()))
     for key, once_ns in once.items():
         if key not in found:
-            taken_off = min(ends.ns(steps[key].graph), once_ns)
+            graph = steps[key].graph
+            taken_off = ends.ns(graph)
+            if key in framed:
+                around = filter(None, map(map_of, ends_of(graph)))
+                taken_off += sum(found[frames[one]].ns for one in around)
+            taken_off = min(taken_off, once_ns)
             found[key] = StepTime(once_ns - taken_off, taken_off, repeated=False)
     return found, ends
+
+
+def _ends(
+    steps: Mapping[str, Step],
+    rests: Mapping[str, float],
+    frames: Mapping[Map, str],
+    framed: Collection[str],
+    once: Sequence[float],
+) -> Ends:
+    """Of maps by the layers on them; the call, and what has no map, by all that is repeated."""
+    plain = [key for key in rests if key not in framed]
+    if not plain:
+        return Ends(min(once, default=0.0), 0.0)
+    sizes = [[1.0, float(sum(map(size_bytes, ends_of(steps[key].graph))))] for key in plain]
+    call_ns, byte_ns = nonnegative(np.array(sizes), np.array([rests[key] for key in plain]))
+    # No call costs more than the cheapest file.
+    call_ns = min(call_ns, *(rests[key] for key in plain), *once)
+    maps: dict[tuple[bool, tuple[int, ...]], dict[int, float]] = {}
+    for (rounded, shape), key in sorted(frames.items()):
+        if key in rests:
+            size = size_bytes(steps[key].graph.values[steps[key].graph.inputs[0]])
+            costs = maps.setdefault((rounded, shape[2:]), {})
+            costs[size] = max(0.0, rests[key] - call_ns) / 2
+    return Ends(call_ns, byte_ns, maps)
 
 
 def fitted(
@@ -160,33 +214,7 @@ def nonnegative(rows: Floats, wanted: Floats) -> tuple[float, ...]:
     return best
 
 
-def _fit_ends(
-    sizes: Sequence[Sequence[float]], rests: Sequence[float], once: Sequence[float]
-) -> tuple[float, ...]:
-    """Rests of probes by what goes in and out; where none can be repeated, the fastest probe."""
-    if not rests:
-        return min(once, default=0.0), 0.0, 0.0
-    return nonnegative(np.array(sizes, np.float64), np.array(rests, np.float64))
-
-
-def _end_sizes(graph: Graph) -> tuple[float, float, float]:
-    """1, bytes of inputs and outputs, and bytes of those that belong to layers."""
-    total = of_layers = 0
-    makers = {operator.output: operator for operator in graph.operators}
-    for name in graph.inputs:
-        size = _bytes(graph, name)
-        total += size
-        of_layers += size * any(
-            op.kind in LAYERS and name == op.inputs[0] for op in graph.operators
-        )
-    for name in graph.outputs:
-        size = _bytes(graph, name)
-        total += size
-        of_layers += size * (name in makers and makers[name].kind in LAYERS)
-    return 1.0, float(total), float(of_layers)
-
-
-def _bytes(graph: Graph, name: str) -> int:
-    value = graph.values[name]
+def size_bytes(value: Value) -> int:
+    """Of a tensor as files have it."""
     width = 1 if value.quantization is not None else {"int64": 8, "bool": 1}.get(value.dtype, 4)
     return math.prod(value.shape) * width

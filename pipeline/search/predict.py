@@ -12,6 +12,7 @@ from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.search.additive import AdditiveModel, Whole, fitted, measured_steps
 from edgeticket.pipeline.search.candidates import Candidates, carried_over
+from edgeticket.pipeline.search.frames import Map, frame_steps, is_framed
 from edgeticket.pipeline.search.probes import TIMES, ProbeFile, probe_file, step_file
 from edgeticket.pipeline.search.probing import Asked, Times, time_files
 from edgeticket.pipeline.search.steps import Step, steps_of
@@ -82,6 +83,7 @@ class Case:
     steps: Mapping[str, tuple[Step, ...]]  # of each
     curve: Mapping[int, Step]
     curve_of: Step | None
+    frames: Mapping[Map, Step]  # by the maps that they are on
 
     @property
     def title(self) -> str:
@@ -91,7 +93,8 @@ class Case:
     def distinct(self) -> dict[str, Step]:
         """All steps, by key."""
         every = [step for steps in self.steps.values() for step in steps]
-        return {step.key: step for step in (*every, *self.curve.values())}
+        several = (*every, *self.curve.values(), *self.frames.values())
+        return {step.key: step for step in several}
 
 
 def predict(
@@ -169,7 +172,9 @@ def case_of(
         work = [(step, float(step.weight_bytes) * _pixels(step)) for step in steps[BEFORE]]
         largest = costliest_convolution(work)
     curve = {} if largest is None else width_steps(largest, runtime=runtime)
-    return Case(runtime, precision, graphs, steps, curve, largest)
+    every = {step.key: step for part in steps.values() for step in part}
+    frames = frame_steps(every.values(), graphs.values(), runtime=runtime)
+    return Case(runtime, precision, graphs, steps, curve, largest, frames)
 
 
 def _pixels(step: Step) -> int:
@@ -239,7 +244,9 @@ class Files:
             if step.repeats:
                 at = self.step[case.runtime, key, TIMES]
                 several[key] = float(_time_of(at, times, f"{case.title}: {step.name}"))
-        steps, ends = measured_steps(case.distinct, once, several)
+        frames = {found: step.key for found, step in case.frames.items()}
+        framed = {k for k, s in case.distinct.items() if is_framed(s, runtime=case.runtime)}
+        steps, ends = measured_steps(case.distinct, once, several, frames, framed)
         wholes = [
             (name, float(self.whole_ns(case, name, times)), case.graphs[name], case.steps[name])
             for name in anchors

@@ -17,6 +17,7 @@ from edgeticket.pipeline.convert import write_ready
 from edgeticket.pipeline.convert.targets import EVERYWHERE, TARGETS
 from edgeticket.pipeline.errors import ConversionError
 from edgeticket.pipeline.graph.graph import Graph
+from edgeticket.pipeline.search.frames import framed, is_framed
 from edgeticket.pipeline.search.steps import Step, repeated
 
 TIMES = 4  # that a probe runs its step in a row, where that is possible
@@ -74,9 +75,14 @@ def probe_file(graph: Graph, runtime: str, *, architecture: str) -> ProbeFile:
 
 
 def step_file(step: Step, runtime: str, *, architecture: str, times: int) -> ProbeFile | str:
-    """The file of a step, or why there is none: its graph cannot be written by itself."""
+    """The file of a step, with layers around it where neighbours matter (`frames`).
+
+    Or why there is none: its graph cannot be written by itself.
+    """
+    graph = repeated(step, times)
     try:
-        return probe_file(repeated(step, times), runtime, architecture=architecture)
+        graph = framed(graph) if is_framed(step, runtime=runtime) else graph
+        return probe_file(graph, runtime, architecture=architecture)
     except ConversionError as error:
         return str(error)
 

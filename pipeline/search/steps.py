@@ -43,7 +43,7 @@ class Step:
     key: a digest of ``graph``.
     """
 
-    name: str  # of its first operator, as the network has it
+    name: str  # of its first operator that computes, as the network has it
     origin: str  # path of the module that it was, "" where unknown
     kinds: tuple[str, ...]
     graph: Graph
@@ -66,7 +66,7 @@ class Step:
     def precision(self) -> str:
         """int8 where it computes on codes, else fp32."""
         rounded = self.graph.values[self.graph.outputs[0]].quantization is not None
-        return "int8" if rounded and not self.kinds[0].startswith("Quantize") else "fp32"
+        return "int8" if rounded and not any(KINDS[k].crosses for k in self.kinds) else "fp32"
 
     @property
     def weight_bytes(self) -> int:
@@ -139,7 +139,7 @@ def _step(part: Sequence[Operator], graph: Graph, used: Mapping[str, int]) -> St
         values,
         constants,
     )
-    first = part[0]
+    first = next((op for op in part if not KINDS[op.kind].crosses), part[0])
     return Step(
         name=first.name,
         origin=next(iter(first.origin), ""),
@@ -279,7 +279,32 @@ def _convolution_and_sum(parts: list[list[Operator]], graph: Graph) -> list[list
     return result
 
 
+def _between_codes(parts: list[list[Operator]], graph: Graph) -> list[list[Operator]]:
+    """What is computed in float32 between codes goes with the conversions around it.
+
+    No runtime makes one kernel of them; but how a conversion is done depends on the layout that it
+    meets, and its neighbour decides that.
+    """
+    readers = Counter(name for op in graph.operators for name in op.inputs)
+    readers.update(graph.outputs)
+    result: list[list[Operator]] = []
+    for part in parts:
+        joined = list(part)
+        for earlier in list(result):
+            output = earlier[-1].output
+            meets = earlier[-1].kind == "DequantizeLinear" or part[0].kind == "QuantizeLinear"
+            reads = any(output in op.inputs for op in part)
+            if meets and reads and readers[output] == 1:
+                result = [one for one in result if one is not earlier]
+                joined = [*earlier, *joined]
+        result.append(joined)
+    return result
+
+
 Fusion = Callable[[list[list[Operator]], Graph], list[list[Operator]]]
 
-# Runtime -> what it fuses beyond what files have. LiteRT runs operators as they are written.
-FUSED: Mapping[str, tuple[Fusion, ...]] = {"ort": (_convolution_and_sum,)}
+# Runtime -> what goes together beyond what files have. LiteRT runs operators as they are written.
+FUSED: Mapping[str, tuple[Fusion, ...]] = {
+    "ort": (_convolution_and_sum, _between_codes),
+    "tflite": (_between_codes,),
+}

@@ -84,7 +84,7 @@ def read_structure(path: Path) -> Structure:
         document = json.loads(read_regular_text(path))
         if isinstance(document, dict) and "structure" in document:
             document = document["structure"]
-        given = StructureFile.model_validate(document)
+        given = StructureFile.model_validate_json(json.dumps(document))
     except (ValueError, RecursionError, ValidationError) as error:
         reason = clean_line(str(error).replace("\n", " "))
         raise InputError(

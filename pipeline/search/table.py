@@ -180,7 +180,8 @@ def _runtime_json(one: RuntimePrediction) -> dict[str, Any]:
         "after": _whole_json(one.after),
         "ends_ns": list(one.ends_ns),
         "fitted": {
-            "ends": to_json(model.ends),
+            "call_ns": model.ends.call_ns,
+            "byte_ns": model.ends.byte_ns,
             "step_overhead_ns": model.step_overhead_ns,
             "weight_byte_ns": model.weight_byte_ns,
             "anchors": [_whole_json(anchor) for anchor in model.anchors],

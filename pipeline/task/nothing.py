@@ -1,6 +1,7 @@
-"""Examples without targets: there is nothing to learn, and nothing to be right about.
+"""Examples without targets: there is nothing to learn of them, and nothing to be right about.
 
-See `pipeline.task.kind`; what rounding costs is told by fidelity (`Noise`).
+A network can learn to answer them as another one does (`pipeline.train.fidelity`). See
+`pipeline.task.kind`; what rounding costs is told by fidelity (`Noise`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgeticket.pipeline.task.kind import Array, Judged, Loss, MakeTargets, Task
 
 NO_TARGETS = InputError(
     "the data have no targets, so that nothing can be trained on them: leave out what trains "
-    "(ptq needs none), or give data with labels"
+    "(ptq and qat need none), or give data with labels"
 )
 
 
@@ -33,12 +34,8 @@ def loss(cfg: TrainConfig, split: Split) -> Loss:
 
 
 def targets(split: Split, device: torch.device) -> MakeTargets:
-    """There are none.
-
-    Raises:
-        InputError: always.
-    """
-    raise NO_TARGETS
+    """There are none: a loss that needs none gets the inputs themselves."""
+    return lambda order: None
 
 
 def monitor(outputs: Any, targets: Any) -> dict[str, float]:

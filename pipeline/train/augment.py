@@ -177,12 +177,15 @@ def _lit(images: Tensor, light: Tensor) -> Tensor:
 
 
 def check_augment(augment: str, stored: np.dtype[Any], *, whole: bool = False) -> None:
-    """Images and recordings are not changed alike, nor are those that are transcribed, ``whole``.
+    """Images and recordings are not changed alike, nor are those that are transcribed, ``whole``;
+    other arrays are not changed.
 
     Raises:
         InputError: the augmentation is for another kind.
     """
     kind, fitting = "images", list(AUGMENTATIONS)
+    if stored not in (np.uint8, np.int16):
+        kind, fitting = "arrays", []
     if stored == np.int16:
         kind = f"recordings{' that are transcribed' * whole}"
         fitting = [name for name, speech in SPEECH.items() if speech.whole == whole]

@@ -87,6 +87,8 @@ class Epoch:
         part = self._part(drawn, step)
         batch, targets = self.make_batch(part)
         seen = as_taken(batch, self.preprocessing, part)
+        if targets is None:  # what is to be learnt follows from the inputs
+            targets = seen
         outputs, value = self.learn(batch, seen, targets)
         if not math.isfinite(value):
             raise InputError(

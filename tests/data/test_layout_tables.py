@@ -247,6 +247,19 @@ def test_windows_are_of_one_series_and_one_time(tmp_path: Path) -> None:
     assert data.input_shape == (2, 5)
 
 
+def test_columns_are_scaled_while_they_are_read(tmp_path: Path) -> None:
+    write_steps(tmp_path, {"x": 100})
+    task, sizes = whole_task("series"), {"validation": 4, "calibration": 4}
+    plain = load(tmp_path, task, **windows(), **sizes)
+    scaled = load(tmp_path, task, **windows(), **sizes, mean=[5.0, 0.0], std=[2.0, 10.0])
+    assert scaled.preprocessing == ()
+    (before,), (after,) = plain.test.inputs.arrays, scaled.test.inputs.arrays
+    assert after == pytest.approx((before - [5, 0]) / [2, 10], abs=1e-5)
+    for name in ("future", "past"):
+        assert np.array_equal(scaled.test.targets.arrays[name], plain.test.targets.arrays[name])
+    assert "2 channels" in refusal(tmp_path, task, **windows(), mean=[1.0], std=[1.0])
+
+
 def test_what_a_recurrent_network_takes(tmp_path: Path) -> None:
     write_steps(tmp_path, {"x": 100})
     task = whole_task("series")

@@ -166,7 +166,6 @@ def test_a_beginning_of_an_onnx_file_is_one(files: dict[str, ProbeFile]) -> None
     whole: Any = onnx.load_from_string(data)
     for count in range(1, len(nodes) + 1):
         cut = onnx.load_from_string(cut_onnx(data, count, place="it"))
-        onnx.checker.check_model(cut) if count == len(nodes) else None
         assert list(cut.graph.node) == list(whole.graph.node)[:count]
         assert list(cut.graph.initializer) == list(whole.graph.initializer)
         read = {name for node in cut.graph.node for name in node.input}

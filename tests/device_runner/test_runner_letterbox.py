@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.letterbox import FILL, fit, letterbox, stretch
 from edgeticket.device_runner.pictures import resize
+from edgeticket.device_runner.preprocess import capture, preprocess
 
 SIDES = st.integers(1, 700)
 GOLDEN = "0445ea56b36502ca71cc4ada0cafdfcffa5c59144b24fd55a7d74be7f1dad0f6"
@@ -91,3 +92,13 @@ def test_the_bytes_are_golden() -> None:
 def test_steps_that_cannot_be(step: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         letterbox(np.zeros((1, 3, 4, 1), np.uint8), step)
+
+
+def test_it_is_a_step_of_capture_and_of_preprocessing() -> None:
+    pictures = np.random.default_rng(4).integers(0, 256, (3, 5, 9, 3)).astype(np.uint8)
+    step = {"op": "letterbox", "size": [8, 8], "filter": "bilinear", "place": "corner", "fill": 7}
+    boxed = letterbox(pictures, step)
+    np.testing.assert_array_equal(capture(pictures, [step]), boxed)
+    scale = {"op": "normalize", "mean": [0.0] * 3, "std": [255.0] * 3}
+    values = preprocess(pictures, [step, scale])
+    np.testing.assert_array_equal(values, boxed.astype(np.float32) / np.float32(255))

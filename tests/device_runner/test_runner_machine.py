@@ -215,6 +215,18 @@ def test_a_vcgencmd_that_does_not_work_gives_a_reason(tmp_path: Path, command: o
     assert "vcgencmd get_throttled" in found.reason
 
 
+def test_a_vcgencmd_that_prints_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """A board of another firmware did; it is read with replacement, or unavailable."""
+
+    def printed(words: Sequence[str]) -> str:
+        return run_command(["printf", r"\377\376 throttled"])
+
+    assert printed([]) == "\ufffd\ufffd throttled"
+    found = take_readings(tmp_path, command=printed).throttling
+    assert isinstance(found, Unavailable)
+    assert "vcgencmd get_throttled" in found.reason
+
+
 def test_commands_are_run() -> None:
     assert run_command(["echo", "throttled=0x0"]) == "throttled=0x0\n"
     with pytest.raises(subprocess.CalledProcessError):

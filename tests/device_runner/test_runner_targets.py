@@ -219,6 +219,7 @@ def boxes(**changes: Any) -> dict[str, Any]:
         (lambda m: m.update(task={"name": "classes", "settings": {"k": 2}}), "no settings here"),
         (lambda m: m.update(task=boxes()), "boxes"),
         (lambda m: m.update(task=boxes(input=[10**9, 1])), "input"),
+        (lambda m: m.update(task=boxes(input=[2, 3])), "the network takes 2x2"),
         (lambda m: m.update(task=boxes(nms_iou=10**400)), "does not fit a 64-bit"),
         (lambda m: m.update(task={"name": "nothing", "settings": {}}), "neither labels nor"),
         (lambda m: m["networks"]["tiny"].update(scores={"mae": 1.0}), "scores are mae, those of"),

@@ -31,10 +31,10 @@ KEY, RUN = "ab" * 8, "cd" * 16
 WAY_OUT = r"name a new or an empty folder, as in local:/var/tmp/edgeticket"
 
 
-def do(home: Path | str, errand: str, **request: Any) -> Any:
+def do(home: Path | str, function: str, **request: Any) -> Any:
     async def go() -> Any:
         async with connect(f"local:{home}", patience=PATIENCE) as connection:
-            return (await call(connection, errand, patience=PATIENCE, **request))[0]
+            return (await call(connection, function, patience=PATIENCE, **request))[0]
 
     return asyncio.run(go())
 
@@ -88,9 +88,9 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("errand", ["setup", "push", "measure", "remove"])
+@pytest.mark.parametrize("function", ["setup", "push", "measure", "remove"])
 @pytest.mark.parametrize("what", THEIRS)
-def test_a_folder_that_is_not_ours_stays_as_it_is(tmp_path: Path, what: str, errand: str) -> None:
+def test_a_folder_that_is_not_ours_stays_as_it_is(tmp_path: Path, what: str, function: str) -> None:
     home = tmp_path / "home"
     lay_out(home, THEIRS[what])
     before = listing(home)
@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_ours_stays_as_it_is(tmp_path: Path, what: str, err
         "remove": lambda home: do(home, "remove"),
     }
     with pytest.raises(InputError, match=f"holds files that are not edgeticket's .*{WAY_OUT}"):
-        calls[errand](home)
+        calls[function](home)
     assert listing(home) == before
 
 
@@ -130,17 +130,17 @@ def test_what_is_nobodys_to_give(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # empty: an empty folder would do
-    for errand in ("look", "remove", "place"):
+    for function in ("look", "remove", "place"):
         with pytest.raises(InputError, match=WAY_OUT):
-            do(home, errand, name="a" * 64, files={})
+            do(home, function, name="a" * 64, files={})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for errand in ("look", "remove"):
+    for function in ("look", "remove"):
         with pytest.raises(InputError, match="is no folder"):
-            do(tmp_path / "file", errand)
+            do(tmp_path / "file", function)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -220,7 +220,7 @@ REQUEST = {"example": "local:/x", "who": "tests", "lock_s": 5}
 
 
 def fill_in_process(home: Path, number: int) -> None:
-    """A tree and a run as the errands make them, and an environment at first."""
+    """A tree and a run as the calls make them, and an environment at first."""
     request = REQUEST | {"home": str(home)}
     mark.claim(request)
     (home / "files").mkdir(exist_ok=True)

@@ -223,7 +223,7 @@ def test_what_is_printed_where_answers_come_is_shown_when_the_runner_fails(
     assert set(filter(lambda c: not c.isprintable(), screen)) == {"\n"}
 
 
-def test_what_is_printed_is_shown_when_an_errand_is_refused(me: Path) -> None:
+def test_what_is_printed_is_shown_when_a_call_is_refused(me: Path) -> None:
     with pytest.raises(InputError) as caught:
         on_board(
             me,

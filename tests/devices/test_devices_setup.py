@@ -26,7 +26,7 @@ from runner_fixtures import write_tiny_bundle
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import read_report
-from edgeticket.pipeline.devices import TARGETS, connect
+from edgeticket.pipeline.devices import CONNECTIONS, connect
 from edgeticket.pipeline.devices.connection import Connection, Patience
 from edgeticket.pipeline.devices.environment import Ready, set_up
 from edgeticket.pipeline.devices.fleet_run import measure_together
@@ -213,7 +213,7 @@ def test_a_device_that_is_not_set_up_cannot_be_checked(
         async with connect_local(address, **options) as here:
             yield dataclasses.replace(here, environment=None)
 
-    monkeypatch.setattr("edgeticket.pipeline.devices.TARGETS", {**TARGETS, "local": bare})
+    monkeypatch.setattr("edgeticket.pipeline.devices.CONNECTIONS", {**CONNECTIONS, "local": bare})
     target = f"local:{tmp_path}/home"
     with pytest.raises(InputError, match=f"is not set up: `edgeticket device setup {target}`"):
         asyncio.run(check_device(target, patience=PATIENCE, console=Console(quiet=True)))
@@ -245,7 +245,7 @@ def test_every_platform_tag_is_given() -> None:
     assert platform_tags("aarch64", ("", "")) == ["musllinux_1_1_aarch64", "musllinux_1_2_aarch64"]
 
 
-def test_errands_are_python_3_6() -> None:
+def test_calls_are_python_3_6() -> None:
     """A board that is too old must be able to say so."""
     for path in (ROOT / "pipeline" / "devices" / "on_device").glob("*.py"):
         ast.parse(path.read_text(), feature_version=(3, 6))

@@ -87,7 +87,7 @@ def test_programs_run_as_here(me: Path) -> None:
     assert told == words
 
 
-def test_errands_need_nothing_but_python_there(me: Path) -> None:
+def test_calls_need_nothing_but_python_there(me: Path) -> None:
     found, _ = on_board(me, lambda c: call(c, "look", patience=PATIENCE))
     assert tuple(found["version"]) >= (3, 9)
     assert found["environment"] is None

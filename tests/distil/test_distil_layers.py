@@ -21,7 +21,7 @@ from edgeticket.pipeline.distil.taps import Taps
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import (
-    PASSES,
+    PASS_CONFIGS,
     Distil,
     Features,
     Qat,
@@ -116,7 +116,11 @@ def test_every_training_can_have_a_teacher(method: str) -> None:
         data = DATA.taught_by(Teacher(LARGE, DATA.preprocessing)) if distil else DATA
         brief = TrainConfig(epochs=1, batch_size=100, lr=0.05, distil=distil).model_dump()
         cfg = check(
-            next(m for m in PASSES if get_args(m.model_fields["method"].annotation)[0] == method),
+            next(
+                m
+                for m in PASS_CONFIGS
+                if get_args(m.model_fields["method"].annotation)[0] == method
+            ),
             {"method": method, "train": brief, **METHODS[method]},
             place="test",
         )

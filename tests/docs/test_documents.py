@@ -140,3 +140,10 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "api" / "index.html").read_text()
     assert "Carry out a recipe" in page
     assert "max_drop_points" in page
+
+
+def test_the_architecture_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {path for path in (ROOT / "pipeline").iterdir() if any(path.glob("*.[py][ya]*"))}
+    unnamed = {folder.name for folder in folders if f"`{folder.name}/`" not in page}
+    assert not unnamed

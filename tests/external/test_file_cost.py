@@ -22,9 +22,9 @@ from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
 from edgeticket.pipeline.external.layers import Count, FileLayer, total
 from edgeticket.pipeline.external.onnx_cost import onnx_layers
-from edgeticket.pipeline.external.onnx_model import parse_onnx
 from edgeticket.pipeline.external.tflite_cost import tflite_layers
-from edgeticket.pipeline.external.tflite_model import parse_tflite
+from edgeticket.pipeline.formats.onnx_model import parse_onnx
+from edgeticket.pipeline.formats.tflite_model import parse_tflite
 from edgeticket.pipeline.inspect.file import inspect_file
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.quantize import fold_bn
@@ -156,10 +156,12 @@ def test_however_the_file_is_written(name: str, change: Callable[[onnx.ModelProt
     assert of_onnx(model.SerializeToString()) == expected(module, takes)
 
 
-def test_another_open_size_is_said_and_not_guessed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["height", -1])
+def test_another_open_size_is_said_and_not_guessed(tmp_path: Path, size: str | int) -> None:
     _, _, data = exported("plain")
     model = onnx.ModelProto.FromString(data)
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    height = model.graph.input[0].type.tensor_type.shape.dim[2]
+    setattr(height, "dim_param" if isinstance(size, str) else "dim_value", size)
     del model.graph.value_info[:]
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     found = inspect_file(tmp_path / "m.onnx")

@@ -16,7 +16,7 @@ from edgeticket.pipeline.inspect import network as inspection
 from edgeticket.pipeline.inspect.network import Inspection, inspect_network
 from edgeticket.pipeline.network.file import new_network
 from edgeticket.pipeline.run import checks
-from edgeticket.pipeline.time_limit import OutOfTime, time_limit
+from edgeticket.pipeline.run.time_limit import OutOfTime, time_limit
 
 MODULE = """
 import torch

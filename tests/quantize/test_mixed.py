@@ -79,7 +79,7 @@ def test_a_layer_alone_rounds_its_own_tensors_only() -> None:
     )
     errors = {name: (alone(done, name)(x) - real).abs().max() for name in done.scales.weights}
     assert all(error > 0 for error in errors.values())
-    conv1 = alone(done, "conv1")
+    conv1 = alone(done, ("conv1",))
     assert {n for n, _ in conv1.named_children() if n.endswith("_int8")} >= {"x_int8", "relu_int8"}
     rounding = [n for n, m in conv1.named_children() if type(m).__name__ == "FakeQuantize"]
     assert sorted(rounding) == ["relu_int8", "x_int8"]

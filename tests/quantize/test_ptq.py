@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -12,15 +10,14 @@ from hypothesis import strategies as st
 from test_quantize import block, images
 from torch import Tensor, fx, nn
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.quantize import (
     calibrate,
+    diagnose,
     fake_quantized,
-    find_doubts,
     fold_bn,
     quantize,
-    unfold,
+    written_back,
 )
 from edgeticket.pipeline.quantize.adaround import round_rows
 from edgeticket.pipeline.quantize.equalise import equalise
@@ -32,7 +29,6 @@ from edgeticket.pipeline.quantize.scales import (
     activation_scale,
     weight_scales,
 )
-from edgeticket.pipeline.quantize.write_back import expect_unfoldable
 from edgeticket.pipeline.recipe import Ptq
 
 PTQ = Ptq(method="ptq")
@@ -235,7 +231,7 @@ def test_folded_weights_come_back_to_the_last_bit() -> None:
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
-    again = fold_bn(unfold(network, folded).module(), network.input_shape)
+    again = fold_bn(written_back(network, folded).module(), network.input_shape)
     for name, tensor in folded.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -258,62 +254,7 @@ def test_a_layer_that_is_called_twice_has_one_weight() -> None:
     assert len(weights) == 1
     with torch.no_grad():
         folded.get_parameter(weights[0]).add_(1)
-    unfold(Stub("resnet20", {}, {}), folded)
-
-
-class Unnamed(nn.Module):
-    """Between two usual layers, one whose weights no module stores as they are."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-        self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
-        self.inner: nn.Module = nn.Identity()
-        if kind == "weight_norm":
-            self.inner = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
-        if kind == "norm alone":
-            self.inner = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))
-        if kind == "transposed":
-            self.inner = nn.ConvTranspose2d(4, 4, 2, 2)
-        if kind == "functional":
-            self.kernel = nn.Parameter(torch.randn(4, 4, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.inner(self.first(x))
-        if self.kind == "functional":
-            x = nn.functional.conv2d(x, self.kernel)
-        return torch.flatten(self.last(x), 1)
-
-
-@pytest.mark.parametrize("kind", ["weight_norm", "norm alone", "transposed", "functional"])
-def test_weights_without_a_place_in_the_network_are_not_moved(kind: str) -> None:
-    torch.manual_seed(0)
-    module = Unnamed(kind).eval()
-
-    class Stub(Network):
-        def module(self) -> nn.Module:
-            return copy.deepcopy(module)
-
-        def with_weights(self, module: nn.Module) -> Network:
-            self.made = module
-            return self
-
-    network, x = Stub("resnet20", {}, {}), torch.randn(4, 3, 32, 32)
-    done = quantize(module, [x], PTQ)
-    rounded = fake_quantized(done.folded, done.scales)
-    assert (rounded(x) - module(x)).abs().mean() < 0.1 * module(x).std()
-    unfold(network, done.folded)
-    assert torch.equal(network.made(x), module(x))  # nothing moved: every network can have that
-    moved = quantize(module, [x], Ptq(method="ptq", rounding="adaround"))
-    sentence = (
-        r"the weights of \S+ cannot be written back: .*; use ptq with rounding: nearest, without"
-    )
-    with pytest.raises(InputError, match=sentence) as caught:
-        unfold(network, moved.folded)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=sentence):
-        expect_unfoldable(network)
-    expect_unfoldable(Network.fresh("resnet20", {"width": 4}, seed=0))
+    written_back(Stub("resnet20", {}, {}), folded)
 
 
 def test_doubts_are_told_by_name() -> None:
@@ -325,7 +266,7 @@ def test_doubts_are_told_by_name() -> None:
     wide = ActivationScale(float(np.float32(scales.activations["conv2"].scale * 50)), 0)
     narrow = ActivationScale(float(np.float32(scales.activations["head"].scale / 4)), 0)
     doubtful = Scales({**scales.activations, "conv2": wide, "head": narrow}, scales.weights)
-    said = find_doubts(fold_bn(module, (3, 12, 12)), doubtful, [images()])
+    said = diagnose(fold_bn(module, (3, 12, 12)), doubtful, [images()])
     dead, wide_one, clipped = (
         next(s for s in said if s.startswith(start))
         for start in (
@@ -341,8 +282,6 @@ def test_doubts_are_told_by_name() -> None:
     assert " head (" in clipped
     assert "`ranges: minmax`" in clipped
     assert not any(" x (" in s for s in said)
-    plain = find_doubts(
-        fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()]
-    )
+    plain = diagnose(fold_bn(block(), (3, 12, 12)), calibrate(block(), [images()], PTQ), [images()])
     assert len(plain) == 1
     assert "always zero on the calibration set: relu_2 (2 of 8);" in plain[0]

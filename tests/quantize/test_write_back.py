@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.models.network import Network
-from edgeticket.pipeline.quantize import fold_bn, unfold
+from edgeticket.pipeline.quantize import fold_bn, written_back
 
 TAKES = (3, 32, 32)
 
@@ -55,7 +55,7 @@ def test_a_trained_network_folds_into_what_was_written_back(eps: float, affine: 
     with torch.no_grad():
         for parameter in folded.parameters():
             parameter.mul_(1.37)
-    unfold(Stub("resnet20", {}, {}), folded)
+    written_back(Stub("resnet20", {}, {}), folded)
     again = fold_bn(written[0], TAKES).state_dict()
     for name, tensor in folded.state_dict().items():
         assert torch.equal(again[name], tensor), name

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edgeticket.pipeline.recipe import PASSES, Config, PassConfig, Recipe, read_recipe
+from edgeticket.pipeline.recipe import PASS_CONFIGS, Config, PassConfig, Recipe, read_recipe
 from edgeticket.pipeline.recipe.page import PARTS, SECTIONS, page, schema
 from edgeticket.pipeline.recipe.reading import parse_document
 
@@ -37,7 +37,7 @@ def test_no_field_is_without_a_description() -> None:
 
 def test_every_config_of_a_recipe_has_a_section() -> None:
     defined = {name.removesuffix("-Input") for name in Recipe.model_json_schema()["$defs"]}
-    shown = {config.__name__ for config in (*SECTIONS.values(), *PARTS.values(), *PASSES)}
+    shown = {config.__name__ for config in (*SECTIONS.values(), *PARTS.values(), *PASS_CONFIGS)}
     assert defined | {"Recipe"} == shown
 
 

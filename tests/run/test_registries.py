@@ -18,8 +18,7 @@ from edgeticket.pipeline.convert.targets import TARGETS, int8_target_here, targe
 from edgeticket.pipeline.data import load_dataset
 from edgeticket.pipeline.inspect.network import inspect_network
 from edgeticket.pipeline.progress import QUIET
-from edgeticket.pipeline.recipe import PASSES as CONFIGS
-from edgeticket.pipeline.recipe import PassConfig, Recipe, TrainConfig, check
+from edgeticket.pipeline.recipe import PASS_CONFIGS, PassConfig, Recipe, TrainConfig, check
 from edgeticket.pipeline.run import preflight
 from edgeticket.pipeline.run.artifacts import build_artifacts
 from edgeticket.pipeline.run.candidate import Candidate, Job, PassResult
@@ -46,7 +45,7 @@ def job(folder: Path, *passes: dict[str, Any], **keys: Any) -> Job:
 
 def test_every_pass_of_a_recipe_has_an_entry() -> None:
     assert {name: entry.config for name, entry in PASSES.items()} == {
-        config.method_name(): config for config in CONFIGS
+        config.method_name(): config for config in PASS_CONFIGS
     }
 
 
@@ -105,7 +104,10 @@ def names_in(node: ast.AST) -> Iterator[str]:
 
 
 def test_nobody_asks_a_pass_for_its_class() -> None:
-    configs = {base.__name__ for c in CONFIGS for base in c.__mro__[:-2]} - {"Config", "BaseModel"}
+    configs = {base.__name__ for c in PASS_CONFIGS for base in c.__mro__[:-2]} - {
+        "Config",
+        "BaseModel",
+    }
     assert "WeightTicket" in configs
     for file in Path(edgeticket.pipeline.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -16,7 +16,7 @@ from edgeticket.pipeline.search.reference import convolutions
 from edgeticket.pipeline.search.steps import Step, steps_of
 from edgeticket.pipeline.search.widths import WidthCurve
 
-CALL, BYTE, LAYER_BYTE = 4000.0, 0.02, 0.1
+CALL, BYTE = 4000.0, 0.02
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def steps() -> dict[str, Step]:
 
 def test_steps_and_ends_are_found_again(steps: dict[str, Step]) -> None:
     own = {key: 1000.0 * (i + 1) for i, key in enumerate(steps)}
-    ends = Ends(CALL, 0.0, LAYER_BYTE)
+    ends = Ends(CALL, BYTE)
     once = {key: own[key] + ends.ns(step.graph) for key, step in steps.items()}
     several = {key: 4 * own[key] + ends.ns(step.graph) for key, step in steps.items()}
     times, found = measured_steps(steps, once, several)
@@ -44,7 +44,7 @@ def test_steps_and_ends_are_found_again(steps: dict[str, Step]) -> None:
 
 def test_a_step_that_is_not_repeated_loses_the_ends(steps: dict[str, Step]) -> None:
     first, last = steps
-    once = {key: 5000.0 for key in steps}
+    once = dict.fromkeys(steps, 5000.0)
     times, ends = measured_steps(steps, once, {first: 5000.0 + 3 * 1000})
     assert times[first] == StepTime(1000.0, 4000.0, repeated=True)
     assert not times[last].repeated
@@ -56,7 +56,7 @@ def test_overhead_and_reading_are_fitted_to_whole_networks(steps: dict[str, Step
     graph = convolutions(rounded=True)
     several = steps_of(graph, runtime="ort")
     times = {key: StepTime(100.0, 0.0, repeated=True) for key in steps}
-    ends = Ends(CALL, BYTE, 0.0)
+    ends = Ends(CALL, BYTE)
 
     def whole(count: int, overhead: float, reading: float) -> tuple[str, float, object, object]:
         parts = several * count

@@ -43,7 +43,7 @@ def test_graphs_lose_channels_as_networks_do(candidates: Candidates) -> None:
                 for graph in (
                     candidates.graph(precision, structure),
                     pruned.graph(precision, Structure()),
-                )  # fmt: skip
+                )
             )
             assert ours == theirs
 

@@ -225,3 +225,27 @@ def test_places_move_as_one() -> None:
     places = places_of(settings_of(DECODES["ssd"]))
     assert isinstance(places, Places)
     assert places.to(torch.device("cpu")).boxes.equal(places.boxes)
+
+
+@pytest.mark.parametrize("name", ["ltrb", "ssd", "yolov5"])
+def test_pictures_without_boxes_teach_that_nothing_is_there(name: str) -> None:
+    more = (
+        {"activation": "softmax", "background": 0} if name == "ssd" else {"activation": "sigmoid"}
+    )
+    settings = settings_of(DECODES[name], **more)
+    places = places_of(settings)
+    assert places is not None
+    outputs = torch.zeros(2, len(places.stride), 7, requires_grad=True)
+    nothing = {
+        "sample": torch.zeros(0, dtype=torch.int64),
+        "label": torch.zeros(0, dtype=torch.int64),
+        "box": torch.zeros(0, 4),
+    }
+    split = toy(settings)
+    value = task_of(split).loss(TrainConfig(), split)(outputs, nothing)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(value)
+    assert outputs.grad is not None
+    assert outputs.grad[:, :, 3:].abs().sum() == 0
+    slope = outputs.grad[:, :, :3].sum((0, 1))
+    assert (slope[1:] > 0).all()  # scores of classes go down

@@ -204,6 +204,9 @@ class BoxesSettings(Settings):
         parts = (self.scores, self.boxes, self.objectness)
         return tuple(sorted({i for part in parts if part is not None for i in part.outputs}))
 
+    def input_size(self) -> tuple[int, int] | None:
+        return self.input
+
     def contradiction(self) -> str | None:
         if self.background is not None and self.background >= self.scores.count:
             return (

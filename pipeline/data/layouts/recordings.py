@@ -104,9 +104,13 @@ def read_waveforms(root: Path, names: Sequence[str], cfg: DataConfig, source: So
             some = fit_length(waveform, samples, audio.lengths, where=str(path), unit="samples")
             row[:] = some
             advance(1, "")
-    if audio.features == "waveform":
-        return Tensors((stored[..., np.newaxis].astype(np.float32) / LOUDEST,), ("input",))
-    return stored
+    if audio.features != "waveform":
+        return stored
+    values = stored[..., np.newaxis].astype(np.float32) / LOUDEST
+    if cfg.mean is not None and cfg.std is not None:
+        features(cfg)  # one number each
+        values = (values - np.float32(cfg.mean[0])) / np.float32(cfg.std[0])
+    return Tensors((values,), ("input",))
 
 
 def features(cfg: DataConfig) -> Steps:
@@ -127,7 +131,7 @@ def features(cfg: DataConfig) -> Steps:
             "or one"
         )
     if audio.features == "waveform":
-        return ({"op": "normalize", "mean": list(mean), "std": list(std)},) if given else ()
+        return ()  # real numbers go into networks as they are stored
     layout = "NHWC" if audio.features == "log_mel" else "NWC"
     wide = [list(values) * (channels // len(values)) for values in (mean, std)]
     return (

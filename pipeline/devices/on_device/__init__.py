@@ -2,7 +2,7 @@
 
 The host sends the text of these modules and a request over standard input (`pipeline.devices.
 remote_calls`), so nothing has to be installed first. Input after the modules: a line of JSON,
-``{"errand": name, "home": folder, ...}``, then whatever bytes the errand takes. Output: a line of
+``{"call": name, "home": folder, ...}``, then whatever bytes the call takes. Output: a line of
 JSON, ``{"answer": ...}`` or ``{"error": sentence}``, then whatever bytes it gives. Python 3.6 and
 its standard library, nothing else: an old board must be able to say that it is too old.
 

@@ -1,4 +1,4 @@
-"""What every errand stands on: paths in the home folder, hashes, locks, the answer."""
+"""What every call stands on: paths in the home folder, hashes, locks, the answer."""
 
 import contextlib
 import fcntl
@@ -112,7 +112,7 @@ def say(line: str) -> None:
 
 
 def answer(value: Any) -> None:
-    """Say what the errand came to; what anybody prints outside of the frame is not ours."""
+    """Say what the call came to; what anybody prints outside of the frame is not ours."""
     sys.stdout.flush()
     line = f"\n{frame()}:answer\n{json.dumps(value)}\n"
     sys.stdout.buffer.write(line.encode("ascii"))

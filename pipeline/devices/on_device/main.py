@@ -1,4 +1,4 @@
-"""Do the errand that the host asked for."""
+"""Answer the call of the host."""
 
 import contextlib
 import errno
@@ -14,15 +14,15 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 
 
 def main() -> None:
-    """Do one errand."""
+    """Answer one call."""
     with contextlib.suppress(OSError):
         os.setsid()  # the group that `die_with_host` kills is ours alone
     request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
     request["home"] = os.path.expanduser(request["home"])
     try:
-        if request["errand"] in WRITING:
+        if request["call"] in WRITING:
             mark.claim(request)
-        given = ERRANDS[request["errand"]](request)
+        given = CALLS[request["call"]](request)
     except Refusal as refusal:
         answer({"error": str(refusal)})
     except OSError as error:
@@ -30,7 +30,7 @@ def main() -> None:
         hint = mark.way_out(request) if error.errno in UNWRITABLE else ""
         answer({"error": f"{error.strerror or error}{place}{hint}"})
     except Exception as error:
-        answer({"error": f"{request['errand']} failed there: {type(error).__name__}: {error}"})
+        answer({"error": f"{request['call']} failed there: {type(error).__name__}: {error}"})
         raise
     else:
         if given is not None:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 WRITING = ("place", "receive", "make_environment", "measure")
-ERRANDS: Dict[str, Callable[[Request], Any]] = {
+CALLS: Dict[str, Callable[[Request], Any]] = {
     "look": environment.look,
     "ask": measure.ask,
     "place": files.place,

@@ -55,11 +55,11 @@ Pass = Annotated[
     Field(discriminator="method"),
 ]
 
-PASSES: tuple[type[PassConfig], ...] = get_args(get_args(Pass)[0])
-TICKET_METHODS = tuple(p for p in PASSES if p.removes != "nothing")
+PASS_CONFIGS: tuple[type[PassConfig], ...] = get_args(get_args(Pass)[0])
+TICKET_METHODS = tuple(p for p in PASS_CONFIGS if p.removes != "nothing")
 
 __all__ = [
-    "PASSES",
+    "PASS_CONFIGS",
     "TICKET_METHODS",
     "BlockBudget",
     "Budget",

@@ -39,6 +39,11 @@ class PassConfig(Config):
         return training
 
     @property
+    def needs_targets(self) -> bool:
+        """Whether examples must say what is right; else it can do without."""
+        return self.training is not None
+
+    @property
     def starts_at_random(self) -> bool:
         """Whether a network that was never trained is a sensible start."""
         return False

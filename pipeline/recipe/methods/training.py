@@ -75,7 +75,8 @@ class Ptq(PassConfig):
 class Qat(PassConfig):
     """Quantisation-aware training: train with int8's rounding, then fix the scales.
 
-    It starts from the scales of a `ptq` pass right before it, or else calibrates by itself.
+    It starts from the scales of a `ptq` pass right before it, or else calibrates by itself. On
+    examples without targets it learns to answer as the float32 network does.
     """
 
     decides_scales: ClassVar = True
@@ -103,6 +104,10 @@ class Qat(PassConfig):
         description="Folded networks have no normalisation that forgives large steps: momentum SGD "
         "at 0.002 destroys a ResNet-20.",
     )
+
+    @property
+    def needs_targets(self) -> bool:
+        return False
 
     @property
     def layers_in_fp32(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from edgeticket.device_runner.check import check_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plan import Plan
 from edgeticket.pipeline.cli import app
-from edgeticket.pipeline.external.onnx_model import (
+from edgeticket.pipeline.formats.onnx_model import (
     parse_onnx,
     read_file,
     read_onnx,

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message  # type: i
 from onnx import TensorProto
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.external.beside import Beside, check_regular, size_bytes
+from edgeticket.pipeline.formats.beside import Beside, check_regular, size_bytes
 
 LIMIT_BYTES = 2**31 - 1  # Protocol Buffers end here
 
