@@ -144,12 +144,14 @@ def check_port(port: Port, spec: TensorSpec, *, place: str) -> None:
     """Hold the loaded model against the manifest.
 
     Raises:
-        InputError: another shape, dtype or quantisation than the manifest promised. A batch that
-            the file leaves open may be any.
+        InputError: another shape, dtype or quantisation than the manifest promised. A size that
+            the file leaves open may be any; an open batch is 1, for the runner asks for one.
     """
-    shape = port.shape
-    if shape and not isinstance(shape[0], int):  # an open batch: the runner asks for one
-        shape = (1, *shape[1:])
+    shape: tuple[int | str | None, ...] = port.shape
+    if len(shape) == len(spec.shape):
+        said = zip(shape[1:], spec.shape[1:])
+        batch = tuple(n if isinstance(n, int) else 1 for n in shape[:1])
+        shape = (*batch, *(n if isinstance(n, int) else wanted for n, wanted in said))
     if shape != spec.shape or port.dtype != spec.dtype:
         raise InputError(
             f"{place} is {port.dtype} {list(port.shape)} in the model file, "
