@@ -151,10 +151,10 @@ def test_a_manifest_may_say_what_a_file_leaves_open(shape: Any, fits: bool) -> N
     spec = TensorSpec("y", (1, 6, 4), "float32", "plain", None, None)
     port = Port(shape, "float32")
     if fits:
-        check_port(port, spec, place="here")
+        check_port(port, spec, place="here", is_output=True)
         return
     with pytest.raises(InputError, match="make the bundle again"):
-        check_port(port, spec, place="here")
+        check_port(port, spec, place="here", is_output=True)
 
 
 def test_outputs_that_change_their_size_are_refused() -> None:
