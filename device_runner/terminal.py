@@ -151,6 +151,14 @@ def _real_time(report: Report) -> str:
     return "" if isinstance(real_time, Unavailable) else _scaled(real_time.factor, 1, 4)
 
 
+def _agree(report: Report) -> str:
+    """Of other tasks than classes, whose answers are not in the report."""
+    if not hasattr(report.accuracy, "headline") or isinstance(report.fidelity, Unavailable):
+        return ""
+    agreement = report.fidelity.agreement(report.artifact.network)
+    return "" if isinstance(agreement, Unavailable) else f"{agreement:.2%}"
+
+
 def _characters(report: Report) -> str:
     cer = getattr(report.accuracy, "cer", None)
     return "" if cer is None else f"{cer:.2%}"
@@ -158,6 +166,7 @@ def _characters(report: Report) -> str:
 
 EXTRA: Mapping[str, Callable[[Report], str]] = {  # columns that are shown where one has an entry
     "CER": _characters,
+    "agree": _agree,
     "real time": _real_time,
     "threads": _threads,
     "batch": _batch,

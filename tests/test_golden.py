@@ -5,19 +5,24 @@ If it is wanted, raise the format's version where one exists and run tests/golde
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from runner_fixtures import example_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
+from task_goldens import task_manifest, task_report, task_targets
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.manifest import read_manifest, write_manifest
-from edgeticket.device_runner.report import read_report
+from edgeticket.device_runner.npz import parse_npz
+from edgeticket.device_runner.report import parse_report, read_report
 from edgeticket.device_runner.runtimes import get_runtime
-from edgeticket.device_runner.strict_json import format_json, to_json
+from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.convert.targets import TARGETS
 
@@ -43,6 +48,38 @@ def test_transcription() -> None:
     assert read_manifest((GOLDEN / "manifest-speech.json").read_bytes()) == manifest
     assert read_report(GOLDEN / "report-speech.json") == report
     assert format_json(to_json(report)) == (GOLDEN / "report-speech.json").read_bytes()
+
+
+def test_tasks() -> None:
+    manifest, report = task_manifest(), task_report()
+    assert write_manifest(manifest) == (GOLDEN / "manifest-task.json").read_bytes()
+    assert read_manifest((GOLDEN / "manifest-task.json").read_bytes()) == manifest
+    assert (GOLDEN / "targets.npz").read_bytes() == task_targets()
+    assert set(parse_npz(task_targets(), place="targets.npz")) == {"values"}
+    assert read_report(GOLDEN / "report-task.json") == report
+    assert format_json(to_json(report)) == (GOLDEN / "report-task.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda a: a.update(headline="rmse"), "the task numbers has the headline mae"),
+        (lambda a: a["metrics"].pop("r2"), "has the headline mae of mae, rmse, r2"),
+        (lambda a: a["metrics"].update(mae=0.5), "mae: 0.5 does not follow"),
+        (lambda a: a["per_sample"]["values"].pop(), "3 values and 4 weights"),
+        (lambda a: a["sample_crc32"].pop(), "count is 4, but there are 3 check sums"),
+        (lambda a: a.update(task="mask"), "did you mean masks"),
+        (lambda a: a.update(settings={"absolute": -1}), "absolute"),
+        (lambda a: a["per_sample"].update(weights=[0, 0, 0, 0]), "does not follow"),
+    ],
+)
+def test_reports_of_tasks_that_contradict_themselves(
+    change: Callable[[Any], Any], sentence: str
+) -> None:
+    document = parse_json((GOLDEN / "report-task.json").read_bytes(), place="golden")
+    change(document["accuracy"])
+    with pytest.raises(InputError, match=sentence):
+        parse_report(format_json(document), place="r.json")
 
 
 @pytest.mark.parametrize("name", ["manifest", "manifest-speech"])

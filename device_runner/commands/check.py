@@ -50,11 +50,12 @@ def run(options: argparse.Namespace) -> int:
         TRANSCRIPTS: f"{len(manifest.labels)} symbols",
         NOTHING: "fidelity alone",
     }
+    asked = f"{manifest.task.name}{' without targets' * (samples.targets is None)}"
     data = f"samples of {samples.dataset} {samples.split}"
     if samples.random is not None:
         data = f"random samples (seed {samples.random}), which are noise and no data"
     print(
         f"\n{manifest.name} is whole: {len(manifest.files)} files verified, {samples.count} "
-        f"{data}, {told[manifest.task.name]}"
+        f"{data}, {told.get(manifest.task.name, asked)}"
     )
     return 0

@@ -77,6 +77,7 @@ def compare(
     after: StrPath | Sequence[StrPath],
     *,
     max_drop_points: float | None = None,
+    max_drop_relative: float | None = None,
     max_p90_ms: float | None = None,
     min_speedup: float | None = None,
     min_agreement: float | None = None,
@@ -89,7 +90,9 @@ def compare(
     Args:
         before: the report to compare with, or a folder of them.
         after: reports to judge, or folders of them.
-        max_drop_points: top-1 may be lower, or the word error rate higher, by so many points.
+        max_drop_points: top-1 may be lower, or the word error rate higher, by so many points; of
+            other tasks the headline metric, in points of shares, else in its unit.
+        max_drop_relative: the same as a share of the score before, 0 to 1.
         max_p90_ms: the p90 latency may be so long, in milliseconds.
         min_speedup: p50 is to be so many times lower than before.
         min_agreement: the share of samples, 0 to 1, that are to keep their answer.
@@ -109,6 +112,7 @@ def compare(
 
     limits = Limits(
         max_drop_points=max_drop_points,
+        max_drop_relative=max_drop_relative,
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=min_agreement,

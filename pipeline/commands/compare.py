@@ -29,9 +29,12 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, too, for a CI server.")
     ] = None,
     max_drop: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            metavar="POINTS", help="Fail if top-1 is lower, or WER higher, by more points."
+            metavar="POINTS|PERCENT%",
+            help="Fail if the score is worse by more: top-1, WER, or the headline metric of the "
+            "task (docs/tasks.md). 0.5: percentage points of shares, else dB or the metric's own "
+            "unit; 1%: of the score before.",
         ),
     ] = None,
     max_p90_ms: Annotated[
@@ -71,12 +74,15 @@ def compare(
 
         edgeticket compare host.json device.json --max-drop 0.5
 
+        edgeticket compare float.json int8.json --max-drop 1% --min-agreement 98
+
         edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
 
     Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
+    from edgeticket.pipeline.compare.limits import parse_drop
     from edgeticket.pipeline.output_folder import check_output, write_output
 
     if markdown is not None:
@@ -87,7 +93,7 @@ def compare(
     gate = edgeticket.compare(
         before,
         after,
-        max_drop_points=max_drop,
+        **({} if max_drop is None else parse_drop(max_drop, place="--max-drop")),
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=None if min_agreement is None else min_agreement / 100,

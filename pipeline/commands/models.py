@@ -204,6 +204,30 @@ def bundle(
             "pictures, those of the class folders.",
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is asked of the outputs: masks, boxes, numbers, keypoints, ... "
+            "(docs/tasks.md). Default: classes where samples have them, else fidelity alone.",
+        ),
+    ] = None,
+    task_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE|FILE",
+            help="Settings of --task, e.g. form=channels_last or input=[320,320]; or a file of "
+            "them as JSON; may be given often.",
+        ),
+    ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What is right, for --task: a .npz of the arrays that the task has. Without, "
+            "reports tell on how many samples answers agree with the float32 file's.",
+        ),
+    ] = None,
     mean: Annotated[
         str,
         typer.Option(
@@ -231,16 +255,25 @@ def bundle(
     Quantised ones are handled by their scale and zero point, which are read from the files; an
     open batch becomes 1. Pictures are resized to what the first model takes, shorter side first,
     and cut to the middle. With classes for the samples of a classifier the bundle tells accuracy;
-    any bundle tells fidelity: how near outputs are to those of the float32 file.
+    with --task and --targets it tells the metrics of other tasks; any bundle tells fidelity: how
+    near outputs are to those of the float32 file.
 
         edgeticket bundle model.tflite model.onnx --samples photos --mean 127.5 --std 127.5
 
         edgeticket bundle detector.onnx detector.tflite --random 100
 
+        edgeticket bundle unet.onnx --samples x.npz --task masks --targets masks.npz
+
         device-runner bench bundle
     """
+    from edgeticket.pipeline.external.asked import read_task
     from edgeticket.pipeline.external.bundle import bundle_foreign
 
+    if task is None and (task_settings or targets is not None):
+        raise InputError(
+            "--task-settings and --targets are for a task: give --task with its name "
+            "(docs/tasks.md)"
+        )
     artifacts = bundle_foreign(
         models,
         samples=samples,
@@ -249,6 +282,8 @@ def bundle(
         mean=_numbers(mean, "--mean"),
         std=_numbers(std, "--std"),
         layout=layout,
+        task=None if task is None else read_task(task, task_settings or []),
+        targets=targets,
         out=out,
         tell=_say,
         random=random,
@@ -281,6 +316,7 @@ def _preparation(bundle: Path, *, mean: str) -> str:
     for step in manifest.capture:
         size = "x".join(map(str, step.get("size", ())))
         told += {
+            "letterbox": f", letterboxed to {size}",
             "resize": f", resized to {size or step.get('shorter')}"
             + " (the shorter side)" * (not size),
             "center_crop": f", the middle {size}",
@@ -299,12 +335,15 @@ def _preparation(bundle: Path, *, mean: str) -> str:
 def _asked(bundle: Path) -> str:
     """That nothing is asked of the outputs, where somebody may have meant to."""
     from edgeticket.device_runner.bundle import open_bundle
-    from edgeticket.device_runner.manifest import NOTHING
+    from edgeticket.device_runner.manifest import CLASSES, NOTHING
 
     with open_bundle(bundle) as opened:
         manifest = opened.manifest
-    if manifest.task.name != NOTHING or manifest.samples.random is not None:
-        return ""
+    name, has_targets = manifest.task.name, manifest.samples.targets is not None
+    if name != NOTHING and not has_targets:
+        return f"; without targets: reports tell when {name} agree, and fidelity"
+    if name != NOTHING or manifest.samples.random is not None:
+        return "" if name == CLASSES or not has_targets else f"; task {name}"
     return "; without classes for them: reports tell fidelity alone"
 
 

@@ -28,7 +28,6 @@ from edgeticket.pipeline.compare.bootstrap import (
 )
 
 NOTHING_ASKED = Unavailable("the samples have no labels, so that there is no score that can drop")
-UNLIKE = Unavailable("float32 and codes are never equal bit for bit: their SQNR tells how near")
 
 OTHER_REFERENCES = Unavailable(
     "outputs are not in reports, and two bundles have references of their own"
@@ -64,9 +63,9 @@ def compare_answers(before: Report, after: Report) -> Answers:
     """
     old, new = before.accuracy, after.accuracy
     if isinstance(old, Unlabelled) and isinstance(new, Unlabelled):
+        agree = _alike(before, old, after, new)
         kinds = [[(o.dtype, o.scale) for o in r.artifact.outputs] for r in (before, after)]
-        agree: NDArray[np.bool_] | Unavailable = UNLIKE
-        if _as_codes(kinds[0]) == _as_codes(kinds[1]):
+        if isinstance(agree, Unavailable) and _as_codes(kinds[0]) == _as_codes(kinds[1]):
             agree = np.asarray(old.sample_crc32) == np.asarray(new.sample_crc32)
         return Answers(NOTHING_ASKED, agree, {})
     if isinstance(old, Accuracy) and isinstance(new, Accuracy):
@@ -128,7 +127,7 @@ def _of_task(before: Report, old: TaskScores, after: Report, new: TaskScores) ->
 
 
 def _alike(
-    before: Report, old: TaskScores, after: Report, new: TaskScores
+    before: Report, old: TaskScores | Unlabelled, after: Report, new: TaskScores | Unlabelled
 ) -> NDArray[np.bool_] | Unavailable:
     """For each sample whether the answer is the same, by what the task calls the same.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.fidelity import Fidelity, sqnr_of
 from edgeticket.device_runner.report import Report
 from edgeticket.device_runner.unavailable import Unavailable
@@ -16,7 +18,8 @@ from edgeticket.pipeline.compare.fidelity import tell_decibels
 class Limits:
     """What the later report must keep to; None or False: not asked."""
 
-    max_drop_points: float | None = None
+    max_drop_points: float | None = None  # of shares in percentage points, else in the unit
+    max_drop_relative: float | None = None  # of the score before, 0..1
     max_p90_ms: float | None = None
     min_speedup: float | None = None
     min_agreement: float | None = None  # share 0..1
@@ -35,27 +38,53 @@ def _too_far(fidelity: Fidelity | Unavailable, least_db: float) -> list[str]:
     ]
 
 
+def parse_drop(text: str, *, place: str) -> dict[str, float]:
+    """``0.5`` or ``1%`` -> the field of `Limits` that it is.
+
+    Raises:
+        InputError: it is neither.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if rest or not math.isfinite(value):
+        raise InputError(
+            f"{place} {text}: write 0.5 for percentage points (or dB, or the unit of the metric), "
+            "or 1% for a part of the score before"
+        )
+    return {"max_drop_relative": value / 100} if percent else {"max_drop_points": value}
+
+
+def _in(value: float, unit: str) -> str:
+    return f"{value:.4g}" + {"dB": " dB", "pixels": " px"}.get(unit, "")
+
+
 def break_limits(
     limits: Limits,
     before: Report,
     after: Report,
     *,
     drop_points: Interval | Unavailable,
+    drop_relative: float | Unavailable,
+    unit: str,
     speedup: Interval | Unavailable,
     agreement: float | Unavailable,
     identical: bool,
 ) -> tuple[str, ...]:
     """One sentence for each limit that ``after`` breaks."""
     broken: list[str] = []
-    if limits.max_drop_points is not None and not isinstance(drop_points, Unavailable):
-        dropped = drop_points.value
-        if dropped > limits.max_drop_points:
-            accuracy = after.accuracy
-            moved = "rose" if accuracy.lower_is_better else "dropped"
-            broken.append(
-                f"{accuracy.measure} {moved} {dropped:.2f} points, "
-                f"allowed {limits.max_drop_points:g}"
-            )
+    moved = f"{after.accuracy.measure} {'rose' if after.accuracy.lower_is_better else 'dropped'}"
+    most = limits.max_drop_points
+    if most is not None and isinstance(drop_points, Interval) and drop_points.value > most:
+        told = (
+            f"{drop_points.value:.2f} points" if unit == "share" else _in(drop_points.value, unit)
+        )
+        broken.append(f"{moved} {told}, allowed {most:g}")
+    share = limits.max_drop_relative
+    if share is not None and isinstance(drop_relative, float) and drop_relative > share:
+        broken.append(f"{moved} {drop_relative:.2%} of what it was, allowed {share:.2%}")
     if limits.max_p90_ms is not None:
         p90_ns = after.latency.p90_ns
         if isinstance(p90_ns, Unavailable):

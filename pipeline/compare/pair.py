@@ -16,7 +16,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import Judged, Report, TaskScores, Unlabelled
 from edgeticket.device_runner.scenarios import PACED
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.compare.answers import compare_answers
+from edgeticket.pipeline.compare.answers import NOTHING_ASKED, compare_answers
 from edgeticket.pipeline.compare.bootstrap import Interval, latency_ratio, nearest_rank
 from edgeticket.pipeline.compare.fidelity import pair_outputs
 from edgeticket.pipeline.compare.limits import Limits, break_limits
@@ -52,7 +52,9 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
     else:
         agreement = float(agree.mean())
         changed = _changed(old, new, np.flatnonzero(~agree).tolist())
-    _check_judgeable(limits, drop, agreement)
+    unit = _unit(old)
+    relative = _relative(drop, _score(before), unit)
+    _check_judgeable(limits, drop, relative, agreement)
     identical = before.accuracy.outputs_sha256 == after.accuracy.outputs_sha256
     return Comparison(
         kind=kind,
@@ -67,13 +69,14 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
         p50_ms=p50,
         p90_ms=p90,
         measure=old.measure,
-        unit=_unit(old),
+        unit=unit,
         lower_is_better=old.lower_is_better,
         scores=(_score(before), _score(after)),
         drop_points=answers.drop_points,
-        drop_relative=_relative(drop, _score(before), _unit(old)),
+        drop_relative=relative,
         further=answers.further,
         agreement=agreement,
+        alike_of=0 if isinstance(agree, Unavailable) else len(agree),
         identical_outputs=identical,
         changed=changed,
         fidelity=pair_outputs(before, after),
@@ -82,6 +85,8 @@ def compare(before: Report, after: Report, *, limits: Limits) -> Comparison:
             before,
             after,
             drop_points=drop,
+            drop_relative=relative,
+            unit=unit,
             speedup=speedup_p50,
             agreement=agreement,
             identical=identical,
@@ -121,17 +126,22 @@ def _changed(old: Judged, new: Judged, indices: Sequence[int]) -> tuple[ChangedS
 
 
 def _check_judgeable(
-    limits: Limits, drop: Interval | Unavailable, agreement: float | Unavailable
+    limits: Limits,
+    drop: Interval | Unavailable,
+    relative: float | Unavailable,
+    agreement: float | Unavailable,
 ) -> None:
     """Refuse a limit on what these reports do not have.
 
     Raises:
         InputError: there is one.
     """
-    if limits.max_drop_points is not None and isinstance(drop, Unavailable):
-        raise InputError(
-            f"no limit on lost points can be judged: {drop.reason}; --min-sqnr is for such reports"
-        )
+    is_limited = (limits.max_drop_points, limits.max_drop_relative) != (None, None)
+    if is_limited and isinstance(drop, Unavailable):
+        way_out = "; --min-sqnr is for such reports" * (drop == NOTHING_ASKED)
+        raise InputError(f"no limit on a drop can be judged: {drop.reason}{way_out}")
+    if limits.max_drop_relative is not None and isinstance(relative, Unavailable):
+        raise InputError(f"no part of a score can be judged: {relative.reason}")
     if limits.min_agreement is not None and isinstance(agreement, Unavailable):
         raise InputError(f"no limit on agreement can be judged: {agreement.reason}")
 

@@ -63,6 +63,7 @@ class Comparison:
     drop_relative: float | Unavailable  # the same as a share of before's score
     further: Mapping[str, tuple[float, float]]  # other measures: CER, real time, the task's
     agreement: float | Unavailable  # share of samples that both answer alike
+    alike_of: int  # samples that it is of: all, or those with reference outputs
     identical_outputs: bool  # bit for bit, as int8 codes or float32
     changed: tuple[ChangedSample, ...]
     fidelity: tuple[OutputPair, ...]  # every output against its reference; none: not told
@@ -144,7 +145,7 @@ class Comparison:
             same = "identical outputs" if self.identical_outputs else "–"
             table.add_row("agreement", "", "", same)
         else:
-            table.add_row("agreement", "", "", f"{self.agreement:.2%}, {same}")
+            table.add_row("agreement", "", "", f"{self.agreement:.2%} of {self.alike_of:,}, {same}")
         if self.verdicts != (VALID, VALID):
             table.add_row("validity", *self.verdicts, "")
         console.print(table)

@@ -29,17 +29,19 @@ class Verdict:
         """Whether the device answers as this machine does, in words."""
         if isinstance(self.against, Unavailable):
             return f"not compared: {self.against.reason}"
-        count = self.report.accuracy.count
         if self.against.identical_outputs:
-            return f"all outputs equal this machine's, bit for bit, over {count:,} samples"
+            return (
+                f"all outputs equal this machine's, bit for bit, over "
+                f"{self.report.accuracy.count:,} samples"
+            )
         agreement = self.against.agreement
         if isinstance(agreement, Unavailable):
             return f"outputs differ from this machine's: {agreement.reason}"
         whats = {"top-1": "class", "WER": "text", "SQNR": "outputs"}
-        what = whats[self.report.accuracy.measure]
+        what = whats.get(self.report.accuracy.measure, "answer")
         return (
             f"outputs differ from this machine's; the same {what} for {agreement:.2%} "
-            f"of {count:,} samples"
+            f"of {self.against.alike_of:,} samples"
         )
 
 

@@ -22,6 +22,11 @@ from edgeticket.device_runner import __version__
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.machine import describe_machine
+from edgeticket.device_runner.manifest import CLASSES
+from edgeticket.device_runner.task import Metric, read_settings
+from edgeticket.device_runner.task.kind import LOWER
+from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.compare.result import tell_value
 from edgeticket.pipeline.experiment.file import Experiment, Point
 from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line, read_lines
 from edgeticket.pipeline.experiment.processes import Failed, outcomes
@@ -95,7 +100,8 @@ def run_experiment(
                     result = f"FAILED: {outcome.reason}"
                 else:
                     append_line(file, outcome)
-                    result = f"{outcome.test_top1:.2%} on test, {outcome.run.seconds:.0f} s"
+                    score = tell_value(outcome.test_score, outcome.unit)
+                    result = f"{score} on test, {outcome.run.seconds:.0f} s"
                 left = (time.monotonic() - start) / number * (len(points) - number)
                 progress.say(
                     f"[{number}/{len(points)}] {point}: {result}; about {_minutes(left)} left"
@@ -123,9 +129,10 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
     )
     if job.data.chunks is not None:
         raise InputError(
-            f"experiments compare top-1, and {job.data.name} has texts; use `edgeticket run`, "
-            "which tells error rates"
+            f"experiments compare scores of samples, and {job.data.name} has texts; use "
+            "`edgeticket run`, which tells error rates"
         )
+    metric = _headline(job)
     candidate = dense_network(job)
     parameters = int(candidate.log[0]["parameters"])
     for position in range(len(recipe.compress)):
@@ -146,12 +153,45 @@ def run_point(point: Point, *, experiment: str, places: Places) -> Line:
         parameters=parameters,
         parameters_kept=kept,
         epochs=_epochs(point, candidate.log),
-        validation_top1=candidate.log[-1]["validation_top1"],
-        test_top1=tested.top1,
+        measure=metric.name,
+        unit=metric.unit,
+        lower_is_better=metric.direction == LOWER,
+        validation_score=_score(candidate.log[-1].get(f"validation_{metric.name}"), metric),
+        test_score=_score(tested.scores.get(metric.name), metric),
         test_examples=len(job.data.test),
         steps=candidate.log,
         run=_circumstances(time.monotonic() - start),
     )
+
+
+def _headline(job: Job) -> Metric:
+    """The metric by which runs are compared.
+
+    Raises:
+        InputError: nothing is asked of the outputs.
+    """
+    targets = job.data.test.targets
+    name, document = (
+        (CLASSES, {}) if targets is None else (targets.task.name, targets.task.settings)
+    )
+    task, settings = read_settings(name, document, place="task")
+    if task.headline is None or (targets is None and job.data.test.labels is None):
+        raise InputError(
+            f"experiments compare scores, and {job.data.name} has no targets that could be right; "
+            "use `edgeticket run`, which tells fidelity"
+        )
+    return task.metric(task.headline, settings)
+
+
+def _score(value: Any, metric: Metric) -> float:
+    """
+    Raises:
+        InputError: it could not be had.
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    reason = value.reason if isinstance(value, Unavailable) else "it was not computed"
+    raise InputError(f"there is no {metric.name} to compare: {reason}")
 
 
 def _key(of: Point | Line) -> tuple[str, float | None, int, str]:

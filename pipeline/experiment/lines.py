@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
@@ -15,7 +15,6 @@ from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.pipeline.recipe import Config, check
 
-Top1 = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -46,11 +45,24 @@ class Line(Config):
     parameters: Count  # of the dense network
     parameters_kept: Count
     epochs: Count  # passes over the training split, the dense network's included
-    validation_top1: Top1
-    test_top1: Top1
+    measure: str = "top1"  # of the scores: the headline metric of the task (docs/tasks.md)
+    unit: str = "share"
+    lower_is_better: bool = False
+    # Older lines told top-1 alone, by its name.
+    validation_score: Annotated[
+        float, Field(validation_alias=AliasChoices("validation_score", "validation_top1"))
+    ]
+    test_score: Annotated[float, Field(validation_alias=AliasChoices("test_score", "test_top1"))]
     test_examples: Count
     steps: tuple[Mapping[str, Any], ...]  # what each step of the run said of itself
     run: Circumstances
+
+    @field_validator("validation_score", "test_score")
+    @classmethod
+    def _is_share(cls, score: float, fields: ValidationInfo) -> float:
+        if fields.data.get("unit") == "share" and not 0 <= score <= 1:
+            raise ValueError("a share is from 0 to 1")
+        return score
 
 
 def read_lines(path: Path) -> tuple[Line, ...]:

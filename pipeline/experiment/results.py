@@ -46,13 +46,13 @@ class Cell:
 
     @property
     def mean(self) -> float:
-        """Mean test top-1, 0..1."""
-        return statistics.fmean(line.test_top1 for line in self.lines)
+        """Mean score on test."""
+        return statistics.fmean(line.test_score for line in self.lines)
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of test top-1 over seeds; None for a single one."""
-        values = [line.test_top1 for line in self.lines]
+        """Standard deviation of the score on test over seeds; None for a single one."""
+        values = [line.test_score for line in self.lines]
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property
@@ -61,7 +61,10 @@ class Cell:
         return 1 - statistics.fmean(line.sparsity_reached for line in self.lines)
 
     def __str__(self) -> str:
-        mean, deviation = f"{100 * self.mean:.2f}", self.deviation
+        deviation = self.deviation
+        if self.lines[0].unit != "share":
+            return f"{self.mean:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
+        mean = f"{100 * self.mean:.2f}"
         return mean if deviation is None else f"{mean} ± {100 * deviation:.2f}"
 
 
@@ -103,7 +106,16 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
         if cells:
             written.append(plots / f"{name}.svg")
             ticks = sorted({1 - at for _, at in cells if at is not None})
-            drawing = plot_accuracy(name, _curves(cells), _flat(cells), ticks=ticks)
+            shown = next(iter(cells.values())).lines[0]
+            drawing = plot_accuracy(
+                name,
+                _curves(cells),
+                _flat(cells),
+                ticks=ticks,
+                measure="top-1" if shown.measure == "top1" else shown.measure,
+                unit=shown.unit,
+                lower_is_better=shown.lower_is_better,
+            )
             write_atomic(written[-1], drawing)
             sections += _section(cells, superseded, plot=f"{plots.name}/{name}.svg")
         else:
@@ -118,7 +130,8 @@ def write_results(folder: Path, out: Path) -> tuple[Path, ...]:
             f"What `edgeticket run NAME` ended with, from `{folder}/{RUNS}/`.",
         ]
         sections += [f"\n##{table}" for table in tables]
-    write_atomic(out, "\n".join([*_preface(folder, out), *sections]).encode() + b"\n")
+    preface = _preface(folder, out, tells_classes={line.measure for line in lines} == {"top1"})
+    write_atomic(out, "\n".join([*preface, *sections]).encode() + b"\n")
     return tuple(written)
 
 
@@ -161,14 +174,15 @@ def _flat(cells: Cells) -> dict[str, tuple[float, float]]:
     }
 
 
-def _preface(folder: Path, out: Path) -> list[str]:
+def _preface(folder: Path, out: Path, *, tells_classes: bool) -> list[str]:
+    told = "Top-1 in %" if tells_classes else "Scores (top-1 and other shares in %)"
     return [
         "# Results",
         "",
         f"Written by `edgeticket results {folder} -o {out}` from the lines in `{folder}/`; do not",
         "edit. `edgeticket experiment NAME` makes the lines, and goes on where it was stopped.",
         "",
-        "Top-1 in % on the test split, which a run reads once, at its end; mean ± standard",
+        f"{told} on the test split, which a run reads once, at its end; mean ± standard",
         "deviation over seeds. A seed decides the split of the data, the first weights and the",
         "order of the batches. Sparsity is the zeroed share of the weights that can be pruned.",
         "Epochs count all training of a run, that of the dense network included.",
@@ -181,8 +195,8 @@ def _section(cells: Cells, superseded: int, *, plot: str) -> list[str]:
     machines = sorted({line.run.cpu for cell in cells.values() for line in cell.lines})
     section = [
         f"{any_line.arch} ({any_line.parameters:,} parameters) on {any_line.dataset}; "
-        f"{any_line.test_examples:,} test images; seeds {', '.join(map(str, seeds))}; "
-        f"{'; '.join(machines)}.",
+        f"{any_line.test_examples:,} test {_examples(any_line)}; "
+        f"seeds {', '.join(map(str, seeds))}; {'; '.join(machines)}.",
         "",
     ]
     for (variant, sparsity), cell in sorted(cells.items(), key=lambda item: item[0][0]):
@@ -200,8 +214,10 @@ def _table(cells: Cells, seeds: int) -> list[str]:
     variants = sorted({variant for variant, sparsity in cells if sparsity is not None})
     if not variants:
         return []
+    shown = next(iter(cells.values())).lines[0]
+    choose = min if shown.lower_is_better else max
     best = {
-        sparsity: max(cell.mean for (_, at), cell in cells.items() if at == sparsity)
+        sparsity: choose(cell.mean for (_, at), cell in cells.items() if at == sparsity)
         for sparsity in sparsities
     }
     heads = " | ".join(f"{100 * sparsity:.4g} % sparse" for sparsity in sparsities)
@@ -239,6 +255,13 @@ def _published_table(published: Sequence[Published]) -> list[str]:
         "|---|---|--:|--:|---|",
         *rows,
     ]
+
+
+def _examples(line: Line) -> str:
+    if line.measure == "top1":
+        return "images"
+    better = "lower" if line.lower_is_better else "higher"
+    return f"samples; {line.measure}{', %' * (line.unit == 'share')}, {better} is better"
 
 
 def _is_document(data: bytes) -> bool:

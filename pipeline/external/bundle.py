@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,18 @@ import numpy.typing as npt
 from edgeticket.device_runner import __version__
 from edgeticket.device_runner.atomic import make_folder
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import Artifact, InputSpec, Network, TensorSpec
+from edgeticket.device_runner.manifest import Artifact, InputSpec, Network, Task, TensorSpec
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import prepare
-from edgeticket.device_runner.regular import read_regular_text
 from edgeticket.device_runner.runtimes.session import port_names
 from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.data.folder import Tell
+from edgeticket.pipeline.data.targets import Targets
+from edgeticket.pipeline.external.asked import ask, check_fit
 from edgeticket.pipeline.external.ends import aligned_inputs, aligned_outputs, base_of
 from edgeticket.pipeline.external.file import Foreign, read_foreign
 from edgeticket.pipeline.external.references import find_references
-from edgeticket.pipeline.external.samples import Given, draw_given, read_given
+from edgeticket.pipeline.external.samples import draw_given, read_given
 from edgeticket.pipeline.output_folder import (
     check_output,
     check_replaceable,
@@ -47,14 +47,16 @@ def bundle_foreign(
     std: Sequence[float],
     layout: str | None,
     out: Path,
+    task: Task | None = None,
+    targets: Path | None = None,
     random: int | None = None,
     seed: int = 0,
     tell: Tell = QUIET.say,
 ) -> list[Artifact]:
     """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
 
-    With classes for the samples, and models of one output [1, classes], the bundle's task is
-    those; else nothing is asked but fidelity.
+    Without a ``task``: with classes for the samples, and models of one output [1, classes], the
+    bundle's task is those; else nothing is asked but fidelity.
 
     Args:
         models: .onnx and .tflite files; those that cost the same count as one network.
@@ -65,6 +67,9 @@ def bundle_foreign(
         names: of the classes, one a line; None: their numbers.
         mean, std: what happens to samples before the model; none: nothing.
         layout: of the models' inputs, where shapes do not tell.
+        task: what is asked (`read_task`).
+        targets: what is right, an .npz of the task's arrays; None: the task says when answers
+            agree, and no more.
         random: so many samples that are noise, drawn by ``seed``, and marked so.
         out: the folder to write.
         tell: hears of files of ``samples`` that are passed over.
@@ -97,8 +102,13 @@ def bundle_foreign(
     for model in read:
         prepare([a[:1] for a in given.arrays], described, model.inputs, place=model.place)
     read = aligned_outputs(read, given.arrays, described)
-    given, read, classes = _asked(given, read, names, is_explicit=labels is not None)
+    asked, read, classes = ask(
+        given, read, names, task=task, targets=targets, has_labels=labels is not None
+    )
     artifacts, networks = _describe(models, read)
+    references = find_references(artifacts, read, given.arrays, described)
+    if isinstance(asked, Targets):
+        check_fit(asked, references)
     make_folder(out.parent)
     # Beside its place, so that it can be renamed when it is whole.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
@@ -112,13 +122,13 @@ def bundle_foreign(
                 StoredInput(one.name, array, given.capture, steps)
                 for one, array in zip(described, given.arrays, strict=True)
             ],
-            targets=given.labels,
+            targets=asked,
             outputs=port_names_of(base_of(read).outputs),
             dataset="random numbers" if samples is None else plain(samples.stem),
             random=given.random,
             labels=classes,
             networks=networks,
-            references=find_references(artifacts, read, given.arrays, described),
+            references=references,
             provenance={
                 "made_by": "other tools",
                 "files": [plain(file.name) for file in models],
@@ -155,54 +165,6 @@ def _scaling(
             "std": list(std) * (channels // len(std)),
         },
     )
-
-
-def _asked(
-    given: Given, read: Sequence[Foreign], names: Path | None, *, is_explicit: bool
-) -> tuple[Given, list[Foreign], list[str]]:
-    """Whether classes are told: then outputs get the layout NC, and classes have names."""
-    tells = all(
-        len(m.inputs) == len(m.outputs) == 1
-        and m.outputs[0].has_batch
-        and len(m.outputs[0].shape) == 2
-        and m.outputs[0].shape[1] > 1
-        for m in read
-    )
-    if given.labels is None or not tells:
-        if is_explicit:
-            shapes = [list(spec.shape) for spec in read[0].outputs]
-            raise InputError(
-                f"--labels are classes, and {read[0].place} gives {shapes}, which is not "
-                "[1, classes]: leave them out, and fidelity alone is measured"
-            )
-        return replace(given, labels=None), list(read), []
-    counts = {model.outputs[0].shape[1] for model in read}
-    if len(counts) > 1:
-        raise InputError(f"the models give {sorted(counts)} values: they must be of one task")
-    (count,) = counts
-    if given.classes is not None and len(given.classes) != count:
-        raise InputError(
-            f"the model gives {count} values, and {names or 'the folder'} has "
-            f"{len(given.classes)} classes: give --names, a file with the folder of each class, "
-            "one a line in the order of the model's values"
-        )
-    if int(given.labels.max()) >= count:
-        raise InputError(
-            f"labels go to {given.labels.max()}, but the model gives {count} values: classes are "
-            "numbered from 0"
-        )
-    told = [replace(m, outputs=(replace(m.outputs[0], layout="NC"),)) for m in read]
-    classes = _names(names, count) if given.classes is None else list(given.classes)
-    return given, told, classes
-
-
-def _names(file: Path | None, count: int) -> list[str]:
-    if file is None:
-        return [str(i) for i in range(count)]
-    names = read_regular_text(file).splitlines()
-    if len(names) != count:
-        raise InputError(f"{file} has {len(names)} names, the model gives {count} values")
-    return names
 
 
 def _describe(

@@ -87,7 +87,7 @@ def read_samples(place: Path, inputs: Sequence[TensorSpec], labels: Path | None)
     Raises:
         InputError: it cannot be read, or does not fit.
     """
-    arrays = _stacked(place) if place.is_dir() else _load(place)
+    arrays = _stacked(place) if place.is_dir() else read_arrays(place)
     return _of_arrays_by_name(place, arrays, inputs, labels)
 
 
@@ -144,7 +144,7 @@ def _stacked(folder: Path) -> dict[str, Array]:
     files = sorted(
         f for f in folder.iterdir() if f.suffix.lower() == ".npy" and not f.name.startswith(".")
     )
-    rows = [_load(file)[""] for file in files]
+    rows = [read_arrays(file)[""] for file in files]
     for file, row in zip(files, rows, strict=True):
         if (row.shape, row.dtype) != (rows[0].shape, rows[0].dtype):
             raise InputError(
@@ -251,8 +251,12 @@ def _checked_labels(labels: npt.NDArray[Any], count: int) -> npt.NDArray[np.int6
     return labels.astype(np.int64)
 
 
-def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz by name; that of a .npy under ""."""
+def read_arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a .npz by name; that of a .npy under "".
+
+    Raises:
+        InputError: it is neither, or not of plain arrays.
+    """
     data = read_regular(file)
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
@@ -268,7 +272,7 @@ def _load(file: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _load_labels(file: Path) -> npt.NDArray[Any]:
     if file.suffix in (".npy", ".npz"):
-        arrays = _load(file)
+        arrays = read_arrays(file)
         return arrays[next(name for name in ("", "labels", *arrays) if name in arrays)]
     text = read_regular_text(file)
     try:

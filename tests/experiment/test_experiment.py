@@ -195,7 +195,7 @@ def test_every_point_leaves_one_line(undisturbed: Path) -> None:
         assert line.parameters_kept == pytest.approx(410 + 266_200 * (1 - wanted), abs=1)
         assert line.epochs == (1 if line.sparsity is None else 3)
         assert line.test_examples == 200
-        assert 0 < line.test_top1 < 1
+        assert 0 < line.test_score < 1
         assert line.steps[0]["step"] == "train"
         assert line.run.threads == 1
     # A seed's dense network is trained once, for all that start from it.
@@ -323,8 +323,8 @@ def test_lines_that_are_no_results_are_refused(undisturbed: Path, tmp_path: Path
         (first + second[:-40], r"line 2 is not usable as JSON"),
         (first + b"[]\n", "line 2 is not a result"),
         (first.replace(b'"seed"', b'"sead"'), "line 1: sead: unknown key|line 1: seed: missing"),
-        (first.replace(b'"test_top1": 0.', b'"test_top1": 9.'), "line 1: test_top1"),
-        (first.replace(b'"test_top1": 0.', b'"test_top1": NaN, "x": 0.'), "NaN is not a JSON"),
+        (first.replace(b'"test_score": 0.', b'"test_score": 9.'), "line 1: test_score"),
+        (first.replace(b'"test_score": 0.', b'"test_score": NaN, "x": 0.'), "NaN is not a JSON"),
     ]:
         file.write_bytes(damaged)
         with pytest.raises(InputError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line
+from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line, read_lines
 from edgeticket.pipeline.experiment.results import latest_cells, write_results
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "results.md"
@@ -37,8 +38,8 @@ def line(variant: str, sparsity: float | None, seed: int, top1: float, **changes
         "parameters": 266_610,
         "parameters_kept": int(266_610 * (1 - reached)),
         "epochs": 8 if sparsity is None else 16 + int(10 * sparsity),
-        "validation_top1": top1 - 0.001,
-        "test_top1": top1,
+        "validation_score": top1 - 0.001,
+        "test_score": top1,
         "test_examples": 1000,
         "steps": ({"step": "train"},),
         "run": Circumstances(
@@ -130,15 +131,15 @@ def test_configurations_are_never_mixed() -> None:
     old = [line("magnitude", 0.5, seed, 0.1, digest="a") for seed in range(3)]
     new = [line("magnitude", 0.5, seed, 0.9, digest="b") for seed in range(2)]
     cells, superseded = latest_cells([*old[:2], *new, old[2]])
-    assert [x.test_top1 for x in cells["magnitude", 0.5].lines] == [0.1, 0.1, 0.1]
+    assert [x.test_score for x in cells["magnitude", 0.5].lines] == [0.1, 0.1, 0.1]
     assert superseded == 2
     cells, superseded = latest_cells([*old, *new])
-    assert [x.test_top1 for x in cells["magnitude", 0.5].lines] == [0.9, 0.9]
+    assert [x.test_score for x in cells["magnitude", 0.5].lines] == [0.9, 0.9]
     assert superseded == 3
     # One seed that was run twice counts once.
     again = line("magnitude", 0.5, 1, 0.8, digest="b")
     cells, superseded = latest_cells([*new, again])
-    assert [x.test_top1 for x in cells["magnitude", 0.5].lines] == [0.9, 0.8]
+    assert [x.test_score for x in cells["magnitude", 0.5].lines] == [0.9, 0.8]
     assert superseded == 1
 
 
@@ -155,3 +156,34 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             write_results(results, tmp_path / "docs.md")
     assert not (tmp_path / "docs.md").exists()
+
+
+def test_scores_of_other_tasks_have_their_direction_and_unit(tmp_path: Path) -> None:
+    of_numbers = {"measure": "mae", "unit": "target", "lower_is_better": True}
+    lines = [
+        line("dense", None, 0, 1.25, **of_numbers),
+        line("magnitude", 0.5, 0, 2.5, **of_numbers),
+        line("edge_popup", 0.5, 0, 7.5, **of_numbers),
+    ]
+    folder = stored(tmp_path / "lines", lines)
+    write_results(folder, tmp_path / "out.md")
+    page = (tmp_path / "out.md").read_text()
+    assert "**2.5**" in page  # the lower one is the best
+    assert "**7.5**" not in page
+    assert "1000 test samples; mae, lower is better" in page.replace(",000", "000")
+    assert "mae on test" in (tmp_path / "out" / "small.svg").read_text()
+
+
+def test_lines_of_classes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    document = line("dense", None, 0, 0.5).model_dump(mode="json")
+    for name in ("measure", "unit", "lower_is_better"):
+        del document[name]
+    document["validation_top1"] = document.pop("validation_score")
+    document["test_top1"] = document.pop("test_score")
+    (tmp_path / "old.jsonl").write_text(json.dumps(document) + "\n")
+    (read,) = read_lines(tmp_path / "old.jsonl")
+    assert read == line("dense", None, 0, 0.5)
+    document["test_top1"] = 1.5
+    (tmp_path / "old.jsonl").write_text(json.dumps(document) + "\n")
+    with pytest.raises(InputError, match="line 1: test_top1: a share is from 0 to 1"):
+        read_lines(tmp_path / "old.jsonl")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from runner_fixtures import example_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
+from task_goldens import task_manifest, task_report, task_targets
 from ticket_fixtures import example
 from torch import nn
 
@@ -35,6 +36,9 @@ def main() -> None:
     write_report(example_report(), FOLDER / "report.json")
     (FOLDER / "manifest-speech.json").write_bytes(write_manifest(speech_manifest()))
     write_report(speech_report(), FOLDER / "report-speech.json")
+    (FOLDER / "manifest-task.json").write_bytes(write_manifest(task_manifest()))
+    (FOLDER / "targets.npz").write_bytes(task_targets())
+    write_report(task_report(), FOLDER / "report-task.json")
     ticket = encode(*example(), init="uniform", init_kept=0.25, seed=7)
     (FOLDER / "strong.ticket").write_bytes(ticket)
     torch.manual_seed(0)
