@@ -25,6 +25,7 @@ from edgeticket.device_runner.faithful import Faithful, reals_of
 from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.manifest import Artifact, Manifest
 from edgeticket.device_runner.npy import format_npy
+from edgeticket.device_runner.npz import format_npz
 from edgeticket.device_runner.outputs import CHUNK, Query, answers
 from edgeticket.device_runner.report import Judged
 from edgeticket.device_runner.task import Tally
@@ -48,6 +49,7 @@ class Judging:
     own: bool = True
     beam: int | None = None  # beginnings that a decoder of transcripts keeps; None: greedily
     outputs: Path | None = None  # folder where all outputs are kept; None: nowhere
+    packed: Path | None = None  # the same, one .npz an artifact
     _kept: dict[str, tuple[Artifact, list[Row]]] = field(default_factory=dict)
 
     def try_first(self, query: Query, entry: Artifact) -> None:
@@ -84,13 +86,17 @@ class Judging:
                 sums.add(row)
             if tallied is not None:
                 tallied.add(row)
-            if is_stacked or self.outputs is not None:
+            if is_stacked or self.outputs is not None or self.packed is not None:
                 rows.append(row)
         if not self.own:
             some = [stored[: faithful.count] for stored in self.bundle.inputs()]
             for i, row in enumerate(answers(query, some, described=described, artifact=entry)):
                 faithful.add(i, row)
         stacked = [np.stack(parts) for parts in zip(*rows)]
+        if self.packed is not None:
+            make_folder(self.packed)
+            named = {f"output_{i}": output for i, output in enumerate(stacked)}
+            write_atomic(self.packed / f"{entry.id}.npz", format_npz(named))
         if is_stacked:
             stacked = [as_judged(stacked[0], entry)]
         if self.outputs is not None:

@@ -35,6 +35,7 @@ def bench(
     artifact: str | Sequence[str] | None = None,
     samples: Asked = None,
     outputs: Path | None = None,
+    packed: Path | None = None,
     progress: Progress = lambda what, share: None,
     root: Path = Path("/"),
     command: Command = run_command,
@@ -48,6 +49,7 @@ def bench(
         samples: what accuracy is taken over; see `load_samples`.
         outputs: folder for every artifact's outputs, <id>.npy [N, ...], or <id>/0.npy and so on
             where it has several; None: not kept.
+        packed: the same as <id>.npz of output_0 and so on, in the network's own order of axes.
         progress: told what is going on.
         root, command: where the machine is looked at, and how programs on it are run.
 
@@ -91,7 +93,9 @@ def bench(
             for entry, threads in tried
         ]
         own = not isinstance(samples, Path)
-        judging = Judging(bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs)
+        judging = Judging(
+            bundle, inputs, targets, own=own, beam=plan.beam, outputs=outputs, packed=packed
+        )
         for subject in subjects:
             judging.try_first(subject.session.query, subject.entry)
         timed = time_subjects(

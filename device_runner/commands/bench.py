@@ -86,6 +86,12 @@ def _add_selection(group: a.Group) -> None:
         metavar="DIR",
         help="keep raw outputs as DIR/<artifact id>.npy, or DIR/<artifact id>/<number>.npy",
     )
+    group.add_argument(
+        "--outputs-packed",
+        type=Path,
+        metavar="DIR",
+        help="the same as one DIR/<artifact id>.npz each, of arrays output_0, output_1, ...",
+    )
 
 
 def _add_timing(group: a.Group) -> None:
@@ -182,6 +188,7 @@ def run(options: argparse.Namespace) -> int:
         **asked,
         samples=options.samples,
         outputs=options.outputs,
+        packed=options.outputs_packed,
         progress=progress.show,
     )
     progress.end()

@@ -34,6 +34,7 @@ def check_manifest(manifest: Manifest, place: str) -> None:
     _unique(manifest.outputs, f"{place}: outputs", "name")
     for artifact in manifest.artifacts:
         _check_artifact(artifact, manifest, f"{place}: artifact {artifact.id}", paths)
+    check_task(manifest, place)
     if manifest.separator_bias and (manifest.chunks is None or SEPARATOR not in manifest.labels):
         raise InputError(
             f"{place}: separator_bias is {manifest.separator_bias:g}, but nothing is transcribed "
@@ -41,7 +42,6 @@ def check_manifest(manifest: Manifest, place: str) -> None:
         )
     for one in manifest.inputs:
         _listed(one.samples, paths, f"{place}: input {one.name}")
-    check_task(manifest, place)
     if manifest.samples.targets is not None:
         _listed(manifest.samples.targets, paths, f"{place}: samples")
     _check_references(manifest, place, paths)

@@ -36,6 +36,11 @@ def check_task(manifest: Manifest, place: str) -> None:
             f"{place}: there is no task {name!r} here; {hint}known: {', '.join(NAMES)}; if it is a "
             "newer one, upgrade the runner"
         )
+    if name in (CLASSES, TRANSCRIPTS):
+        if manifest.task.settings:
+            raise InputError(f"{place}: the task {name} has no settings here: leave them empty")
+        for artifact in manifest.artifacts:
+            _check_labelled_output(artifact, manifest, f"{place}: artifact {artifact.id}")
     if (manifest.chunks is not None) != (name == TRANSCRIPTS):
         raise InputError(f"{place}: chunks are for {TRANSCRIPTS}, and the task is {name}")
     if name in (CLASSES, TRANSCRIPTS):
@@ -59,14 +64,10 @@ def network_shape(spec: TensorSpec) -> tuple[int, ...]:
 def _check_labelled(manifest: Manifest, place: str) -> None:
     """Classes and transcripts, whose targets are of a form of their own."""
     name, labels = manifest.task.name, len(manifest.labels)
-    if manifest.task.settings:
-        raise InputError(f"{place}: the task {name} has no settings here: leave them empty")
     if labels < 2:
         raise InputError(f"{place}: {labels} labels: there must be two at least")
     if manifest.samples.targets is None or manifest.samples.random is not None:
         raise InputError(f"{place}: {name} need targets for samples that are data: give them")
-    for artifact in manifest.artifacts:
-        _check_labelled_output(artifact, manifest, f"{place}: artifact {artifact.id}")
 
 
 def _check_labelled_output(artifact: Artifact, manifest: Manifest, place: str) -> None:

@@ -51,6 +51,7 @@ class AnomalySettings(Settings):
         "without `threshold`: two answers agree if their difference is at most this times the "
         "first, by Euclidean length",
         least=0,
+        most=1e6,
     )
 
     def contradiction(self) -> str | None:

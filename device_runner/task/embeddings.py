@@ -53,6 +53,7 @@ class EmbeddingsSettings(Settings):
         "two answers agree if their vectors are this near: 1 - cosine, or distance by the length "
         "of the first",
         least=0,
+        most=1e6,
     )
 
 

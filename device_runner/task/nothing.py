@@ -26,7 +26,10 @@ class NothingSettings(Settings):
     """Settings of the task `nothing`."""
 
     agree_db: float = number(
-        20.0, "two answers agree if the SQNR of each output is at least this, or they are equal"
+        20.0,
+        "two answers agree if the SQNR of each output is at least this, or they are equal",
+        least=-300,
+        most=300,
     )
 
     def used(self, count: int) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ def bench(
     offline: bool = False,
     patience: Patience | None = None,
     console: Console | None = None,
+    metric: str | None = None,
 ) -> list[Outcome]:
     """Measure a bundle on devices, all at once; reports land in ``out/LABEL/ARTIFACT.json``.
 
@@ -44,6 +45,9 @@ def bench(
         offline: this machine fetches the packages and brings them.
         patience: how long to wait for what; None: as the command does.
         console: where progress and the tables go; None: nowhere.
+        metric: ``package.module:function`` of your own, called here with the outputs (a list of
+            arrays [N, ...]) and the targets (named arrays) of each artifact on each device; what
+            it returns lands in ``out/own-metric.csv``.
 
     Returns:
         What became of each device: its reports, or why there are none.
@@ -66,6 +70,7 @@ def bench(
         offline=offline,
         patience=patience or Patience(),
         console=console or Console(quiet=True),
+        metric=metric,
     )
     if all(outcome.failure is not None for outcome in outcomes):
         raise DeviceError("; ".join(str(outcome.failure) for outcome in outcomes))

@@ -82,7 +82,6 @@ def compare(
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
-    from edgeticket.pipeline.compare.limits import parse_drop
     from edgeticket.pipeline.output_folder import check_output, write_output
 
     if markdown is not None:
@@ -93,7 +92,7 @@ def compare(
     gate = edgeticket.compare(
         before,
         after,
-        **({} if max_drop is None else parse_drop(max_drop, place="--max-drop")),
+        **_drop(max_drop),
         max_p90_ms=max_p90_ms,
         min_speedup=min_speedup,
         min_agreement=None if min_agreement is None else min_agreement / 100,
@@ -116,3 +115,10 @@ def compare(
     else:
         gate.print(open_console())
     raise typer.Exit(gate.exit_code)
+
+
+def _drop(text: str | None) -> dict[str, float]:
+    """The limit that --max-drop is."""
+    from edgeticket.pipeline.compare.limits import parse_drop
+
+    return {} if text is None else parse_drop(text, place="--max-drop")

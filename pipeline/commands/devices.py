@@ -65,6 +65,14 @@ def bench(
         list[str] | None,
         typer.Argument(metavar="-- OPTIONS", help="For `device-runner bench`, see its --help."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="A function of your own (outputs, targets) -> number, run here over the outputs "
+            "that each device brings back; see docs/tasks.md.",
+        ),
+    ] = None,
     python: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +113,7 @@ def bench(
             connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
         ),
         console=console,
+        metric=metric,
     )
     for outcome in outcomes:
         trouble = outcome.failure or outcome.complaint

@@ -7,14 +7,17 @@ is (0.5, 0.5); sizes and corners are those of `device_runner.pictures` and its l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner import letterbox
+from edgeticket.device_runner.manifest import Task
 from edgeticket.device_runner.pictures import cropped, resized
+from edgeticket.device_runner.task import get_task
+from edgeticket.pipeline.data.targets import Targets
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -128,6 +131,18 @@ def _input_fit(height: int, width: int, settings: Any) -> letterbox.Fit:
         return letterbox.stretch(height, width, settings.input)
     place = settings.picture.removeprefix("letterbox_")
     return letterbox.fit(height, width, settings.input, place=place)
+
+
+def boxes_in_input(targets: Targets) -> Targets:
+    """Targets with boxes in pixels of the network's input, as training wants them; others stay."""
+    if targets.task.name != "boxes" or targets.task.settings.get("picture", "input") == "input":
+        return targets
+    arrays = dict(targets.arrays)
+    settings = get_task("boxes").settings.from_json(dict(targets.task.settings))
+    moved = in_input(arrays["box"], arrays["sample"], arrays.pop("size"), settings)
+    arrays["box"] = moved.astype(np.float32)
+    task = Task("boxes", {**targets.task.settings, "picture": "input"})
+    return replace(targets, task=task, arrays=arrays)
 
 
 def picture_of(steps: Steps) -> str | None:

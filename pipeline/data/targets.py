@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,7 @@ class Targets:
         if ROWS_OF not in self.arrays:
             taken = {name: array[indices] for name, array in self.arrays.items()}
             return replace(self, arrays=taken, count=len(indices))
-        owner = self.arrays[ROWS_OF]
-        by_owner = np.argsort(owner, kind="stable")
-        first = np.searchsorted(owner[by_owner], np.arange(self.count + 1))
+        by_owner, first = self._rows
         runs = [by_owner[first[i] : first[i + 1]] for i in indices.tolist()]
         rows = np.concatenate([np.zeros(0, np.int64), *runs])
         taken = {
@@ -56,6 +55,13 @@ class Targets:
         sizes = [len(run) for run in runs]
         taken[ROWS_OF] = np.repeat(np.arange(len(indices), dtype=np.int64), sizes)
         return replace(self, arrays=taken, count=len(indices))
+
+    @cached_property
+    def _rows(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """All rows, example by example, and where those of each example begin."""
+        owner = self.arrays[ROWS_OF]
+        by_owner = np.argsort(owner, kind="stable")
+        return by_owner, np.searchsorted(owner[by_owner], np.arange(self.count + 1))
 
     def _with_pairs(self, indices: npt.NDArray[np.int64]) -> Targets:
         """Pairs of which both examples are taken, by their new places."""

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,11 +15,19 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import Report
 from edgeticket.pipeline.devices.connection import Patience
 from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
+from edgeticket.pipeline.devices.measure import PACKED
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
 from edgeticket.pipeline.text import open_console
 
-OURS = ("--output", "--outputs")  # where files go on a device is not the user's to say
+if TYPE_CHECKING:
+    from edgeticket.pipeline.devices.own_metric import Metric
+
+OURS = (
+    "--output",
+    "--outputs",
+    "--outputs-packed",
+)  # where files go on a device is not the user's to say
 ANSWERS = ("--min-seconds", "0", "--min-queries", "1", "--warmup-seconds", "0")
 
 
@@ -31,6 +40,7 @@ def bench_devices(
     offline: bool,
     patience: Patience,
     console: Console,
+    metric: str | None = None,
 ) -> list[Outcome]:
     """Measure on all devices, print the table, say which answer as this machine does.
 
@@ -45,14 +55,25 @@ def bench_devices(
         offline: devices are set up without their own way to a package index.
         patience: how long to wait for what.
         console: where progress and the table go.
+        metric: ``package.module:function`` of the user's, run here over all outputs, see
+            `pipeline.devices.own_metric`; None: none.
 
     Raises:
-        InputError: the bundle or the arguments cannot be used.
+        InputError: the bundle, the arguments or the function cannot be used.
     """
     for word in arguments:
         if word.split("=")[0] in OURS or word.startswith("-o"):
             raise InputError(f"{word} is not for devices: reports go to --out")
     bundle = _find_bundle(bundle)
+    function = None
+    if metric is not None:
+        from edgeticket.pipeline.devices.own_metric import load_metric
+
+        if any(word.partition("=")[0] == "--samples" and not _is_number(arguments, i)
+               for i, word in enumerate(arguments)):  # fmt: skip
+            raise InputError("--metric is for the bundle's own samples: leave --samples DIR out")
+        function = load_metric(metric)
+        arguments = [*arguments, "--outputs-packed", "{out}"]
     outcomes = measure_together(
         bundle, devices, arguments, out=out, offline=offline, patience=patience, console=console
     )
@@ -69,9 +90,43 @@ def bench_devices(
         for note in outcome.notes:
             line = f"note: {outcome.device.label}: {note}"
             console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if function is not None and metric is not None:
+        _judge_by(function, metric, bundle, outcomes, out, console)
     if not here:
         console.print("Add --on local to hold the devices' answers against this machine's.")
     return outcomes
+
+
+def _is_number(arguments: Sequence[str], index: int) -> bool:
+    """Whether ``--samples`` at ``index`` counts samples."""
+    flag, equals, value = arguments[index].partition("=")
+    del flag
+    return (value if equals else "".join(arguments[index + 1 : index + 2])).isdecimal()
+
+
+def _judge_by(
+    function: Metric,
+    metric: str,
+    bundle: Path,
+    outcomes: Sequence[Outcome],
+    out: Path,
+    console: Console,
+) -> None:
+    """Run a function of the user's over what devices brought, and tell what it says."""
+    from edgeticket.pipeline.devices.own_metric import judge_outputs, tell_values, write_values
+
+    files = {
+        (o.device.label, r.artifact.id): out / o.device.label / f"{r.artifact.id}{PACKED}"
+        for o in outcomes
+        for r in o.reports
+    }
+    brought = [(*key, file) for key, file in files.items() if file.exists()]
+    if not brought:
+        return
+    with open_bundle(bundle) as opened:
+        values = judge_outputs(function, metric, opened, brought)
+    console.print(f"\n{tell_values(values)}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"in {write_values(values, out)}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _find_bundle(path: Path) -> Path:

@@ -16,6 +16,7 @@ from edgeticket.pipeline.devices.link import open_link
 from edgeticket.pipeline.devices.runner import Device, Parcel, collect, prepare, start
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
+PACKED = ".npz"  # outputs, where they were asked for
 BROKEN = 1  # the runner's exit code with --strict, when a report is INVALID
 
 
@@ -70,8 +71,13 @@ async def measure_on(
             raise run.failure(device.target, doing="measuring")
         tell("bringing the reports back")
         files = await link.do(lambda c: collect(c, run, patience=patience, tell=tell), heal=True)
-    found = _reports(files, device.target, parcel.bundle)
+    reports_alone = {name: data for name, data in files.items() if not name.endswith(PACKED)}
+    found = _reports(reports_alone, device.target, parcel.bundle)
     make_folder(out / device.label)
+    for report, _ in found.values():
+        name = f"{report.artifact.id}{PACKED}"
+        if name in files:
+            write_atomic(out / device.label / name, files[name])
     for name, (_, data) in found.items():
         write_atomic(out / device.label / name, data)
     reports = tuple(report for report, _ in found.values())

@@ -186,7 +186,7 @@ def _staying(network: Network, module: nn.Module) -> tuple[Staying, ...]:
     """Why channels stay; nothing where that was not found out, which their passes say."""
     try:
         with time_limit(CHECK_LIMIT_S):
-            found = follow_channels(module, network.input_shape).obstacles
+            found = follow_channels(module, network.input_shapes).obstacles
     except (Exception, OutOfTime):  # whatever a network that somebody wrote raises
         return ()
     return tuple(Staying(o.channels, o.layers, o.reason) for o in found)

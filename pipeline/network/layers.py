@@ -6,3 +6,4 @@ from torch import nn
 
 Convolution = nn.Conv1d | nn.Conv2d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+Recurrent = nn.RNNBase | nn.RNNCellBase

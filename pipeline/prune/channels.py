@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.models.network import Takes
+from edgeticket.pipeline.graph.batches import shapes_of
 from edgeticket.pipeline.graph.capture import capture
 from edgeticket.pipeline.graph.channel_flow import ChannelFlow, Part
 from edgeticket.pipeline.graph.graph import Array, Graph, Operator
@@ -60,12 +62,12 @@ class Channels:
 _remembered: OrderedDict[object, Channels] = OrderedDict()
 
 
-def find_groups(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[ChannelGroup, ...]:
+def find_groups(module: nn.Module, takes: Takes) -> tuple[ChannelGroup, ...]:
     """All groups of ``module`` whose channels can be removed; see `follow_channels`."""
-    return follow_channels(module, input_shape).groups
+    return follow_channels(module, takes).groups
 
 
-def follow_channels(module: nn.Module, input_shape: tuple[int, ...]) -> Channels:
+def follow_channels(module: nn.Module, takes: Takes) -> Channels:
     """All groups of ``module`` whose channels can be removed, and why others cannot.
 
     The network's outputs are no such group, nor the channels of the input. Of a transformer they
@@ -75,26 +77,26 @@ def follow_channels(module: nn.Module, input_shape: tuple[int, ...]) -> Channels
     twin = marked(module)
     digest = digest_of(twin)
     if digest is None:
-        return _follow(twin, input_shape)
-    key = digest, tuple(type(part) for part in twin.modules()), input_shape
+        return _follow(twin, takes)
+    key = digest, tuple(type(part) for part in twin.modules()), shapes_of(takes)
     if key not in _remembered:
-        _remembered[key] = _follow(twin, input_shape)
+        _remembered[key] = _follow(twin, takes)
         if len(_remembered) > KEPT:
             _remembered.popitem(last=False)
     _remembered.move_to_end(key)
     return _remembered[key]
 
 
-def _follow(twin: nn.Module, input_shape: tuple[int, ...]) -> Channels:
+def _follow(twin: nn.Module, takes: Takes) -> Channels:
     heads = find_heads(twin)
     in_heads = {layer for group in heads for layer in group.producers}
     try:
-        graph = capture(twin, input_shape, opaque=True)
+        graph = capture(twin, shapes_of(takes), opaque=True)
     except InputError as error:
         return Channels(heads, (Obstacle(0, (), str(error)),))
     parameters = MarkedParameters(twin, graph.constants, in_heads)
     flow = _flow(graph, parameters)
-    trial = Trial(twin, input_shape, graph, flow)
+    trial = Trial(twin, takes, graph, flow)
     groups = _groups(flow, parameters)
     while groups and (culprits := trial.culprits(groups)):
         for group, why in culprits:

@@ -82,10 +82,10 @@ def layer_macs(module: nn.Module, takes: Takes) -> dict[str, int]:
     return macs
 
 
-def product_macs(module: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+def product_macs(module: nn.Module, takes: Takes) -> dict[str, int]:
     """Name of each module -> multiply-accumulates, for one input, of the products of two computed
     matrices in it and in none of its children, as in attention; modules without are left out."""
-    counter = _count_products(module, input_shape)
+    counter = _count_products(module, takes)
     counts = counter.get_flop_counts()
     root = type(module).__name__
 

@@ -24,7 +24,7 @@ def shrink(network: Network, mask: Mask) -> Network:
         ValueError: the mask does not fit the network.
     """
     masked = mask.apply(network)
-    groups = find_groups(masked.module(), network.input_shape)
+    groups = find_groups(masked.module(), network.input_shapes)
     removed = removed_indices((group, _dead_channels(group, mask)) for group in groups)
     weights = dict(masked.weights)
     for name, axes in removed.items():

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from edgeticket.models.network import Takes
+from edgeticket.pipeline.graph.batches import shapes_of
 from edgeticket.pipeline.graph.channel_flow import ChannelFlow
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.channel_group import ChannelGroup
@@ -37,7 +39,7 @@ class Trial:
     def __init__(
         self,
         module: nn.Module,
-        input_shape: tuple[int, ...],
+        takes: Takes,
         graph: Graph,
         flow: ChannelFlow,
     ) -> None:
@@ -47,11 +49,14 @@ class Trial:
         self._is_fine = False
         generator = torch.Generator().manual_seed(0)
         _draw(module, generator)
-        (name, *_) = graph.inputs or ("",)
-        if name and graph.values[name].dtype != "float32":
-            self.inputs = torch.randint(0, 2, (EXAMPLES, *input_shape), generator=generator)
-        else:
-            self.inputs = torch.randn(EXAMPLES, *input_shape, generator=generator)
+        self.inputs: list[Tensor] = []
+        kinds = [graph.values[name].dtype for name in graph.inputs] or ["float32"]
+        for kind, shape in zip(kinds, shapes_of(takes), strict=True):
+            if kind != "float32":
+                drawn = torch.randint(0, 2, (EXAMPLES, *shape), generator=generator)
+            else:
+                drawn = torch.randn(EXAMPLES, *shape, generator=generator)
+            self.inputs.append(drawn)
 
     def culprits(self, groups: Sequence[ChannelGroup]) -> Culprits:
         """Groups that have to stay, each with the reason; none where all can go."""
@@ -79,7 +84,7 @@ class Trial:
             part.register_forward_hook(leave)
         try:
             with torch.no_grad():
-                self._results = _outputs(narrow(self.inputs))
+                self._results = _outputs(narrow(*self.inputs))
         except Exception:  # whatever a network that somebody wrote raises
             return running
         return None
@@ -152,16 +157,17 @@ class Trial:
     def _run(self, module: nn.Module) -> list[Tensor] | None:
         """Outputs; None where the code stops."""
         try:
-            return _outputs(module(self.inputs))
+            return _outputs(module(*self.inputs))
         except Exception:  # whatever a network that somebody wrote raises
             return None
 
     def _make_finer(self) -> bool:
         """Compute in float64 from now on, if that is new, and the network's code can."""
-        if self._is_fine or not self.inputs.is_floating_point():
+        if self._is_fine or not any(tensor.is_floating_point() for tensor in self.inputs):
             return False
         self._is_fine = True
-        inputs, self.inputs = self.inputs, self.inputs.double()
+        inputs = self.inputs
+        self.inputs = [t.double() if t.is_floating_point() else t for t in inputs]
         self.module.double()
         with torch.no_grad():
             if self._run(self.module) is not None:

@@ -12,11 +12,11 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.graph.graph import Operator, Scaled
 from edgeticket.pipeline.graph.module import Layer
+from edgeticket.pipeline.network.layers import Recurrent
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.placement import layer_names
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
-Recurrent = nn.RNNBase | nn.RNNCellBase
 
 
 def unfold(network: Network, folded: fx.GraphModule) -> Network:

@@ -42,6 +42,7 @@ from edgeticket.pipeline.recipe.methods import (
     WeightPenalty,
     WeightTicket,
 )
+from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.reading import (
     AnyConfig,
@@ -50,7 +51,7 @@ from edgeticket.pipeline.recipe.reading import (
     read_recipe,
 )
 from edgeticket.pipeline.recipe.recipe import Recipe
-from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import DataConfig
 
 __all__ = [
     "PASSES",

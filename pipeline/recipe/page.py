@@ -36,9 +36,10 @@ from edgeticket.pipeline.recipe.layouts import (
     TableConfig,
 )
 from edgeticket.pipeline.recipe.methods import PASSES, BlockBudget, Budget
+from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
-from edgeticket.pipeline.recipe.sources import DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import DataConfig
 from edgeticket.pipeline.recipe.task import LOSSES, TaskConfig
 
 INTRODUCTION = """\

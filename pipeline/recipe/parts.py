@@ -50,13 +50,26 @@ class TrainConfig(Config):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Share of the truth that is spread over all classes."
     )
-    augment: Literal["none", "shift", "crop_flip", "speech", "speech_speed", "speech_whole"] = (
-        Field(
-            default="none",
-            description="How examples vary: `shift` and `crop_flip` are for pictures; `speech` for "
-            "recordings, `speech_speed` for those whose speaker does not matter, `speech_whole` "
-            "for those of which every word counts.",
-        )
+    augment: Literal[
+        "none",
+        "flip",
+        "shift",
+        "crop_flip",
+        "light",
+        "zoom",
+        "zoom_flip",
+        "zoom_flip_light",
+        "speech",
+        "speech_speed",
+        "speech_whole",
+    ] = Field(
+        default="none",
+        description="How examples vary. Pictures: `flip` mirrors half of them, `shift` moves by up "
+        "to 2 pixels, `crop_flip` by up to 4 and mirrors, `light` changes brightness and contrast, "
+        "`zoom` makes them up to 1.4 times larger or smaller and moves them, `zoom_flip` and "
+        "`zoom_flip_light` do several; boxes, masks, points and pictures that are targets move "
+        "along. Recordings: `speech`, `speech_speed` where the speaker does not matter, "
+        "`speech_whole` where every word counts.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",

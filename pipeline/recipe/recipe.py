@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from edgeticket.pipeline.recipe.config import Config
 from edgeticket.pipeline.recipe.distil import DENSE
 from edgeticket.pipeline.recipe.methods import Pass
+from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
-from edgeticket.pipeline.recipe.sources import RANDOM, DataConfig, ModelConfig
+from edgeticket.pipeline.recipe.sources import RANDOM, DataConfig
 from edgeticket.pipeline.recipe.task import TaskConfig, check_loss
 
 

@@ -85,7 +85,7 @@ def checked(
 
 def channels_that_can_go(network: Network, cfg: PassConfig | None) -> str:
     """Half of the channels of every group are removed for a try."""
-    channels = follow_channels(network.module(), network.input_shape)
+    channels = follow_channels(network.module(), network.input_shapes)
     groups = channels.groups
     if not groups:
         raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")

@@ -21,6 +21,7 @@ from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.recipe.task import check_loss
 from edgeticket.pipeline.task import task_of
 from edgeticket.pipeline.train import to_torch
+from edgeticket.pipeline.train.batches import check_moves
 
 Pixels = tuple[float, ...]
 
@@ -67,25 +68,25 @@ def check_task(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> None:
     assert data.train.targets is not None
     name = data.train.targets.task.name
     for place, training in recipe.trainings():
+        check_moves(training.augment, data.train)
         if training.loss is not None and ":" not in training.loss:
             try:
                 check_loss(name, training.loss, place=place)
             except ValueError as error:
                 raise InputError(str(error)) from None
     few = two_of(data.train)
-    if task.headline is not None:
-        try:
-            judge = task.judge(few)
-            judge.add(outputs)
-            judge.finish()
-            if task.agree is not None:
-                task.agree(outputs, outputs)
-        except InputError as error:
-            raise InputError(f"task: {name}: {error}") from None
-    for split in (data.train, data.validation, data.calibration, data.test):
-        sentence = task.misfit(outputs, split)
-        if sentence is not None:
-            raise InputError(f"task: {name}: {sentence}")
+    try:
+        assert task.agree is not None
+        task.agree(outputs, outputs)
+        for split in (data.train, data.validation, data.calibration, data.test):
+            sentence = task.misfit(outputs, split)
+            if sentence is not None:
+                raise InputError(sentence)
+        judge = task.judge(few)
+        judge.add(outputs)
+        judge.finish()
+    except InputError as error:
+        raise InputError(f"task: {name}: {error}") from None
     if any(training.loss is None or ":" not in training.loss for _, training in recipe.trainings()):
         sentence = task.refuse(outputs)
         if sentence is not None:

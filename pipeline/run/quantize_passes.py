@@ -91,7 +91,9 @@ def quantize_while_training(
     else:
         start = Quantized(fold_bn(network.module(), network.input_shapes), before.scales)
     names = _names(network, start)
-    folded_mask = Mask({names[n]: kept for n, kept in mask.tensors.items()}) if mask else None
+    folded_mask = None
+    if mask is not None:
+        folded_mask = Mask({n: kept for of, kept in mask.tensors.items() for n in names[of]})
     fit = functools.partial(
         train,
         split=data.train,
@@ -125,13 +127,19 @@ def quantize_while_training(
     return _judged(before, unfold(network, done.folded), done, data, progress)
 
 
-def _names(network: Network, start: Quantized) -> dict[str, str]:
-    """Weight of the network -> the parameter that trains it."""
+def _names(network: Network, start: Quantized) -> dict[str, list[str]]:
+    """Weight of the network -> the parameters that train it; of recurrent layers one a step."""
     folded = fold_bn(network.module(), network.input_shapes)
-    return {
-        f"{origin_of(folded, name).module}.weight": f"{name}.layer.weight"
-        for name in start.scales.weights
-    } | {f"{origin_of(folded, name).module}.weight": f"{name}.weight" for name in start.scales.fp32}
+    nodes = {node.name: node for node in folded.graph.nodes}
+    names: dict[str, list[str]] = {}
+    places = [(name, f"{name}.layer.weight") for name in start.scales.weights]
+    places += [(name, f"{name}.weight") for name in start.scales.fp32]
+    for name, place in places:
+        weight = f"{origin_of(folded, name).module}.weight"
+        if weight not in network.weights:
+            weight = nodes[name].meta["operator"].inputs[1]
+        names.setdefault(weight, []).append(place)
+    return names
 
 
 def _judged(

@@ -15,6 +15,7 @@ from edgeticket.device_runner.manifest import Task as NamedTask
 from edgeticket.device_runner.task import Task as Judging
 from edgeticket.device_runner.task import get_task
 from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.data.geometry import boxes_in_input
 from edgeticket.pipeline.graph.batches import tensors_of
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task.kind import Array, Judged, Loss, MakeTargets, Task
@@ -101,9 +102,10 @@ def targets_of(split: Split, device: torch.device) -> MakeTargets:
     """Arrays of the targets by name: real ones as float32, whole ones as int64.
 
     Where examples have any number of things, ``sample`` says whose each is, from 0 in every batch.
+    Boxes are in pixels of the network's input, whatever they are judged in.
     """
-    targets = split.targets
-    assert targets is not None
+    assert split.targets is not None
+    targets = boxes_in_input(split.targets)
 
     def some(order: Tensor) -> dict[str, Tensor]:
         taken = targets.take(order.cpu().numpy())

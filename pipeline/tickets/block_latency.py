@@ -71,7 +71,7 @@ def measure_blocks(
 def _by_shape(network: Network) -> list[list[str]]:
     """The removable blocks, those together that cost the same."""
     module = network.module()
-    macs = layer_macs(module, network.input_shape)
+    macs = layer_macs(module, network.input_shapes)
     shapes: dict[object, list[str]] = {}
     for block in models.removable_blocks(module):
         tensors = module.get_submodule(block).state_dict()
@@ -100,7 +100,11 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
         bundle,
         name="blocks",
         artifacts=artifacts,
-        inputs=[StoredInput("input", carried.inputs[0], (), data.preprocessing)],
+        inputs=[
+            StoredInput(spec.name, stored, (), data.preprocessing)
+            for spec, stored in zip(artifacts[0][0].inputs, carried.inputs, strict=True)
+        ],
+        outputs=[spec.name for spec in artifacts[0][0].outputs],
         targets=carried.targets,
         chunks=carried.chunks,
         dataset=data.name,

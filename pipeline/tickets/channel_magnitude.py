@@ -51,7 +51,7 @@ def removable(network: Network) -> tuple[ChannelGroup, ...]:
     Raises:
         InputError: there are none.
     """
-    channels = follow_channels(network.module(), network.input_shape)
+    channels = follow_channels(network.module(), network.input_shapes)
     if not channels.groups:
         raise InputError(f"{network.arch} has no channels that can be removed{channels.why}")
     return channels.groups
@@ -91,7 +91,7 @@ def keep_channels(
     """
     module = network.module()
     [(kind, share)] = budget.model_dump(exclude_none=True).items()
-    cost = EXPECTED[kind](module, groups, network.input_shape)
+    cost = EXPECTED[kind](module, groups, network.input_shapes)
     dense_cost = cost(torch.ones(sum(g.width for g in groups), dtype=torch.float64)).item()
     # Between 0 and 1, where blocks are compared by their mean score.
     relative = torch.cat([s.detach().cpu() / s.detach().cpu().mean() for s in scores])

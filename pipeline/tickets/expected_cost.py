@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgeticket.models.network import Takes
 from edgeticket.pipeline.prune.channel_group import ChannelGroup, Span
 from edgeticket.pipeline.prune.cost import layer_macs, product_macs
 
@@ -40,12 +41,10 @@ class ExpectedCost:
         return ExpectedCost(*(getattr(self, name).to(device) for name in self.__annotations__))
 
 
-def expected_macs(
-    module: nn.Module, groups: Sequence[ChannelGroup], input_shape: tuple[int, ...]
-) -> ExpectedCost:
+def expected_macs(module: nn.Module, groups: Sequence[ChannelGroup], takes: Takes) -> ExpectedCost:
     """Multiply-accumulates for one input."""
-    terms = {name: (float(n), 0.0) for name, n in layer_macs(module, input_shape).items()}
-    products = product_macs(module, input_shape)
+    terms = {name: (float(n), 0.0) for name, n in layer_macs(module, takes).items()}
+    products = product_macs(module, takes)
     for group in groups:
         if group.heads:  # each head multiplies two pairs of matrices of one size
             [values] = group.last_producers
@@ -56,7 +55,7 @@ def expected_macs(
 
 
 def expected_parameters(
-    module: nn.Module, groups: Sequence[ChannelGroup], _input_shape: tuple[int, ...]
+    module: nn.Module, groups: Sequence[ChannelGroup], _takes: Takes
 ) -> ExpectedCost:
     """Parameters, biases and batch norm's included."""
     terms: dict[str, tuple[float, float]] = {}

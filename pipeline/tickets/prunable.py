@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.network.layers import Convolution
+from edgeticket.pipeline.network.layers import Convolution, Recurrent
 from edgeticket.pipeline.prune.mask import Mask
 
 
 def prunable(module: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
-    """The weights of convolutions and linear layers by name, but not of layers in ``exclude``.
+    """The weights of convolutions, linear and recurrent layers by name, but not of layers in
+    ``exclude``.
 
     Weights that an architecture fixes (they require no gradient) are none of them.
 
@@ -22,9 +23,7 @@ def prunable(module: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Par
         InputError: ``exclude`` names something else than such a layer; nothing is left.
     """
     layers = {
-        name: layer
-        for name, layer in module.named_modules()
-        if isinstance(layer, Convolution | nn.Linear) and layer.weight.requires_grad
+        name: weights for name, layer in module.named_modules() if (weights := _weights_of(layer))
     }
     for name in exclude:
         if name not in layers:
@@ -34,8 +33,21 @@ def prunable(module: nn.Module, exclude: Sequence[str] = ()) -> dict[str, nn.Par
     kept = [name for name in layers if name not in exclude]
     if not kept:
         raise InputError("exclude: no layer is left that could be pruned")
-    names = [f"{name}.weight" for name in kept]
+    names = [f"{name}.{weight}".lstrip(".") for name in kept for weight in layers[name]]
     return {name: module.get_parameter(name) for name in names}
+
+
+def _weights_of(layer: nn.Module) -> list[str]:
+    """The names of a layer's matrices, if it is one whose weights can go."""
+    if isinstance(layer, Convolution | nn.Linear):
+        return ["weight"] if layer.weight.requires_grad else []
+    if not isinstance(layer, Recurrent):
+        return []
+    return [
+        name
+        for name, weight in layer.named_parameters(recurse=False)
+        if name.startswith("weight_") and weight.requires_grad
+    ]
 
 
 def keep_largest(scores: Mapping[str, Tensor], *, sparsity: float, scope: str) -> Mask:

@@ -23,6 +23,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset
+from edgeticket.pipeline.graph.batches import Batch, leaves_of, split, tensors_of
 from edgeticket.pipeline.network.layers import BatchNorm
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.cost import count
@@ -30,7 +31,7 @@ from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.recipe import ResidualBlocks
 from edgeticket.pipeline.tickets.block_latency import BlockLatency, measure_blocks
 from edgeticket.pipeline.tickets.ticket import Ticket
-from edgeticket.pipeline.train import normalize
+from edgeticket.pipeline.train.batches import as_taken, stored_of
 
 BATCH = 250
 
@@ -48,8 +49,9 @@ def find_ticket(
 
     At each step the block with the smallest ratio goes: the divergence of the outputs from those
     of the whole network, KL(whole ‖ without) on ``cfg.examples`` training images, over the saved
-    shares of the budgets that are not kept yet. Batch norm takes its statistics from the images
-    while it is judged, and keeps those of the final network: what comes before it has changed.
+    shares of the budgets that are not kept yet; of outputs that are no classes, the noise as a
+    share of the signal. Batch norm takes its statistics from the images while it is judged, and
+    keeps those of the final network: what comes before it has changed.
 
     Raises:
         InputError: the network has no blocks that can be removed, or too few for the budget; a
@@ -74,8 +76,9 @@ def find_ticket(
 
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data.train), generator=generator)[: cfg.examples].numpy()
-    images = normalize(torch.from_numpy(data.train.inputs[chosen]), data.preprocessing)
-    wanted = _log_probabilities(network.module(), images)
+    examples = as_taken(stored_of(data.train.take(chosen)), data.preprocessing)
+    in_nats = data.train.labels is not None
+    wanted = _outputs(network.module(), examples)
     left, now = network, shares(costs(network))
     removed: list[dict[str, object]] = []
     with progress.task("find the blocks", total=len(blocks)) as advance:
@@ -89,16 +92,15 @@ def find_ticket(
                     max(0.0, now[kind] - max(then[kind], share)) for kind, share in budget.items()
                 )
                 if saved > 0:
-                    outputs = _log_probabilities(without.module(), images)
-                    divergence = F.kl_div(outputs, wanted, log_target=True, reduction="batchmean")
-                    divergences[block] = divergence.item()
-                    ratios[block] = divergence.item() / saved
+                    outputs = _outputs(without.module(), examples)
+                    divergences[block] = _divergence(outputs, wanted, in_nats=in_nats)
+                    ratios[block] = divergences[block] / saved
             block = min(ratios, key=ratios.__getitem__)
             left = left.without([block])
             now = shares(costs(left))
             removed.append({"block": block, "divergence": divergences[block]})
             advance(1, f"{block} goes")
-    left = _with_statistics(left, images)
+    left = _with_statistics(left, examples)
     log: dict[str, object] = {
         "budget": budget,
         "reached_share": {kind: now[kind] for kind in budget},
@@ -124,18 +126,31 @@ def _shares(costs: Mapping[str, float], *, whole: Mapping[str, float]) -> dict[s
 
 
 @torch.no_grad()
-def _log_probabilities(module: nn.Module, images: Tensor) -> Tensor:
-    """float32 [N, C, H, W] -> log-probabilities [N, classes], batch norm from each batch."""
+def _outputs(module: nn.Module, examples: Batch) -> tuple[Tensor, ...]:
+    """What a network takes -> each of its outputs, batch norm from each batch."""
     module.train()
-    return torch.cat([F.log_softmax(module(batch), 1) for batch in torch.split(images, BATCH)])
+    parts = [leaves_of(module(*tensors_of(batch))) for batch in split(examples, BATCH)]
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _with_statistics(network: Network, images: Tensor) -> Network:
-    """The network with batch norm's statistics of ``images``."""
+def _divergence(outputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...], *, in_nats: bool) -> float:
+    """KL(wanted ‖ outputs) of logits, or the noise of all outputs as a share of their signal."""
+    if in_nats:
+        log_outputs, log_wanted = (F.log_softmax(logits[0], 1) for logits in (outputs, wanted))
+        return F.kl_div(log_outputs, log_wanted, log_target=True, reduction="batchmean").item()
+    noise = [
+        ((a - b).square().sum() / b.square().sum().clamp(min=1e-12)).item()
+        for a, b in zip(outputs, wanted, strict=True)
+    ]
+    return sum(noise) / len(noise)
+
+
+def _with_statistics(network: Network, examples: Batch) -> Network:
+    """The network with batch norm's statistics of ``examples``."""
     module = network.module()
     for layer in module.modules():
         if isinstance(layer, BatchNorm):
             layer.reset_running_stats()
             layer.momentum = None  # the plain mean of all batches
-    _log_probabilities(module, images)
+    _outputs(module, examples)
     return network.with_weights(module)

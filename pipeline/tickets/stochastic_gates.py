@@ -56,7 +56,7 @@ def find_ticket(
     module = network.module()
     groups = removable(network)
     [(kind, budget)] = cfg.budget.model_dump(exclude_none=True).items()
-    cost = EXPECTED[kind](module, groups, network.input_shape)
+    cost = EXPECTED[kind](module, groups, network.input_shapes)
     steps = cfg.train.epochs * steps_per_epoch(data.train, cfg.train)
     gated = Gated(module, groups, cost, cfg, budget=budget, steps=steps)
     limit = budget * gated.dense_cost

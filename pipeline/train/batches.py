@@ -10,16 +10,23 @@ from torch import Tensor
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Recordings, Rows, Split
-from edgeticket.pipeline.data.own import SPATIAL
 from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.task import transcripts
 from edgeticket.pipeline.task.kind import MakeTargets
 from edgeticket.pipeline.train.augment import Draw, check_augment
+from edgeticket.pipeline.train.augment_targets import check_targets_move, move_targets
 from edgeticket.pipeline.train.evaluation import normalize
 
 MakeBatch = Callable[[Draw], tuple[Batch, Any]]
 """Drawn examples -> those as stored, but changed as was drawn; and what is to be learnt of them."""
+
+
+def stored_of(split: Split) -> Batch:
+    """All examples of a small split as they are stored."""
+    if isinstance(split.inputs, Tensors):
+        return tuple(torch.from_numpy(array) for array in split.inputs.arrays)
+    return torch.from_numpy(split.inputs[:])
 
 
 def batches_of(split: Split, right: MakeTargets, device: torch.device) -> MakeBatch:
@@ -43,28 +50,29 @@ def check_moves(augment: str, split: Split) -> None:
         InputError: the augmentation is for another kind of examples, or their targets would not
             move along.
     """
-    named = None if split.targets is None else split.targets.task.name
-    if augment != "none" and (isinstance(split.inputs, Tensors) or named in SPATIAL):
-        kind = (
-            "inputs that are no uint8 pictures"
-            if isinstance(split.inputs, Tensors)
-            else f"pictures whose targets, {named}, would not move along"
+    if augment != "none" and isinstance(split.inputs, Tensors):
+        raise InputError(
+            f"train.augment: {augment} is not for inputs that are no uint8 pictures; give none"
         )
-        raise InputError(f"train.augment: {augment} is not for {kind}; give none")
+    if split.targets is not None:
+        check_targets_move(augment, split.targets.task)
     check_augment(augment, split.inputs.dtype, whole=split.spoken is not None)
 
 
-def as_taken(stored: Batch, part: Draw, preprocessing: Sequence[Mapping[str, Any]]) -> Batch:
+def as_taken(
+    stored: Batch, preprocessing: Sequence[Mapping[str, Any]], part: Draw | None = None
+) -> Batch:
     """A batch as it is stored -> as the network takes it: float32 [N, C, ...], or a tensor for each
-    input."""
+    input; ``part`` says what of it is hidden."""
     if isinstance(stored, Tensor):
-        return part.mask(normalize(stored, preprocessing))
+        values = normalize(stored, preprocessing)
+        return values if part is None else part.mask(values)
     return tuple(tensor.movedim(-1, 1) if tensor.ndim > 2 else tensor for tensor in stored)
 
 
 def _of_pictures(split: Split, right: MakeTargets, device: torch.device) -> MakeBatch:
     """Images stay uint8, recordings int16."""
-    stored = split.inputs
+    stored, targets = split.inputs, split.targets
     assert not isinstance(stored, Recordings | Tensors)
     inputs = stored if isinstance(stored, Rows) else torch.from_numpy(stored).to(device)
 
@@ -75,7 +83,11 @@ def _of_pictures(split: Split, right: MakeTargets, device: torch.device) -> Make
         else:
             part = part.to(device)
             examples = inputs[part.order]
-        return part.apply(examples), right(part.order)
+        wanted = right(part.order)
+        if targets is not None and examples.ndim == 4 and part.moves:
+            size = (examples.shape[1], examples.shape[2])
+            wanted = move_targets(wanted, part, targets.task, size, targets.swap)
+        return part.apply(examples), wanted
 
     return batch
 

@@ -84,7 +84,7 @@ class Epoch:
         self.optimizers.set_rates((epoch * self.steps + step) / (self.cfg.epochs * self.steps))
         part = self._part(drawn, step)
         batch, targets = self.make_batch(part)
-        seen = as_taken(batch, part, self.preprocessing)
+        seen = as_taken(batch, self.preprocessing, part)
         outputs, value = self.learn(batch, seen, targets)
         if not math.isfinite(value):
             raise InputError(

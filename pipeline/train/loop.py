@@ -10,21 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edgeticket.pipeline.data import Split
-from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.distil import Distillation
-from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task import Loss
 from edgeticket.pipeline.task.own import loss_for
-from edgeticket.pipeline.train.augment import draw
-from edgeticket.pipeline.train.batches import as_taken, check_moves
+from edgeticket.pipeline.train.batches import as_taken, check_moves, stored_of
 from edgeticket.pipeline.train.epoch import Epoch, derived_seed
 from edgeticket.pipeline.train.optimizers import Optimizers, new_optimizers, zero
 from edgeticket.pipeline.train.state import TrainingState
@@ -153,8 +151,7 @@ def _lesson(
         return None
     teacher = split.teacher.network.module()
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    few = _few(split)
-    nothing_drawn = draw("none", 2, seed=0)
+    few = stored_of(split.take(np.arange(2) % len(split)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed))
         return Distillation(
@@ -162,18 +159,9 @@ def _lesson(
             teacher,
             cfg.distil,
             of_labels=loss,
-            see=functools.partial(
-                as_taken, part=nothing_drawn, preprocessing=split.teacher.preprocessing
-            ),
-            example=(as_taken(few, nothing_drawn, preprocessing), few),
+            see=functools.partial(as_taken, preprocessing=split.teacher.preprocessing),
+            example=(as_taken(few, preprocessing), few),
         )
-
-
-def _few(split: Split) -> Batch:
-    """Two examples as they are stored."""
-    if isinstance(split.inputs, Tensors):
-        return tuple(torch.from_numpy(array) for array in split.inputs[:2].arrays)
-    return torch.from_numpy(split.inputs[:2])
 
 
 def _new_step(

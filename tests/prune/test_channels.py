@@ -459,3 +459,23 @@ def test_masks_may_leave_out_a_writer() -> None:
     assert "blocks.0.shift" in mask.tensors
     without = Mask({n: t for n, t in mask.tensors.items() if n != "blocks.0.shift"})
     assert "stem.0.weight" not in shrink(network, without).removed
+
+
+class BothSides(nn.Module):
+    """Two inputs whose channels meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps, self.numbers = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(5, 8)
+        self.after, self.head = nn.Conv2d(8, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        both = torch.relu(self.maps(x) + self.numbers(y)[:, :, None, None])
+        told: Tensor = self.head(torch.relu(self.after(both)).mean((2, 3)))
+        return told
+
+
+def test_channels_of_several_inputs_meet() -> None:
+    channels = follow_channels(BothSides().eval(), ((3, SIZE, SIZE), (5,)))
+    assert [set(group.producers) for group in channels.groups] == [{"maps", "numbers"}, {"after"}]
+    assert [obstacle.layers for obstacle in channels.obstacles] == [("head",)]

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from runner_fixtures import example_report, tiny_files, tiny_manifest, write_folder
 from speech_fixtures import speech_manifest, speech_report
+from task_goldens import task_manifest, task_report, task_targets
 
 from edgeticket.device_runner.manifest import Manifest, write_manifest
 from edgeticket.device_runner.report import Accuracy
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.run.summary import Summary, summarize
+
+NOTHING = Unavailable("nothing is finite")
 
 
 def of_classes(count: int) -> Manifest:
@@ -27,7 +30,8 @@ def of_classes(count: int) -> Manifest:
 
 def summary_of(folder: Path, manifest: Manifest, accuracy: object = None) -> Summary:
     """Of one report."""
-    write_folder(folder, tiny_files(), write_manifest(manifest))
+    files = {**tiny_files(), "samples/targets.npz": task_targets()}
+    write_folder(folder, files, write_manifest(manifest))
     report = speech_report() if manifest.chunks else example_report()
     if accuracy is not None:
         report = replace(report, accuracy=accuracy)
@@ -65,3 +69,17 @@ def test_texts_have_error_rates_and_no_top5(tmp_path: Path) -> None:
     labels = labels_of(summary_of(tmp_path, speech_manifest()))
     assert {"WER", "CER", "real time"} <= set(labels)
     assert not {"top-1", "top-5"} & set(labels)
+
+
+def test_other_tasks_have_their_metrics_in_their_units(tmp_path: Path) -> None:
+    report = task_report()
+    summary = summary_of(tmp_path, task_manifest(), report.accuracy)
+    page = summary.to_markdown()
+    assert summary.measure == "mae"
+    assert "| mae | 0.25 |" in page
+    assert "| rmse | 0.375 |" in page
+    assert not {"r2", "top-1", "score"} & set(labels_of(summary))
+    assert "torch fp32: tiny 0.25." in page
+    lost = replace(report.accuracy, metrics=dict.fromkeys(("mae", "rmse", "r2"), NOTHING))
+    page = summary_of(tmp_path, task_manifest(), replace(lost, per_sample=NOTHING)).to_markdown()
+    assert "| mae | – |" in page

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Task as NamedTask
 from edgeticket.device_runner.strict_json import to_json
 from edgeticket.device_runner.task import TASKS
@@ -20,8 +19,8 @@ from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task import task_of
 from edgeticket.pipeline.task.boxes.assignment import IGNORED, NOTHING, assign
 from edgeticket.pipeline.task.boxes.candidates import Places, decode, encode, places_of
-from edgeticket.pipeline.task.boxes.loss import in_input
 from edgeticket.pipeline.task.boxes.overlap import giou, iou_of_all
+from edgeticket.pipeline.task.learnt import targets_of
 from edgeticket.pipeline.train import evaluate, train
 
 SIZES = [[[9.0, 9.0], [14.0, 7.0]], [[20.0, 24.0]]]
@@ -112,19 +111,24 @@ def test_every_box_is_found_by_somebody(name: str) -> None:
 
 
 def test_boxes_of_pictures_go_where_the_letterbox_puts_them() -> None:
-    targets = {
-        "box": torch.tensor([[0.0, 0, 100, 50], [10, 10, 20, 20]]),
-        "sample": torch.tensor([0, 1]),
-        "size": torch.tensor([[50, 100], [48, 64]]),
-        "label": torch.tensor([0, 0]),
+    arrays = {
+        "box": np.array([[0.0, 0, 100, 50], [10, 10, 20, 20]]),
+        "sample": np.array([0, 1]),
+        "size": np.array([[50, 100], [48, 64]]),
+        "label": np.array([0, 0]),
     }
-    boxed = in_input(targets, settings_of(DECODES["ltrb"], picture="letterbox_centre"))
-    assert boxed.tolist() == [[0, 8, 64, 40], [10, 10, 20, 20]]
-    stretched = in_input(targets, settings_of(DECODES["ltrb"], picture="stretched"))
-    assert stretched.tolist() == [[0, 0, 64, 48], [10, 10, 20, 20]]
-    del targets["size"]
-    with pytest.raises(InputError, match=r"targets need size, \[N, 2\]"):
-        in_input(targets, settings_of(DECODES["ltrb"], picture="stretched"))
+
+    def taught(picture: str) -> list[list[float]]:
+        settings = to_json(settings_of(DECODES["ltrb"], picture=picture))
+        targets = Targets(NamedTask("boxes", settings), arrays, 2)
+        split = Split(np.zeros((2, 48, 64, 3), np.uint8), None, targets=targets)
+        boxes: list[list[float]] = targets_of(split, torch.device("cpu"))(torch.arange(2))[
+            "box"
+        ].tolist()
+        return boxes
+
+    assert taught("letterbox_centre") == [[0, 8, 64, 40], [10, 10, 20, 20]]
+    assert taught("stretched") == [[0, 0, 64, 48], [10, 10, 20, 20]]
 
 
 def test_what_cannot_be_taught_says_why() -> None:
@@ -221,3 +225,27 @@ def test_places_move_as_one() -> None:
     places = places_of(settings_of(DECODES["ssd"]))
     assert isinstance(places, Places)
     assert places.to(torch.device("cpu")).boxes.equal(places.boxes)
+
+
+@pytest.mark.parametrize("name", ["ltrb", "ssd", "yolov5"])
+def test_pictures_without_boxes_teach_that_nothing_is_there(name: str) -> None:
+    more = (
+        {"activation": "softmax", "background": 0} if name == "ssd" else {"activation": "sigmoid"}
+    )
+    settings = settings_of(DECODES[name], **more)
+    places = places_of(settings)
+    assert places is not None
+    outputs = torch.zeros(2, len(places.stride), 7, requires_grad=True)
+    nothing = {
+        "sample": torch.zeros(0, dtype=torch.int64),
+        "label": torch.zeros(0, dtype=torch.int64),
+        "box": torch.zeros(0, 4),
+    }
+    split = toy(settings)
+    value = task_of(split).loss(TrainConfig(), split)(outputs, nothing)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(value)
+    assert outputs.grad is not None
+    assert outputs.grad[:, :, 3:].abs().sum() == 0
+    slope = outputs.grad[:, :, :3].sum((0, 1))
+    assert (slope[1:] > 0).all()  # scores of classes go down

@@ -54,7 +54,8 @@ def read_layout(
     read, only = LAYOUTS[key]
     if only is not None and asked.name != only:
         told = f"task is {asked.name}" if task is not None else "the recipe has no task"
-        raise InputError(f"data.{key} is for the task {only}, and {told}: say task: {only}")
+        way = "leave task out" if only == CLASSES else f"say task: {only}"
+        raise InputError(f"data.{key} is for the task {only}, and {told}: {way}")
     steps = capture_steps(cfg)
     reading = read(Source(cfg, asked, folders, steps, store, progress))
     collection = reading.collection(asked)

@@ -23,18 +23,14 @@ from edgeticket.pipeline.data.decoded import Decoded, keep_decoded
 from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.folder import Listing
 from edgeticket.pipeline.data.geometry import move_mask
+from edgeticket.pipeline.data.layouts.colours import NOTHING, Colours, read_colours
 from edgeticket.pipeline.data.layouts.names import read_names
 from edgeticket.pipeline.data.layouts.part import Part, Reading, Source
 from edgeticket.pipeline.data.layouts.paths import list_files, match_stems, parts_of
-from edgeticket.pipeline.data.layouts.table_file import read_table
 from edgeticket.pipeline.data.scaling import scaling
 
 PLACE = "data.masks"
 LOSSLESS = frozenset((".png", ".bmp", ".tif", ".tiff", ".pgm"))
-NOTHING = 255  # a pixel that no part of the data set names, and the fill around a picture
-
-Colours = tuple[tuple[int, int], ...]
-"""Colours as 0xRRGGBB, and the class of each."""
 
 
 def read_masks(source: Source) -> Reading:
@@ -84,43 +80,6 @@ def _labels(source: Source) -> tuple[tuple[str, ...] | None, Colours | None]:
     if wanted is not None:
         raise InputError("data.classes: masks.colours names the classes: leave one of them out")
     return read_colours(find_file(cfg.colours, folders=source.folders))
-
-
-def read_colours(file: Path) -> tuple[tuple[str, ...], Colours]:
-    """A .csv with name, r, g, b and perhaps index -> names of classes, and what is which.
-
-    Raises:
-        InputError: it is none, names a colour twice, or leaves a class out.
-    """
-    key = f"{PLACE}.colours"
-    table = read_table(file, place=key)
-    channels = []
-    for column in ("r", "g", "b"):
-        values = table.numbers(column, key=key)
-        wrong = (values < 0) | (values > 255) | (values % 1 != 0)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise InputError(f"{table.at(row, column)} is {values[row]:g}: give 0 to 255")
-        channels.append(values.astype(np.int64))
-    packed = (channels[0] << 16) | (channels[1] << 8) | channels[2]
-    names = table.texts("name", key=key)
-    if "index" in table.columns:
-        index = table.numbers("index", key=key)
-    else:
-        index = np.arange(len(names), dtype=np.float64)
-    wrong = (index < 0) | (index > NOTHING) | (index % 1 != 0)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(f"{key}: {file}, line {table.lines[row]}: class {index[row]:g}: give 0 to "
-                         f"{NOTHING - 1}, or {NOTHING} for what does not count")  # fmt: skip
-    if len(np.unique(packed)) < len(packed):
-        raise InputError(f"{key}: {file} names a colour twice: give each one class")
-    numbers = index.astype(np.int64).tolist()
-    counted = sorted({number for number in numbers if number != NOTHING})
-    if counted != list(range(len(counted))) or not counted:
-        raise InputError(f"{key}: {file} has the classes {counted[:8]}: count them from 0")
-    labels = tuple(names[numbers.index(number)] for number in counted)
-    return labels, tuple(zip(packed.tolist(), numbers, strict=True))
 
 
 def _part(

@@ -14,7 +14,7 @@ from edgeticket.pipeline.data.examples import Inputs
 from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.layouts.lengths import fit_length
 from edgeticket.pipeline.data.layouts.names import read_names
-from edgeticket.pipeline.data.layouts.part import CLASSES, Part, Reading, Source, Steps
+from edgeticket.pipeline.data.layouts.part import Part, Reading, Source, Steps
 from edgeticket.pipeline.data.layouts.paths import list_files, parts_of, shown
 from edgeticket.pipeline.data.tensors import Tensors
 from edgeticket.pipeline.recipe import DataConfig
@@ -35,11 +35,6 @@ def read_recordings(source: Source) -> Reading:
     """
     cfg = source.cfg
     assert cfg.recordings is not None
-    if source.task.name != CLASSES:
-        raise InputError(
-            f"task: {PLACE} has folders of classes, and the task is {source.task.name}: leave task "
-            "out, or name the recordings in data.table"
-        )
     root = find_file(cfg.recordings, folders=source.folders, kind="folder")
     parted = parts_of(root, place=PLACE)
     named = read_names(find_file(cfg.classes, folders=source.folders)) if cfg.classes else None
@@ -109,9 +104,13 @@ def read_waveforms(root: Path, names: Sequence[str], cfg: DataConfig, source: So
             some = fit_length(waveform, samples, audio.lengths, where=str(path), unit="samples")
             row[:] = some
             advance(1, "")
-    if audio.features == "waveform":
-        return Tensors((stored[..., np.newaxis].astype(np.float32) / LOUDEST,), ("input",))
-    return stored
+    if audio.features != "waveform":
+        return stored
+    values = stored[..., np.newaxis].astype(np.float32) / LOUDEST
+    if cfg.mean is not None and cfg.std is not None:
+        features(cfg)  # one number each
+        values = (values - np.float32(cfg.mean[0])) / np.float32(cfg.std[0])
+    return Tensors((values,), ("input",))
 
 
 def features(cfg: DataConfig) -> Steps:
@@ -132,7 +131,7 @@ def features(cfg: DataConfig) -> Steps:
             "or one"
         )
     if audio.features == "waveform":
-        return ({"op": "normalize", "mean": list(mean), "std": list(std)},) if given else ()
+        return ()  # real numbers go into networks as they are stored
     layout = "NHWC" if audio.features == "log_mel" else "NWC"
     wide = [list(values) * (channels // len(values)) for values in (mean, std)]
     return (

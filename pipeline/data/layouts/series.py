@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data.files import find_file
+from edgeticket.pipeline.data.layouts.columns import targets_of
 from edgeticket.pipeline.data.layouts.lengths import fit_length
-from edgeticket.pipeline.data.layouts.part import Part, Reading, Source, Steps
+from edgeticket.pipeline.data.layouts.part import Part, Reading, Source
 from edgeticket.pipeline.data.layouts.paths import shown
-from edgeticket.pipeline.data.layouts.table import split_rows, targets_of
+from edgeticket.pipeline.data.layouts.table import split_rows
 from edgeticket.pipeline.data.layouts.table_file import Table, read_table
 from edgeticket.pipeline.data.tensors import Tensors, channels_last
 from edgeticket.pipeline.recipe import DataConfig
@@ -82,7 +83,7 @@ def _windows(
         )
     wanted = cfg.targets or cfg.channels
     targets = values if wanted == cfg.channels else _columns(table, wanted, key=f"{PLACE}.targets")
-    size = cfg.past + cfg.future
+    inputs, size = _scaled(values, source.cfg), cfg.past + cfg.future
     starts: dict[str, list[Array]] = {"train": [], "validation": [], "test": []}
     for name, rows in runs.items():
         cuts = _cuts(len(rows))
@@ -113,13 +114,13 @@ def _windows(
         arrays = {"future": _flat(targets[future]), "past": _flat(targets[past])}
         if cfg.past <= int(source.task.settings.get("season", 1)):
             del arrays["past"]  # too short to be compared with
-        parts[part] = Part(_inputs(values[past], cfg), arrays)
+        parts[part] = Part(_inputs(inputs[past], cfg), arrays)
     return Reading(
         parts["train"],
         parts["validation"],
         parts["test"],
         (),
-        _scaling(source.cfg, values.shape[1]),
+        (),
     )
 
 
@@ -147,6 +148,7 @@ def _whole(
             f"task: {PLACE} has whole series, and the task is {source.task.name}: give past and "
             "future, or another task"
         )
+    values = _scaled(values, source.cfg)
     length = cfg.length or len(next(iter(runs.values())))
     stored = np.stack(
         [
@@ -175,14 +177,11 @@ def _whole(
         alone, cfg.targets, source, key=f"{PLACE}.targets", classes=source.cfg.classes
     )
     inputs = _inputs(stored, cfg)
-    preprocessing = _scaling(source.cfg, values.shape[1])
     parts = {
         name: Part(inputs[some], {key: array[some] for key, array in arrays.items()})
         for name, some in split_rows(alone, cfg.split, key=f"{PLACE}.split").items()
     }
-    return Reading(
-        parts["train"], parts.get("validation"), parts.get("test"), labels, preprocessing
-    )
+    return Reading(parts["train"], parts.get("validation"), parts.get("test"), labels, ())
 
 
 def _check_constant(table: Table, column: str, runs: dict[str, Array]) -> None:
@@ -202,23 +201,20 @@ def _inputs(windows: Array, cfg: SeriesConfig) -> Tensors:
     return Tensors((channels_last(np.ascontiguousarray(taken)),), ("input",))
 
 
-def _scaling(cfg: DataConfig, channels: int) -> Steps:
-    """(x − mean) / std of each channel, if the recipe says them.
+def _scaled(values: npt.NDArray[np.float32], cfg: DataConfig) -> npt.NDArray[np.float32]:
+    """(x − mean) / std of each channel, if the recipe says them; real numbers go into networks as
+    they are stored.
 
     Raises:
-        InputError: they are not one number for each channel, or the layout is `time_first`.
+        InputError: they are not one number for each channel.
     """
     if cfg.mean is None or cfg.std is None:
-        return ()
-    assert cfg.series is not None
-    if cfg.series.layout == "time_first":
-        raise InputError(
-            "data.mean and data.std: with data.series.layout: time_first, scale the columns of the "
-            "table"
-        )
+        return values
+    channels = values.shape[1]
     if {len(cfg.mean), len(cfg.std)} != {channels}:
         raise InputError(
             f"data.mean and data.std: {cfg.title} has {channels} channels, so give {channels} "
             "numbers each"
         )
-    return ({"op": "normalize", "mean": list(cfg.mean), "std": list(cfg.std)},)
+    mean, std = np.array(cfg.mean, np.float32), np.array(cfg.std, np.float32)
+    return (values - mean) / std

@@ -16,7 +16,8 @@ Sparsity = Annotated[float, Field(ge=0, lt=1)]
 class WeightTicket(PassConfig):
     """A way of finding single weights that can be zero.
 
-    Weights of convolutions and linear layers count; biases and normalisation are never pruned.
+    Weights of convolutions, linear and recurrent layers count; biases and normalisation are never
+    pruned.
     """
 
     removes: ClassVar = "weights"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgeticket.device_runner.fidelity import EQUAL
@@ -22,9 +22,10 @@ class Row:
     macs: int | Unavailable
     p50_ms: float | Unavailable
     p90_ms: float | Unavailable
-    score: float | Unavailable  # by the summary's measure, a share; SQNR in dB
+    score: float | Unavailable  # by the summary's measure; SQNR in dB
     measure: str
     told_score: str  # with its unit; "" where nothing is asked
+    further: Mapping[str, str]  # other metrics of its task, likewise
     worst_output: str | None  # where there are several outputs: the one with the lowest SQNR
     sqnr_db: float | Unavailable  # lowest of all outputs, against the network in float32
     equal_codes: float | None  # share, with the int8 file of the other runtime; None: the first

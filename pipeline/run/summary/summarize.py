@@ -19,6 +19,7 @@ from edgeticket.device_runner.report import (
     Unlabelled,
     tell_score,
 )
+from edgeticket.device_runner.task import read_settings
 from edgeticket.device_runner.terminal import validity_lines
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare import Interval, Limits, compare
@@ -101,7 +102,8 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         p90_ms=_in_ms(report.latency.p90_ns),
         score=sqnr if isinstance(report.accuracy, Unlabelled) else report.accuracy.score,
         measure=report.accuracy.measure,
-        told_score="" if isinstance(report.accuracy, Unlabelled) else tell_score(report),
+        told_score=_told_score(report),
+        further=_further(report.accuracy),
         worst_output=worst.name if worst is not None and len(report.artifact.outputs) > 1 else None,
         sqnr_db=sqnr,
         equal_codes=_equal_codes(report),
@@ -115,6 +117,25 @@ def _row(report: Report, dense: Sequence[Report], manifest: Manifest, *, zipped_
         times_faster_than_best=min(ratios, default=_NO_BASELINE),
         validity=report.validity.verdict,
     )
+
+
+def _told_score(report: Report) -> str:
+    if isinstance(report.accuracy, Unlabelled):
+        return ""
+    return "–" if isinstance(report.accuracy.score, Unavailable) else tell_score(report)
+
+
+def _further(accuracy: Judged) -> dict[str, str]:
+    """Metrics beside the headline, as far as they could be had."""
+    if not isinstance(accuracy, TaskScores):
+        return {}
+    task, settings = read_settings(accuracy.task, accuracy.settings, place="task")
+    return {
+        metric.name: metric.tell(accuracy.metrics[metric.name])
+        for metric in task.metrics(settings)
+        if metric.name != accuracy.headline
+        and not isinstance(accuracy.metrics[metric.name], Unavailable)
+    }
 
 
 def _worst(report: Report) -> tuple[OutputFidelity | None, float | Unavailable]:

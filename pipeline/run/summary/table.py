@@ -79,12 +79,18 @@ class Summary:
 
     def _lines(self) -> list[tuple[str, tuple[str, ...]]]:
         """Label of each line, and its cell for every artifact."""
-        return [
-            (self.measure if label == SCORE else label, cells)
-            for label, format_cell in LINES.items()
-            if label != ZIPPED or self.pruned is not None
-            if any(cells := tuple(format_cell(row) for row in self.rows))
-        ]
+        lines = []
+        for label, format_cell in LINES.items():
+            cells = tuple(format_cell(row) for row in self.rows)
+            if any(cells) and (label != ZIPPED or self.pruned is not None):
+                lines.append((self.measure if label == SCORE else label, cells))
+            if label == SCORE:
+                further = dict.fromkeys(name for row in self.rows for name in row.further)
+                lines += [
+                    (name, tuple(row.further.get(name, "–") for row in self.rows))
+                    for name in further
+                ]
+        return lines
 
     def _caption(self) -> str:
         torch_scores = ", ".join(

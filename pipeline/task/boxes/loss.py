@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.letterbox import fit, stretch
 from edgeticket.device_runner.task.boxes.settings import BoxesSettings, Centres, Direct
 from edgeticket.pipeline.task.boxes.assignment import IGNORED, assign
 from edgeticket.pipeline.task.boxes.candidates import (
@@ -88,7 +86,7 @@ def _owners(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For each candidate of each picture the number of its box in the batch, [N, A]; the boxes in
     input pixels, and their labels."""
-    boxes, labels = in_input(targets, settings), targets["label"]
+    boxes, labels = targets["box"].float(), targets["label"]
     crowd = targets.get("crowd")
     ignored = torch.zeros_like(labels, dtype=torch.bool) if crowd is None else crowd > 0
     sample = targets["sample"]
@@ -99,28 +97,6 @@ def _owners(
         numbers = of_it[own.clamp(min=0)] if len(of_it) else own
         owners.append(numbers.where(own >= 0, own))
     return torch.stack(owners), boxes, labels
-
-
-def in_input(targets: Mapping[str, Tensor], settings: BoxesSettings) -> Tensor:
-    """Boxes in pixels of the pictures -> in pixels of the network's input, float32 [M, 4]."""
-    boxes = targets["box"].float()
-    if settings.picture == "input" or len(boxes) == 0:
-        return boxes
-    if "size" not in targets:
-        raise InputError(
-            f"task: boxes: picture is {settings.picture}, so that targets need size, [N, 2]"
-        )
-    moved = boxes.cpu().numpy().astype(np.float64)
-    sample = targets["sample"].cpu().numpy()
-    for picture, (height, width) in enumerate(targets["size"].tolist()):
-        place = settings.picture.removeprefix("letterbox_")
-        by = (
-            stretch(int(height), int(width), settings.input)
-            if settings.picture == "stretched"
-            else fit(int(height), int(width), settings.input, place=place)
-        )
-        moved[sample == picture] = by.boxes_in(moved[sample == picture])
-    return torch.from_numpy(moved).float().to(boxes.device)
 
 
 def _of_scores(
