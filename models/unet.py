@@ -3,6 +3,8 @@ segmentation" (2015), with batch norm and padding, so that the output is as larg
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class UNet(nn.Module):
             raise ValueError(f"unet: side {side} cannot be halved {depth} times")
         widths = [max(1, width // 2), *(width * 2**stage for stage in range(depth))]
         self.down = nn.ModuleList([_convolution(in_channels, widths[0])])
-        for taken, wide in zip(widths, widths[1:], strict=False):
+        for taken, wide in itertools.pairwise(widths):
             self.down.append(nn.Sequential(_convolution(taken, wide), _convolution(wide, wide)))
         self.pool = nn.MaxPool2d(2)
         self.enlarge = nn.ModuleList()

@@ -10,7 +10,6 @@ import edgeticket
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket import read_recipe
 
 # Recipe -> what makes it small, and its task and headline metric.
 READY: dict[str, tuple[dict[str, object], str, str]] = {
@@ -32,7 +31,7 @@ QUICK = {
 
 def run(name: str, out: Path) -> dict[str, Report]:
     small = READY[name][0] | QUICK
-    recipe = read_recipe(name)
+    recipe = edgeticket.read_recipe(name)
     for place, _ in recipe.trainings():
         small |= {f"{place}.epochs": 1}
     overrides = [f"{key}={value}" for key, value in small.items()]
