@@ -13,11 +13,11 @@ from edgeticket.device_runner.unavailable import Unavailable
 
 # Recipe -> what makes it small, and its task and headline metric.
 READY: dict[str, tuple[dict[str, object], str, str]] = {
-    "motions_gru": ({"model.args.width": 8, "model.args.hidden": 6}, "classes", "top1"),
-    "digit_anomaly": ({"model.args.width": 4}, "anomaly", "auc"),
-    "digit_masks": ({"data.train": 32, "model.args.width": 4}, "masks", "miou"),
-    "digit_boxes": ({"data.train": 32, "model.args.width": 4}, "boxes", "map"),
-    "super_resolution": ({"data.train": 32, "model.args.width": 8}, "images", "psnr_db"),
+    "motions_gru": ({}, "classes", "top1"),
+    "digit_anomaly": ({}, "anomaly", "auc"),
+    "digit_masks": ({"data.train": 32}, "masks", "miou"),
+    "digit_boxes": ({"data.train": 32}, "boxes", "map"),
+    "super_resolution": ({"data.train": 32}, "images", "psnr_db"),
 }
 QUICK = {
     "bench.min_seconds": 0.0,
