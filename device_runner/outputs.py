@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -55,8 +56,14 @@ def as_network(output: Array, spec: TensorSpec, *, place: str, at: int) -> Array
         place, at: what errors call output and sample.
 
     Raises:
-        InputError: it is not finite.
+        InputError: it is not finite, or has another number of values than ``spec``.
     """
+    wanted = math.prod(spec.sample_shape)
+    if output.size != wanted:
+        raise InputError(
+            f"{place} for sample {at} are {output.size} numbers of shape {list(output.shape)}, the "
+            f"bundle says {wanted}: outputs must have one size for all samples"
+        )
     row: Array = output.reshape(spec.sample_shape)
     if spec.layout in ("NHWC", "NWC", "NDHWC"):
         row = np.ascontiguousarray(np.moveaxis(row, -1, 0))

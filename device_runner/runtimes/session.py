@@ -137,19 +137,23 @@ def check_ports(session: Session, entry: Artifact) -> None:
     for what, ports, specs in ends:
         for port, spec in zip(ports.values(), specs):
             title = f"the {what}" if len(specs) == 1 else f"the {what} {spec.name}"
-            check_port(port, spec, place=f"{entry.id}: {title}")
+            check_port(port, spec, place=f"{entry.id}: {title}", is_output=what == "output")
 
 
-def check_port(port: Port, spec: TensorSpec, *, place: str) -> None:
+def check_port(port: Port, spec: TensorSpec, *, place: str, is_output: bool = False) -> None:
     """Hold the loaded model against the manifest.
 
     Raises:
-        InputError: another shape, dtype or quantisation than the manifest promised. A batch that
-            the file leaves open may be any.
+        InputError: another shape, dtype or quantisation than the manifest promised. An open batch
+            is 1, for the runner asks for one; another open size of an output may be any, for it
+            follows from the inputs.
     """
     shape = port.shape
-    if shape and not isinstance(shape[0], int):  # an open batch: the runner asks for one
+    if shape and not isinstance(shape[0], int):
         shape = (1, *shape[1:])
+    if is_output and len(shape) == len(spec.shape):
+        sizes = zip(shape, spec.shape)
+        shape = tuple(n if isinstance(n, int) else wanted for n, wanted in sizes)
     if shape != spec.shape or port.dtype != spec.dtype:
         raise InputError(
             f"{place} is {port.dtype} {list(port.shape)} in the model file, "

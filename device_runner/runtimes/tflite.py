@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def load(
         version=installed_version(package),
         delegates=_delegates(interpreter),
         inputs={name: _port(details) for name, details in taken.items()},
-        outputs={name: _port(details) for name, details in given.items()},
+        outputs={name: _output_port(details) for name, details in given.items()},
         query=_Query(model, interpreter, _indices(taken), _indices(given)),
     )
 
@@ -227,6 +228,15 @@ def _port(details: Any) -> Port:
         scale=float(scale) if quantised else None,
         zero_point=int(zero_point) if quantised else None,
     )
+
+
+def _output_port(details: Any) -> Port:
+    """An output, of which files may leave sizes open: the interpreter says 1 until it has run."""
+    port, signature = _port(details), details["shape_signature"]
+    if len(signature) != len(port.shape):
+        return port
+    sizes = zip(port.shape[1:], signature[1:])
+    return replace(port, shape=(*port.shape[:1], *(None if s == -1 else n for n, s in sizes)))
 
 
 def _delegates(interpreter: Any) -> tuple[str, ...] | Unavailable:

@@ -100,8 +100,10 @@ def aligned_outputs(
     Raises:
         InputError: a file gives something else than the base.
     """
+    pairs = [_answered(model, stored, described) for model in read]
+    read = [model for model, _ in pairs]
+    answers = {id(model): answer for model, answer in pairs}
     base = base_of(read)
-    answers = {id(model): _answer(model, stored, described) for model in read}
 
     def distance(model: Foreign, number: int, other: int, move: Move) -> float:
         mine, theirs = answers[id(model)][number], answers[id(base)][other]
@@ -113,8 +115,14 @@ def aligned_outputs(
     return _with_layouts(read, found, base, "outputs", distance)
 
 
-def _answer(model: Foreign, stored: Sequence[Array], described: Sequence[InputSpec]) -> list[Array]:
-    """The answers to the first example, real numbers with the batch."""
+def _answered(
+    model: Foreign, stored: Sequence[Array], described: Sequence[InputSpec]
+) -> tuple[Foreign, list[Array]]:
+    """The file with outputs of the sizes that its answer to the first example has, and that, real
+    numbers with the batch.
+
+    Files may leave sizes open that follow from the input, such as how many candidates there are.
+    """
     session = get_runtime(model.runtime).load(
         model.data, threads=1, place=model.place, inputs=[spec.name for spec in model.inputs]
     )
@@ -126,10 +134,14 @@ def _answer(model: Foreign, stored: Sequence[Array], described: Sequence[InputSp
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{model.place} does not answer to the first example: {reason}") from None
     found = []
-    for output, spec in zip(given, model.outputs, strict=True):
+    sized = [
+        replace(spec, shape=tuple(output.shape)) if output.ndim == len(spec.shape) else spec
+        for output, spec in zip(given, model.outputs, strict=True)
+    ]
+    for output, spec in zip(given, sized, strict=True):
         row = as_network(output, spec, place=f"{model.place}: the outputs {spec.name}", at=0)
         found.append(to_reals(row, spec).astype(np.float64).reshape(spec.shape))
-    return found
+    return replace(model, outputs=tuple(sized)), found
 
 
 def _paired(

@@ -43,7 +43,9 @@ DTYPES = {
 READS = {"DequantizeLinear": 1, "QLinearConv": 1, "QLinearMatMul": 1, "QGemm": 1}
 MAKES = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6}
 MAKES |= {"QLinearGlobalAveragePool": 3, "QLinearSoftmax": 3, "QLinearSigmoid": 3}
+# What only moves codes, the first input's.
 MOVES = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"})
+MOVES |= {"Slice", "Gather", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "MaxPool"}
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 
@@ -99,7 +101,7 @@ def _read_onnx(file: Path, place: str) -> Foreign:
             code = value.type.tensor_type.elem_type
             named = f"{place}: the {what}" + f" {value.name}" * (len(values) > 1)
             _check_dtype(DTYPES.get(code, f"of ONNX's type {code}"), named)
-    if _fix_batch([*inputs, *graph.output], place):
+    if _fix_batch(inputs, place) | _fix_batch(graph.output, place, sizes_may_be_open=True):
         del graph.value_info[:]
         data = model.SerializeToString(deterministic=True)
     session = get_runtime("ort").load(data, threads=1, place=place)
@@ -112,9 +114,7 @@ def _read_onnx(file: Path, place: str) -> Foreign:
         for name, port in session.inputs.items()
     ]
     answers = [
-        _spec(
-            name, port, onnx_scale(_maker(name, makers), MAKES, constants), f"{place}: the output"
-        )
+        _spec(name, port, _scale_made(name, makers, constants), f"{place}: the output")
         for name, port in session.outputs.items()
     ]
     layers = onnx_layers(model)
@@ -141,12 +141,27 @@ def _reader(name: str, readers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto 
     return node
 
 
-def _maker(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
-    """What makes an output, before what only moves its codes."""
-    node, steps = makers.get(name), 0
-    while node is not None and node.op_type in MOVES and steps < len(makers):
-        node, steps = makers.get(node.input[0]), steps + 1
-    return node
+def _scale_made(
+    name: str,
+    makers: Mapping[str, onnx.NodeProto],
+    constants: Mapping[str, onnx.TensorProto],
+) -> tuple[float, int] | None:
+    """Scale and zero point of an output, of what makes it before its codes were only moved.
+
+    Codes that are joined have one if all have the same.
+    """
+    waiting, seen = [name], {name}
+    scales: set[tuple[float, int] | None] = set()
+    while waiting:
+        node = makers.get(waiting.pop())
+        joined = node is not None and node.op_type == "Concat"
+        if node is None or not (joined or node.op_type in MOVES):
+            scales.add(onnx_scale(node, MAKES, constants))
+            continue
+        before = [one for one in (node.input if joined else node.input[:1]) if one not in seen]
+        waiting += before
+        seen.update(before)
+    return scales.pop() if len(scales) == 1 else None
 
 
 def _behind_casts(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
@@ -155,12 +170,16 @@ def _behind_casts(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
     return name
 
 
-def _fix_batch(values: Sequence[onnx.ValueInfoProto], place: str) -> bool:
+def _fix_batch(
+    values: Sequence[onnx.ValueInfoProto], place: str, *, sizes_may_be_open: bool = False
+) -> bool:
     """Open batches become 1 -> whether there was one."""
     changed = False
     for value in values:
         for i, size in enumerate(value.type.tensor_type.shape.dim):
             if size.HasField("dim_value") and size.dim_value > 0:
+                continue
+            if i > 0 and sizes_may_be_open:
                 continue
             if i > 0:
                 shown = size.dim_param or "?"

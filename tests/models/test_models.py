@@ -40,7 +40,7 @@ from edgeticket.pipeline.prune.cost import count
         ("separable_classifier", 223_004, 16_175_104),
         ("separable_ctc", 338_013, 42_639_360),
         ("cell_detector", 82_970, 18_261_504),
-        ("unet", 121_123, 36_438_016 * 9 // 16),
+        ("unet", 111_251, 20_994_048),
         ("anchored_upscaler", 16_732, 17_031_168),
         ("conv_autoencoder", 33_289, 693_056),
         ("conv_gru", 7_108, 93_264),

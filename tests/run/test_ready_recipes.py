@@ -10,13 +10,14 @@ import edgeticket
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.recipe import read_recipe
 
 # Recipe -> what makes it small, and its task and headline metric.
 READY: dict[str, tuple[dict[str, object], str, str]] = {
-    "motions_gru": ({"model.args.width": 8, "model.args.hidden": 6}, "classes", "top1"),
-    "digit_anomaly": ({"model.args.width": 4}, "anomaly", "auc"),
-    "super_resolution": ({"data.train": 32, "model.args.width": 8}, "images", "psnr_db"),
+    "motions_gru": ({}, "classes", "top1"),
+    "digit_anomaly": ({}, "anomaly", "auc"),
+    "digit_masks": ({"data.train": 32}, "masks", "miou"),
+    "digit_boxes": ({"data.train": 32}, "boxes", "map"),
+    "super_resolution": ({"data.train": 32}, "images", "psnr_db"),
 }
 QUICK = {
     "bench.min_seconds": 0.0,
@@ -30,7 +31,7 @@ QUICK = {
 
 def run(name: str, out: Path) -> dict[str, Report]:
     small = READY[name][0] | QUICK
-    recipe = read_recipe(name)
+    recipe = edgeticket.read_recipe(name)
     for place, _ in recipe.trainings():
         small |= {f"{place}.epochs": 1}
     overrides = [f"{key}={value}" for key, value in small.items()]
