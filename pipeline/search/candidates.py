@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from edgeticket import models
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.convert.prepare import prepare
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.channels import follow_channels
+from edgeticket.pipeline.prune.mask import channel_mask
+from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.run.preflight import exports
-from edgeticket.pipeline.search.narrowing import Narrowing
-from edgeticket.pipeline.search.structure import Structure
+from edgeticket.pipeline.search.narrowing import ChannelsError, Narrowing
+from edgeticket.pipeline.search.structure import Structure, check_structure
 
 Precision = Literal["fp32", "int8"]
 
@@ -66,10 +70,25 @@ class Candidates:
     def graph(self, precision: str, structure: Structure) -> Graph:
         """What is left, ready to be written.
 
+        Where an operator has numbers of channels that narrowing does not know, the network itself
+        is pruned, which takes seconds.
+
         Raises:
             InputError: as `narrowing`, or the structure does not fit.
         """
-        return prepare(self.narrowing(precision).narrowed(structure))
+        narrowing = self.narrowing(precision)
+        check_structure(structure, narrowing.widths)
+        try:
+            return prepare(narrowing.narrowed(structure))
+        except ChannelsError:
+            return prepare(self.pruned(structure).narrowing(precision).graph)
+
+    def pruned(self, structure: Structure) -> Candidates:
+        """The network without the channels that a structure does not keep, by pruning it."""
+        module = self.network.module()
+        groups = follow_channels(module, self.network.input_shape).groups
+        kept = [torch.arange(g.width) < structure.keep.get(g.name, g.width) for g in groups]
+        return Candidates.of(shrink(self.network, channel_mask(module, groups, kept)))
 
     def without(self, blocks: frozenset[str]) -> Candidates:
         """The same network with blocks bypassed.

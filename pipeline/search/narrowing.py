@@ -21,6 +21,10 @@ from edgeticket.pipeline.prune.channels import flow_through
 from edgeticket.pipeline.search.structure import Structure, check_structure
 
 
+class ChannelsError(InputError):
+    """An operator has numbers of channels in its attributes that are not known here."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Channels that go together; ``roots`` are their labels, in order."""
@@ -74,8 +78,8 @@ class Narrowing:
         """The graph without the channels that ``structure`` does not keep.
 
         Raises:
-            InputError: a group that there is not; an operator that has a number of channels in
-                an attribute, and is not known here.
+            ChannelsError: an operator has a number of channels in an attribute that is not known.
+            InputError: a group that there is not.
         """
         check_structure(structure, self.widths)
         gone = {
@@ -88,7 +92,9 @@ class Narrowing:
             for name, stored in self.graph.constants.items()
         }
         values = {name: self._value(value, gone) for name, value in self.graph.values.items()}
-        operators = tuple(self._operator(op, constants, values) for op in self.graph.operators)
+        operators = tuple(
+            self._operator(op, constants, values, gone) for op in self.graph.operators
+        )
         return replace(self.graph, operators=operators, values=values, constants=constants)
 
     def _stays(self, labels: Labels, gone: set[int]) -> Any:
@@ -115,7 +121,11 @@ class Narrowing:
         return replace(value, shape=tuple(shape))
 
     def _operator(
-        self, op: Operator, constants: Mapping[str, Constant], values: Mapping[str, Value]
+        self,
+        op: Operator,
+        constants: Mapping[str, Constant],
+        values: Mapping[str, Value],
+        gone: set[int],
     ) -> Operator:
         def shape(name: str) -> tuple[int, ...]:
             if not name:
@@ -125,6 +135,8 @@ class Narrowing:
         attributes = dict(op.attributes)
         if attributes.get("group", 1) > 1:
             attributes["group"] = self._group_count(op, shape(op.inputs[0])[1])
+        if op.kind == "Slice":
+            attributes |= self._slice(op, gone)
         before, after = self.graph.values[op.output].shape, shape(op.output)
         if before != after:
             for name in ("shape", "free"):
@@ -139,10 +151,21 @@ class Narrowing:
         except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError):
             fits = False
         if not fits and before != after:
-            raise InputError(
+            raise ChannelsError(
                 f"{op} has a number of channels in its attributes: keep all channels that it reads"
             )
         return narrow
+
+    def _slice(self, op: Operator, gone: set[int]) -> dict[str, list[int]]:
+        """Where a part of the channels begins, and how many it has."""
+        begin, size = (list(op.attributes[name]) for name in ("begin", "size"))
+        for axis in range(len(begin)):
+            track = self._flow.track(op.inputs[0], axis)
+            if track is not None:
+                stays = self._stays(track.labels, gone)
+                first, end = begin[axis], begin[axis] + size[axis]
+                begin[axis], size[axis] = int(stays[:first].sum()), int(stays[first:end].sum())
+        return {"begin": begin, "size": size}
 
     def _group_count(self, op: Operator, inputs: int) -> int:
         groups, wide = int(op.attributes["group"]), self._flow.shape(op.inputs[0])[1]

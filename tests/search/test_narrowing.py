@@ -9,11 +9,15 @@ import pytest
 import torch
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.models.imported import look_in
 from edgeticket.models.network import Network
+from edgeticket.pipeline.convert.prepare import prepare
+from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.channels import find_groups
 from edgeticket.pipeline.prune.mask import channel_mask
 from edgeticket.pipeline.prune.shrink import shrink
 from edgeticket.pipeline.search.candidates import Candidates, carried_over
+from edgeticket.pipeline.search.narrowing import ChannelsError, Narrowing
 from edgeticket.pipeline.search.steps import steps_of
 from edgeticket.pipeline.search.structure import (
     Structure,
@@ -22,15 +26,48 @@ from edgeticket.pipeline.search.structure import (
     uniform,
 )
 
+# Halves of channels, depthwise and grouped layers, branches that are joined, a flattened map.
+BRANCHES = """
+import torch
+from torch import nn
 
-@pytest.fixture(scope="module", params=["resnet20", "torchvision:shufflenet_v2_x0_5"])
-def candidates(request: pytest.FixtureRequest) -> Candidates:
-    takes = () if request.param == "resnet20" else (3, 64, 64)
-    return Candidates.of(Network.fresh(request.param, {}, seed=0, takes=takes))
+def layer(a, b, group=1):
+    return nn.Sequential(nn.Conv2d(a, b, 3, padding=1, groups=group), nn.BatchNorm2d(b), nn.ReLU())
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = layer(3, 16)
+        self.deep = layer(16, 16, group=16)
+        self.left, self.right = layer(16, 8), layer(8, 12)
+        self.groups = layer(20, 20, group=2)
+        self.head = nn.Linear(20 * 16, 4)
+
+    def forward(self, x):
+        x = self.deep(self.stem(x))
+        half, _ = torch.chunk(x, 2, 1)
+        x = self.groups(torch.cat([self.left(x), self.right(half)], 1))
+        return self.head(torch.flatten(nn.functional.max_pool2d(x, 2), 1))
+
+def make():
+    return Branches()
+"""
+
+
+@pytest.fixture(scope="module", params=["resnet20", "import:branches_of_tests:make"])
+def candidates(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Candidates:
+    if request.param == "resnet20":
+        return Candidates.of(Network.fresh("resnet20", {}, seed=0))
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "branches_of_tests.py").write_text(BRANCHES)
+    look_in((folder,))
+    return Candidates.of(Network.fresh(request.param, {}, seed=0, takes=(3, 8, 8)))
 
 
 def test_graphs_lose_channels_as_networks_do(candidates: Candidates) -> None:
-    structure = drawn_structure(candidates.widths, seed=3)
+    structure = drawn_structure(candidates.widths, seed=3, quantum=4)
     network = candidates.network
     groups = find_groups(network.module(), network.input_shape)
     kept = [torch.arange(g.width) < structure.keep.get(g.name, g.width) for g in groups]
@@ -38,14 +75,28 @@ def test_graphs_lose_channels_as_networks_do(candidates: Candidates) -> None:
     assert set(candidates.widths) <= {group.name for group in groups}
     for precision in ("fp32", "int8"):
         for runtime in ("ort", "tflite"):
+            narrowed = prepare(candidates.narrowing(precision).narrowed(structure))
             ours, theirs = (
                 [step.key for step in steps_of(graph, runtime=runtime)]
-                for graph in (
-                    candidates.graph(precision, structure),
-                    pruned.graph(precision, Structure()),
-                )
+                for graph in (narrowed, pruned.graph(precision, Structure()))
             )
             assert ours == theirs
+
+
+def test_where_narrowing_knows_no_way_the_network_is_pruned(
+    candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structure = uniform(candidates.widths, 0.5)
+    expected = [step.key for step in steps_of(candidates.graph("fp32", structure), runtime="ort")]
+
+    def refuse(self: Narrowing, structure: Structure) -> Graph:
+        if structure.keep:
+            raise ChannelsError("some operator has a number of channels in its attributes")
+        return self.graph
+
+    monkeypatch.setattr(Narrowing, "narrowed", refuse)
+    found = [step.key for step in steps_of(candidates.graph("fp32", structure), runtime="ort")]
+    assert found == expected
 
 
 def test_both_precisions_have_the_groups_that_pruning_has(candidates: Candidates) -> None:
