@@ -26,6 +26,13 @@ SCRIPTS: dict[str, tuple[list[str], int]] = {
     "conversion.py": (["--pixels", "32"], 9),
     "coverage.py": (["--only", "keywords", "--out", "OUT"], 3),
     "recurrent.py": (["--steps", "4", "--inputs", "3", "--size", "4", "--runs", "2"], 3),
+    "prediction.py": (
+        [
+            *("--networks", "resnet20", "--structures", "2", "--runtimes", "tflite"),
+            *("--precisions", "int8", "--allow-invalid", "--times", "OUT"),
+        ],
+        2,
+    ),
     "peers/compare.py": (["RUN", "--installed", "--seconds", "0.02"], 12),
 }
 

@@ -98,7 +98,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     ("augment", "stored", "says"),
     [
         ("shift", np.dtype(np.int16), "not for recordings; give one of none, speech, speech_speed"),
-        ("speech", np.dtype(np.uint8), "not for images; give one of none, shift, crop_flip"),
+        ("speech", np.dtype(np.uint8), "not for images; give one of none, flip, shift"),
     ],
 )
 def test_images_and_recordings_are_not_changed_alike(augment: str, stored: Any, says: str) -> None:
