@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Judging:
         first = [stored[:1] for stored in self.inputs]
         tallied = _Tallied(task.make_tally(task.take_first(self.targets, 1), settings, 1), entry)
         described = self.bundle.manifest.inputs
-        for row in answers(query, first, described=described, artifact=entry):
+        for row in answers(query, first, described=described, artifact=entry, only_finite=False):
             tallied.add(row)
         tallied.finish()
 
@@ -72,14 +73,21 @@ class Judging:
         """All samples through ``query``, which answers for ``entry``.
 
         Raises:
-            InputError: the samples do not fit, or an output is not finite.
+            InputError: the samples do not fit, or an output of which classes or texts are read is
+                not finite; others make metrics unavailable, and fidelity counts them.
         """
         manifest, targets = self.bundle.manifest, self.targets
         faithful, sums, rows = Faithful(self.bundle, entry), CheckSums(), []
         tallied = self._tallied(entry)
         is_stacked = targets is not None and tallied is None  # classes and transcripts
-        described = manifest.inputs
-        for i, row in enumerate(answers(query, self.inputs, described=described, artifact=entry)):
+        ask = partial(
+            answers,
+            query,
+            described=manifest.inputs,
+            artifact=entry,
+            only_finite=is_stacked,  # a highest class or a text of NaN would be made up
+        )
+        for i, row in enumerate(ask(self.inputs)):
             if self.own:
                 faithful.add(i, row)
             if not is_stacked:
@@ -90,7 +98,7 @@ class Judging:
                 rows.append(row)
         if not self.own:
             some = [stored[: faithful.count] for stored in self.bundle.inputs()]
-            for i, row in enumerate(answers(query, some, described=described, artifact=entry)):
+            for i, row in enumerate(ask(some)):
                 faithful.add(i, row)
         stacked = [np.stack(parts) for parts in zip(*rows)]
         if self.packed is not None:

@@ -25,11 +25,15 @@ def answers(
     *,
     described: Sequence[InputSpec],
     artifact: Artifact,
+    only_finite: bool = True,
 ) -> Iterator[tuple[Array, ...]]:
     """Samples as stored, one array [N, ...] for each input -> the outputs for each sample.
 
     An output has the axes of the network itself, channels first and without the batch; codes are
     int8, those of uint8 files being 128 less.
+
+    Args:
+        only_finite: refuse outputs that are not; False for those who count them.
 
     Raises:
         InputError: the samples do not fit, or an output is not finite.
@@ -41,19 +45,26 @@ def answers(
             found = query(query_of(tensors, artifact.inputs, i))
             yield tuple(
                 as_network(
-                    one, spec, place=f"{artifact.id}: {_title(artifact, spec)}", at=start + i
+                    one,
+                    spec,
+                    place=f"{artifact.id}: {_title(artifact, spec)}",
+                    at=start + i,
+                    only_finite=only_finite,
                 )
                 for one, spec in zip(found, artifact.outputs)
             )
 
 
-def as_network(output: Array, spec: TensorSpec, *, place: str, at: int) -> Array:
+def as_network(
+    output: Array, spec: TensorSpec, *, place: str, at: int, only_finite: bool = True
+) -> Array:
     """One output of one query, as the runtime gives it -> the form of `answers`.
 
     Args:
         output: of the shape that ``spec`` has.
         spec: of the output.
         place, at: what errors call output and sample.
+        only_finite: as in `answers`.
 
     Raises:
         InputError: it is not finite, or has another number of values than ``spec``.
@@ -69,7 +80,7 @@ def as_network(output: Array, spec: TensorSpec, *, place: str, at: int) -> Array
         row = np.ascontiguousarray(np.moveaxis(row, -1, 0))
     if row.dtype == np.uint8 and spec.scale is not None:
         row = (row.astype(np.int16) - 128).astype(np.int8)
-    if row.dtype.kind == "f" and not np.isfinite(row).all():
+    if only_finite and row.dtype.kind == "f" and not np.isfinite(row).all():
         raise InputError(
             f"{place} for sample {at} are not finite: "
             "the model file is broken, or the samples are not for it"

@@ -32,6 +32,7 @@ from edgeticket.device_runner.unavailable import Unavailable
 
 MOST_PAIRS = 5_000_000  # of identities: some 3,160 samples, each with each
 AT_ONCE = 65_536  # pairs whose vectors are held at a time
+BITS = 40  # of likeness, that count
 _PAIRS = (
     "give pairs of samples and whether they are of the same, [pairs, 3] (first, second, 1 or 0), "
     "or 'identity', [N], for all pairs"
@@ -74,6 +75,18 @@ def likeness(a: Floats, b: Floats, by: str) -> Floats:
         (a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0
     )
     return cosine
+
+
+def settled(alike: Floats, by: str) -> Floats:
+    """Likeness to 40 bits, so that what is equal is a tie.
+
+    Vectors of int8 codes have many equal cosines. In float64 they part in the last bit, by the
+    order in which a machine adds: equal outputs would be ranked otherwise on another one.
+    """
+    if by == "cosine":  # from -1 to 1
+        return np.asarray(np.ldexp(np.rint(np.ldexp(alike, BITS)), -BITS))
+    fraction, exponent = np.frexp(alike)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(fraction, BITS)), exponent - BITS))
 
 
 def agree(outputs: Outputs, others: Outputs, settings: EmbeddingsSettings) -> Flags:
@@ -169,7 +182,7 @@ class _Tally(Tally):
                 for part in (pairs[i : i + AT_ONCE] for i in range(0, len(pairs), AT_ONCE))
             ]
         )
-        same = pairs[:, 2] == 1
+        alike, same = settled(alike, self.settings.by), pairs[:, 2] == 1
         split = best_split(alike, same)
         return {
             "accuracy": split if isinstance(split, Unavailable) else split.accuracy,

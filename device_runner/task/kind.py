@@ -113,7 +113,8 @@ class Tally:
             self.broken = Unavailable(f"outputs for {self.seen} of {self.count} samples only")
         if self.broken is not None:
             return dict.fromkeys(names, self.broken)
-        values = self.finish()
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is said
+            values = self.finish()
         return {name: _number(values[name]) for name in names}
 
     def per_sample(self) -> tuple[list[float], list[float]] | Unavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
@@ -51,7 +52,9 @@ def check_count(array: npt.NDArray[Any], name: str, count: int) -> None:
 def check_integers(array: npt.NDArray[Any], name: str) -> None:
     """
     Raises:
-        InputError: another dtype than of whole numbers.
+        InputError: another dtype than of whole numbers, or some that int64 does not hold.
     """
     if array.dtype.kind not in "iub":
         raise InputError(f"targets: {name!r} is {array.dtype}: it must be of whole numbers")
+    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise InputError(f"targets: {name!r} has {array.max()}, which does not fit 64 bits signed")

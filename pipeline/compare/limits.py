@@ -31,10 +31,16 @@ class Limits:
 def _too_far(fidelity: Fidelity | Unavailable, least_db: float) -> list[str]:
     if isinstance(fidelity, Unavailable):
         return [f"SQNR is unknown ({fidelity.reason}), wanted {least_db:g} dB"]
-    return [
+    broken = [
         f"SQNR of the output {output.name} is {tell_decibels(output)}, wanted {least_db:g} dB"
         for output in fidelity.outputs
         if sqnr_of(output) < least_db
+    ]
+    # These positions are left out of the ratio, which may be as good as ever without them.
+    return broken + [
+        f"the output {output.name} is not finite at {output.not_finite} positions"
+        for output in fidelity.outputs
+        if output.not_finite
     ]
 
 

@@ -13,7 +13,7 @@ from edgeticket.device_runner.manifest import Task
 from edgeticket.device_runner.task import get_task
 from edgeticket.pipeline.data.examples import Inputs, Split
 from edgeticket.pipeline.data.given import pictures_of
-from edgeticket.pipeline.data.targets import Targets
+from edgeticket.pipeline.data.targets import MOST_IN_ONE, Targets
 from edgeticket.pipeline.data.tensors import Tensors, channels_last
 
 Array = npt.NDArray[Any]
@@ -69,12 +69,29 @@ def check_targets(targets: Targets, *, place: str, is_pool: bool = False) -> Non
     try:
         if whole:
             kind.check(dict(targets.arrays), settings, targets.count)
+            _check_boxes(targets)
             return
         for start in range(0, targets.count, AT_A_TIME):
             some = targets.take(np.arange(targets.count)[start : start + AT_A_TIME])
             kind.check(dict(some.arrays), settings, some.count)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _check_boxes(targets: Targets) -> None:
+    """
+    Raises:
+        InputError: a picture has more boxes than any has.
+    """
+    if targets.task.name != "boxes":
+        return
+    counts = np.bincount(targets.arrays["sample"], minlength=1)
+    most = int(counts.argmax())
+    if counts[most] > MOST_IN_ONE:
+        raise InputError(
+            f"targets: sample {most} has {counts[most]:,} boxes, more than {MOST_IN_ONE:,}: leave "
+            "it out, or cut it into several"
+        )
 
 
 # Of the tasks whose other arrays have rows for something else than examples.

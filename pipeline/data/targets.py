@@ -17,6 +17,7 @@ from edgeticket.device_runner.manifest import Task
 Array = npt.NDArray[Any]
 
 PAIRS = "pairs"  # [pairs, 3]: two examples, and whether they are of the same
+MOST_IN_ONE = 5000  # boxes of one picture: more are a fault of whatever wrote them
 ROWS_OF = "sample"  # arrays beside one of this name have a row for each thing, not for each example
 
 

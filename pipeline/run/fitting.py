@@ -40,12 +40,12 @@ def pixels_of_weights(
     """
     if mean is None and std is None:
         return data.preprocessing
-    channels = data.input_shape[0]
     if data.test.inputs.dtype != np.uint8:
         raise InputError(
             f"{place}.pixel_mean and {place}.pixel_std are for images, and {data.name} has none; "
             "leave them out"
         )
+    channels = data.input_shape[0]
     if mean is None or std is None or {len(mean), len(std)} != {channels} or min(std) <= 0:
         raise InputError(
             f"{place}.pixel_mean and {place}.pixel_std: give both, {channels} numbers each (one "
@@ -69,6 +69,10 @@ def check_task(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> None:
     name = data.train.targets.task.name
     for place, training in recipe.trainings():
         check_moves(training.augment, data.train)
+        if training.label_smoothing:
+            raise InputError(
+                f"{place}.label_smoothing is for classes, and the task is {name}: leave it out"
+            )
         if training.loss is not None and ":" not in training.loss:
             try:
                 check_loss(name, training.loss, place=place)

@@ -32,9 +32,8 @@ def in_order_of_network(recipe: Recipe, data: Dataset, folders: Sequence[Path]) 
         InputError: they do not fit it.
     """
     model = recipe.model
-    steps = data.preprocessing
+    steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
     if not isinstance(data.test.inputs, Tensors):
-        steps = pixels_of_weights(model.pixel_mean, model.pixel_std, data, place="model")
         _graph_ends(recipe, folders, shapes_of(data.input_shape))
         return replace(data, preprocessing=steps)
     shapes = data.test.inputs.shapes

@@ -108,6 +108,19 @@ def test_a_score_that_cannot_be_had_is_not_judged() -> None:
         compare(before, after, limits=Limits(max_drop_points=1.0))
 
 
+def test_positions_that_are_not_finite_break_a_limit_on_fidelity() -> None:
+    """They are left out of the ratio, which is as good as ever without them."""
+    before, after = scored("numbers", 2.0), scored("numbers", 2.0, sha="bb")
+    assert not isinstance(after.fidelity, Unavailable)
+    output = replace(after.fidelity.outputs[0], not_finite=3)
+    broken = replace(after, fidelity=replace(after.fidelity, outputs=(output,)))
+    limits = Limits(min_sqnr_db=20.0)
+    assert compare(before, after, limits=limits).broken_limits == ()
+    assert compare(before, broken, limits=limits).broken_limits == (
+        f"the output {output.name} is not finite at 3 positions",
+    )
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_the_interval_holds_the_difference(seed: int) -> None:
     rng = np.random.default_rng(seed)

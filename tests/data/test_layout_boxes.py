@@ -26,7 +26,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.task import get_task
 from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.data.geometry import in_input
-from edgeticket.pipeline.data.layouts.boxes import MOST_IN_ONE
+from edgeticket.pipeline.data.targets import MOST_IN_ONE
 
 TASK = whole_task("boxes", **BOXES)
 COCO = {"coco": {"annotations": "all.json", "pictures": "all"}}

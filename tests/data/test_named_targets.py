@@ -134,6 +134,16 @@ BAD: list[tuple[Task, dict[str, Array], str]] = [
     (task("numbers"), {"x": X[:0], "values": X[:0]}, "no examples"),
     (task("masks"), {"inputs": PICTURES, "mask": MASK.astype(np.int64) - 2}, "has class -2"),
     (task("masks"), {"inputs": PICTURES, "mask": MASK.astype(np.float32)}, "of whole numbers"),
+    (
+        task("boxes", input=[8, 8], scores={"count": 1}, boxes={"count": 4, "first": 1}),
+        {
+            "inputs": PICTURES,
+            "sample": np.full(5001, 3),
+            "box": np.tile([0, 0, 4.0, 4], (5001, 1)),
+            "label": np.zeros(5001, int),
+        },
+        "sample 3 has 5,001 boxes, more than 5,000",
+    ),
     (task("labels"), {"x": X, "labels": np.full((40, 2), 2)}, "label 0 of sample 0 is 2"),
 ]
 

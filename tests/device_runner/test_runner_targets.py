@@ -20,11 +20,14 @@ from task_fixtures import example
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.judging import Judging
 from edgeticket.device_runner.manifest import Network, Task, read_manifest
 from edgeticket.device_runner.npy import DTYPES
 from edgeticket.device_runner.npz import format_npz, parse_npz
+from edgeticket.device_runner.report import TaskScores
 from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
 from edgeticket.device_runner.task import TASKS
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.data.targets import Targets
 
@@ -261,3 +264,17 @@ def test_boxes_of_too_few_numbers_are_refused_before_anything_runs() -> None:
     with pytest.raises(InputError, match="has 6 numbers for a candidate"):
         TASKS["boxes"].check_outputs([(12, 6)], settings)
     TASKS["boxes"].check_outputs([(2**22, 6)], settings)  # too large to be tried
+
+
+def test_outputs_that_are_not_finite_end_no_session(tmp_path: Path) -> None:
+    """They make metrics unavailable, and fidelity counts them; other artifacts are fine."""
+    folder = numbers_bundle(tmp_path / "b")
+    with open_bundle(folder) as bundle:
+        inputs, targets = bundle.examples()
+        judging = Judging(bundle, inputs, targets)
+        entry = next(a for a in bundle.manifest.artifacts if a.precision == "fp32")
+        rows = iter([np.full((1, tiny.CLASSES), v, np.float32) for v in (0, 1, np.nan, 1, 1, 1)])
+        accuracy, _ = judging.judge(lambda tensors: (next(rows),), entry)
+        judging.try_first(lambda tensors: (np.full((1, 7), np.inf, np.float32),), entry)
+    assert isinstance(accuracy, TaskScores)
+    assert accuracy.score == Unavailable("output 0 is not finite for sample 2")

@@ -183,6 +183,7 @@ def test_layers_are_judged_by_the_task(tmp_path: Path) -> None:
         (["task={name: masks, output: 1}"], "reads output 1, the network has 1"),
         (["task=numbers", "compress.1.train.loss=null"], "no 'values'"),
         (["train.augment=speech"], "is not for images"),
+        (["train.label_smoothing=0.1"], "train.label_smoothing is for classes, and the task is m"),
         (["data.args={side: 13}"], "13"),
     ],
 )
@@ -201,6 +202,20 @@ def test_what_does_not_fit_is_said_before_any_work(
             progress=QUIET,
         )
     assert "\n" not in str(caught.value)
+
+
+def test_pixels_are_not_said_of_numbers(tmp_path: Path) -> None:
+    """Numbers go in as they are: a mean that nobody takes off would be a silent fault."""
+    overrides = ("model.pixel_mean=[3.0]", "model.pixel_std=[2.0]")
+    recipe = recipe_in(tmp_path, SERIES, "series_with_pixels", *overrides)
+    with pytest.raises(InputError, match=r"model\.pixel_mean and model\.pixel_std are for images"):
+        Job.open(
+            recipe,
+            recipe_folder=tmp_path,
+            store=tmp_path / "store",
+            data_folder=tmp_path,
+            progress=QUIET,
+        )
 
 
 def test_losses_of_another_task_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from edgeticket.device_runner.task.boxes.settings import BoxesSettings
 from edgeticket.pipeline.data.decoded import Decoded
 from edgeticket.pipeline.data.geometry import Floats, cut, move_of, picture_of
 from edgeticket.pipeline.data.layouts.part import Part, Source
+from edgeticket.pipeline.data.targets import MOST_IN_ONE
 
-MOST_IN_ONE = 5000  # boxes of one picture: more are a fault of whatever wrote them
 _MEND = "mend it, or say data.mend_boxes: true"
 
 Integers = npt.NDArray[np.int64]

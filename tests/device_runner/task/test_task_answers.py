@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -230,3 +231,11 @@ def test_series_without_a_past_or_with_one_that_says_nothing() -> None:
     ):
         with pytest.raises(InputError, match=sentence):
             SERIES.score([future], {"future": future, "past": past}, kind)
+
+
+def test_numbers_beyond_64_bits_are_said_without_a_warning() -> None:
+    values = np.array([[1e300], [-1e300]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scored = TASKS["numbers"].score([values * 0], {"values": values}, NumbersSettings())
+    assert isinstance(scored["r2"], Unavailable)

@@ -92,6 +92,7 @@ def test_masks_of_another_size_and_classes_that_are_not_there() -> None:
         (mask + 1, {"ignore": 0}, "has class 5, the output has 5 classes, counted from 0; set"),
         (mask.astype(np.int16) - 1, {}, "the mask of sample 0 has class -1: classes are from 0 on"),
         (mask[0], {}, "'mask' is for 6 samples, there are 4"),
+        (mask.astype(np.uint64) + 2**63, {}, r"'mask' has 9\d+, which does not fit 64 bits signed"),
         (mask / 255, {}, "'mask' is float64: it must be of whole numbers"),
     ):
         with pytest.raises(InputError, match=sentence):
