@@ -4,7 +4,8 @@ Such an activation is read as x = steps · counts, where the counts are rounded 
 `operators.rounding`). A grouped convolution whose groups each have one step takes it into the
 scales of its weight: w · (steps · counts) = (w · steps) · counts. The layer that makes x makes
 counts, when its weight's scales and its bias are divided by the steps. Codes stay what they are.
-NNCF gives depthwise layers such inputs.
+NNCF gives depthwise layers such inputs. Where zero points differ, too, they are subtracted from
+counts, or added to them, and become part of biases, unless zeros are padded: other codes in each.
 """
 
 from __future__ import annotations
@@ -59,8 +60,13 @@ class _Steps:
         scaled = self.operators.get(source)
         if scaled is None or scaled.kind != "Mul" or weight.scale is None:
             return
-        steps = self._steps(scaled)
-        if steps is None or not self._is_rounded(scaled.inputs[0]) or self._is_rounded(source):
+        steps, counts = self._steps(scaled), scaled.inputs[0]
+        shift, zeros = self.operators.get(counts), None
+        if shift is not None and shift.kind == "Sub" and not self._is_rounded(counts):
+            zeros, counts = self._numbers(shift), shift.inputs[0]
+            if zeros is None or pad is not None or any(layer.attributes["pads"]):
+                return
+        if steps is None or not self._is_rounded(counts) or self._is_rounded(source):
             return
         parts = steps.reshape(layer.attributes["group"], -1)
         if (parts != parts[:, :1]).any():
@@ -69,17 +75,35 @@ class _Steps:
             scale = weight.scale * np.repeat(parts[:, 0], len(weight.data) // len(parts))
         if not _are_scales(scale):
             return
-        name = self._store(layer, "weight", replace(weight, scale=scale))
-        counts = scaled.inputs[0]
+        names = [self._store(layer, "weight", replace(weight, scale=scale)), *layer.inputs[2:]]
+        if zeros is not None:
+            bias = self._bias_without(zeros, layer, replace(weight, scale=scale))
+            names = [names[0], self._store(layer, "bias", bias)]
         if pad is not None:
             self.operators[pad.output] = replace(pad, inputs=(counts, *pad.inputs[1:]))
             counts = pad.output
-        self.operators[layer.output] = replace(layer, inputs=(counts, name, *layer.inputs[2:]))
+        self.operators[layer.output] = replace(layer, inputs=(counts, *names))
+
+    def _bias_without(self, zeros: Array, layer: Operator, weight: Constant) -> Constant:
+        """The bias of a layer that reads codes, not codes less their zero points."""
+        assert weight.scale is not None
+        outputs, group = len(weight.data), layer.attributes["group"]
+        sums = weight.data.reshape(*weight.data.shape[:2], -1).astype(np.float64).sum(2)
+        seen = np.repeat(zeros.reshape(group, -1), outputs // group, axis=0)
+        bias = [self.constants[name].data.astype(np.float64) for name in layer.inputs[2:]]
+        moved = sum(bias) - weight.scale * (sums * seen).sum(1)
+        return Constant(moved.astype(np.float32))
 
     def make(self, divide: Operator) -> None:
         """A layer makes counts, if its weight is codes, and what clips it clips all alike."""
-        steps, rounding = self._steps(divide), self.values[divide.output].quantization
-        if steps is None or rounding is None:
+        steps, last, zeros = self._steps(divide), divide, np.zeros(1)
+        shift = next((op for op in self.operators.values() if divide.output in op.inputs), None)
+        if shift is not None and shift.kind == "Add" and self.readers[divide.output] == 1:
+            numbers = self._numbers(shift)
+            if numbers is not None:
+                last, zeros = shift, numbers
+        rounding = self.values[last.output].quantization
+        if steps is None or rounding is None or (last is shift and self._is_rounded(divide.output)):
             return
         chain: list[Operator] = []  # the layer, and a clip behind it
         name = divide.inputs[0]
@@ -92,7 +116,7 @@ class _Steps:
             return
         layer, *clips = chain
         weight = self.constants[layer.inputs[1]]
-        bounds = [clip_of_counts(clip.clamp, steps, rounding) for clip in clips]
+        bounds = [clip_of_counts(clip.clamp, steps, zeros, rounding) for clip in clips]
         if weight.scale is None or not self._is_rounded(layer.inputs[0]) or None in bounds:
             return
         with np.errstate(over="ignore"):
@@ -100,28 +124,36 @@ class _Steps:
         if not _are_scales(scale):
             return
         names = [self._store(layer, "weight", replace(weight, scale=scale))]
-        for bias in layer.inputs[2:]:
-            numbers = Constant((self.constants[bias].data / steps).astype(np.float32))
-            names.append(self._store(layer, "bias", numbers))
+        biases = [self.constants[name].data.astype(np.float64) for name in layer.inputs[2:]]
+        if biases or zeros.any():
+            moved = (sum(biases) / steps + zeros).astype(np.float32)
+            names.append(self._store(layer, "bias", Constant(moved)))
         made = [replace(layer, inputs=(layer.inputs[0], *names))]
         made += [replace(c, clamp=b) for c, b in zip(clips, bounds, strict=True) if _clips(b)]
-        for operator in chain:
+        for operator in {op.output: op for op in (*chain, divide, last)}.values():
+            if operator is last:
+                continue  # whose place is theirs
             del self.operators[operator.output]
-        made[-1] = replace(made[-1], output=divide.output)
-        # In their old order: all stood before the division.
+        made[-1] = replace(made[-1], output=last.output)
+        # In their old order: all stood before the rounding.
         later = list(self.operators.items())
-        place = [output for output, _ in later].index(divide.output)
+        place = [output for output, _ in later].index(last.output)
         new = [(operator.output, operator) for operator in made]
         self.operators = dict([*later[:place], *new, *later[place + 1 :]])
 
     def _steps(self, operator: Operator) -> Array | None:
         """The positive numbers, one for each index of axis 1, that something is divided by."""
+        numbers = self._numbers(operator)
+        return numbers if numbers is not None and (numbers > 0).all() else None
+
+    def _numbers(self, operator: Operator) -> Array | None:
+        """The second input, if it is one stored number for each index of axis 1."""
         constant = self.constants.get(operator.inputs[1])
         shape = self.values[operator.output].shape
         if constant is None or operator.inputs[0] in self.constants or len(shape) < 3:
             return None
         wide = (1, shape[1], *[1] * (len(shape) - 2))
-        if constant.data.shape != wide or not (constant.data > 0).all():
+        if constant.data.shape != wide:
             return None
         return constant.data.reshape(-1)
 
@@ -152,7 +184,7 @@ class _Steps:
 
 
 def clip_of_counts(
-    clamp: tuple[float, float] | None, steps: Array, rounding: Quantization
+    clamp: tuple[float, float] | None, steps: Array, zeros: Array, rounding: Quantization
 ) -> tuple[float, float] | None:
     """The bounds of counts for those of real numbers; None where channels have different ones.
 
@@ -163,11 +195,9 @@ def clip_of_counts(
     bounds: list[float] = []
     for bound, limit, sign in zip(clamp, (LOWEST, HIGHEST), (-1, 1), strict=True):
         with np.errstate(invalid="ignore"):
-            counts = np.asarray(bound, np.float64) / steps
+            counts = np.asarray(bound, np.float64) / steps + zeros
         codes = [rounding.code(float(count)) for count in counts]
-        if bound == 0:
-            bounds.append(0.0)
-        elif all(sign * code >= sign * limit for code in codes):
+        if all(sign * code >= sign * limit for code in codes):
             bounds.append(sign * math.inf)
         elif (counts == counts[0]).all():
             bounds.append(float(counts[0]))

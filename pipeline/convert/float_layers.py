@@ -35,6 +35,11 @@ def _input_reason(layer: Operator, graph: Graph) -> str:
     if maker.kind == "DequantizeLinear":
         return ""
     if maker.kind == "Mul" and _by_channel(maker, graph):
+        shift = makers.get(maker.inputs[0])
+        if shift is not None and shift.kind == "Sub" and _by_channel(shift, graph):
+            return (
+                "its input has a zero point for each channel, which are different codes to pad with"
+            )
         return "its input has a scale for each channel, and it sums over those"
     return "its input is not rounded"
 

@@ -119,8 +119,9 @@ class Draft:
         self.made: dict[str, Operator] = {}  # by output
         self.scales: dict[str, Quantization] = {}  # of values that are rounded
         self.coded: dict[str, Coded] = {}  # of constants that are stored rounded
-        # Of values that are codes with a scale for each index of an axis, as it is broadcast.
-        self.channel_steps: dict[str, Array] = {}
+        # Of values that are codes with a scale for each index of an axis: that, as it is broadcast,
+        # and zero points as they are stored.
+        self.channel_steps: dict[str, tuple[Array, Array]] = {}
         self.inputs_of_codes: set[str] = set()  # whose scale is not known yet
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()

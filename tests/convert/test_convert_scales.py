@@ -152,6 +152,45 @@ def test_scales_for_each_channel_go_into_layers(kind: str) -> None:
     assert equal_share(data, SHAPE, 20, as_written=True) >= 0.999
 
 
+def with_zero_points(pads: int, *, clip: bool = False, convolved: bool = True) -> bytes:
+    """A scale and a zero point for each channel."""
+    s = Sketch(shape=SHAPE)
+    x = s.rounded("x", 0.03, 4)
+    scales = scale_of(s, "t0") * np.linspace(0.0005, 0.002, 8, dtype=np.float32)
+    if convolved:
+        x = s.op("Conv", x, s.weight(8, 8, 3, 3, kind="channel"), exact_bias(s, scales))
+    if clip:
+        x = s.op("Relu", x)
+    steps = s.random.permutation(np.linspace(0.006, 0.012, 8)).astype(np.float32)
+    zeros = s.random.permutation(np.arange(90, 170, 10)).astype(np.uint8)
+    numbers = s.store(steps), s.store(zeros)
+    codes = s.op("QuantizeLinear", x, *numbers, axis=1)
+    x = s.op("DequantizeLinear", codes, *numbers, axis=1)
+    weight = s.weight(8, 1, 3, 3, kind="channel")
+    bias = exact_bias(s, steps * scale_of(s, s.nodes[-1].input[1]))
+    y = s.op("Conv", x, weight, bias, group=8, pads=[pads] * 4)
+    return s.file(s.rounded(y, 0.012, 0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        ({"pads": 0}, set()),
+        ({"pads": 1}, {"Conv", "Mul", "Sub"}),
+        ({"pads": 0, "clip": True}, {"Conv", "Div", "Add"}),
+        ({"pads": 0, "convolved": False}, {"Div", "Add"}),
+    ],
+    ids=["free", "padded", "clipped", "no layer before"],
+)
+def test_zero_points_for_each_channel(settings: dict[str, Any], kinds: set[str]) -> None:
+    data = with_zero_points(**settings)
+    found = found_in(data)
+    assert {operator.kind for operator in found.real} == kinds
+    reason = "its input has a zero point for each channel"
+    assert (reason in str(found)) == (settings["pads"] > 0)
+    assert equal_share(data, SHAPE, 20, as_written=True) >= 0.999
+
+
 def test_an_input_with_scales_is_rounded_by_channel() -> None:
     """No layer makes it: a division stays, and the layer behind it is an integer one."""
     s = Sketch(shape=SHAPE)
