@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from qdq_fixtures import equal_share
 from test_convert_qdq import Sketch
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.convert.foreign import Domains, domains, read_any
 from edgeticket.pipeline.graph.fold import fold
 
@@ -86,6 +87,19 @@ def test_a_transposed_convolution_with_scales_of_inputs_says_why_it_is_not() -> 
     data = s.file(s.rounded(up, 0.012, 9))
     assert "its weight has several scales within one output channel" in str(found_in(data))
     assert equal_share(data, SHAPE, 20) >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("weight", "outputs", "group"), [((8, 3, 3, 3), 9, 3), ((8, 3, 3, 3), 5, 2)]
+)
+def test_transposed_convolutions_that_fit_nothing_are_refused(
+    weight: tuple[int, ...], outputs: int, group: int
+) -> None:
+    s = Sketch(shape=SHAPE)
+    codes, bias = stored_codes(s, *weight, axis=None), s.bias(outputs, 3e-5)
+    up = s.op("ConvTranspose", s.rounded("x", 0.03, -5), codes, bias, group=group)
+    with pytest.raises(InputError, match=r"must be divisible by group|does not fit its weight"):
+        read_any(s.file(s.rounded(up, 0.012, 9)), place="model.onnx")
 
 
 def stepped(s: Sketch, x: str, steps: Any = None, *, dtype: str = "uint8", count: int = 8) -> str:
