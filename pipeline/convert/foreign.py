@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx
 
+from edgeticket.pipeline.convert.channel_steps import steps_into_layers
+from edgeticket.pipeline.convert.float_layers import MOVING, why_real
 from edgeticket.pipeline.convert.normalise import check_nodes, fix_ends, in_one_form, parse_model
 from edgeticket.pipeline.convert.prepare import prepare
-from edgeticket.pipeline.convert.qdq_insertion import is_integer
+from edgeticket.pipeline.convert.qdq_insertion import LAYERS, is_integer
 from edgeticket.pipeline.convert.qoperator import as_qdq
 from edgeticket.pipeline.convert.read import graph_of, placed
 from edgeticket.pipeline.graph.graph import Graph, Operator
@@ -32,7 +34,7 @@ def read_any(data: bytes, *, place: str) -> Graph:
     fix_ends(model, place)
     model = _without_other_domains(in_one_form(model, place))
     with placed(place):
-        return _rounded_early(graph_of(model))
+        return _rounded_early(steps_into_layers(graph_of(model)))
 
 
 def _without_other_domains(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -71,17 +73,24 @@ class Domains:
 
     integer: tuple[Operator, ...]
     real: tuple[Operator, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of layers in float32, by name
 
     def __str__(self) -> str:
-        if not self.integer:
-            return "all in float32"
         if not self.real:
             return "all in int8"
         kinds = sorted({operator.kind for operator in self.real})
-        return (
-            f"operators in int8: {len(self.integer)}, in float32 between codes: {len(self.real)} "
-            f"({', '.join(kinds)}: {_some([operator.name for operator in self.real])})"
-        )
+        names = [operator.name for operator in self.real]
+        line = "all in float32"
+        if self.integer:
+            line = (
+                f"operators in int8: {len(self.integer)}, "
+                f"in float32 between codes: {len(self.real)} "
+                f"({', '.join(kinds)}: {_some(names)})"
+            )
+        for reason in dict.fromkeys(self.reasons.values()):
+            alike = [name for name, why in self.reasons.items() if why == reason]
+            line += f"; {_some(alike)}: {reason}"
+        return line
 
 
 def _some(names: Sequence[str]) -> str:
@@ -99,7 +108,5 @@ def domains(graph: Graph) -> Domains:
             continue
         on_codes = is_integer(operator, ready.values, ready.constants)
         (integer if on_codes else real).append(operator)
-    return Domains(tuple(integer), tuple(real))
-
-
-MOVING = frozenset({"Flatten", "Reshape"})  # which compute nothing
+    reasons = {op.name: why_real(op, ready) for op in real if op.kind in LAYERS}
+    return Domains(tuple(integer), tuple(real), reasons)

@@ -49,15 +49,29 @@ class Coded:
         """The same with its axes in another order."""
         return Coded(self.codes.transpose(order), self.scale.transpose(order))
 
-    def by_channel(self) -> Constant | None:
-        """int8 codes with a scale for each index of axis 0, or None where that says less."""
-        if not self.codes.size or not -128 <= self.codes.min() <= self.codes.max() <= 127:
-            return None
+    def by_channel(self) -> Constant:
+        """int8 codes with a scale for each index of axis 0, or why that says less."""
         rows = np.broadcast_to(self.scale, self.codes.shape).reshape(len(self.codes), -1)
-        if (rows != rows[:, :1]).any():  # a scale along another axis
-            return None
-        codes = np.ascontiguousarray(self.codes, dtype=np.int8)
-        return Constant(codes, np.array(rows[:, 0], np.float32))
+        return self._by_rows(rows)
+
+    def by_transposed_channel(self, group: int) -> Constant:
+        """The same of a ConvTranspose's weight [inputs, outputs / group, ...]."""
+        inputs, outputs = self.codes.shape[:2]
+        wide = np.broadcast_to(self.scale, self.codes.shape)
+        parts = wide.reshape(group, inputs // group, outputs, -1)
+        return self._by_rows(parts.transpose(0, 2, 1, 3).reshape(group * outputs, -1))
+
+    def _by_rows(self, scales: Array) -> Constant:
+        """Codes, if those of each row, which are one output channel's, share one scale."""
+        if not self.codes.size or not -128 <= self.codes.min() <= self.codes.max() <= 127:
+            spread = f"{self.codes.min()}..{self.codes.max()}" if self.codes.size else "none"
+            unfit = f"its weight's codes less their zero point are {spread}, not within -128..127"
+        elif (scales != scales[:, :1]).any():
+            unfit = "its weight has several scales within one output channel"
+        else:
+            codes = np.ascontiguousarray(self.codes, dtype=np.int8)
+            return Constant(codes, np.array(scales[:, 0], np.float32))
+        return Constant(self.numbers(), unfit=unfit)
 
 
 class BatchSize(int):
@@ -84,7 +98,7 @@ class BatchSize(int):
 
 SAME_DTYPE = "input"  # as a `Kind.dtype`: that of the tensors that flow into it
 GIVEN_DTYPE = "to"  # that of its attribute ``to``
-LAYERS = frozenset({"Conv", "Gemm"})  # whose weights may be codes
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})  # whose weights may be codes
 
 
 class Draft:
@@ -105,8 +119,9 @@ class Draft:
         self.made: dict[str, Operator] = {}  # by output
         self.scales: dict[str, Quantization] = {}  # of values that are rounded
         self.coded: dict[str, Coded] = {}  # of constants that are stored rounded
-        # Of values that are codes with a scale for each index of an axis, as it is broadcast.
-        self.channel_steps: dict[str, Array] = {}
+        # Of values that are codes with a scale for each index of an axis: that, as it is broadcast,
+        # and zero points as they are stored.
+        self.channel_steps: dict[str, tuple[Array, Array]] = {}
         self.inputs_of_codes: set[str] = set()  # whose scale is not known yet
         self.step, self.result, self.label = "", "", ""
         self.origin: tuple[str, ...] = ()
@@ -263,10 +278,14 @@ class Draft:
             return operator
         weight = operator.inputs[1]
         name = f"{weight}_codes"
+        if operator.kind == "ConvTranspose":  # whose channels lie elsewhere
+            name += f"_transposed_{operator.attributes['group']}"
         if name not in self.constants:
-            constant = self.coded[weight].by_channel()
-            if constant is None:
-                return operator
+            coded = self.coded[weight]
+            if operator.kind == "ConvTranspose":
+                constant = coded.by_transposed_channel(operator.attributes["group"])
+            else:
+                constant = coded.by_channel()
             self.constants[name] = constant
         source, _, *more = operator.inputs
         return replace(operator, inputs=(source, name, *more))

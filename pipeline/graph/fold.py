@@ -27,7 +27,8 @@ def fold(graph: Graph) -> Graph:
     A norm goes into the layer before it, where nothing else reads that; another one becomes a
     depthwise convolution. So does what multiplies and shifts channels by stored numbers
     (`affine`). A transposed convolution becomes a convolution and DepthToSpace
-    (`subpixel`). A clamp behind a max pool moves in front of it, where it can fuse with a layer.
+    (`subpixel`); in a quantised graph the clamp behind it stays with that convolution. A clamp
+    behind a max pool moves in front of it, where it can fuse with a layer.
     """
     if not graph.is_quantized():  # else numbers in the middle of one may be rounded
         graph = with_hard_sigmoids(graph)
@@ -231,6 +232,10 @@ class _Fold:
     def _clip(self, clip: Operator) -> None:
         """clamp(max(x)) = max(clamp(x)): in front of the pool the clamp can fuse with a layer."""
         pool = self.operators.get(clip.inputs[0])
+        if pool is not None and self._clips_codes(pool):
+            del self.operators[pool.output]
+            self.operators[clip.output] = replace(pool, output=clip.output, clamp=clip.clamp)
+            return
         if (
             pool is None
             or pool.kind != "MaxPool"
@@ -249,6 +254,16 @@ class _Fold:
         # Whoever read the clamp reads the pool now.
         self._rename(clip.output, pool.output)
         self.readers[clip.output] = 1
+
+    def _clips_codes(self, layer: Operator) -> bool:
+        """Whether a clamp behind it can be its: else it would make real numbers for the clamp."""
+        return (
+            layer.kind == "ConvTranspose"
+            and layer.clamp is None
+            and self.graph.is_quantized()
+            and self.values[layer.output].quantization is None
+            and self._is_alone(layer.output)
+        )
 
     def _rename(self, old: str, new: str) -> None:
         self.renamed[old] = new

@@ -67,10 +67,16 @@ class Value(_Immutable):
 
 @dataclass(frozen=True)
 class Constant(_Immutable):
-    """float32 numbers, or int8 codes with a symmetric ``scale`` for each index of axis 0."""
+    """float32 numbers, or int8 codes with a symmetric ``scale`` for each output channel.
+
+    Output channels lie along axis 0; those of a ConvTranspose along axis 1, group after group.
+
+    unfit: of float32 numbers that were stored as codes: why a layer cannot compute on those.
+    """
 
     data: Array
     scale: npt.NDArray[np.float32] | None = None
+    unfit: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,12 @@ def as_convolution(
 ) -> tuple[list[Operator], list[Value], dict[str, Constant], dict[str, Arranged]]:
     """Operators that stand for a ConvTranspose, with the values and constants that are new.
 
-    The last is the convolution's output, and how its weight is made of the stored one.
+    The last is the convolution's output, and how its weight is made of the stored one. Where the
+    output is rounded, so is all that comes behind the convolution, which only moves numbers.
     """
     a = operator.attributes
     source, result = values[operator.inputs[0]], values[operator.output]
+    stored_weight = constants[operator.inputs[1]]
     weight, *bias = (constants[name].data for name in operator.inputs[1:])
     axes = len(a["strides"])
     kernels, before, after = _kernels(weight, a)
@@ -37,7 +39,10 @@ def as_convolution(
     name = operator.name
     steps: list[Operator] = []
     new: list[Value] = []
-    stored = {f"{name}.folded.weight": Constant(kernels)}
+    scale = stored_weight.scale
+    if scale is not None:
+        scale = np.tile(scale, phases)
+    stored = {f"{name}.folded.weight": Constant(kernels, scale, stored_weight.unfit)}
     if bias:
         stored[f"{name}.folded.bias"] = Constant(np.tile(bias[0], phases))
     # The convolution over the padded map gives ⌈…⌉ positions; what is too much is sliced off.
@@ -74,7 +79,7 @@ def as_convolution(
         pads = [0] * 2 * axes
     last = operator.output if not tail else f"{name}_phases"
     if tail:
-        new.append(Value(last, (shape[0], outputs * phases, *sizes)))
+        new.append(Value(last, (shape[0], outputs * phases, *sizes), result.quantization))
     steps.append(
         Operator(
             name if not tail else last,
@@ -88,7 +93,7 @@ def as_convolution(
                 "pads": pads,
                 "strides": [1] * axes,
             },
-            None,
+            operator.clamp,
             operator.origin,
         )
     )
@@ -176,11 +181,11 @@ def _interleave(
     steps: list[Operator] = []
 
     def value(label: str, shape: tuple[int, ...]) -> str:
-        new.append(Value(f"{name}_{label}", shape))
+        new.append(Value(f"{name}_{label}", shape, result.quantization))
         return f"{name}_{label}"
 
     if cut:
-        new.append(Value(target, wide))
+        new.append(Value(target, wide, result.quantization))
     step_name = target if cut else name
     if set(strides) == {1}:
         target = source

@@ -185,6 +185,14 @@ def transpose_convolve(
         draft.shape(weight)[0] != draft.shape(source)[1]
     ):
         raise draft.refuse("has a weight that does not fit its input; export the network again")
+    channels, per_group = draft.shape(weight)[:2]
+    if channels % group:
+        raise draft.refuse(
+            f"has {group} groups, which do not divide its {channels} input channels; export the "
+            "network again"
+        )
+    if bias and draft.array(bias, "its bias").shape != (per_group * group,):
+        raise draft.refuse("has a bias that does not fit its weight; export the network again")
     more = attributes["output_padding"] = spread(output_padding, len(kernel))
     steps = zip(attributes["strides"], attributes["dilations"], strict=True)
     if any(n >= max(both) for n, both in zip(more, steps, strict=True)):

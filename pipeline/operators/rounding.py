@@ -67,9 +67,14 @@ def _dequantize(
             raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
         return x
     if x in draft.channel_steps:
-        if not np.array_equal(draft.channel_steps[x], _along(draft, steps, draft.shape(x), axis)):
+        wide, shifts = draft.channel_steps[x]
+        same_steps = np.array_equal(wide, _along(draft, steps, draft.shape(x), axis))
+        if not same_steps or not np.array_equal(shifts, zeros):
             raise draft.refuse(f"reads {x}, rounded with another scale; export it again")
-        return draft.add("Mul", x, draft.constant(draft.channel_steps[x], f"{x}_steps"))
+        if _differ(shifts):
+            zero = _along(draft, shifts, draft.shape(x), axis).astype(np.float32)
+            x = draft.add("Sub", x, draft.constant(zero, f"{x}_zeros"), suffix="shifted")
+        return draft.add("Mul", x, draft.constant(wide, f"{x}_steps"))
     given = _one(draft, steps, zeros)
     if x in draft.inputs_of_codes:
         draft.scales.setdefault(x, given)
@@ -81,15 +86,24 @@ def _dequantize(
 
 
 def _quantize_channels(draft: Draft, x: str, steps: Array, zeros: Array, axis: int) -> str:
-    """Divide by the scale of each channel, then round with the scale 1 that all share."""
-    if (zeros != zeros.reshape(-1)[0]).any():
-        raise draft.refuse("has several zero points; activations must have one for all channels")
+    """Divide by the scale of each channel, then round with the scale 1 that all share.
+
+    Where zero points differ, they are added first, and codes have a zero point of 0.
+    """
     wide = _along(draft, steps, draft.shape(x), axis)
     counts = draft.add("Div", x, draft.constant(wide, f"{x}_steps"), suffix="counts")
     one = np.ones((), np.float32), zeros.reshape(-1)[0]
+    if _differ(zeros):
+        zero = _along(draft, zeros, draft.shape(x), axis).astype(np.float32)
+        counts = draft.add("Add", counts, draft.constant(zero, f"{x}_zeros"), suffix="shifted")
+        one = np.ones((), np.float32), np.zeros((), zeros.dtype)
     rounded = draft.rounded(counts, _one(draft, *one))
-    draft.channel_steps[rounded] = wide
+    draft.channel_steps[rounded] = wide, zeros
     return rounded
+
+
+def _differ(zeros: Array) -> bool:
+    return bool((zeros != zeros.reshape(-1)[0]).any())
 
 
 def _steps(
