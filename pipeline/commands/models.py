@@ -232,8 +232,8 @@ def bundle(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE|FILE",
-            help="Settings of --task, e.g. form=channels_last or input=[320,320]; or a file of "
-            "them as JSON. Repeatable.",
+            help="Settings of --task as recipes have them, e.g. form=channels_last or "
+            "scores='{outputs: [0], count: 3}'; or a file of them as JSON. Repeatable.",
         ),
     ] = None,
     targets: Annotated[

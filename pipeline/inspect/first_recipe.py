@@ -94,13 +94,13 @@ def _refuse_another_task(wishes: Wishes) -> None:
     Raises:
         InputError: the data are laid out for another task; names it.
     """
-    if wishes.data is None or is_finished(wishes.model):
+    if wishes.data is None:
         return
     task = guess_task(wishes.data)
     if task is not None:
         raise InputError(
             f"{wishes.data} looks like data of task {task}, not like a folder for each class: give "
-            f"--task {task}, or another task of docs/tasks.md"
+            f"--task {task}, or another task of docs/tasks.md; or a folder of pictures alone"
         )
 
 
