@@ -51,7 +51,9 @@ class FolderStore:
                     raise InputError(f"{self._root}: {path} is not a regular file")
                 return file.read(min(limit, status.st_size) + 1)  # read() allocates what it asks
             except FileNotFoundError:
-                raise InputError(f"{self._root}: {path} is missing") from None
+                inner = self._root / "bundle"
+                hint = f": give {inner}" if path == MANIFEST and (inner / path).is_file() else ""
+                raise InputError(f"{self._root}: {path} is missing{hint}") from None
             except OSError as error:
                 # Linux says ENOTDIR for a link where a folder should be.
                 link = error.errno in (errno.ELOOP, errno.ENOTDIR)

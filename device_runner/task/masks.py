@@ -182,9 +182,16 @@ class _Tally(Tally):
         answer, classes = decode(pick(outputs, self.settings.output), self.settings)
         right = self.targets["mask"][samples].astype(np.int64)
         if answer.shape != right.shape:
+            raw = pick(outputs, self.settings.output).shape
+            turned = self.settings.form == "channels_first" and raw[1:3] == right.shape[1:]
             raise InputError(
                 f"output {self.settings.output} gives masks of {_size(answer)} pixels, the "
-                f"targets' are {_size(right)}: set enlarge, or make masks of the output's size"
+                f"targets' are {_size(right)}: "
+                + (
+                    "its classes come last, so set form: channels_last"
+                    if turned
+                    else "set enlarge, or make masks of the output's size"
+                )
             )
         counted = right != self.settings.ignore
         if classes and counted.any() and right[counted].max() >= classes:

@@ -99,7 +99,18 @@ def init(
         typer.Argument(
             metavar="[DATA]",
             help="Pictures in one folder for each class, DATA/CLASS/*.jpg; or DATA/train/CLASS "
-            "with DATA/val/CLASS; or a .npz with an array for each input. Default: random numbers.",
+            "with DATA/val/CLASS; or a .npz with an array for each input. With --task its data "
+            "(docs/data.md). Default: random numbers.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is asked of the outputs, if not classes. `boxes`: DATA is a folder with "
+            "a .json of COCO and its pictures, or YOLO's images/ and labels/. `masks`: a folder "
+            "with pictures/ and masks/. `series`: a .csv, a row for each step. Any of them: a .npz "
+            "with targets beside the inputs (docs/tasks.md).",
         ),
     ] = None,
     out: Annotated[
@@ -126,8 +137,8 @@ def init(
         str,
         typer.Option(
             metavar="SHAPE[,SHAPE]",
-            help="Without pictures: the shape of one input without the batch, 3x64x64, or of each, "
-            "3x64x64,10; ONNX files say it themselves.",
+            help="The shape of one input without the batch, 3x64x64, or of each, 3x64x64,10, where "
+            "neither pictures nor a .npz say it; ONNX files say it themselves.",
         ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
@@ -143,10 +154,15 @@ def init(
 
         edgeticket init model.onnx photos
 
+        edgeticket init import:nets:detector scenes --task boxes
+
+        edgeticket init import:nets:gru power.csv --task series --takes 24x2
+
         edgeticket init detector.onnx
 
-    A network that tells no classes gets a recipe without training, which says how near int8 stays
-    to float32: on pictures, on a .npz with an array for each input, or on random numbers.
+    A network that tells no classes gets, without --task, a recipe without training, which says
+    how near int8 stays to float32: on pictures, on a .npz with an array for each input, or on
+    random numbers.
     """
     from edgeticket.models.imported import look_in
     from edgeticket.pipeline.inspect.first_network import Wishes
@@ -156,7 +172,7 @@ def init(
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-.") or "recipe"
     look_in((out.parent, Path()))
-    text = write_first_recipe(Wishes(name, model, folder, weights, size, _shapes(takes)))
+    text = write_first_recipe(Wishes(name, model, folder, weights, size, _shapes(takes), task))
     make_folder(out.parent)
     write_atomic(out, text.encode())
     file = shlex.quote(str(out))
@@ -216,8 +232,8 @@ def bundle(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE|FILE",
-            help="Settings of --task, e.g. form=channels_last or input=[320,320]; or a file of "
-            "them as JSON. Repeatable.",
+            help="Settings of --task as recipes have them, e.g. form=channels_last or "
+            "scores='{outputs: [0], count: 3}'; or a file of them as JSON. Repeatable.",
         ),
     ] = None,
     targets: Annotated[

@@ -18,11 +18,14 @@ from edgeticket.device_runner.task import get_task, read_settings
 from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.external.file import Foreign
 from edgeticket.pipeline.external.samples import Given, read_arrays
+from edgeticket.pipeline.recipe.reading import parse_value
 from edgeticket.pipeline.references import Reference
 
 Asked = tuple[
     npt.NDArray[np.int64] | Targets | None, list[Foreign], list[str]
 ]  # targets as `write_bundle` takes them, the models, names of what outputs tell
+
+EXAMPLES = {"input": "input=[320,320]", "scores": "scores='{outputs: [0], count: 3}'"}
 
 
 def read_task(name: str, settings: Sequence[str]) -> Task:
@@ -30,8 +33,8 @@ def read_task(name: str, settings: Sequence[str]) -> Task:
 
     Args:
         name: of docs/tasks.md.
-        settings: files of JSON objects, and ``key=value`` with a value that is JSON or else a word;
-            later ones go before earlier ones.
+        settings: files of JSON objects, and ``key=value`` with a value as recipes have it; later
+            ones go before earlier ones.
 
     Raises:
         InputError: there is no such task or setting, or a file that cannot be read.
@@ -46,7 +49,7 @@ def read_task(name: str, settings: Sequence[str]) -> Task:
     for text in settings:
         key, equals, value = text.partition("=")
         if equals and key.isidentifier():
-            document[key] = _value(value)
+            document[key] = _value(key, value)
             continue
         read = parse_json(read_regular(Path(text)), place=text)
         if not isinstance(read, dict):
@@ -54,6 +57,14 @@ def read_task(name: str, settings: Sequence[str]) -> Task:
         document |= read
     if name == CLASSES and document:
         raise InputError(f"--task {name} has no settings here: leave out --task-settings")
+    needed = get_task(name).settings.schema().get("required", [])
+    missing = [key for key in needed if key not in document]
+    if missing:
+        example = EXAMPLES.get(missing[0], f"{missing[0]}=...")
+        raise InputError(
+            f"--task {name} needs {', '.join(missing)}: give --task-settings FILE.json, or one for "
+            f"each key, such as {example}; docs/tasks.md#{name} has all of them"
+        )
     read_settings(name, document, place="--task-settings")
     return Task(name, document)
 
@@ -118,12 +129,12 @@ def check_fit(targets: Targets, references: Mapping[str, Reference]) -> None:
         )
 
 
-def _value(text: str) -> Any:
-    """JSON, else a word."""
+def _value(key: str, text: str) -> Any:
+    """JSON, or as recipes have it: ``{outputs: [0], count: 3}``, a word."""
     try:
         return parse_json(text.encode(), place="value")
     except InputError:
-        return text
+        return parse_value(text, place=f"--task-settings {key}")
 
 
 def _arrays(file: Path, known: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:

@@ -155,10 +155,31 @@ def _export(module: nn.Module, shapes: Shapes) -> ExportedProgram:
         if not wants_integers(failure):
             break
     reason = " ".join(str(failure).split())
+    if not _runs(source, shapes):
+        shown = " and ".join("x".join(map(str, shape)) for shape in shapes)
+        raise InputError(
+            f"{type(module).__name__} does not run on inputs of {shown} ({reason[:300]}): give it "
+            "the shape that its forward takes, channels before or behind steps, height before width"
+        ) from failure
     raise InputError(
         f"{type(module).__name__} cannot be traced ({reason[:300]}); write its forward without "
         "control flow that depends on tensors"
     ) from failure
+
+
+def _runs(module: nn.Module, shapes: Shapes) -> bool:
+    """Whether the module's code runs at all on such inputs, untraced."""
+    for types in dtypes(len(shapes)):
+        examples = (
+            torch.zeros(1, *shape, dtype=dtype) for shape, dtype in zip(shapes, types, strict=True)
+        )
+        try:
+            with torch.no_grad():
+                module(*examples)
+            return True
+        except Exception:  # whatever a network that somebody wrote raises
+            continue
+    return False
 
 
 def _open_sizes(module: nn.Module, count: int) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ class Wishes:
     weights: str | None
     size: int | None  # pixels
     takes: tuple[tuple[int, ...], ...] = ()  # shapes of inputs, where there are no pictures
+    task: str | None = None  # what is asked of the outputs, where it is not classes
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ def refuse_tflite(model: str, data: Path | None) -> None:
         )
 
 
-def choose_alone(wishes: Wishes) -> Chosen:
+def choose_alone(wishes: Wishes, classes: int = 0) -> Chosen:
     """The network that is wished for, whatever it tells.
+
+    Args:
+        wishes: names it.
+        classes: what a function is given that takes a number of classes; 0: its own default.
 
     Raises:
         InputError: there is none, or nothing says what it takes.
@@ -77,7 +82,7 @@ def choose_alone(wishes: Wishes) -> Chosen:
         network = read_finished(Path(wishes.model))
         kind = network.arch.partition(":")[0]
         return Chosen({kind: written(wishes.model)}, {}, network, trained=True, takes=(1, 1, 1))
-    source, args = _model(wishes.model, 0)
+    source, args = _model(wishes.model, classes)
     args = {key: value for key, value in args.items() if value}
     arch = source["arch"] if "arch" in source else ":".join(next(iter(source.items())))
     takes: Takes = wishes.takes

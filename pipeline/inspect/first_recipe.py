@@ -20,6 +20,8 @@ from edgeticket.pipeline.inspect.first_network import (
     refuse_tflite,
     written,
 )
+from edgeticket.pipeline.inspect.task_data import guess_task
+from edgeticket.pipeline.inspect.task_recipe import write_task_recipe
 from edgeticket.pipeline.inspect.unlabelled_recipe import tells_classes, write_unlabelled_recipe
 from edgeticket.pipeline.network.finished import read_finished
 from edgeticket.pipeline.recipe import Recipe, check
@@ -39,6 +41,9 @@ def write_first_recipe(wishes: Wishes) -> str:
             or do not fit.
     """
     refuse_tflite(wishes.model, wishes.data)
+    if wishes.task is not None:
+        return write_task_recipe(wishes)
+    _refuse_another_task(wishes)
     if wishes.data is None or wishes.data.suffix == ".npz" or _tells_something_else(wishes):
         return write_unlabelled_recipe(wishes)
     layout = list_folder(wishes.data, classes=None)
@@ -81,6 +86,22 @@ def write_first_recipe(wishes: Wishes) -> str:
     text += _TAIL
     check(Recipe, parse_document(text), place="the new recipe")  # it must be one
     return text
+
+
+def _refuse_another_task(wishes: Wishes) -> None:
+    """Folders of pictures and masks are no classes, though they are folders of pictures.
+
+    Raises:
+        InputError: the data are laid out for another task; names it.
+    """
+    if wishes.data is None:
+        return
+    task = guess_task(wishes.data)
+    if task is not None:
+        raise InputError(
+            f"{wishes.data} looks like data of task {task}, not like a folder for each class: give "
+            f"--task {task}, or another task of docs/tasks.md; or a folder of pictures alone"
+        )
 
 
 def _tells_something_else(wishes: Wishes) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
+from edgeticket.pipeline.data.given import read_arrays
 from edgeticket.pipeline.data.scaling import IMAGENET_MEAN, IMAGENET_STD
 from edgeticket.pipeline.graph.batches import leaves_of, zeros_for
 from edgeticket.pipeline.inspect.first_network import (
@@ -17,8 +19,11 @@ from edgeticket.pipeline.inspect.first_network import (
     is_finished,
     written,
 )
+from edgeticket.pipeline.inspect.shapes import input_shapes, output_shapes
 from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
+
+LABELS = ("label", "labels")
 
 
 def tells_classes(network: Network) -> bool:
@@ -35,7 +40,15 @@ def write_unlabelled_recipe(wishes: Wishes) -> str:
     Raises:
         InputError: there is no such network, or nothing says what it takes.
     """
+    if wishes.data is not None and wishes.data.suffix == ".npz" and not wishes.takes:
+        wishes = replace(wishes, takes=input_shapes(read_arrays(wishes.data), leave=LABELS)[0])
     chosen = choose_alone(wishes)
+    if wishes.data is not None and wishes.data.suffix == ".npz":
+        output_shapes(
+            chosen.network,
+            way_out=f"{wishes.data} must have an array for each input and nothing else: leave out "
+            "the others, or give --task, whose targets lie beside the inputs (docs/tasks.md)",
+        )
     text = _HEAD.format(command=f"{wishes.name}.yaml", name=_quoted(wishes.name))
     text += _data(wishes, chosen.network.input_shapes)
     text += "model:\n" + "".join(f"  {k}: {_quoted(v)}\n" for k, v in chosen.source.items())

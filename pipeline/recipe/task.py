@@ -87,6 +87,14 @@ class TaskConfig(Config):
     @model_validator(mode="after")
     def _settings_are_whole(self) -> TaskConfig:
         """Settings are those of the task, and what is left out is there with its default."""
+        given = self.__pydantic_extra__ or {}
+        needed = TASKS[self.name].settings.schema().get("required", [])
+        missing = [key for key in needed if key not in given]
+        if missing:
+            raise ValueError(
+                f"task {self.name} needs {', '.join(missing)} (docs/tasks.md#{self.name}); "
+                f"`edgeticket init NETWORK DATA --task {self.name}` writes what outputs tell"
+            )
         try:
             settings = TASKS[self.name].settings.from_json(to_json(self.__pydantic_extra__ or {}))
         except InputError as error:

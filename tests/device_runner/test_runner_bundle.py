@@ -335,3 +335,12 @@ def test_zip_entries_may_carry_plain_modes(tmp_path: Path) -> None:
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder))  # folders too, as `zip -r` does
     check_bundle(path)
+
+
+def test_a_run_s_folder_says_where_its_bundle_is(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(InputError, match=r"manifest\.json is missing$"), open_bundle(tmp_path):
+        pass
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is missing: give .*bundle$"), open_bundle(tmp_path):
+        pass

@@ -51,7 +51,7 @@ def test_a_task_is_written_out_whole_and_read_back(tmp_path: Path, name: str) ->
         ("mask", "task.name: should be 'labels'"),
         ("{name: masks, output: -1}", "task: output: found -1, allowed: 0 or more"),
         ("{name: masks, outputs: 1}", "task: unknown key 'outputs'"),
-        ("boxes", "task: the key 'input' is missing"),
+        ("boxes", "task boxes needs input, scores"),
         ("{name: boxes, input: [8, 8], scores: {}}", "task: scores: the key 'count' is missing"),
         ("{name: masks, form: classes, by: bilinear, enlarge: 2}", "between two classes is none"),
         ("5", "task: should be a mapping of keys, not 5"),

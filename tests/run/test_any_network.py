@@ -132,7 +132,7 @@ def test_arrays_without_labels_are_split(tmp_path: Path) -> None:
     ("data", "model", "sentence"),
     [
         ("random", MODEL, "data.takes: nothing says what import:several_ends:several_ends takes"),
-        ("{random: 5, takes: [3, 8, 6]}", MODEL, "cannot be traced"),
+        ("{random: 5, takes: [3, 8, 6]}", MODEL, "does not run on inputs of 3x8x6"),
         (
             "{random: 5, takes: [[3, 8, 6], [5]]}",
             MODEL.replace("compress: [", "compress: [{method: finetune, train: {epochs: 1}}, "),

@@ -100,6 +100,15 @@ def _names(root: Path, source: Source) -> tuple[str, ...]:
     """
     if source.cfg.classes is not None:
         return read_names(find_file(source.cfg.classes, folders=source.folders))
+    return names_beside(root)
+
+
+def names_beside(root: Path) -> tuple[str, ...]:
+    """Names of classes that lie in a folder of this layout.
+
+    Raises:
+        InputError: nothing names the classes.
+    """
     if is_regular(root / YAML):
         return _names_of_yaml(root / YAML)
     if is_regular(root / NAMES):

@@ -97,6 +97,8 @@ def test_masks_of_another_size_and_classes_that_are_not_there() -> None:
     ):
         with pytest.raises(InputError, match=sentence):
             MASKS.score([values], {"mask": targets}, MasksSettings(**kind))
+    with pytest.raises(InputError, match="its classes come last, so set form: channels_last"):
+        MASKS.score([values.transpose(0, 2, 3, 1)], {"mask": mask}, MasksSettings())
     huge = np.full((1, 2, 2), 10**9)
     with pytest.raises(InputError, match="class 1000000000: classes are from 0 to 65535"):
         MASKS.score([huge], {"mask": huge * 0}, MasksSettings(form="classes"))
