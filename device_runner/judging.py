@@ -50,6 +50,7 @@ class Judging:
     beam: int | None = None  # beginnings that a decoder of transcripts keeps; None: greedily
     outputs: Path | None = None  # folder where all outputs are kept; None: nowhere
     packed: Path | None = None  # the same, one .npz an artifact
+    not_finite: dict[str, str] = field(default_factory=dict)  # artifact -> the first such output
     _kept: dict[str, tuple[Artifact, list[Row]]] = field(default_factory=dict)
 
     def try_first(self, query: Query, entry: Artifact) -> None:
@@ -64,22 +65,27 @@ class Judging:
         first = [stored[:1] for stored in self.inputs]
         tallied = _Tallied(task.make_tally(task.take_first(self.targets, 1), settings, 1), entry)
         described = self.bundle.manifest.inputs
-        for row in answers(query, first, described=described, artifact=entry):
+        for row in answers(query, first, described=described, artifact=entry, finite=False):
             tallied.add(row)
         tallied.finish()
 
     def judge(self, query: Query, entry: Artifact) -> tuple[Judged, Fidelity | Unavailable]:
         """All samples through ``query``, which answers for ``entry``.
 
+        Outputs that are not finite make the metrics of a task unavailable, and `not_finite` names
+        the first.
+
         Raises:
-            InputError: the samples do not fit, or an output is not finite.
+            InputError: the samples do not fit, or an output with classes or texts is not finite.
         """
         manifest, targets = self.bundle.manifest, self.targets
         faithful, sums, rows = Faithful(self.bundle, entry), CheckSums(), []
         tallied = self._tallied(entry)
         is_stacked = targets is not None and tallied is None  # classes and transcripts
         described = manifest.inputs
-        for i, row in enumerate(answers(query, self.inputs, described=described, artifact=entry)):
+        given = answers(query, self.inputs, described=described, artifact=entry, finite=is_stacked)
+        for i, row in enumerate(given):
+            self._look_for_nonfinite(i, row, entry)
             if self.own:
                 faithful.add(i, row)
             if not is_stacked:
@@ -90,7 +96,8 @@ class Judging:
                 rows.append(row)
         if not self.own:
             some = [stored[: faithful.count] for stored in self.bundle.inputs()]
-            for i, row in enumerate(answers(query, some, described=described, artifact=entry)):
+            again = answers(query, some, described=described, artifact=entry, finite=is_stacked)
+            for i, row in enumerate(again):
                 faithful.add(i, row)
         stacked = [np.stack(parts) for parts in zip(*rows)]
         if self.packed is not None:
@@ -115,6 +122,14 @@ class Judging:
             stacked[0], self.inputs[0], targets, symbols=manifest.labels, decoder=decoder
         )
         return judged, fidelity
+
+    def _look_for_nonfinite(self, index: int, row: Row, entry: Artifact) -> None:
+        if entry.id in self.not_finite:
+            return
+        for one, name in zip(row, self.bundle.manifest.outputs):
+            if one.dtype.kind == "f" and not np.isfinite(one).all():
+                self.not_finite[entry.id] = f"the output {name} is not finite for sample {index}"
+                return
 
     def _tallied(self, entry: Artifact) -> _Tallied | None:
         if not isinstance(self.targets, Mapping) or self.bundle.task is None:

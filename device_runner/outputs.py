@@ -25,11 +25,12 @@ def answers(
     *,
     described: Sequence[InputSpec],
     artifact: Artifact,
+    finite: bool = True,
 ) -> Iterator[tuple[Array, ...]]:
     """Samples as stored, one array [N, ...] for each input -> the outputs for each sample.
 
     An output has the axes of the network itself, channels first and without the batch; codes are
-    int8, those of uint8 files being 128 less.
+    int8, those of uint8 files being 128 less. ``finite``: others are refused.
 
     Raises:
         InputError: the samples do not fit, or an output is not finite.
@@ -41,19 +42,26 @@ def answers(
             found = query(query_of(tensors, artifact.inputs, i))
             yield tuple(
                 as_network(
-                    one, spec, place=f"{artifact.id}: {_title(artifact, spec)}", at=start + i
+                    one,
+                    spec,
+                    place=f"{artifact.id}: {_title(artifact, spec)}",
+                    at=start + i,
+                    finite=finite,
                 )
                 for one, spec in zip(found, artifact.outputs)
             )
 
 
-def as_network(output: Array, spec: TensorSpec, *, place: str, at: int) -> Array:
+def as_network(
+    output: Array, spec: TensorSpec, *, place: str, at: int, finite: bool = True
+) -> Array:
     """One output of one query, as the runtime gives it -> the form of `answers`.
 
     Args:
         output: of the shape that ``spec`` has.
         spec: of the output.
         place, at: what errors call output and sample.
+        finite: others are refused.
 
     Raises:
         InputError: it is not finite, or has another number of values than ``spec``.
@@ -69,7 +77,7 @@ def as_network(output: Array, spec: TensorSpec, *, place: str, at: int) -> Array
         row = np.ascontiguousarray(np.moveaxis(row, -1, 0))
     if row.dtype == np.uint8 and spec.scale is not None:
         row = (row.astype(np.int16) - 128).astype(np.int8)
-    if row.dtype.kind == "f" and not np.isfinite(row).all():
+    if finite and row.dtype.kind == "f" and not np.isfinite(row).all():
         raise InputError(
             f"{place} for sample {at} are not finite: "
             "the model file is broken, or the samples are not for it"
