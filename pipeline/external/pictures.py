@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.preprocess import capture
 from edgeticket.device_runner.regular import is_litter, is_regular
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.data.classes import read_classes
-from edgeticket.pipeline.data.decode import SUFFIXES
-from edgeticket.pipeline.data.decoded import read_picture
+from edgeticket.pipeline.data.decode import SUFFIXES, decode
 from edgeticket.pipeline.data.folder import Listing, list_folder
 from edgeticket.pipeline.data.scaling import letterbox_step
 from edgeticket.pipeline.formats.onnx_model import read_file, read_onnx
@@ -71,7 +71,11 @@ def read_pictures(
         steps.append({"op": "center_crop", "size": [height, width]})
     else:
         steps.append({"op": "resize", "size": [height, width], "filter": "bilinear"})
-    read = [read_picture(listing.root / listing.files[i], steps=steps) for i in keep]
+    read = []
+    for i in keep:
+        picture = decode(listing.root / listing.files[i])
+        changed = capture(picture[np.newaxis], steps)[0]
+        read.append((changed, (picture.shape[0], picture.shape[1])))
     return Pictures(
         np.stack([picture for picture, _ in read]),
         None if classes is None else listing.labels[keep],
