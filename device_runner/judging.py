@@ -51,6 +51,7 @@ class Judging:
     beam: int | None = None  # beginnings that a decoder of transcripts keeps; None: greedily
     outputs: Path | None = None  # folder where all outputs are kept; None: nowhere
     packed: Path | None = None  # the same, one .npz an artifact
+    not_finite: dict[str, str] = field(default_factory=dict)  # artifact -> the first such output
     _kept: dict[str, tuple[Artifact, list[Row]]] = field(default_factory=dict)
 
     def try_first(self, query: Query, entry: Artifact) -> None:
@@ -72,6 +73,9 @@ class Judging:
     def judge(self, query: Query, entry: Artifact) -> tuple[Judged, Fidelity | Unavailable]:
         """All samples through ``query``, which answers for ``entry``.
 
+        Outputs that are not finite make the metrics of a task unavailable, and `not_finite` names
+        the first.
+
         Raises:
             InputError: the samples do not fit, or an output of which classes or texts are read is
                 not finite; others make metrics unavailable, and fidelity counts them.
@@ -88,6 +92,7 @@ class Judging:
             only_finite=is_stacked,  # a highest class or a text of NaN would be made up
         )
         for i, row in enumerate(ask(self.inputs)):
+            self._look_for_nonfinite(i, row, entry)
             if self.own:
                 faithful.add(i, row)
             if not is_stacked:
@@ -123,6 +128,14 @@ class Judging:
             stacked[0], self.inputs[0], targets, symbols=manifest.labels, decoder=decoder
         )
         return judged, fidelity
+
+    def _look_for_nonfinite(self, index: int, row: Row, entry: Artifact) -> None:
+        if entry.id in self.not_finite:
+            return
+        for one, name in zip(row, self.bundle.manifest.outputs):
+            if one.dtype.kind == "f" and not np.isfinite(one).all():
+                self.not_finite[entry.id] = f"the output {name} is not finite for sample {index}"
+                return
 
     def _tallied(self, entry: Artifact) -> _Tallied | None:
         if not isinstance(self.targets, Mapping) or self.bundle.task is None:

@@ -111,11 +111,17 @@ def bench(
             cooldown=timed.cooldown,
         )
         session = Session(identity, plan, bundle, machine, withheld, timed)
-        reports = []
+        reports: list[Report] = []
+        failed: InputError | None = None
         for i, subject in enumerate(subjects):
             progress("accuracy", i / len(subjects))
             entry = subject.entry
-            accuracy, fidelity = judging.judge(subject.session.query, entry)
+            try:
+                accuracy, fidelity = judging.judge(subject.session.query, entry)
+            except InputError as error:  # the others can be judged
+                failed = error
+                progress(f"skipping {entry.id}: {error}", 1.0)
+                continue
             report = write_up(
                 session,
                 i,
@@ -124,8 +130,11 @@ def bench(
                 preparation=time_preparation(inputs, manifest.inputs, entry.inputs),
                 accuracy=accuracy,
                 fidelity=fidelity,
+                not_finite=judging.not_finite.get(entry.id),
             )
             reports.append(report)
+        if failed is not None and (asked_for or not reports):
+            raise failed
         progress("accuracy", 1.0)
         return reports
 

@@ -55,8 +55,10 @@ def write_up(
     preparation: PreprocessingTime,
     accuracy: Judged,
     fidelity: Fidelity | Unavailable,
+    not_finite: str | None = None,
 ) -> Report:
-    """The report of the session's subject number ``index``, judged."""
+    """The report of the session's subject number ``index``, judged; ``not_finite`` as in
+    `Evidence`."""
     plan, timed, manifest = session.plan, session.timed, session.bundle.manifest
     latency = timed.latencies[index]
     windows = split_windows(latency.samples_ns, plan.windows)
@@ -69,6 +71,7 @@ def write_up(
         threads=subject.threads,
         cores=len(session.identity.cores),
         paced=plan.rate_hz is not None,
+        not_finite=not_finite,
     )
     file = next(file for file in manifest.files if file.path == subject.entry.file)
     return Report(

@@ -25,6 +25,7 @@ class Evidence:
     threads: int
     cores: int  # that the measurement might use
     paced: bool  # the CPU rested between frames, so its clock may fall
+    not_finite: str | None = None  # the first output with such values, in words
 
 
 Found = Union[str, None, Unavailable]

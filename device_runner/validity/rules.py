@@ -32,6 +32,11 @@ RULES: Mapping[str, Rule] = {
         "an emulator's time follows the machine below, not the CPU that it stands for",
         "accuracy and outputs hold; measure times on the real board",
     ),
+    "not-finite": Rule(
+        INVALID, f.find_not_finite, 0,
+        "NaN and infinity are no answers, and kernels may take another time for them",
+        "the model file is broken, or the samples are not for it",
+    ),
     "under-voltage": Rule(
         INVALID, f.find_under_voltage, 0,
         "the firmware lowers the clock whenever the supply falls below 4.63 V",

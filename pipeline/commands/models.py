@@ -20,6 +20,7 @@ from edgeticket.pipeline.text import open_console, plain
 
 if TYPE_CHECKING:
     from edgeticket.device_runner.manifest import TensorSpec
+    from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
 
 def inspect(
@@ -255,6 +256,15 @@ def bundle(
     std: Annotated[
         str, typer.Option(metavar="NUMBERS", help="They are then divided by this.")
     ] = "",
+    letterbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Pictures go in whole, with grey around them, as a recipe's data.letterbox does; "
+            "boxes are in pixels of the pictures themselves then. Default: resized, and cut to the "
+            "middle.",
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -304,6 +314,7 @@ def bundle(
         tell=_say,
         random=random,
         seed=seed,
+        letterbox=_letterbox(letterbox),
     )
     for artifact in artifacts:
         taken = "; ".join(map(_tensor, artifact.inputs))
@@ -372,6 +383,18 @@ def _tensor(spec: TensorSpec) -> str:
 
 def _say(line: str) -> None:
     open_console().print(plain(line), soft_wrap=True)
+
+
+def _letterbox(text: str | None) -> LetterboxConfig | None:
+    from edgeticket.pipeline.recipe import check
+    from edgeticket.pipeline.recipe.layouts import LetterboxConfig
+
+    if text is None:
+        return None
+    sides = [int(word) for word in text.split("x") if word.isdecimal()]
+    if len(sides) != 2 or text.count("x") != 1:
+        raise InputError(f"--letterbox {text}: write it as HxW, e.g. 240x320")
+    return check(LetterboxConfig, {"size": sides}, place="--letterbox")
 
 
 def _numbers(text: str, flag: str) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.recipe import DataConfig
+from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
 # Of ImageNet's training pixels, what published weights were trained with.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -22,20 +23,22 @@ def capture_steps(cfg: DataConfig) -> tuple[Mapping[str, Any], ...]:
     elif cfg.resize is not None:
         steps.append({"op": "resize", "size": list(cfg.resize), "filter": cfg.filter})
     if cfg.letterbox is not None:
-        box = cfg.letterbox
-        steps.append(
-            {
-                "op": "letterbox",
-                "size": list(box.sides),
-                "filter": cfg.filter,
-                "place": box.place,
-                "fill": box.fill,
-            }
-        )
+        steps.append(letterbox_step(cfg.letterbox, weigh=cfg.filter))
     if crop is not None:
         sides = [crop, crop] if isinstance(crop, int) else list(crop)
         steps.append({"op": "center_crop", "size": sides})
     return tuple(steps)
+
+
+def letterbox_step(box: LetterboxConfig, *, weigh: str = "bilinear") -> Mapping[str, Any]:
+    """The step that puts a picture into a letterbox; ``weigh`` is its filter."""
+    return {
+        "op": "letterbox",
+        "size": list(box.sides),
+        "filter": weigh,
+        "place": box.place,
+        "fill": box.fill,
+    }
 
 
 def scaling(cfg: DataConfig, channels: int) -> Mapping[str, Any]:

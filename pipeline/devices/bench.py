@@ -18,11 +18,11 @@ from edgeticket.pipeline.devices.fleet_run import Outcome, measure_together
 from edgeticket.pipeline.devices.measure import PACKED
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.devices.verdict import judge, print_verdicts, read_host_reports
-from edgeticket.pipeline.page.sources import Sources, compose, with_bundle
 from edgeticket.pipeline.text import open_console
 
 if TYPE_CHECKING:
     from edgeticket.pipeline.devices.own_metric import Metric
+    from edgeticket.pipeline.page.sources import Sources
 
 OURS = (
     "--output",
@@ -105,6 +105,8 @@ def page_sources(bundle: Path, outcomes: Sequence[Outcome], *, out: Path) -> Sou
         bundle, out: as for `bench_devices`.
         outcomes: what became of the devices, of which one at least has reports.
     """
+    from edgeticket.pipeline.page.sources import compose, with_bundle  # draws, which loads slowly
+
     bundle = _find_bundle(bundle)
     with open_bundle(bundle) as opened:
         here = read_host_reports(bundle, opened.digest)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.manifest import Manifest
 from edgeticket.device_runner.preprocess import preprocess
 from edgeticket.device_runner.taps.file import Taps
 from edgeticket.pipeline.diff.layout import channels_first
@@ -50,6 +51,7 @@ def compare_taps(
     with open_bundle(path) as bundle:
         inputs = bundle.inputs()
         described, name = bundle.manifest.inputs, bundle.manifest.name
+        stay = _as_stored(bundle.manifest, taps[0].facts.artifact.id)
         subjects = [Subject(bundle, t, references[t.facts.artifact.id]) for t in taps]
         locals_ = {key: Subject(bundle, t, references[key]) for key, t in hosts.items()}
     samples = min(subject.facts.samples for subject in (*subjects, *locals_.values()))
@@ -63,7 +65,10 @@ def compare_taps(
                 _prepared(stored[i : i + 1], one.preprocessing)
                 for stored, one in zip(inputs, described, strict=True)
             ]
-            images = [np.ascontiguousarray(channels_first(real)) for real in reals]
+            images = [
+                np.ascontiguousarray(real if stays else channels_first(real))
+                for real, stays in zip(reals, stay, strict=True)
+            ]
             computed = {key: judge.run(images, {}) for key, judge in judges.items()}
             rows: dict[Subject, Row] = {}
             for subject in subjects:
@@ -123,6 +128,20 @@ def _prepared(stored: Array, steps: Sequence[Mapping[str, Any]]) -> Array:
     if not steps and (stored.dtype == np.float32 or stored.dtype.kind in "ib"):
         return stored
     return preprocess(stored, steps)
+
+
+def _as_stored(manifest: Manifest, artifact: str) -> list[bool]:
+    """For each input whether references take its samples with the axes that are stored.
+
+    They have the axes of the network's ONNX files: our own are channels first, those made
+    elsewhere may be anything.
+    """
+    networks = {entry.id: entry.network for entry in manifest.artifacts}
+    alike = [a for a in manifest.artifacts if a.network == networks.get(artifact)]
+    files = [a for a in alike if a.runtime == "ort"]
+    if not files:
+        return [False] * len(manifest.inputs)
+    return [spec.layout in ("plain", "NHWC", "NWC", "NDHWC") for spec in files[0].inputs]
 
 
 def _output(name: str, tapped: Sequence[str]) -> str:

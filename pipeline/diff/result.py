@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeticket.device_runner.strict_json import to_json
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.diff.measures import Difference
 
 
@@ -53,8 +54,8 @@ class ArtifactDiff:
     """One artifact as one runtime ran it, against a reference.
 
     running_against: what ``running`` compares with: the reference, or this machine's own run.
-    same_class: share 0..1 of samples whose largest output is the reference's; None where an output
-    is not one number for each class.
+    task: what the bundle asks; differing: the samples whose answer is not the reference's by that
+    task (`device_runner.task`, ``agree``), counted from 0.
     only_here: tapped values that the reference does not have; only_there: the other way round.
     changed_samples, output_difference: how the outputs of the tapped file differ from those of
     the file as it is; changed_kernels: operator -> number before and after tapping.
@@ -67,7 +68,8 @@ class ArtifactDiff:
     machine: str
     reference: str
     running_against: str
-    same_class: float | None
+    task: str
+    differing: tuple[int, ...] | Unavailable
     layers: tuple[Layer, ...]
     only_here: tuple[str, ...]
     only_there: tuple[str, ...]

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.manifest import CLASSES, InputSpec, TensorSpec
+from edgeticket.device_runner.manifest import InputSpec, TensorSpec
 from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.taps.file import Kernels, TapFacts, Taps
 from edgeticket.device_runner.unavailable import Unavailable
+from edgeticket.pipeline.diff.answers import Answers
 from edgeticket.pipeline.diff.layout import Order, find_order
 from edgeticket.pipeline.diff.measures import Saturation, Tally
 from edgeticket.pipeline.diff.reference import Reference
@@ -66,8 +67,7 @@ class Subject:
             self._quantizations |= _of_input(spec)
         self._orders: dict[str, Order | None] = {}
         self._gathered: dict[str, _Gathered] = {}
-        self._same_class: list[bool] = []
-        self._tells_classes = bundle.manifest.task.name == CLASSES
+        self._answers = Answers(bundle, self.artifact.outputs)
         self._products: list[Product] = []
         if self.artifact.exact_with and self.facts.runtime.name == "ort":
             data = bundle.read(self.artifact.file)
@@ -133,11 +133,7 @@ class Subject:
             else:
                 kept.running.add(to_codes(expected[name], quantization), array, quantization)
 
-        if self._tells_classes and (output := self.facts.output) in row:
-            wanted, quantization = expected[output], self._common(output)
-            if quantization is not None:
-                wanted = to_codes(wanted, quantization)
-            self._same_class.append(bool(row[output].argmax() == wanted.argmax()))
+        self._answers.add(given, expected, self._rounded)
 
     def conclude(self, bounds: Bounds, *, running_against: str) -> ArtifactDiff:
         """What all samples together say."""
@@ -151,7 +147,8 @@ class Subject:
             machine=next(name for name in names if isinstance(name, str)),
             reference=self.reference.title,
             running_against=running_against,
-            same_class=float(np.mean(self._same_class)) if self._same_class else None,
+            task=self._answers.task,
+            differing=self._answers.differing(),
             layers=tuple(self._layer(n, g, bounds) for n, g in self._gathered.items()),
             only_here=tuple(v.name for v in facts.values if v.name not in self._gathered),
             only_there=tuple(name for name in wanted if name not in self._gathered),
@@ -183,6 +180,13 @@ class Subject:
         """The reference's quantization where both sides hold codes: they are compared as such."""
         both = name in self._quantizations
         return self.reference.quantizations.get(name) if both else None
+
+    def _rounded(self, name: str, reals: Array) -> Array:
+        """What the reference's codes for ``reals`` are worth; in float32 files themselves."""
+        quantization = self._common(name)
+        return (
+            reals if quantization is None else to_reals(to_codes(reals, quantization), quantization)
+        )
 
     def _to_real(self, name: str, array: Array) -> Array:
         quantization = self._quantizations.get(name)

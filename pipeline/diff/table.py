@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgeticket.device_runner.manifest import CLASSES, NOTHING
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.diff.result import ArtifactDiff, Diff, Layer, Pair
 
 _SHOWN = 5
@@ -69,11 +71,8 @@ def _percent(share: float) -> str:
 
 def _remarks(artifact: ArtifactDiff, diff: Diff) -> list[str]:
     lines = []
-    if artifact.same_class is not None:
-        lines.append(
-            f"The class is that of {artifact.reference} for {_percent(artifact.same_class)} % of "
-            f"{diff.samples} samples."
-        )
+    if not isinstance(artifact.differing, Unavailable):
+        lines.append(_answers_sentence(artifact, artifact.differing, diff.samples))
     if artifact.changed_samples:
         lines.append(
             f"Tapping changes the outputs of {artifact.changed_samples} samples, by "
@@ -100,6 +99,16 @@ def _remarks(artifact: ArtifactDiff, diff: Diff) -> list[str]:
         for layer in artifact.layers
         if layer.scales is not None
     ]
+
+
+def _answers_sentence(artifact: ArtifactDiff, differing: tuple[int, ...], samples: int) -> str:
+    share = _percent((samples - len(differing)) / samples)
+    others = f"; not for {_some(tuple(map(str, differing)))}" if differing else ""
+    what = {
+        CLASSES: "The class is that of",
+        NOTHING: "The outputs are close to those of",
+    }.get(artifact.task, f"By the task {artifact.task} the answer is that of")
+    return f"{what} {artifact.reference} for {share} % of {samples} samples{others}."
 
 
 def _some(names: tuple[str, ...]) -> str:

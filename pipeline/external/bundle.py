@@ -23,6 +23,7 @@ from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.external.asked import ask, check_fit
 from edgeticket.pipeline.external.ends import aligned_inputs, aligned_outputs, base_of
 from edgeticket.pipeline.external.file import Foreign, read_foreign
+from edgeticket.pipeline.external.placed import place_targets, place_task
 from edgeticket.pipeline.external.references import find_references
 from edgeticket.pipeline.external.samples import draw_given, read_given
 from edgeticket.pipeline.output_folder import (
@@ -33,6 +34,7 @@ from edgeticket.pipeline.output_folder import (
     read_bundle_record,
 )
 from edgeticket.pipeline.progress import QUIET
+from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
 ALL = ("x86_64", "aarch64", "armv7l")
 
@@ -51,6 +53,7 @@ def bundle_foreign(
     targets: Path | None = None,
     random: int | None = None,
     seed: int = 0,
+    letterbox: LetterboxConfig | None = None,
     tell: Tell = QUIET.say,
 ) -> list[Artifact]:
     """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
@@ -72,6 +75,8 @@ def bundle_foreign(
             agree, and no more.
         random: so many samples that are noise, drawn by ``seed``, and marked so.
         out: the folder to write.
+        letterbox: where pictures of ``samples`` become inputs so; right boxes are in pixels of the
+            pictures themselves then, unless the settings say `picture`.
         tell: hears of files of ``samples`` that are passed over.
 
     Raises:
@@ -86,7 +91,7 @@ def bundle_foreign(
     read = [read_foreign(model) for model in models]
     if samples is None:
         assert random is not None
-        if labels is not None or mean or std or layout is not None:
+        if labels is not None or mean or std or layout is not None or letterbox is not None:
             raise InputError("--random samples go in as they are: leave out the other options")
         read = aligned_inputs(read)
         given = draw_given(random, seed, read)
@@ -94,7 +99,14 @@ def bundle_foreign(
         several = len(read[0].inputs) > 1
         read = aligned_inputs(read) if several or len({len(m.inputs) for m in read}) > 1 else read
         given, read = read_given(
-            samples, read, models, labels=labels, names=names, layout=layout, tell=tell
+            samples,
+            read,
+            models,
+            labels=labels,
+            names=names,
+            layout=layout,
+            tell=tell,
+            letterbox=letterbox,
         )
     base = base_of(read)
     steps = _scaling(mean, std, given.arrays)
@@ -103,8 +115,14 @@ def bundle_foreign(
         prepare([a[:1] for a in given.arrays], described, model.inputs, place=model.place)
     read = aligned_outputs(read, given.arrays, described)
     asked, read, classes = ask(
-        given, read, names, task=task, targets=targets, has_labels=labels is not None
+        given,
+        read,
+        names,
+        task=place_task(task, given.capture),
+        targets=targets,
+        has_labels=labels is not None,
     )
+    asked = place_targets(asked, given.sizes)
     artifacts, networks = _describe(models, read)
     references = find_references(artifacts, read, given.arrays, described)
     if isinstance(asked, Targets):

@@ -18,7 +18,9 @@ from edgeticket.pipeline.convert.targets import runtimes_by_suffix
 from edgeticket.pipeline.data.classes import read_classes
 from edgeticket.pipeline.data.decode import SUFFIXES, decode
 from edgeticket.pipeline.data.folder import Listing, list_folder
+from edgeticket.pipeline.data.scaling import letterbox_step
 from edgeticket.pipeline.formats.onnx_model import read_file, read_onnx
+from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
 MOST = 1000  # pictures that a bundle holds by default; more make it large, not better
 
@@ -31,39 +33,55 @@ class Pictures:
     labels: npt.NDArray[np.int64] | None  # None: the folder has no class folders
     names: tuple[str, ...] | None
     steps: tuple[Mapping[str, Any], ...]
+    sizes: npt.NDArray[np.int64]  # [N, 2] height and width of each before them
     listing: Listing  # where they were, and what else lies there
 
 
-def read_pictures(folder: Path, model: Path, *, names: Path | None) -> Pictures:
+def read_pictures(
+    folder: Path, model: Path, *, names: Path | None, letterbox: LetterboxConfig | None = None
+) -> Pictures:
     """The pictures of ``folder``, as large as ``model`` takes them.
 
     Args:
         folder: FOLDER/CLASS/*.jpg, or pictures by themselves, which then go by their names.
         model: a .onnx or .tflite file.
         names: a file of the classes in the order of their numbers; None: folders by name.
+        letterbox: the whole picture, and filling around it; None: resized, and cut to the middle.
 
     Raises:
-        InputError: there are none, one is damaged, or the model does not take pictures.
+        InputError: there are none, one is damaged, or the model does not take pictures, or
+            others than ``letterbox`` makes.
     """
     height, width, channels = picture_size(model)
     listing, classes = _list(folder, names)
     count = len(listing.files)
     keep = np.linspace(0, count - 1, min(MOST, count)).round().astype(int)
     steps: list[Mapping[str, Any]] = [{"op": "grey"}] if channels == 1 else []
-    if height == width:
+    if letterbox is not None:
+        if letterbox.sides != (height, width):
+            rows, columns = letterbox.sides
+            raise InputError(
+                f"--letterbox {rows}x{columns}: {model} takes pictures of {height}x{width} "
+                "(height x width): give that"
+            )
+        steps.append(letterbox_step(letterbox))
+    elif height == width:
         side = height if height < 64 else height * 8 // 7  # as `init` writes it
         steps.append({"op": "resize", "shorter": side, "filter": "bilinear"})
         steps.append({"op": "center_crop", "size": [height, width]})
     else:
         steps.append({"op": "resize", "size": [height, width], "filter": "bilinear"})
-    pictures = [
-        capture(decode(listing.root / listing.files[i])[np.newaxis], steps)[0] for i in keep
-    ]
+    read = []
+    for i in keep:
+        picture = decode(listing.root / listing.files[i])
+        changed = capture(picture[np.newaxis], steps)[0]
+        read.append((changed, (picture.shape[0], picture.shape[1])))
     return Pictures(
-        np.stack(pictures),
+        np.stack([picture for picture, _ in read]),
         None if classes is None else listing.labels[keep],
         classes,
         tuple(steps),
+        np.array([size for _, size in read], dtype=np.int64),
         listing,
     )
 

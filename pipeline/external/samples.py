@@ -24,6 +24,7 @@ from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.external.ends import base_of, with_layout
 from edgeticket.pipeline.external.file import Foreign
 from edgeticket.pipeline.external.pictures import read_pictures
+from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +41,7 @@ class Given:
     classes: tuple[str, ...] | None = None  # their names, where samples are folders
     capture: tuple[Mapping[str, Any], ...] = ()  # what made them of pictures
     random: int | None = None  # the seed of samples that are noise
+    sizes: npt.NDArray[np.int64] | None = None  # [N, 2] height and width of the pictures
 
 
 def read_given(
@@ -51,6 +53,7 @@ def read_given(
     names: Path | None,
     layout: str | None,
     tell: Tell,
+    letterbox: LetterboxConfig | None = None,
 ) -> tuple[Given, list[Foreign]]:
     """Files of samples -> samples, and the models with the layouts in which they take them.
 
@@ -63,12 +66,19 @@ def read_given(
         names: of the classes, one a line; None: their numbers.
         layout: of the models' inputs, where shapes do not tell.
         tell: hears of files of a folder that are passed over.
+        letterbox: of pictures; None: they are resized, and cut to the middle.
 
     Raises:
         InputError: they cannot be read, or do not fit one another or the models.
     """
     if samples.is_dir() and not _of_arrays(samples):
-        given = _of_folder(samples, models[0], labels=labels, names=names, tell=tell)
+        given = _of_folder(
+            samples, models[0], labels=labels, names=names, tell=tell, letterbox=letterbox
+        )
+    elif letterbox is not None:
+        raise InputError(
+            f"--letterbox is for a folder of pictures, and {samples} is none: leave it out"
+        )
     else:
         given = read_samples(samples, base_of(read).inputs, labels, tell=tell)
     if len(given.arrays) > 1 and layout is not None:
@@ -250,10 +260,16 @@ def _checked(file: Path, name: str, array: Array) -> Array:
 
 
 def _of_folder(
-    folder: Path, model: Path, *, labels: Path | None, names: Path | None, tell: Tell
+    folder: Path,
+    model: Path,
+    *,
+    labels: Path | None,
+    names: Path | None,
+    tell: Tell,
+    letterbox: LetterboxConfig | None,
 ) -> Given:
     by_folder = names if labels is None else None
-    pictures = read_pictures(folder, model, names=by_folder)
+    pictures = read_pictures(folder, model, names=by_folder, letterbox=letterbox)
     pictures.listing.tell_passed_over(tell, used=(labels, names))
     numbers = pictures.labels if labels is None else _load_labels(labels)
     return Given(
@@ -261,6 +277,7 @@ def _of_folder(
         None if numbers is None else _checked_labels(numbers, len(pictures.inputs)),
         pictures.names if labels is None else None,
         pictures.steps,
+        sizes=pictures.sizes,
     )
 
 

@@ -16,7 +16,7 @@ from edgeticket.pipeline.task import transcripts
 from edgeticket.pipeline.task.kind import MakeTargets
 from edgeticket.pipeline.train.augment import Draw, check_augment
 from edgeticket.pipeline.train.augment_targets import check_targets_move, move_targets
-from edgeticket.pipeline.train.evaluation import normalize
+from edgeticket.pipeline.train.evaluation import check_as_they_are, normalize
 
 MakeBatch = Callable[[Draw], tuple[Batch, Any]]
 """Drawn examples -> those as stored, but changed as was drawn; and what is to be learnt of them."""
@@ -63,10 +63,15 @@ def as_taken(
     stored: Batch, preprocessing: Sequence[Mapping[str, Any]], part: Draw | None = None
 ) -> Batch:
     """A batch as it is stored -> as the network takes it: float32 [N, C, ...], or a tensor for each
-    input; ``part`` says what of it is hidden."""
+    input; ``part`` says what of it is hidden.
+
+    Raises:
+        InputError: steps for arrays, which go in as they are, or steps that cannot be trained with.
+    """
     if isinstance(stored, Tensor):
         values = normalize(stored, preprocessing)
         return values if part is None else part.mask(values)
+    check_as_they_are(preprocessing)
     return tuple(tensor.movedim(-1, 1) if tensor.ndim > 2 else tensor for tensor in stored)
 
 

@@ -39,12 +39,31 @@ def normalize(stored: Tensor, preprocessing: Sequence[Mapping[str, Any]]) -> Ten
     return values.movedim(-1, 1)
 
 
+def check_as_they_are(preprocessing: Sequence[Mapping[str, Any]]) -> None:
+    """Look at the steps for inputs that are arrays, which go into the network as they are.
+
+    Raises:
+        InputError: there are some.
+    """
+    if preprocessing:
+        steps = ", ".join(str(step["op"]) for step in preprocessing)
+        raise InputError(
+            f"preprocessing: {steps} is for pictures and recordings, and these inputs are arrays, "
+            "which go in as they are: scale them before, and leave preprocessing empty"
+        )
+
+
 def to_torch(
     inputs: npt.NDArray[Any] | Tensors, preprocessing: Sequence[Mapping[str, Any]]
 ) -> Batch:
     """Samples as stored -> float32 [N, C, ...] as networks take them; of networks with any inputs
-    a tensor for each, whole numbers among them."""
+    a tensor for each, whole numbers among them.
+
+    Raises:
+        InputError: as `check_as_they_are`, and `device_runner.preprocess`.
+    """
     if isinstance(inputs, Tensors):
+        check_as_they_are(preprocessing)
         return tuple(
             torch.from_numpy(np.ascontiguousarray(channels_first(array))) for array in inputs.arrays
         )

@@ -104,7 +104,8 @@ def test_layers_are_compared_with_several_ends(noise: tuple[Path, dict[str, Repo
             folder / "runs" / "any", samples=2, alone=alone, code=Path(__file__).parent
         )
         assert found.is_within
-        assert all(artifact.same_class is None for artifact in found.artifacts)
+        assert all(artifact.task == "nothing" for artifact in found.artifacts)
+        assert all(artifact.differing == () for artifact in found.artifacts)
         assert all(pair.output.equal == 1.0 for pair in found.pairs)
 
 

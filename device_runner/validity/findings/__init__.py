@@ -30,6 +30,7 @@ from edgeticket.device_runner.validity.findings.throttling import (
 from edgeticket.device_runner.validity.findings.times import (
     find_drift,
     find_emulated,
+    find_not_finite,
     find_spread,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "find_hot",
     "find_looking",
     "find_low_clock",
+    "find_not_finite",
     "find_other_load",
     "find_power_mode",
     "find_powersave",

@@ -1,4 +1,4 @@
-"""The timed queries themselves: are they times of this machine, and did they settle?"""
+"""The queries themselves: are they times of this machine, did they settle, were they answered?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from edgeticket.device_runner.validity.evidence import Evidence, Found, over
 def find_emulated(seen: Evidence, bound: float) -> Found:
     by = seen.machine.emulated
     return None if isinstance(by, Unavailable) else f"times are emulated ({by}), not measured"
+
+
+def find_not_finite(seen: Evidence, bound: float) -> Found:
+    return seen.not_finite
 
 
 def find_spread(seen: Evidence, bound: float) -> Found:
