@@ -158,7 +158,9 @@ def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
         "edgeticket.device_runner.strict_json",
         "edgeticket.pipeline.diff.table",
         "edgeticket.pipeline.output_folder",
+        *(f"edgeticket.pipeline.page.{name}" for name in ("file", "render", "sources")),
         "edgeticket.pipeline.compare.formats",
+        "edgeticket.pipeline.devices.bench",  # what a page of a fleet is made of
         "edgeticket.pipeline.devices.connection",
     }
     calls = [
