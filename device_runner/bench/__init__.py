@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import sys
 import uuid
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from edgeticket.device_runner.instructions import warn_inexact
 from edgeticket.device_runner.judging import Judging
 from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.provenance import utc_now
 from edgeticket.device_runner.readings import Command, run_command
 from edgeticket.device_runner.report import ColdStart, Report, SessionIdentity
 from edgeticket.device_runner.samples import Asked, load_samples
@@ -59,7 +59,7 @@ def bench(
     if not plan.amx:
         withhold_amx()
     withheld = () if plan.amx else ("amx",)
-    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = utc_now()
     machine = describe_machine(root)
     with pinned(plan.cores) as cores, open_bundle(path) as bundle:
         manifest = bundle.manifest

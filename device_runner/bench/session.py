@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 
-import numpy as np
-
-from edgeticket.device_runner import __version__
 from edgeticket.device_runner.bench.timed import Timed
 from edgeticket.device_runner.bundle import Bundle
 from edgeticket.device_runner.chunks import Chunks
@@ -15,6 +11,7 @@ from edgeticket.device_runner.fidelity import Fidelity
 from edgeticket.device_runner.latency import Latency
 from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.plan import Plan
+from edgeticket.device_runner.provenance import versions
 from edgeticket.device_runner.report import (
     SCHEMA_VERSION,
     BundleIdentity,
@@ -100,11 +97,7 @@ def write_up(
         before=timed.before,
         during=timed.during,
         after=timed.after,
-        versions={
-            "device_runner": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-        },
+        versions=versions(),
     )
 
 

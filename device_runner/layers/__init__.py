@@ -7,16 +7,11 @@ that layers are the kernels that run. The sum is held against the whole file, ti
 
 from __future__ import annotations
 
-import datetime
-import platform
 import sys
 import uuid
 from pathlib import Path
 from typing import Callable
 
-import numpy as np
-
-from edgeticket.device_runner import __version__
 from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.cores import pinned
@@ -29,12 +24,11 @@ from edgeticket.device_runner.layers.report import (
     Sources,
 )
 from edgeticket.device_runner.machine import describe_machine
-from edgeticket.device_runner.probes import drawn
+from edgeticket.device_runner.probes import drawn, identify, load_for_times
 from edgeticket.device_runner.probes.turns import Pace
+from edgeticket.device_runner.provenance import utc_now, versions
 from edgeticket.device_runner.readings import Command, run_command, take_readings
-from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity, SessionIdentity
-from edgeticket.device_runner.runtimes import get_runtime
-from edgeticket.device_runner.runtimes.session import check_ports
+from edgeticket.device_runner.report import BundleIdentity, SessionIdentity
 from edgeticket.device_runner.selection import select
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import INVALID, Evidence, judge
@@ -70,22 +64,14 @@ def time_layers(
     """
     if not amx:
         withhold_amx()
-    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = utc_now()
     machine = describe_machine(root)
     with pinned(None) as cores, open_bundle(path) as bundle:
         (entry,) = select(bundle.manifest, artifact=artifact).chosen
         if entry.runtime not in BEGINNINGS:
             raise InputError(f"{entry.id}: times of layers are not known of {entry.runtime}")
         model = bundle.read(entry.file)
-        session = get_runtime(entry.runtime).load(
-            model,
-            threads=threads,
-            place=entry.id,
-            cpu_only=True,
-            inputs=[spec.name for spec in entry.inputs],
-            outputs=[spec.name for spec in entry.outputs],
-        )
-        check_ports(session, entry)
+        session = load_for_times(model, entry, threads=threads)
         before = take_readings(root, command=command)
         watch = Watch(root, command=command, cpus=cores)
         sources = Sources(model, entry, session, drawn(entry.inputs), threads)
@@ -118,14 +104,7 @@ def time_layers(
             ),
             bundle=BundleIdentity(bundle.manifest.name, bundle.digest),
             artifact=LayeredArtifact(entry.id, digest),
-            runtime=RuntimeIdentity(
-                name=entry.runtime,
-                package=session.package,
-                version=session.version,
-                threads=threads,
-                delegates=session.delegates,
-                withheld=() if amx else ("amx",),
-            ),
+            runtime=identify(entry, session, threads=threads, withheld=() if amx else ("amx",)),
             validity=validity,
             windows=timed.windows,
             statistic="min" if disturbed else "p50",
@@ -135,9 +114,5 @@ def time_layers(
             before=before,
             during=during,
             after=after,
-            versions={
-                "device_runner": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-            },
+            versions=versions(),
         )

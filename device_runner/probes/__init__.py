@@ -8,8 +8,6 @@ whether it may be believed.
 
 from __future__ import annotations
 
-import datetime
-import platform
 import sys
 import uuid
 from collections.abc import Sequence
@@ -18,7 +16,6 @@ from typing import Any, Callable
 
 import numpy as np
 
-from edgeticket.device_runner import __version__
 from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import Bundle, open_bundle
 from edgeticket.device_runner.cores import pinned
@@ -32,6 +29,7 @@ from edgeticket.device_runner.probes.report import (
     ProbeTime,
 )
 from edgeticket.device_runner.probes.turns import Pace, time_in_turns
+from edgeticket.device_runner.provenance import utc_now, versions
 from edgeticket.device_runner.readings import Command, run_command, take_readings
 from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity, SessionIdentity
 from edgeticket.device_runner.runtimes import get_runtime
@@ -75,7 +73,7 @@ def probe(
     """
     if not amx:
         withhold_amx()
-    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = utc_now()
     machine = describe_machine(root)
     with pinned(cores) as kept, open_bundle(path) as bundle:
         entries = select(bundle.manifest, runtime=runtime, artifact=artifact).chosen
@@ -126,7 +124,7 @@ def probe(
                 Probe(
                     artifact=entry.id,
                     sha256=hashes[entry.file],
-                    runtime=_identity(entry, session, threads=threads, withheld=withheld),
+                    runtime=identify(entry, session, threads=threads, withheld=withheld),
                     time=times.get(entry.id) or _reason(session),
                 )
                 for entry, session in loaded
@@ -135,11 +133,7 @@ def probe(
             before=before,
             during=during,
             after=after,
-            versions={
-                "device_runner": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-            },
+            versions=versions(),
         )
 
 
@@ -159,25 +153,35 @@ def drawn(specs: Sequence[TensorSpec]) -> tuple[np.ndarray[Any, Any], ...]:
     return tuple(tensors)
 
 
-def _load(bundle: Bundle, entry: Artifact, *, threads: int) -> Session | Unavailable:
-    try:
-        session = get_runtime(entry.runtime).load(
-            bundle.read(entry.file),
-            threads=threads,
-            place=entry.id,
-            cpu_only=True,
-            inputs=[spec.name for spec in entry.inputs],
-            outputs=[spec.name for spec in entry.outputs],
-        )
-        check_ports(session, entry)
-    except InputError as error:
-        return Unavailable(str(error))
+def load_for_times(model: bytes, entry: Artifact, *, threads: int) -> Session:
+    """A session on the CPU alone.
+
+    Raises:
+        InputError: the runtime cannot be used or refuses the file, or its ends are others.
+    """
+    session = get_runtime(entry.runtime).load(
+        model,
+        threads=threads,
+        place=entry.id,
+        cpu_only=True,
+        inputs=[spec.name for spec in entry.inputs],
+        outputs=[spec.name for spec in entry.outputs],
+    )
+    check_ports(session, entry)
     return session
 
 
-def _identity(
+def _load(bundle: Bundle, entry: Artifact, *, threads: int) -> Session | Unavailable:
+    try:
+        return load_for_times(bundle.read(entry.file), entry, threads=threads)
+    except InputError as error:
+        return Unavailable(str(error))
+
+
+def identify(
     entry: Artifact, session: Session | Unavailable, *, threads: int, withheld: tuple[str, ...]
 ) -> RuntimeIdentity:
+    """What ran ``entry``, or why nothing did."""
     if isinstance(session, Unavailable):
         return RuntimeIdentity(entry.runtime, "", session, threads, session, withheld)
     return RuntimeIdentity(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
 
-from edgeticket.device_runner import __version__
 from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.preprocess import prepare, query_of
+from edgeticket.device_runner.provenance import versions
 from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity
 from edgeticket.device_runner.runtimes import Runtime, get_runtime
 from edgeticket.device_runner.runtimes.session import TappedSession, check_ports
@@ -126,11 +125,7 @@ def tap(
                 withheld=() if amx else ("amx",),
             ),
             machine=describe_machine(root),
-            versions={
-                "device_runner": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-            },
+            versions=versions(),
             samples=count,
             output=output,
             values=values,
