@@ -10,7 +10,6 @@ import math
 
 from torch import Tensor, nn
 
-STRIDE = 8  # pixels from one cell to the next
 # Where training starts: one cell in 50 holds a thing (Lin et al. 2017), with sides 1.5 cells away.
 _SCORE, _SIDES = math.log(0.02 / 0.98), 1.5
 

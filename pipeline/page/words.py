@@ -68,11 +68,6 @@ def decibels(value: Number, *, is_exact: bool = False) -> str:
     return _told(value, lambda v: f"{v:.1f}")
 
 
-def megahertz(value_hz: Number) -> str:
-    """A clock in MHz, without the unit."""
-    return _told(value_hz, lambda v: f"{v / 1e6:,.0f}")
-
-
 def text(value: object) -> str:
     """A text of a report, or why there is none."""
     return f"unknown ({value.reason})" if isinstance(value, Unavailable) else str(value)
