@@ -59,6 +59,7 @@ class Distillation(nn.Module):
         losses = {n: getattr(cfg, n) for n in LOSSES if getattr(cfg, n) is not None}
         self.weights = {name: float(loss.weight) for name, loss in losses.items()}
         pairs = [pair for loss in losses.values() for pair in getattr(loss, "layers", ())]
+        self.of_outputs_alone = not pairs  # nothing of the teacher's layers is learnt
         self.student_taps = Taps(student, {s for s, _ in pairs}, owner="the network")
         self.teacher_taps = Taps(teacher, {t for _, t in pairs}, owner="its teacher")
 
@@ -67,27 +68,31 @@ class Distillation(nn.Module):
             outputs = student.eval()(*tensors_of(example[0]))
             learnt = Answers.of(outputs, self.student_taps.read())
         student.train(training)
-        taught = self._ask(example[1])
+        taught = self.ask(example[1])
         self.losses = nn.ModuleDict(
             {name: LOSSES[name](loss, learnt, taught) for name, loss in losses.items()}
         )
 
-    def forward(self, batch: Batch, outputs: Any, labels: Any) -> Tensor:
+    def forward(
+        self, batch: Batch, outputs: Any, labels: Any, taught: Answers | None = None
+    ) -> Tensor:
         """The loss of the student's last call.
 
         Args:
             batch: its examples as they are stored.
             outputs: what the student answered: a tensor, or several.
             labels: class indices, or what else the task has to learn.
+            taught: what the teacher answers to the batch; None: it is asked.
         """
         learnt = Answers.of(outputs, self.student_taps.read())
-        taught = self._ask(batch)
+        taught = taught or self.ask(batch)
         total = self.cross_entropy * self.of_labels(outputs, labels)
         for name, loss in self.losses.items():
             total = total + self.weights[name] * loss(learnt, taught, labels)
         return total
 
-    def _ask(self, batch: Batch) -> Answers:
+    def ask(self, batch: Batch) -> Answers:
+        """Examples as they are stored -> what the teacher answers."""
         (teacher,) = self.teacher
         with torch.no_grad():  # not inference_mode: losses save what they need for backward
             outputs = teacher(*tensors_of(self.see(batch)))

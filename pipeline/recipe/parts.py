@@ -71,10 +71,17 @@ class TrainConfig(Config):
         "along. Recordings: `speech`, `speech_speed` where the speaker does not matter, "
         "`speech_whole` where every word counts.",
     )
-    precision: Literal["fp32", "bf16"] = Field(
+    views: Count | None = Field(
+        default=None,
+        description="In how many ways `augment` changes each example; epoch by epoch they come "
+        "round again. A teacher whose outputs alone are learnt then looks at each once, and not "
+        "in every epoch; see docs/distillation.md. Default: new changes in every epoch.",
+    )
+    precision: Literal["fp32", "bf16", "auto"] = Field(
         default="fp32",
         description="`bf16` multiplies in bfloat16 and keeps weights in float32: faster on GPUs "
-        "and on x86 CPUs with AMX, slower elsewhere.",
+        "and on x86 CPUs with AMX or AVX512-BF16, slower elsewhere; `auto` is `bf16` on these and "
+        "`fp32` elsewhere, so another machine may end in other weights.",
     )
     distil: Distil | None = Field(
         default=None,

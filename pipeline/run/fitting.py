@@ -68,7 +68,7 @@ def check_task(recipe: Recipe, data: Dataset, folders: Sequence[Path]) -> None:
     assert data.train.targets is not None
     name = data.train.targets.task.name
     for place, training in recipe.trainings():
-        check_moves(training.augment, data.train)
+        check_moves(training.augment, data.train, views=training.views)
         if training.label_smoothing:
             raise InputError(
                 f"{place}.label_smoothing is for classes, and the task is {name}: leave it out"

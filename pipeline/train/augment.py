@@ -60,8 +60,8 @@ class Draw:
     zoom: Tensor | None = None
     light: Tensor | None = None
 
-    def take(self, part: slice) -> Draw:
-        """The draw of the examples in ``part`` of the order."""
+    def take(self, part: slice | Tensor) -> Draw:
+        """The draw of the examples in ``part`` of the order, a slice or int64 [M]."""
         return self._each(lambda tensor: tensor[part])
 
     def to(self, device: torch.device) -> Draw:

@@ -15,6 +15,7 @@ from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.task import transcripts
 from edgeticket.pipeline.task.kind import MakeTargets
 from edgeticket.pipeline.train.augment import Draw, check_augment
+from edgeticket.pipeline.train.augment_speech import SPEECH
 from edgeticket.pipeline.train.augment_targets import check_targets_move, move_targets
 from edgeticket.pipeline.train.evaluation import check_as_they_are, normalize
 
@@ -44,12 +45,17 @@ def batches_of(split: Split, right: MakeTargets, device: torch.device) -> MakeBa
     return _of_pictures(split, right, device)
 
 
-def check_moves(augment: str, split: Split) -> None:
+def check_moves(augment: str, split: Split, *, views: int | None = None) -> None:
     """
     Raises:
-        InputError: the augmentation is for another kind of examples, or their targets would not
-            move along.
+        InputError: the augmentation is for another kind of examples, or cannot be repeated, or
+            their targets would not move along.
     """
+    if views is not None and augment in SPEECH:
+        raise InputError(
+            f"train.views: {views} changes that repeat are of pictures; {augment} changes "
+            "recordings anew each time; leave views out"
+        )
     if augment != "none" and isinstance(split.inputs, Tensors):
         raise InputError(
             f"train.augment: {augment} is not for inputs that are no uint8 pictures; give none"

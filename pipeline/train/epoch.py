@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Split
+from edgeticket.pipeline.distil import Answers
+from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.progress import Advance
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task import Task, task_of
 from edgeticket.pipeline.train.augment import Draw, draw
 from edgeticket.pipeline.train.batches import MakeBatch, as_taken, batches_of
+from edgeticket.pipeline.train.kept_answers import KeptAnswers
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
 from edgeticket.pipeline.train.step import Step
 
@@ -40,6 +43,8 @@ class Epoch:
     preprocessing: Sequence[Mapping[str, Any]]
     seed: int
     title: str
+    # Examples as they are stored -> what a teacher answers; None: whoever wants to know, asks it.
+    ask: Callable[[Batch], Answers] | None
 
     @property
     def steps(self) -> int:
@@ -57,6 +62,18 @@ class Epoch:
         device = self.fabric.device
         return batches_of(self.split, self.task.targets(self.split, device), device)
 
+    @functools.cached_property
+    def kept(self) -> KeptAnswers | None:
+        """What the teacher says, where it looks at the same views again and again."""
+        if self.ask is None or self.cfg.views is None:
+            return None
+        return KeptAnswers(self.ask, lambda part: self.make_batch(part)[0], self.batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of a batch, on all devices together."""
+        return min(self.cfg.batch_size, len(self.split))
+
     def run(self, epoch: int, advance: Advance) -> None:
         """Learn from every batch of epoch number ``epoch``.
 
@@ -66,6 +83,9 @@ class Epoch:
         # All randomness comes from (seed, epoch), so that no generator needs to be saved.
         torch.manual_seed(derived_seed(self.seed, epoch, self.fabric.global_rank))
         drawn = self._draw(epoch)
+        if self.kept is not None:
+            number, view = self._view(epoch)
+            self.kept.ready(number, view, lambda note: advance(0, note))
         totals, total_loss = Counter[str](), 0.0
         for step in range(self.steps):
             value, scores = self._learn(drawn, epoch, step)
@@ -77,9 +97,22 @@ class Epoch:
 
     def _draw(self, epoch: int) -> Draw:
         """The order of the examples and their changes; the same on every device."""
-        batch_size = min(self.cfg.batch_size, len(self.split))
         drawn = draw(self.cfg.augment, len(self.split), seed=derived_seed(self.seed, epoch, 0))
-        return replace(drawn, order=self.task.arrange(drawn.order, self.split, batch_size))
+        order = self.task.arrange(drawn.order, self.split, self.batch_size)
+        if self.cfg.views is None:
+            return replace(drawn, order=order)
+        return self._view(epoch)[1].take(order)
+
+    def _view(self, epoch: int) -> tuple[int, Draw]:
+        """The number of this epoch's view, and all examples in their own order as it changes
+        them."""
+        number = self._view_number(epoch)
+        seed = derived_seed(self.seed, "view", number)
+        changed = draw(self.cfg.augment, len(self.split), seed=seed)
+        return number, replace(changed, order=torch.arange(len(self.split)))
+
+    def _view_number(self, epoch: int) -> int:
+        return epoch % (self.cfg.views or 1)
 
     def _learn(self, drawn: Draw, epoch: int, step: int) -> tuple[float, Mapping[str, float]]:
         """One batch -> its loss, and what the task shows of it."""
@@ -89,7 +122,10 @@ class Epoch:
         seen = as_taken(batch, self.preprocessing, part)
         if targets is None:  # what is to be learnt follows from the inputs
             targets = seen
-        outputs, value = self.learn(batch, seen, targets)
+        taught = None
+        if self.kept is not None:
+            taught = self.kept.of(self._view_number(epoch), part.order)
+        outputs, value = self.learn(batch, seen, targets, taught)
         if not math.isfinite(value):
             raise InputError(
                 f"{self.title}: the loss is {value} in epoch {epoch + 1}, step {step + 1}: lower "
@@ -100,8 +136,7 @@ class Epoch:
 
     def _part(self, drawn: Draw, step: int) -> Draw:
         """This device's part of a batch; the batch size is that of all devices together."""
-        batch_size = min(self.cfg.batch_size, len(self.split))
-        first, end = step * batch_size, (step + 1) * batch_size
+        first, end = step * self.batch_size, (step + 1) * self.batch_size
         return drawn.take(slice(first + self.fabric.global_rank, end, self.fabric.world_size))
 
 
@@ -110,7 +145,7 @@ def steps_per_epoch(split: Split, cfg: TrainConfig) -> int:
     return max(1, len(split) // cfg.batch_size)
 
 
-def derived_seed(*numbers: int) -> int:
+def derived_seed(*numbers: int | str) -> int:
     """A seed for one purpose, unlike those of all others."""
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return int.from_bytes(digest[:7], "big")

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.pipeline.data import Split
-from edgeticket.pipeline.distil import Distillation
+from edgeticket.pipeline.distil import Answers, Distillation
+from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.recipe import TrainConfig
@@ -81,7 +82,7 @@ def train(
     fabric = _new_fabric(cfg)
     # Channels-last convolutions train faster, and NHWC images are in that format already.
     module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    check_moves(cfg.augment, split)
+    check_moves(cfg.augment, split, views=cfg.views)
     loss = loss or loss_for(cfg, split)
     lesson = _lesson(module, split, cfg, loss, preprocessing=preprocessing, seed=seed)
     optimizers = new_optimizers(
@@ -98,7 +99,8 @@ def train(
     state = TrainingState(resume, _run_name(cfg, seed, split, span, mask), kept, optimizers.all)
     first_epoch = state.load() or span.start
     zero(gone, optimizers.all)
-    one_epoch = Epoch(fabric, learn, optimizers, gone, split, cfg, preprocessing, seed, title)
+    ask = _ask(fabric, lesson) if lesson is not None and lesson.of_outputs_alone else None
+    one_epoch = Epoch(fabric, learn, optimizers, gone, split, cfg, preprocessing, seed, title, ask)
     with (
         _reproducible(fabric.device),
         progress.task(title, total=len(span) * one_epoch.steps) as advance,
@@ -124,8 +126,20 @@ def _new_fabric(cfg: TrainConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     return Fabric(
         devices=os.environ.get("LT_DEVICES", 1),
-        precision="bf16-mixed" if cfg.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if multiplies_in(cfg.precision) == "bf16" else "32-true",
     )
+
+
+def multiplies_in(precision: str) -> str:
+    """`fp32` or `bf16`; of `auto`, whichever is faster on this machine."""
+    if precision != "auto":
+        return precision
+    has_bf16 = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if torch.cuda.is_available()
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return "bf16" if has_bf16 else "fp32"
 
 
 @contextmanager
@@ -183,6 +197,16 @@ def _new_step(
     return Step(fabric, wrapped, wrapped_optimizers, loss, lesson=taught, penalty=penalty)
 
 
+def _ask(fabric: Fabric, lesson: Distillation) -> Callable[[Batch], Answers]:
+    """The teacher of ``lesson``, in the precision of the training."""
+
+    def ask(stored: Batch) -> Answers:
+        with fabric.autocast():
+            return lesson.ask(stored)
+
+    return ask
+
+
 def _gone(fabric: Fabric, module: nn.Module, mask: Mask | None) -> dict[nn.Parameter, Tensor]:
     """Where the weights of each parameter are that ``mask`` zeroes."""
     return {
@@ -203,5 +227,6 @@ def _on_device(fabric: Fabric, lesson: Distillation) -> nn.Module:
 def _run_name(cfg: TrainConfig, seed: int, split: Split, span: range, mask: Mask | None) -> str:
     """What must be the same for a run to go on from a state file."""
     name = f"{cfg.model_dump_json()} seed {seed}, {len(split)} examples, epochs {span}"
+    name = f"{name}, {multiplies_in(cfg.precision)}"
     name = f"{name}, mask {mask.digest}" if mask else name
     return f"{name}, teacher {split.teacher.digest}" if split.teacher else name

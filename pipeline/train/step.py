@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from edgeticket.pipeline.distil import Answers
 from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
 from edgeticket.pipeline.task import Loss
 
@@ -27,9 +28,12 @@ class Step:
     lesson: nn.Module | None  # takes the place of the loss
     penalty: Callable[[], Tensor | float] | None
 
-    def __call__(self, seen: Batch, batch: Batch, targets: Any) -> tuple[Any, float]:
+    def __call__(
+        self, seen: Batch, batch: Batch, targets: Any, taught: Answers | None = None
+    ) -> tuple[Any, float]:
         """The batch as a teacher sees it, and as the network does -> outputs, loss.
 
+        ``taught`` is what the teacher answers, if that is known.
         If the loss is no finite number, nothing has been learnt.
         """
         outputs = self.network(*tensors_of(batch))
@@ -40,7 +44,7 @@ class Step:
             loss = self.loss(outputs, targets)
         else:
             with self.fabric.autocast():
-                loss = self.lesson(seen, outputs, targets)
+                loss = self.lesson(seen, outputs, targets, *([taught] if taught else []))
         if self.penalty is not None:
             loss = loss + self.penalty()
         value = loss.item()

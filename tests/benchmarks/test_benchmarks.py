@@ -19,6 +19,13 @@ TINY = (
 # Script -> arguments, after the bundle where it takes one; and how many lines it prints at least.
 SCRIPTS: dict[str, tuple[list[str], int]] = {
     "runner_overhead.py": (["BUNDLE", "--rounds", "1"], 5),
+    "teacher_cost.py": (
+        [
+            *("--student", "resnet20", "--teacher", "resnet20", "--examples", "128"),
+            *("--epochs", "1", "--views", "1", "--rounds", "1"),
+        ],
+        4,
+    ),
     "watch_cost.py": (["BUNDLE", "--rounds", "1", "--artifact", "dense-tflite-int8"], 2),
     "loadgen.py": (["BUNDLE", "--rounds", "1", "--seconds", "0.05"], 1),
     "gate_overhead.py": (["lenet300", "--steps", "1"], 2),
