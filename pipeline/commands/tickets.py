@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.output_folder import check_output, write_output
 from edgeticket.pipeline.text import open_console
+
+if TYPE_CHECKING:
+    from edgeticket.pipeline.tickets.file import SettledBySeed
 
 Folder = Annotated[
     Path,
@@ -32,6 +35,14 @@ def pack(
         float, typer.Option(metavar="SHARE", help="`model.init_kept` of the recipe, up to 1.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="`seed` of the recipe.")] = 0,
+    settled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZEROS,ONES,SEED",
+            help="What chance decided of the mask, as `settled` in the log of the run has it: "
+            "0.4,0,1.",
+        ),
+    ] = None,
 ) -> None:
     """A strong ticket's network to a .ticket file: seed, coded mask, statistics of batch norm.
 
@@ -50,7 +61,8 @@ def pack(
         raise InputError(f"--init-kept is a share, above 0 and up to 1, not {init_kept:g}")
     loaded = load_network(network)
     mask = Mask.of_zeros(loaded, prunable(loaded.module()))
-    data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed)
+    by_seed = None if settled is None else _settled(settled)
+    data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed, settled=by_seed)
     write_output(out, data, ours=lambda there: there == data)
     sizes = weigh(data, decode(data, place=str(out)))
     open_console().print(
@@ -60,6 +72,25 @@ def pack(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _settled(text: str) -> SettledBySeed:
+    """
+    Raises:
+        InputError: that are no two shares and a seed.
+    """
+    from edgeticket.pipeline.recipe import check
+    from edgeticket.pipeline.tickets.file import SettledBySeed
+
+    names = ("zeros", "ones", "seed")
+    try:
+        zeros, ones, seed = text.split(",")
+        values = (float(zeros), float(ones), int(seed))
+    except ValueError:
+        raise InputError(
+            f"--settled {text!r}: two shares and a seed are wanted, such as 0.4,0,1"
+        ) from None
+    return check(SettledBySeed, dict(zip(names, values, strict=True)), place="--settled")
 
 
 def unpack(

@@ -33,6 +33,23 @@ def draw(
     return weights.astype(np.float32).reshape(shape)
 
 
+def settle(
+    shape: Sequence[int], *, name: str, seed: int, zeros: float, ones: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which weights of the tensor ``name`` a seed prunes, and which it keeps: bool of ``shape``.
+
+    The others are left to a search, and a mask has to say nothing of these two. Otsuka et al.,
+    "Partially Frozen Random Networks Contain Compact Strong Lottery Tickets", arXiv 2402.14029.
+
+    Args:
+        zeros, ones: the shares of either, together at most 1.
+    """
+    size = math.prod(shape)
+    bits = _bit_generator(seed, f"{name} settled")
+    numbers = bits.random_raw(-(-size // 4)).astype("<u8").view("<u2")[:size].reshape(shape)
+    return numbers < round(zeros * 2**16), numbers >= 2**16 - round(ones * 2**16)
+
+
 def _bit_generator(seed: int, name: str) -> np.random.Philox:
     """Philox whose key is (seed, the first eight bytes of the name's SHA-256)."""
     of_name = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")

@@ -36,6 +36,7 @@ from edgeticket.pipeline.recipe.layouts import (
     TableConfig,
 )
 from edgeticket.pipeline.recipe.methods import PASS_CONFIGS, BlockBudget, Budget
+from edgeticket.pipeline.recipe.methods.weights import Settled
 from edgeticket.pipeline.recipe.model import ModelConfig
 from edgeticket.pipeline.recipe.parts import BenchConfig, BundleConfig, TrainConfig
 from edgeticket.pipeline.recipe.recipe import Recipe
@@ -76,6 +77,7 @@ PARTS: dict[str, type[Config]] = {
     "letterbox": LetterboxConfig,
     "budget": Budget,
     "budget of blocks": BlockBudget,
+    "settled": Settled,
     "distil": Distil,
     "teacher": TeacherConfig,
     "soft_targets": SoftTargets,

@@ -39,7 +39,7 @@ from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
 from edgeticket.pipeline.run.summary import Pruned, Summary, summarize
 from edgeticket.pipeline.store import RECORD, locked
-from edgeticket.pipeline.tickets.file import decode, encode, is_strong, weigh
+from edgeticket.pipeline.tickets.file import SettledBySeed, decode, encode, is_strong, weigh
 
 
 def run(
@@ -112,7 +112,7 @@ def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
         "seed": job.recipe.seed,
     }
     if is_strong(ticket.network, ticket.mask, **drawn):
-        data = encode(ticket.network, ticket.mask, **drawn)
+        data = encode(ticket.network, ticket.mask, **drawn, settled=_settled(ticket))
         again = decode(data, place=str(file))
         assert again.network.digest == ticket.network.digest
         write_atomic(file, data)
@@ -127,6 +127,12 @@ def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:
         ),
         ticket_file=sizes,
     )
+
+
+def _settled(ticket: Candidate) -> SettledBySeed | None:
+    """What a seed decided of the mask, by the log of the search."""
+    found = [entry["settled"] for entry in ticket.log if "settled" in entry]
+    return SettledBySeed.model_validate(found[-1]) if found else None
 
 
 def _write_bundle(

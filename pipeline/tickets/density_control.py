@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.models.network import Network
+from edgeticket.pipeline.network.draw import settle
+from edgeticket.pipeline.recipe.methods.weights import Settled
 from edgeticket.pipeline.tickets.masked import Span
 from edgeticket.pipeline.tickets.prunable import cubic, keep_best, kept_count
 from edgeticket.pipeline.tickets.strong import Scored
@@ -49,6 +51,7 @@ class DensityControlled(Scored):
         frozen: bool,
         span: Span,
         seed: int,
+        settled: Settled | None = None,
     ) -> None:
         """``temperature`` is what anneals, geometrically over the run.
 
@@ -62,9 +65,26 @@ class DensityControlled(Scored):
         self.adam_lr = {"scores": gate_lr}
         generator = torch.Generator().manual_seed(seed)
         self.scores = nn.Parameter(half_open + spread * torch.randn(self.size, generator=generator))
+        if settled is not None:
+            self._settle(settled, seed)
         self.chosen: Tensor  # 1 for the gates that are open in the last part of the run
         self.register_buffer("chosen", torch.ones(self.size))
         self.first_density = self.density().item()
+
+    @torch.no_grad()
+    def _settle(self, settled: Settled, seed: int) -> None:
+        """Scores without end for the gates that ``seed`` shuts or opens.
+
+        No noise and no step of Adam moves them, the slope there is 0, and the density counts them.
+        """
+        chosen = {
+            name: settle(shape, name=name, seed=seed, zeros=settled.zeros, ones=settled.ones)
+            for name, shape in self.shapes.items()
+        }
+        parts = self.split(self.scores.data)
+        for name, (zeros, ones) in chosen.items():
+            parts[name][torch.from_numpy(zeros)] = -torch.inf
+            parts[name][torch.from_numpy(ones)] = torch.inf
 
     def draw_free(self) -> Tensor:
         """`draw`, before gates are chosen."""

@@ -20,6 +20,7 @@ anneals.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -56,7 +57,11 @@ def find_ticket(
             training diverged.
     """
     gated = GATES[cfg.gate](network, cfg, span=Span.of(data.train, cfg.train), seed=seed)
-    return search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
+    ticket = search(gated, network, data, cfg, seed=seed, resume=resume, progress=progress)
+    if cfg.settled is not None:
+        by_seed = {**cfg.settled.model_dump(), "seed": seed}
+        ticket = replace(ticket, log={**ticket.log, "settled": by_seed})
+    return ticket
 
 
 class Noisy(DensityControlled):
@@ -76,6 +81,7 @@ class Noisy(DensityControlled):
             spread=cfg.spread,
             rounded=cfg.rounded,
             frozen=cfg.frozen,
+            settled=cfg.settled,
             span=span,
             seed=seed,
         )

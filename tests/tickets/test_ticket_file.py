@@ -15,9 +15,17 @@ from ticket_fixtures import example, masks_by_hand, read_by_hand, strong
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
+from edgeticket.pipeline.network.draw import settle
 from edgeticket.pipeline.network.initialise import Init
 from edgeticket.pipeline.prune.mask import Mask
-from edgeticket.pipeline.tickets.file import decode, encode, is_strong, layout, weigh
+from edgeticket.pipeline.tickets.file import (
+    SettledBySeed,
+    decode,
+    encode,
+    is_strong,
+    layout,
+    weigh,
+)
 from edgeticket.pipeline.tickets.file import mask_code as code
 from edgeticket.pipeline.tickets.file.mask_code import LANES, Model, bound_bits, fit
 
@@ -36,6 +44,78 @@ matrices = st.tuples(
 
 def random_matrix(outputs: int, inputs: int, density: float, seed: int) -> code.Bits:
     return np.random.default_rng(seed).random((outputs, inputs)) < density
+
+
+# --- masks that a seed decides in part
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(matrices, max_size=4), st.sampled_from([(0.5, 0.0), (0.0, 0.3), (0.6, 0.39)]))
+def test_settled_elements_come_back_without_a_code(
+    drawn: list[tuple[int, int, float, str, int, int]], shares: tuple[float, float]
+) -> None:
+    zeros, ones = shares
+    known = [
+        code.Known(*settle((rows, columns), name=str(i), seed=9, zeros=zeros, ones=ones))
+        for i, (rows, columns, *_) in enumerate(drawn)
+    ]
+    given_ = [
+        (random_matrix(rows, columns, p, seed) | sure.ones) & ~sure.zeros
+        for (rows, columns, p, _, _, seed), sure in zip(drawn, known, strict=True)
+    ]
+    models = [
+        Model(int((matrix & sure.free).sum()), along, prior)  # type: ignore[arg-type]
+        for matrix, sure, (_, _, _, along, prior, _) in zip(given_, known, drawn, strict=True)
+    ]
+    data = code.encode(given_, models, known)
+    back = code.decode(data, [matrix.shape for matrix in given_], models, known)
+    for before, after in zip(given_, back, strict=True):
+        np.testing.assert_array_equal(before, after)
+    entries = [
+        {"name": str(i), "shape": matrix.shape, "mask": {**vars(model), "settled": True}}
+        for i, (matrix, model) in enumerate(zip(given_, models, strict=True))
+    ]
+    by_hand = masks_by_hand(data, entries, {"zeros": zeros, "ones": ones, "seed": 9})
+    for i, matrix in enumerate(given_):
+        assert by_hand[str(i)] == matrix.ravel().tolist()
+
+
+def test_what_is_settled_costs_nothing() -> None:
+    """Half settled: half of the bits, at the same density among the others."""
+    sure = code.Known(*settle((256, 512), name="w", seed=1, zeros=0.5, ones=0.0))
+    matrix = random_matrix(256, 512, 0.1, seed=2) & ~sure.zeros
+    plain, settled = (
+        8 * len(code.encode([matrix], [fit(matrix, known)], [known])) - 32 * 32
+        for known in (code.Known.none(matrix.shape), sure)
+    )
+    entropy = -(0.1 * math.log2(0.1) + 0.9 * math.log2(0.9))
+    assert settled == pytest.approx(entropy * sure.free.sum(), rel=0.03)
+    assert settled < 0.86 * plain
+
+
+def test_a_ticket_of_which_a_seed_decides_a_part() -> None:
+    by_seed = SettledBySeed(zeros=0.5, ones=0.05, seed=4)
+    network, mask = strong("digits_cnn", {"width": 3}, init="uniform", kept=0.2, seed=7)
+    tensors = {}
+    for name, kept in mask.tensors.items():
+        zeros, ones = settle(kept.shape, name=name, seed=4, zeros=0.5, ones=0.05)
+        tensors[name] = (kept | torch.from_numpy(ones)) & ~torch.from_numpy(zeros)
+    odd = "features.6.weight"  # a later pass did not keep to it
+    tensors[odd] = torch.ones_like(tensors[odd])
+    whole, _ = strong("digits_cnn", {"width": 3}, init="uniform", kept=1.0, seed=7)
+    mask = Mask(tensors)
+    network = mask.apply(whole)
+    drawn = {"init": "uniform", "init_kept": 0.25, "seed": 7}
+    data = encode(network, mask, **drawn, settled=by_seed)
+    assert data[4] == 2
+    ticket = decode(data, place="x")
+    assert ticket.settled == by_seed
+    assert ticket.network.digest == network.digest
+    assert all(ticket.mask.tensors[name].equal(kept) for name, kept in tensors.items())
+    assert len(data) < len(encode(network, mask, **drawn))
+    by_hand = read_by_hand(data)
+    for name, tensor in network.weights.items():
+        assert by_hand[name] == tensor.flatten().tolist()
 
 
 # --- masks

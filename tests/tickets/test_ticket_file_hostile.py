@@ -167,10 +167,20 @@ def test_what_a_header_cannot_say(change: Callable[[dict[str, Any]], object], pa
     assert part in refusal(changed(change))
 
 
+def test_a_version_that_the_header_does_not_fit() -> None:
+    """A file of version 1 has nothing that a seed decided, one of version 2 has."""
+    data = bytearray(GOLDEN)
+    data[4] = 2
+    data[-4:] = struct.pack("<I", zlib.crc32(data[:-4]))
+    assert "is of version 2, and its header of version 1" in refusal(bytes(data))
+    settled = {"zeros": 0.5, "seed": 1}
+    assert "and its header of version 2" in refusal(changed(lambda d: d.update(settled=settled)))
+
+
 def test_another_version_and_other_files() -> None:
     newer = bytearray(GOLDEN)
-    newer[4] = 2
-    assert "has version 2, but only 1 is known" in refusal(bytes(newer))
+    newer[4] = 3
+    assert "has version 3, and this edgeticket reads 1 and 2" in refusal(bytes(newer))
     assert "is no ticket file" in refusal(b"PK\x03\x04" + bytes(500))
 
 

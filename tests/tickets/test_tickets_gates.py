@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import load_dataset
+from edgeticket.pipeline.network.draw import settle
 from edgeticket.pipeline.network.initialise import initialise
 from edgeticket.pipeline.recipe import (
     TICKET_METHODS,
@@ -174,6 +175,46 @@ def test_in_the_last_part_exactly_the_best_gates_are_open() -> None:
     assert torch.equal(module.gates() > 0, best)
     shut = module.scores.grad[~best]  # type: ignore[index]
     assert (shut != 0).float().mean() > 0.5  # those outside learn, too, and can come in
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_a_seed_settled_stays_settled(gate: str, rounded: bool, frozen: bool) -> None:
+    settled = {"zeros": 0.5, "ones": 0.04}
+    cfg = WeightGates.model_validate(
+        {
+            "method": "weight_gates",
+            "sparsity": 0.9,
+            "gate": gate,
+            "rounded": rounded,
+            "frozen": frozen,
+            "gate_lr": 0.1,
+            "settled": settled,
+            "train": {"epochs": 3, "batch_size": 40, "lr": 0.01},
+        }
+    )
+    ticket = TICKETS["weight_gates"](NETWORK, DATA, cfg, seed=5)
+    assert ticket.log["settled"] == settled | {"seed": 5}
+    for name, kept in ticket.mask.tensors.items():
+        zeros, ones = settle(kept.shape, name=name, seed=5, **settled)
+        assert not kept[torch.from_numpy(zeros)].any(), name
+        assert kept[torch.from_numpy(ones)].all(), name
+    assert ticket.mask.density == pytest.approx(0.1, abs=0.001)
+    assert all(torch.isfinite(w).all() for w in ticket.start.weights.values())
+
+
+@pytest.mark.parametrize(
+    ("settled", "sentence"),
+    [
+        ({"zeros": 0.95}, "settled.zeros prunes 0.95 of the weights, more than sparsity, 0.9"),
+        ({"ones": 0.2}, "settled.ones keeps 0.2 of the weights, and sparsity leaves 0.1"),
+        ({"zeros": 0.6, "ones": 0.5}, "leave nothing to search for"),
+    ],
+)
+def test_more_than_the_sparsity_cannot_be_settled(settled: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        gated(settled=settled)
 
 
 @pytest.mark.parametrize(("spread", "agree"), [(0.01, 0.5), (0.3, 0.98)])

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgeticket.pipeline.recipe.config import METHOD, Count, Rate, Share
+from edgeticket.pipeline.recipe.config import METHOD, Config, Count, Rate, Share
 from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import TrainConfig
 
@@ -188,6 +188,26 @@ class ContinuousSparsification(WeightTicket):
     )
 
 
+class Settled(Config):
+    """Weights that a seed decides before anything is learnt; a mask need not tell of them."""
+
+    zeros: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of the weights that are pruned at random."
+    )
+    ones: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of the weights that are kept at random."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Settled:
+        if self.zeros + self.ones >= 1:
+            raise ValueError(
+                f"zeros ({self.zeros:g}) and ones ({self.ones:g}) leave nothing to search for; "
+                "together they are below 1"
+            )
+        return self
+
+
 class WeightGates(WeightTicket):
     """Stochastic gates on single weights, frozen or trained along."""
 
@@ -218,7 +238,28 @@ class WeightGates(WeightTicket):
         default=0.4, description="Share of the run by which the sparsity is reached."
     )
     frozen: bool = Field(default=True, description="false trains the weights along.")
+    settled: Settled | None = Field(
+        default=None,
+        description="Weights that chance prunes or keeps beforehand. The `.ticket` file stores the "
+        "mask of the others alone, so that a wider network fits into it. Default: none.",
+    )
     train: TrainConfig = Field(
         default=TrainConfig(epochs=20, warmup=0.0),
         description="The run that gates learn in.",
     )
+
+    @model_validator(mode="after")
+    def _settles_no_more_than_it_wants(self) -> WeightGates:
+        if self.settled is None:
+            return self
+        if self.settled.zeros > self.sparsity:
+            raise ValueError(
+                f"settled.zeros prunes {self.settled.zeros:g} of the weights, more than sparsity, "
+                f"{self.sparsity:g}; lower it"
+            )
+        if self.settled.ones > 1 - self.sparsity:
+            raise ValueError(
+                f"settled.ones keeps {self.settled.ones:g} of the weights, and sparsity leaves "
+                f"{1 - self.sparsity:g}; lower it"
+            )
+        return self

@@ -7,6 +7,16 @@ docs/ticket-format.md has the format for readers in other languages.
 """
 
 from edgeticket.pipeline.tickets.file.facts import TicketFacts, weigh
+from edgeticket.pipeline.tickets.file.header import SettledBySeed
 from edgeticket.pipeline.tickets.file.seeded import SeededTicket, decode, encode, is_strong, read
 
-__all__ = ["SeededTicket", "TicketFacts", "decode", "encode", "is_strong", "read", "weigh"]
+__all__ = [
+    "SeededTicket",
+    "SettledBySeed",
+    "TicketFacts",
+    "decode",
+    "encode",
+    "is_strong",
+    "read",
+    "weigh",
+]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.pipeline.recipe import Config, Share, check
+from edgeticket.pipeline.recipe.methods.weights import Settled
 from edgeticket.pipeline.tickets.file.mask_code import PRIORS, Model
 
 MAX_NUMBERS = 1 << 25  # in all tensors; a file that claims more is refused before any is made
@@ -23,6 +24,13 @@ class MaskEntry(Config):
     kept: Whole
     along: Literal["outputs", "inputs"]
     prior: Annotated[int, Field(ge=1, le=max(PRIORS))]
+    settled: bool = False  # the seed decides some of it; ``kept`` counts the others
+
+
+class SettledBySeed(Settled):
+    """Which weights a seed prunes and keeps by itself; see `pipeline.network.draw.settle`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class TensorEntry(Config):
@@ -71,6 +79,7 @@ class Header(Config):
     init: Literal["kaiming_normal", "uniform", "signed_constant"]
     init_kept: Share
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    settled: SettledBySeed | None = None
     tensors: tuple[TensorEntry, ...]
 
     @model_validator(mode="after")
@@ -81,6 +90,8 @@ class Header(Config):
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) < len(names):
             raise ValueError("it names a tensor twice")
+        if self.settled is None and any(t.mask and t.mask.settled for t in self.tensors):
+            raise ValueError("a seed is to decide some of a mask, and it does not say which")
         return self
 
     @property

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from edgeticket.device_runner.errors import InputError
 
-MAGIC, VERSION = b"ETKT", 1
+MAGIC = b"ETKT"
+VERSIONS = PLAIN, SETTLED = 1, 2  # 2: a seed decides some elements of masks
 START = struct.Struct("<4sHII")
 DIGEST_BYTES, CHECKSUM_BYTES = 32, 4
 MAX_FILE_BYTES = 1 << 26
@@ -27,6 +28,7 @@ MAX_HEADER_BYTES = 1 << 20
 class Sections:
     """The parts of a ticket file; header and numbers as zlib has them."""
 
+    version: int
     header: bytes
     numbers: bytes
     mask: bytes
@@ -35,7 +37,7 @@ class Sections:
 
 def join(sections: Sections) -> bytes:
     """Sections -> the bytes of a file."""
-    start = START.pack(MAGIC, VERSION, len(sections.header), len(sections.numbers))
+    start = START.pack(MAGIC, sections.version, len(sections.header), len(sections.numbers))
     body = start + sections.header + sections.numbers + sections.mask + sections.digest
     return body + struct.pack("<I", zlib.crc32(body))
 
@@ -52,8 +54,11 @@ def split(data: bytes, *, place: str) -> Sections:
     if not least <= len(data) <= MAX_FILE_BYTES:
         raise InputError(f"{place} is no whole ticket file: it has {len(data)} bytes; copy it anew")
     _, version, header_bytes, numbers_bytes = START.unpack_from(data)
-    if version != VERSION:
-        raise InputError(f"{place} has version {version}, but only {VERSION} is known")
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise InputError(
+            f"{place} has version {version}, and this edgeticket reads {known}: take a newer one"
+        )
     body, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if struct.pack("<I", zlib.crc32(body)) != checksum:
         raise InputError(f"{place} is damaged: its checksum is another; copy it anew")
@@ -61,7 +66,9 @@ def split(data: bytes, *, place: str) -> Sections:
     second, third = first + numbers_bytes, len(body) - DIGEST_BYTES
     if second > third:
         raise InputError(f"{place} is damaged: its parts are longer than the file")
-    return Sections(body[START.size : first], body[first:second], body[second:third], body[third:])
+    return Sections(
+        version, body[START.size : first], body[first:second], body[second:third], body[third:]
+    )
 
 
 def deflate(data: bytes) -> bytes:

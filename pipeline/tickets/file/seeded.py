@@ -18,17 +18,19 @@ from edgeticket.device_runner.regular import read_regular
 from edgeticket.models.network import Network
 from edgeticket.models.own import is_own
 from edgeticket.pipeline.network.description import check_size, permit
-from edgeticket.pipeline.network.draw import DRAWS, draw
+from edgeticket.pipeline.network.draw import DRAWS, draw, settle
 from edgeticket.pipeline.network.file import known_tensors
 from edgeticket.pipeline.prune.mask import Mask
 from edgeticket.pipeline.tickets.file import layout, mask_code
 from edgeticket.pipeline.tickets.file.header import (
     Header,
     MaskEntry,
+    SettledBySeed,
     TensorEntry,
     read_header,
     write_header,
 )
+from edgeticket.pipeline.tickets.file.mask_code import Known
 
 STORED = {"float16": "<f2", "float32": "<f4", "int64": "<i8"}  # dtype of a header -> of numpy
 
@@ -42,6 +44,7 @@ class SeededTicket:
     init: str  # a key of pipeline.network.draw.DRAWS
     init_kept: float
     seed: int
+    settled: SettledBySeed | None = None  # what a seed decides of the mask
 
 
 def is_strong(network: Network, mask: Mask, *, init: str, init_kept: float, seed: int) -> bool:
@@ -55,13 +58,22 @@ def is_strong(network: Network, mask: Mask, *, init: str, init_kept: float, seed
     )
 
 
-def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: int) -> bytes:
+def encode(
+    network: Network,
+    mask: Mask,
+    *,
+    init: str,
+    init_kept: float,
+    seed: int,
+    settled: SettledBySeed | None = None,
+) -> bytes:
     """A strong ticket -> the bytes of its file.
 
     Args:
         network: what the mask zeroes is zero.
         mask: the weights that were kept; weights that it does not name are kept whole.
         init, init_kept, seed: how the weights were drawn, see `pipeline.network.draw`.
+        settled: what a seed decided before the search; of masks that keep to it, that is left out.
 
     Raises:
         InputError: masked weights are not those that the seed draws; channels or blocks were
@@ -85,7 +97,7 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
             f"{init_kept:g}: only a strong ticket, whose weights were never trained, fits into a "
             "ticket file"
         )
-    entries, numbers, matrices = [], [], []
+    entries, numbers, matrices = [], [], list[tuple[mask_code.Bits, mask_code.Model, Known]]()
     # In the order of the architecture; that of `network.weights` is of no meaning.
     weights = {n: network.weights[n] for n in known_tensors(network.arch, network.args, {}, ())}
     for name, tensor in weights.items():
@@ -96,9 +108,13 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
                 kept = torch.ones(tensor.shape, dtype=torch.bool)
         if kept is not None:
             matrix = kept.flatten(1).numpy()
-            model = mask_code.fit(matrix)
-            matrices.append((matrix, model))
-            coded = MaskEntry(kept=model.kept, along=model.along, prior=model.prior)
+            known = _known(name, matrix.shape, settled)
+            holds = settled is not None and _keeps_to(matrix, known)
+            if not holds:
+                known = Known.none(matrix.shape)
+            model = mask_code.fit(matrix, known)
+            matrices.append((matrix, model, known))
+            coded = MaskEntry(kept=model.kept, along=model.along, prior=model.prior, settled=holds)
             entries.append(TensorEntry(name=name, shape=tuple(tensor.shape), mask=coded))
         else:
             entry, stored = _stored(name, tensor)
@@ -111,13 +127,19 @@ def encode(network: Network, mask: Mask, *, init: str, init_kept: float, seed: i
             "init": init,
             "init_kept": float(init_kept),
             "seed": seed,
+            "settled": settled if any(e.mask and e.mask.settled for e in entries) else None,
             "tensors": tuple(entries),
         }
     )
     sections = layout.Sections(
+        layout.PLAIN if header.settled is None else layout.SETTLED,
         layout.deflate(write_header(header)),
         layout.deflate(b"".join(numbers)),
-        mask_code.encode([m for m, _ in matrices], [model for _, model in matrices]),
+        mask_code.encode(
+            [matrix for matrix, _, _ in matrices],
+            [model for _, model, _ in matrices],
+            [known for _, _, known in matrices],
+        ),
         _digest(weights),
     )
     return layout.join(sections)
@@ -137,6 +159,12 @@ def decode(data: bytes, *, place: str) -> SeededTicket:
     sections = layout.split(data, place=place)
     text = layout.inflate(sections.header, at_most=layout.MAX_HEADER_BYTES, place=place)
     header = read_header(text, place=place)
+    of_header = layout.PLAIN if header.settled is None else layout.SETTLED
+    if sections.version != of_header:
+        raise InputError(
+            f"{place} is damaged: it is of version {sections.version}, and its header of version "
+            f"{of_header}"
+        )
     _check_architecture(header, place=place)
     stored_bytes = sum(t.size * np.dtype(STORED[t.dtype]).itemsize for t in header.stored)
     numbers = layout.inflate(sections.numbers, at_most=stored_bytes, place=place)
@@ -145,7 +173,10 @@ def decode(data: bytes, *, place: str) -> SeededTicket:
     masked = header.masked
     try:
         matrices = mask_code.decode(
-            sections.mask, [t.matrix_shape for t in masked], [t.model for t in masked]
+            sections.mask,
+            [t.matrix_shape for t in masked],
+            [t.model for t in masked],
+            [_known_of(t, header) for t in masked],
         )
     except mask_code.DamagedMaskError as error:
         raise InputError(f"{place} is damaged: {error}") from None
@@ -179,7 +210,9 @@ def decode(data: bytes, *, place: str) -> SeededTicket:
             "or was written by another program"
         )
     network = Network(header.arch, header.args, weights)
-    return SeededTicket(network, Mask(mask), header.init, header.init_kept, header.seed)
+    return SeededTicket(
+        network, Mask(mask), header.init, header.init_kept, header.seed, header.settled
+    )
 
 
 def read(path: Path) -> SeededTicket:
@@ -200,6 +233,24 @@ def _changed(network: Network, mask: Mask, *, init: str, init_kept: float, seed:
         if not _same_bits(drawn.where(kept, 0), tensor):
             return name
     return None
+
+
+def _known(name: str, shape: tuple[int, ...], settled: SettledBySeed | None) -> Known:
+    """What a seed decides of the mask of a tensor, as a matrix."""
+    if settled is None:
+        return Known.none(shape)
+    return Known(
+        *settle(shape, name=name, seed=settled.seed, zeros=settled.zeros, ones=settled.ones)
+    )
+
+
+def _known_of(entry: TensorEntry, header: Header) -> Known:
+    assert entry.mask is not None
+    return _known(entry.name, entry.matrix_shape, header.settled if entry.mask.settled else None)
+
+
+def _keeps_to(matrix: mask_code.Bits, known: Known) -> bool:
+    return bool(matrix[known.ones].all()) and not matrix[known.zeros].any()
 
 
 def _stored(name: str, tensor: Tensor) -> tuple[TensorEntry, bytes]:
