@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,7 @@ from edgeticket.pipeline.train.augment import Draw, draw
 from edgeticket.pipeline.train.batches import MakeBatch, as_taken, batches_of
 from edgeticket.pipeline.train.kept_answers import KeptAnswers
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
+from edgeticket.pipeline.train.pace import Pace
 from edgeticket.pipeline.train.step import Step
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Epoch:
     title: str
     # Examples as they are stored -> what a teacher answers; None: whoever wants to know, asks it.
     ask: Callable[[Batch], Answers] | None
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def steps(self) -> int:
@@ -125,7 +127,8 @@ class Epoch:
         taught = None
         if self.kept is not None:
             taught = self.kept.of(self._view_number(epoch), part.order)
-        outputs, value = self.learn(batch, seen, targets, taught)
+        with self.pace.step(len(part.order)):
+            outputs, value = self.learn(batch, seen, targets, taught)
         if not math.isfinite(value):
             raise InputError(
                 f"{self.title}: the loss is {value} in epoch {epoch + 1}, step {step + 1}: lower "

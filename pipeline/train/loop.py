@@ -114,6 +114,8 @@ def train(
             fabric.barrier()
             if ended:
                 break
+    if pace := one_epoch.pace.line():
+        progress.say(f"  {title}: {pace}")
     if lesson is not None:
         lesson.close()
     module.cpu().eval()

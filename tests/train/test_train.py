@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,26 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     trained("lenet5")
     assert len({tuple(plan.order.tolist()) for plan in plans}) == CFG.epochs
     assert len({tuple(plan.corner.flatten().tolist()) for plan in plans}) == CFG.epochs
+
+
+def test_a_long_training_says_what_its_time_went_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Listening(type(QUIET)):  # type: ignore[misc]
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    trained(progress=Listening())
+    assert not said  # a second is not worth a line
+    monkeypatch.setattr("edgeticket.pipeline.train.pace.WORTH_A_LINE_S", 0.0)
+    trained(progress=Listening())
+    (line,) = said
+    found = re.fullmatch(
+        r"  train: ([\d,]+) examples a second; (\d+)% of the time was not the network's", line
+    )
+    assert found is not None
+    assert int(found[1].replace(",", "")) > 10
+    assert 0 <= int(found[2]) < 100
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
