@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeticket.api.paths import StrPath, optional_path
 from edgeticket.device_runner.errors import InputError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.fleet_run import Outcome
     from edgeticket.pipeline.diff import Diff
+    from edgeticket.pipeline.history.story import History
     from edgeticket.pipeline.progress import Progress
 
 
@@ -89,6 +90,7 @@ def compare(
     min_sqnr_db: float | None = None,
     identical: bool = False,
     require_valid: bool = False,
+    against: Literal["report", "history"] = "report",
 ) -> Gate:
     """Compare reports: what an artifact lost or won, or what a device does to it.
 
@@ -105,6 +107,9 @@ def compare(
             reference, in dB.
         identical: outputs are to be equal bit for bit.
         require_valid: reports are to be VALID.
+        against: ``history``: ``before`` is a folder of runs of many days. Each report is compared
+            with the newest run of the same artifact on the same machine, and its p90 is not to be
+            longer than what those runs differ by explains.
 
     Returns:
         A case for each report of ``after``: its comparison, or why there is none, and the limits
@@ -126,7 +131,30 @@ def compare(
         valid=require_valid,
     )
     paths = [after] if isinstance(after, str | Path) else after
+    if against == "history":
+        from edgeticket.pipeline.history.gate import run_history_gate
+
+        return run_history_gate([Path(before)], list(map(Path, paths)), limits=limits)
     return run_gate(Path(before), list(map(Path, paths)), limits=limits)
+
+
+def history(reports: StrPath | Sequence[StrPath]) -> History:
+    """Tell what became of each artifact on each board, run after run.
+
+    Args:
+        reports: folders of reports of many days, or single reports.
+
+    Returns:
+        For each artifact and machine its runs, what p90 is now and how much runs differ by
+        themselves, and where times or answers changed by more than chance explains.
+
+    Raises:
+        InputError: a file that was named cannot be read, or there is no report.
+    """
+    from edgeticket.pipeline.history.story import read_history
+
+    paths = [reports] if isinstance(reports, str | Path) else reports
+    return read_history(list(map(Path, paths)))
 
 
 def report(

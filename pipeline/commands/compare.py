@@ -69,6 +69,14 @@ def compare(
     require_valid: Annotated[
         bool, typer.Option("--require-valid", help="Fail if a report is INVALID.")
     ] = False,
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="report|history",
+            help="history: BEFORE is a folder of runs of many days. Fail if p90 is longer than "
+            "what those runs differ by explains.",
+        ),
+    ] = "report",
 ) -> None:
     """Compare reports: what an artifact lost or won, or what a device does to it.
 
@@ -83,12 +91,16 @@ def compare(
 
         edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
 
+        edgeticket compare all-reports/ new/ --against history     # see docs/history.md
+
     Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
     from edgeticket.pipeline.output_folder import check_output, write_output
 
+    if against not in ("report", "history"):
+        raise InputError(f"--against {against}: give report or history")
     if page is not None:
         from edgeticket.pipeline.page.file import check_place
 
@@ -108,6 +120,7 @@ def compare(
         min_sqnr_db=min_sqnr,
         identical=identical,
         require_valid=require_valid,
+        against="history" if against == "history" else "report",
     )
     if markdown is not None:
         write_output(markdown, to_markdown(gate).encode(), ours=is_markdown)
@@ -119,7 +132,8 @@ def compare(
 
         sources = gather([before, *after])
         write_page(replace(sources, comparisons=gate.cases), page)
-    single = gate.cases[0] if len(gate.cases) == 1 and not after[0].is_dir() else None
+    is_pair = len(gate.cases) == 1 and not after[0].is_dir() and against == "report"
+    single = gate.cases[0] if is_pair else None
     if single is not None and single.problem is not None:
         raise InputError(single.problem)
     if as_json:

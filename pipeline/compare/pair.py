@@ -20,6 +20,7 @@ from edgeticket.pipeline.compare.answers import NOTHING_ASKED, compare_answers
 from edgeticket.pipeline.compare.bootstrap import Interval, latency_ratio, nearest_rank
 from edgeticket.pipeline.compare.fidelity import pair_outputs
 from edgeticket.pipeline.compare.limits import Limits, break_limits
+from edgeticket.pipeline.compare.machines import key_of, name_of
 from edgeticket.pipeline.compare.result import ChangedSample, Comparison
 
 
@@ -159,7 +160,7 @@ def _kind(before: Report, after: Report) -> str:
         unlike.append(f"scenario {before.latency.scenario} against {after.latency.scenario}")
     same_threads = before.runtime.threads == after.runtime.threads
     same_artifact = before.artifact.sha256 == after.artifact.sha256 or _are_twins(before, after)
-    same_machine = _where(before) == _where(after)
+    same_machine = key_of(before) == key_of(after)
     if not same_threads and not (same_machine and same_artifact):
         unlike.append(f"{before.runtime.threads} against {after.runtime.threads} threads")
     withheld = [", ".join(r.runtime.withheld) or "nothing" for r in (before, after)]
@@ -167,7 +168,7 @@ def _kind(before: Report, after: Report) -> str:
         unlike.append(f"{withheld[0]} against {withheld[1]} withheld from the runtime")
     if not same_machine and not same_artifact:
         unlike.append(
-            f"both the machine ({_machine(before)} against {_machine(after)}) and the artifact "
+            f"both the machine ({name_of(before)} against {name_of(after)}) and the artifact "
             f"({before.artifact.id} against {after.artifact.id}) differ: change one at a time"
         )
     if unlike:
@@ -187,21 +188,10 @@ def _are_twins(before: Report, after: Report) -> bool:
     return own[0] == own[1] and not machines[0] & machines[1]
 
 
-def _where(report: Report) -> tuple[object, ...]:
-    """What makes a machine itself. Another kernel or system on it is told, and another power mode
-    of a Jetson is another machine."""
-    machine = report.machine
-    return (
-        *(machine.board, machine.cpu, machine.architecture, machine.cores),
-        *(machine.int8_instructions, machine.max_frequency_hz, machine.emulated),
-        report.before.power_mode,
-    )
-
-
 def _notes(before: Report, after: Report) -> tuple[str, ...]:
     """What else differs and may be at the bottom of a difference."""
     notes = []
-    if _where(before) == _where(after):
+    if key_of(before) == key_of(after):
         old, new = before.machine, after.machine
         software = {"kernel": (old.kernel, new.kernel), "system": (old.os, new.os)}
         software["Jetson release"] = (old.jetson, new.jetson)
@@ -250,11 +240,4 @@ def _p90_ms(report: Report) -> float | Unavailable:
 
 
 def _title(report: Report) -> str:
-    return f"{report.artifact.id} on {_machine(report)}"
-
-
-def _machine(report: Report) -> str:
-    for name in (report.machine.board, report.machine.cpu):
-        if isinstance(name, str):
-            return name
-    return report.machine.architecture
+    return f"{report.artifact.id} on {name_of(report)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ GLOSSARY = {
 
 def render(sources: Sources) -> bytes:
     """The page as UTF-8; the same sources give the same bytes."""
+    return fill("page.html", _values(sources))
+
+
+def fill(template: str, values: Mapping[str, Any]) -> bytes:
+    """Values of one of the `templates` -> the page as UTF-8.
+
+    Every value but markup of ours is escaped, and what cannot be seen in it is spelled out.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -71,8 +80,8 @@ def render(sources: Sources) -> bytes:
         lstrip_blocks=True,
     )
     style = _style()
-    page = environment.get_template("page.html").render(
-        **_values(sources),
+    page = environment.get_template(template).render(
+        **values,
         style=Markup(style),
         style_hash=_digest(style),
         generator=GENERATOR,

@@ -1,0 +1,1 @@
+"""Reports over time: how runs of one thing differ by themselves, and what is more than that."""
