@@ -40,7 +40,7 @@ from edgeticket.device_runner.stores import RATIO_LIMIT
 from edgeticket.device_runner.strict_json import format_json
 from edgeticket.device_runner.task import read_settings
 from edgeticket.pipeline.data.targets import Targets
-from edgeticket.pipeline.references import Reference, describe_references, reference_files
+from edgeticket.pipeline.reference.outputs import Reference, describe_references, reference_files
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -99,7 +99,7 @@ def write_bundle(
         provenance: recipe, ticket, training and tool versions; any JSON.
         outputs: what reports call the outputs, in the order of the artifacts'.
         references: by network, its outputs in float32 for the first samples
-            (`pipeline.references`); all of one number of samples.
+            (`pipeline.reference.outputs`); all of one number of samples.
         random: the seed that the inputs were drawn with; None: they are data.
         chunks: how recordings that are transcribed become queries.
         separator_bias: how their texts are decoded; see `device_runner.ctc.Decoder`.

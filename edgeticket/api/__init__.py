@@ -5,25 +5,41 @@ place to show its progress, and raises `InputError`, one sentence with the place
 way out, for whatever the caller can mend.
 """
 
-from edgeticket.api.files import Quantized, convert, quantize
+from edgeticket.api.bundles import bundle
+from edgeticket.api.data import fetch
+from edgeticket.api.devices import check_device, clean_device, set_up_device
+from edgeticket.api.experiments import experiment, results
+from edgeticket.api.files import Quantized, convert, quantize, read_graph
 from edgeticket.api.measuring import bench, compare, diff, history, report
-from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
+from edgeticket.api.recipes import init, inspect, read_recipe, run, sensitivity
 from edgeticket.api.search import predict
+from edgeticket.api.tickets import pack, unpack
 from edgeticket.device_runner.report import read_report
 
 __all__ = [
     "Quantized",
     "bench",
+    "bundle",
+    "check_device",
+    "clean_device",
     "compare",
     "convert",
     "diff",
+    "experiment",
+    "fetch",
     "history",
+    "init",
     "inspect",
+    "pack",
     "predict",
     "quantize",
+    "read_graph",
     "read_recipe",
     "read_report",
     "report",
+    "results",
     "run",
     "sensitivity",
+    "set_up_device",
+    "unpack",
 ]

@@ -102,11 +102,8 @@ def convert(
     from edgeticket.pipeline.convert.foreign import read_any
     from edgeticket.pipeline.convert.settle import is_quantized
     from edgeticket.pipeline.convert.targets import TARGETS
-    from edgeticket.pipeline.export import export
     from edgeticket.pipeline.graph.fold import fold
     from edgeticket.pipeline.graph.graph import Graph
-    from edgeticket.pipeline.network.finished import module_of_file
-    from edgeticket.pipeline.quantize import fold_bn
 
     with raised_as(ConversionError):
         source: Graph | bytes
@@ -119,13 +116,33 @@ def convert(
         for kind in kinds or ():
             if kind not in fitting:
                 raise InputError(f"kinds: {place} becomes {', '.join(fitting)}, not {kind!r}")
-        if isinstance(source, bytes) and not rounded:
+        if isinstance(source, bytes) and not rounded:  # what loads torch, which takes seconds
+            from edgeticket.pipeline.export import export
+            from edgeticket.pipeline.network.finished import module_of_file
+            from edgeticket.pipeline.quantize import fold_bn
+
             module = module_of_file(source, place)
             source = export(fold_bn(module, module.takes))
         elif isinstance(source, bytes):
             source = fold(read_any(source, place=place))
         wanted = [k for k in fitting if not TARGETS[k].optional] if kinds is None else kinds
         return {kind: TARGETS[kind].convert(source) for kind in wanted}
+
+
+def read_graph(model: StrPath) -> Graph:
+    """Read an ONNX file, float32 or quantised by any tool, as a graph that `convert` takes.
+
+    Nothing is calibrated anew: codes and scales are what the file has.
+
+    Raises:
+        ConversionError: the file cannot be read, or has what no graph can say.
+    """
+    from edgeticket.pipeline.convert.foreign import read_any
+    from edgeticket.pipeline.formats.onnx_model import read_onnx
+    from edgeticket.pipeline.graph.fold import fold
+
+    with raised_as(ConversionError):
+        return fold(read_any(read_onnx(Path(model)), place=str(model)))
 
 
 def _file(given: StrPath | bytes) -> tuple[bytes, str]:

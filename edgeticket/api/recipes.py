@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,6 +171,54 @@ def inspect(
         progress=progress or QUIET,
     )
     return inspect_network(network, progress=progress or QUIET)
+
+
+def init(
+    model: str,
+    folder: StrPath | None = None,
+    *,
+    out: StrPath = "recipe.yaml",
+    task: str | None = None,
+    weights: str | None = None,
+    size: int | None = None,
+    takes: Sequence[tuple[int, ...]] = (),
+    force: bool = False,
+) -> Path:
+    """Write a recipe for a network and its data; it runs as it is.
+
+    Args:
+        model: a network, as for `inspect`, or a .onnx or .pt2 file; a name alone is torchvision's.
+        folder: pictures in one folder for each class, a .npz with an array for each input, or the
+            data of ``task``; None: random numbers.
+        out: the recipe's file.
+        task: what is asked of the outputs, if not classes.
+        weights: a file of trained ones, tried before the recipe is written; None: it trains.
+        size: height and width of one input; None: what most pictures have, up to 224.
+        takes: the shape of each input without the batch, where neither pictures nor a .npz say it.
+        force: replace what is at ``out``.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: there is no such network, data or weights, they do not fit, or a file is at
+            ``out``.
+    """
+    from edgeticket.device_runner.atomic import make_folder, write_atomic
+    from edgeticket.models.imported import look_in
+    from edgeticket.pipeline.inspect.first_network import Wishes
+    from edgeticket.pipeline.inspect.first_recipe import write_first_recipe
+
+    file = Path(out)
+    if file.exists() and not force:
+        raise InputError(f"{file} is there already: give another -o, or --force to replace it")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "recipe"
+    look_in((file.parent, Path()))
+    data = optional_path(folder)
+    text = write_first_recipe(Wishes(name, model, data, weights, size, tuple(takes), task))
+    make_folder(file.parent)
+    write_atomic(file, text.encode())
+    return file
 
 
 def _whole(recipe: StrPath | Recipe, overrides: Sequence[str]) -> tuple[Recipe, Path]:

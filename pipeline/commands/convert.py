@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import edgeticket
 from edgeticket.device_runner.atomic import write_atomic
 from edgeticket.device_runner.errors import InputError
 
@@ -59,10 +60,7 @@ def convert(
     To compare the two on your pictures: `edgeticket bundle model_int8.onnx model_int8.tflite
     --samples pictures.npy`.
     """
-    from edgeticket.pipeline.convert.foreign import domains, read_any
-    from edgeticket.pipeline.convert.targets import TARGETS
-    from edgeticket.pipeline.formats.onnx_model import read_onnx
-    from edgeticket.pipeline.graph.fold import fold
+    from edgeticket.pipeline.convert.foreign import domains
 
     if out.suffix != SUFFIXES[to]:
         raise InputError(
@@ -71,19 +69,20 @@ def convert(
         )
     if out.exists() and not force:
         raise InputError(f"{out} is there already: give another -o, or --force to replace it")
-    graph = fold(read_any(read_onnx(model), place=str(model)))
+    graph = edgeticket.read_graph(model)
     if to is not Target.TFLITE and not graph.is_quantized():
         raise InputError(
             f"{model} is float32, and --to {to.value} writes codes; quantise it first, or give "
             "--to tflite for a float32 file"
         )
-    converted = TARGETS[_converter(graph, to)].convert(graph)
+    kind = _kind(graph, to)
+    converted = edgeticket.convert(graph, kinds=[kind])[kind]
     write_atomic(out, converted.data)
     where = "Q/DQ where TensorRT fuses them" if to is Target.ONNX_TRT else str(domains(graph))
     print(f"{out}: {where}; takes {_ends(converted)}")
 
 
-def _converter(graph: Graph, to: Target) -> str:
+def _kind(graph: Graph, to: Target) -> str:
     if to is Target.TFLITE:
         return "tflite-int8" if graph.is_quantized() else "tflite-fp32"
     return f"onnx-int8-{to.value.rpartition('-')[2]}"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.text import open_console
@@ -40,9 +41,6 @@ def fetch(
 
         edgeticket fetch fashion_mnist --from Downloads/fashion
     """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.data import fetch as fetch_dataset
-
     console = open_console()
-    path = fetch_dataset(dataset, folder=data_folder(data), source=source, progress=Bars(console))
+    path = edgeticket.fetch(dataset, source=source, data=data, progress=Bars(console))
     console.print(f"{dataset} is at {path}", highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -150,11 +149,9 @@ def setup(
     Runtime, on a Jetson the installed GPU build if there is one.
     """
     from edgeticket.pipeline.devices.connection import Patience
-    from edgeticket.pipeline.devices.visit import set_up_device
 
-    console = open_console()
     patience = Patience(connect_s=connect_timeout, setup_s=timeout, lock_s=lock_timeout)
-    asyncio.run(set_up_device(target, offline=offline, patience=patience, console=console))
+    edgeticket.set_up_device(target, offline=offline, patience=patience, console=open_console())
 
 
 @device_app.command()
@@ -164,10 +161,9 @@ def check(target: Target, connect_timeout: ConnectTimeout = 20.0) -> None:
     Exit codes: 0 they can, 1 they cannot, 2 the device cannot be asked.
     """
     from edgeticket.pipeline.devices.connection import Patience
-    from edgeticket.pipeline.devices.visit import check_device
 
     patience = Patience(connect_s=connect_timeout)
-    trusted = asyncio.run(check_device(target, patience=patience, console=open_console()))
+    trusted = edgeticket.check_device(target, patience=patience, console=open_console())
     raise typer.Exit(0 if trusted else 1)
 
 
@@ -177,7 +173,6 @@ def remove(
 ) -> None:
     """Remove everything that edgeticket left on a device."""
     from edgeticket.pipeline.devices.connection import Patience
-    from edgeticket.pipeline.devices.visit import clean_device
 
     patience = Patience(connect_s=connect_timeout, lock_s=lock_timeout)
-    asyncio.run(clean_device(target, patience=patience, console=open_console()))
+    edgeticket.clean_device(target, patience=patience, console=open_console())

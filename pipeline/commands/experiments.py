@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.recipe.ready import ready_file
 from edgeticket.pipeline.text import open_console
 
 
@@ -43,18 +43,8 @@ def experiment(
 
         edgeticket experiment lenet300_fashion --jobs 2
     """
-    from edgeticket.pipeline.data import data_folder
-    from edgeticket.pipeline.experiment.file import read_experiment
-    from edgeticket.pipeline.experiment.grid import run_experiment
-
-    path = ready_file(file, kind="experiment")
-    failed = run_experiment(
-        read_experiment(path),
-        folder=path.parent,
-        out=out,
-        data_folder=data_folder(data),
-        jobs=jobs,
-        progress=Bars(open_console()),
+    failed = edgeticket.experiment(
+        file, out=out, jobs=jobs, data=data, progress=Bars(open_console())
     )
     raise typer.Exit(1 if failed else 0)
 
@@ -72,8 +62,5 @@ def results(
 
         edgeticket results results -o docs/results.md
     """
-    from edgeticket.pipeline.experiment.results import write_results
-
-    plots = write_results(folder, out)
-    for path in (out, *plots):
+    for path in edgeticket.results(folder, out=out):
         print(path)

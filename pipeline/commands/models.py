@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import edgeticket
-from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json, to_json
 from edgeticket.pipeline.commands.options import DataFolder
@@ -19,8 +17,7 @@ from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.text import open_console, plain
 
 if TYPE_CHECKING:
-    from edgeticket.device_runner.manifest import TensorSpec
-    from edgeticket.pipeline.recipe.layouts import LetterboxConfig
+    from edgeticket.device_runner.manifest import Manifest, TensorSpec
 
 
 def inspect(
@@ -165,17 +162,16 @@ def init(
     how near int8 stays to float32: on pictures, on a .npz with an array for each input, or on
     random numbers.
     """
-    from edgeticket.models.imported import look_in
-    from edgeticket.pipeline.inspect.first_network import Wishes
-    from edgeticket.pipeline.inspect.first_recipe import write_first_recipe
-
-    if out.exists() and not force:
-        raise InputError(f"{out} is there already: give another -o, or --force to replace it")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-.") or "recipe"
-    look_in((out.parent, Path()))
-    text = write_first_recipe(Wishes(name, model, folder, weights, size, _shapes(takes), task))
-    make_folder(out.parent)
-    write_atomic(out, text.encode())
+    edgeticket.init(
+        model,
+        folder,
+        out=out,
+        task=task,
+        weights=weights,
+        size=size,
+        takes=_shapes(takes),
+        force=force,
+    )
     file = shlex.quote(str(out))
     _say(f"{out}: next, `edgeticket inspect {file}`, then `edgeticket run {file}`")
 
@@ -292,15 +288,7 @@ def bundle(
 
         device-runner bench bundle
     """
-    from edgeticket.pipeline.external.asked import read_task
-    from edgeticket.pipeline.external.bundle import bundle_foreign
-
-    if task is None and (task_settings or targets is not None):
-        raise InputError(
-            "--task-settings and --targets are for a task: give --task with its name "
-            "(docs/tasks.md)"
-        )
-    artifacts = bundle_foreign(
+    manifest = edgeticket.bundle(
         models,
         samples=samples,
         labels=labels,
@@ -308,30 +296,27 @@ def bundle(
         mean=_numbers(mean, "--mean"),
         std=_numbers(std, "--std"),
         layout=layout,
-        task=None if task is None else read_task(task, task_settings or []),
+        task=task,
+        task_settings=task_settings or [],
         targets=targets,
         out=out,
-        tell=_say,
+        say=_say,
         random=random,
         seed=seed,
         letterbox=_letterbox(letterbox),
     )
-    for artifact in artifacts:
+    for artifact in manifest.artifacts:
         taken = "; ".join(map(_tensor, artifact.inputs))
         given = "; ".join(map(_tensor, artifact.outputs))
         _say(f"{artifact.id}: {artifact.runtime} {artifact.precision}, takes {taken}")
         if len(artifact.outputs) > 1:
             _say(f"{artifact.id}: gives {given}")
-    _say(f"{out} and {out}.zip, {_preparation(out, mean=mean)}{_asked(out)}")
+    _say(f"{out} and {out}.zip, {_preparation(manifest, mean=mean)}{_asked(manifest)}")
     _say(f"next, `device-runner bench {shlex.quote(str(out))}`")
 
 
-def _preparation(bundle: Path, *, mean: str) -> str:
+def _preparation(manifest: Manifest, *, mean: str) -> str:
     """What happens to samples before the model, in words."""
-    from edgeticket.device_runner.bundle import open_bundle
-
-    with open_bundle(bundle) as opened:
-        manifest = opened.manifest
     if manifest.samples.random is not None:
         return (
             f"{manifest.samples.count} random samples (seed {manifest.samples.random}): noise, "
@@ -359,13 +344,10 @@ def _preparation(bundle: Path, *, mean: str) -> str:
     return f"{told}, which go in as they are"
 
 
-def _asked(bundle: Path) -> str:
+def _asked(manifest: Manifest) -> str:
     """That nothing is asked of the outputs, where somebody may have meant to."""
-    from edgeticket.device_runner.bundle import open_bundle
     from edgeticket.device_runner.manifest import CLASSES, NOTHING
 
-    with open_bundle(bundle) as opened:
-        manifest = opened.manifest
     name, has_targets = manifest.task.name, manifest.samples.targets is not None
     if name != NOTHING and not has_targets:
         return f"; without targets: reports tell when {name} agree, and fidelity"
@@ -385,16 +367,13 @@ def _say(line: str) -> None:
     open_console().print(plain(line), soft_wrap=True)
 
 
-def _letterbox(text: str | None) -> LetterboxConfig | None:
-    from edgeticket.pipeline.recipe import check
-    from edgeticket.pipeline.recipe.layouts import LetterboxConfig
-
+def _letterbox(text: str | None) -> list[int] | None:
     if text is None:
         return None
     sides = [int(word) for word in text.split("x") if word.isdecimal()]
     if len(sides) != 2 or text.count("x") != 1:
         raise InputError(f"--letterbox {text}: write it as HxW, e.g. 240x320")
-    return check(LetterboxConfig, {"size": sides}, place="--letterbox")
+    return sides
 
 
 def _numbers(text: str, flag: str) -> list[float]:

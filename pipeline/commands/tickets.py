@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import edgeticket
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.output_folder import check_output, write_output
 from edgeticket.pipeline.text import open_console
-
-if TYPE_CHECKING:
-    from edgeticket.pipeline.tickets.file import SettledBySeed
 
 Folder = Annotated[
     Path,
@@ -51,20 +47,14 @@ def pack(
 
         edgeticket pack network -o mine.ticket --seed 3
     """
-
-    from edgeticket.pipeline.network.file import load_network
-    from edgeticket.pipeline.prune.mask import Mask
-    from edgeticket.pipeline.tickets.file import decode, encode, weigh
-    from edgeticket.pipeline.tickets.prunable import prunable
-
-    if not 0 < init_kept <= 1:
-        raise InputError(f"--init-kept is a share, above 0 and up to 1, not {init_kept:g}")
-    loaded = load_network(network)
-    mask = Mask.of_zeros(loaded, prunable(loaded.module()))
-    by_seed = None if settled is None else _settled(settled)
-    data = encode(loaded, mask, init=init, init_kept=init_kept, seed=seed, settled=by_seed)
-    write_output(out, data, ours=lambda there: there == data)
-    sizes = weigh(data, decode(data, place=str(out)))
+    sizes = edgeticket.pack(
+        network,
+        out=out,
+        init=init,
+        init_kept=init_kept,
+        seed=seed,
+        settled=None if settled is None else _settled(settled),
+    )
     open_console().print(
         f"{out}: {sizes.size_bytes:,} bytes, {sizes.mask_bytes:,} of them for the mask of "
         f"{sizes.weights:,} weights, {sizes.kept / sizes.weights:.1%} kept: "
@@ -74,23 +64,18 @@ def pack(
     )
 
 
-def _settled(text: str) -> SettledBySeed:
+def _settled(text: str) -> tuple[float, float, int]:
     """
     Raises:
         InputError: that are no two shares and a seed.
     """
-    from edgeticket.pipeline.recipe import check
-    from edgeticket.pipeline.tickets.file import SettledBySeed
-
-    names = ("zeros", "ones", "seed")
     try:
         zeros, ones, seed = text.split(",")
-        values = (float(zeros), float(ones), int(seed))
+        return float(zeros), float(ones), int(seed)
     except ValueError:
         raise InputError(
             f"--settled {text!r}: two shares and a seed are wanted, such as 0.4,0,1"
         ) from None
-    return check(SettledBySeed, dict(zip(names, values, strict=True)), place="--settled")
 
 
 def unpack(
@@ -107,19 +92,7 @@ def unpack(
 
         edgeticket unpack mine.ticket -o network
     """
-    from edgeticket.pipeline.network.file import save_network
-    from edgeticket.pipeline.prune.mask_file import save_mask
-    from edgeticket.pipeline.tickets.file import read
-
-    ticket = read(file)
-    # Files of another network, or of somebody else, are not written over.
-    with tempfile.TemporaryDirectory() as scratch:
-        save_network(ticket.network, Path(scratch))
-        save_mask(ticket.mask, Path(scratch) / "mask.safetensors")
-        for same in sorted(Path(scratch).iterdir()):
-            check_output(out / same.name, ours=same.read_bytes().__eq__)
-    save_network(ticket.network, out)
-    save_mask(ticket.mask, out / "mask.safetensors")
+    ticket = edgeticket.unpack(file, out=out)
     open_console().print(
         f"{out}: {ticket.network.arch}, {ticket.init} from seed {ticket.seed}, "
         f"{ticket.mask.density:.1%} of its weights kept; its digest is right",

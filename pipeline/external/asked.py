@@ -19,7 +19,7 @@ from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.external.file import Foreign
 from edgeticket.pipeline.external.samples import Given, read_arrays
 from edgeticket.pipeline.recipe.reading import parse_value
-from edgeticket.pipeline.references import Reference
+from edgeticket.pipeline.reference.outputs import Reference
 
 Asked = tuple[
     npt.NDArray[np.int64] | Targets | None, list[Foreign], list[str]

@@ -14,7 +14,7 @@ from edgeticket.device_runner.outputs import answers
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.external.file import Foreign
-from edgeticket.pipeline.references import Reference, bytes_of, fitting_count
+from edgeticket.pipeline.reference.outputs import Reference, bytes_of, fitting_count
 
 Array = npt.NDArray[Any]
 

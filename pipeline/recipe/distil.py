@@ -1,6 +1,6 @@
 """What a recipe may say about distillation: who teaches, and which losses.
 
-docs/distillation.md explains the losses; `pipeline.distil` has them.
+docs/distillation.md explains the losses; `pipeline.train.distil` has them.
 """
 
 from __future__ import annotations

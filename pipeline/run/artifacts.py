@@ -22,7 +22,7 @@ from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.prune.cost import count
 from edgeticket.pipeline.quantize import Scales, fake_quantized, fold_bn
-from edgeticket.pipeline.references import Reference
+from edgeticket.pipeline.reference.outputs import Reference
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.run.reference_outputs import (
     load_reference_outputs,

@@ -12,7 +12,7 @@ from edgeticket.device_runner.strict_json import format_json
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.graph.batches import leaves_of, tensors_of
-from edgeticket.pipeline.references import Reference, bytes_of, fitting_count
+from edgeticket.pipeline.reference.outputs import Reference, bytes_of, fitting_count
 from edgeticket.pipeline.train import to_torch
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.data import Split
-from edgeticket.pipeline.distil import Answers
 from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.progress import Advance
 from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task import Task, task_of
 from edgeticket.pipeline.train.augment import Draw, draw
 from edgeticket.pipeline.train.batches import MakeBatch, as_taken, batches_of
+from edgeticket.pipeline.train.distil import Answers
 from edgeticket.pipeline.train.kept_answers import KeptAnswers
 from edgeticket.pipeline.train.optimizers import Optimizers, zero
 from edgeticket.pipeline.train.pace import Pace

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from edgeticket.pipeline.distil import Answers
 from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.train.augment import Draw
+from edgeticket.pipeline.train.distil import Answers
 
 Show = Callable[[str], None]
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from edgeticket.pipeline.data import Split
-from edgeticket.pipeline.distil import Answers, Distillation
 from edgeticket.pipeline.graph.batches import Batch
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.prune.mask import Mask
@@ -23,6 +22,7 @@ from edgeticket.pipeline.recipe import TrainConfig
 from edgeticket.pipeline.task import Loss
 from edgeticket.pipeline.task.own import loss_for
 from edgeticket.pipeline.train.batches import as_taken, check_moves, stored_of
+from edgeticket.pipeline.train.distil import Answers, Distillation
 from edgeticket.pipeline.train.epoch import Epoch, derived_seed
 from edgeticket.pipeline.train.optimizers import Optimizers, new_optimizers, zero
 from edgeticket.pipeline.train.state import TrainingState

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from edgeticket.pipeline.distil import Answers
 from edgeticket.pipeline.graph.batches import Batch, leaves_of, tensors_of
 from edgeticket.pipeline.task import Loss
+from edgeticket.pipeline.train.distil import Answers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import assert_type
 
 import edgeticket
+from edgeticket.device_runner.manifest import Manifest
 from edgeticket.device_runner.report import Report
 from edgeticket.pipeline.compare import Gate
 from edgeticket.pipeline.convert import Converted
@@ -16,6 +17,7 @@ from edgeticket.pipeline.inspect.network import Inspection
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.run.sensitivity import Sensitivity
 from edgeticket.pipeline.run.summary import Summary
+from edgeticket.pipeline.tickets.file import TicketFacts
 
 assert_type(edgeticket.run("demo", out="runs"), Summary)
 assert_type(edgeticket.bench("runs/demo", on=["local"]), list[Outcome])
@@ -26,6 +28,12 @@ assert_type(edgeticket.inspect("resnet20"), Inspection | FileInspection)
 assert_type(edgeticket.convert(b""), dict[str, Converted])
 assert_type(edgeticket.quantize(b"", [[1.0]]), edgeticket.Quantized)
 assert_type(edgeticket.read_recipe("demo"), Recipe)
+assert_type(edgeticket.bundle("model.onnx", random=10), Manifest)
+assert_type(edgeticket.fetch("cifar10"), Path)
+assert_type(edgeticket.init("mobilenet_v2", "photos"), Path)
+assert_type(edgeticket.experiment("lenet300_fashion"), int)
+assert_type(edgeticket.check_device("local"), bool)
+assert_type(edgeticket.pack("network", out="x.ticket"), TicketFacts)
 edgeticket.run("demo", "runs")  # type: ignore[call-arg]
 edgeticket.run("demo", out=3)  # type: ignore[arg-type]
 nonsense = edgeticket.nonsense  # type: ignore[attr-defined]

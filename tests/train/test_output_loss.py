@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.distil.answers import Answers
-from edgeticket.pipeline.distil.logits import SoftTargetLoss
-from edgeticket.pipeline.distil.outputs import OutputLoss
 from edgeticket.pipeline.recipe import SoftTargets
 from edgeticket.pipeline.recipe.distil import Outputs
+from edgeticket.pipeline.train.distil.answers import Answers
+from edgeticket.pipeline.train.distil.logits import SoftTargetLoss
+from edgeticket.pipeline.train.distil.outputs import OutputLoss
 
 A, B = torch.randn(3, 2, 4, 4), torch.randn(3, 5)
 

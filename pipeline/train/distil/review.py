@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeticket.pipeline.distil.answers import Answers, same_kind
 from edgeticket.pipeline.recipe import Review
+from edgeticket.pipeline.train.distil.answers import Answers, same_kind
 
 SCALES = (4, 2, 1)  # heights and widths that maps are also compared at, in HCL
 

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeticket.pipeline.distil.answers import Answers
-from edgeticket.pipeline.distil.attention import AttentionLoss
-from edgeticket.pipeline.distil.hints import HintLoss
-from edgeticket.pipeline.distil.logits import DecoupledLoss, SoftTargetLoss
-from edgeticket.pipeline.distil.outputs import OutputLoss
-from edgeticket.pipeline.distil.review import ReviewLoss
-from edgeticket.pipeline.distil.taps import Taps
 from edgeticket.pipeline.graph.batches import Batch, tensors_of
 from edgeticket.pipeline.recipe import Distil
 from edgeticket.pipeline.task import Loss
+from edgeticket.pipeline.train.distil.answers import Answers
+from edgeticket.pipeline.train.distil.attention import AttentionLoss
+from edgeticket.pipeline.train.distil.hints import HintLoss
+from edgeticket.pipeline.train.distil.logits import DecoupledLoss, SoftTargetLoss
+from edgeticket.pipeline.train.distil.outputs import OutputLoss
+from edgeticket.pipeline.train.distil.review import ReviewLoss
+from edgeticket.pipeline.train.distil.taps import Taps
 
 
 class Distillation(nn.Module):

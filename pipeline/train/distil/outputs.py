@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.distil.answers import Answers, same_shapes
 from edgeticket.pipeline.recipe.distil import Outputs
+from edgeticket.pipeline.train.distil.answers import Answers, same_shapes
 
 
 class OutputLoss(nn.Module):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.distil.answers import Answers, same_classes
 from edgeticket.pipeline.recipe import Decoupled, SoftTargets
+from edgeticket.pipeline.train.distil.answers import Answers, same_classes
 
 
 class SoftTargetLoss(nn.Module):

@@ -4,7 +4,7 @@ A loss is a module: (student's answers, teacher's answers, class indices) -> one
 to learn is trained along with the student, and thrown away.
 """
 
-from edgeticket.pipeline.distil.answers import Answers
-from edgeticket.pipeline.distil.distillation import LOSSES, Distillation
+from edgeticket.pipeline.train.distil.answers import Answers
+from edgeticket.pipeline.train.distil.distillation import LOSSES, Distillation
 
 __all__ = ["LOSSES", "Answers", "Distillation"]

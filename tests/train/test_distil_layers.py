@@ -16,8 +16,6 @@ from torch import nn
 from edgeticket.device_runner.errors import InputError
 from edgeticket.models.network import Network
 from edgeticket.pipeline.data import Teacher
-from edgeticket.pipeline.distil import Distillation
-from edgeticket.pipeline.distil.taps import Taps
 from edgeticket.pipeline.progress import QUIET
 from edgeticket.pipeline.quantize import fold_bn
 from edgeticket.pipeline.recipe import (
@@ -33,6 +31,8 @@ from edgeticket.pipeline.run.quantize_passes import quantize_while_training
 from edgeticket.pipeline.tickets import TICKETS
 from edgeticket.pipeline.tickets.masked import Masked, Span
 from edgeticket.pipeline.train import normalize
+from edgeticket.pipeline.train.distil import Distillation
+from edgeticket.pipeline.train.distil.taps import Taps
 
 
 def lesson(student: nn.Module, distil: Distil, teacher: nn.Module) -> Distillation:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeticket.pipeline.distil.answers import Answers, same_kind
-from edgeticket.pipeline.distil.hints import same_size
 from edgeticket.pipeline.recipe import Attention
+from edgeticket.pipeline.train.distil.answers import Answers, same_kind
+from edgeticket.pipeline.train.distil.hints import same_size
 
 
 class AttentionLoss(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeticket.pipeline.distil.answers import Answers, same_kind
 from edgeticket.pipeline.recipe import Features
+from edgeticket.pipeline.train.distil.answers import Answers, same_kind
 
 
 class HintLoss(nn.Module):

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.pipeline.distil import Answers
-from edgeticket.pipeline.distil.attention import AttentionLoss, attention_map
-from edgeticket.pipeline.distil.hints import HintLoss, same_size
-from edgeticket.pipeline.distil.logits import DecoupledLoss, SoftTargetLoss, decoupled
-from edgeticket.pipeline.distil.review import Fusion, ReviewLoss, hierarchical_context
 from edgeticket.pipeline.recipe import Attention, Decoupled, Features, Review, SoftTargets
+from edgeticket.pipeline.train.distil import Answers
+from edgeticket.pipeline.train.distil.attention import AttentionLoss, attention_map
+from edgeticket.pipeline.train.distil.hints import HintLoss, same_size
+from edgeticket.pipeline.train.distil.logits import DecoupledLoss, SoftTargetLoss, decoupled
+from edgeticket.pipeline.train.distil.review import Fusion, ReviewLoss, hierarchical_context
 
 STUDENT, TEACHER = torch.randn(2, 6, 10, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 3, 9, 9, 1, 5])
