@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from boards import fetch_library, fetch_wheels, user_space_of
+from detector_bundle import write_detector_bundle
 from network import ROOT, Device, Host, device_on, host_side
 from resnet_bundle import write_resnet_bundle
 
@@ -79,10 +80,19 @@ def faketime(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with this machine's reports beside it, as `edgeticket run` leaves them."""
-    folder = write_resnet_bundle(tmp_path_factory.mktemp("run") / "bundle")
+    return _measured_here(write_resnet_bundle(tmp_path_factory.mktemp("run") / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a network whose answers are boxes."""
+    return _measured_here(write_detector_bundle(tmp_path_factory.mktemp("detector") / "bundle"))
+
+
+def _measured_here(bundle: Path) -> Path:
     subprocess.run(
-        [sys.executable, "-m", "edgeticket.device_runner", "bench", str(folder), "--no-amx",
-         "-o", str(folder.parent / "reports"), *["--min-seconds", "0.1", "--warmup-seconds", "0"]],
+        [sys.executable, "-m", "edgeticket.device_runner", "bench", str(bundle), "--no-amx",
+         "-o", str(bundle.parent / "reports"), *["--min-seconds", "0.1", "--warmup-seconds", "0"]],
         check=True, cwd=ROOT, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    return folder
+    return bundle

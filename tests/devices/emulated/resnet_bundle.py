@@ -6,17 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diff_fixtures import tensor_spec
+from int8_files import write_int8_files
 
-from edgeticket.device_runner.manifest import Artifact, Network
+from edgeticket.device_runner.manifest import Network
 from edgeticket.models import build
 from edgeticket.pipeline.bundle import StoredInput, write_bundle
-from edgeticket.pipeline.convert.onnx_file import write_onnx
-from edgeticket.pipeline.convert.prepare import prepare
-from edgeticket.pipeline.convert.tflite_file import write_tflite
-from edgeticket.pipeline.export import export
-from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
-from edgeticket.pipeline.recipe import Ptq
 
 CLASSES = 10
 SAMPLES = 128
@@ -32,35 +26,11 @@ def write_resnet_bundle(folder: Path) -> Path:
     patches = rng.integers(0, 256, (SAMPLES, 8, 8, 3)).astype(np.uint8)
     images = patches.repeat(4, axis=1).repeat(4, axis=2)
     values = torch.from_numpy((images.astype(np.float32) - 127.5) / 64).permute(0, 3, 1, 2)
-    folded = fold_bn(network, (3, 32, 32))
-    scales = calibrate(folded, [values.contiguous()], Ptq(method="ptq"))
-    graph = prepare(export(fake_quantized(folded, scales)))
-    kinds = {
-        "onnx-int8-s8": ("ort", write_onnx(graph, unsigned=False), ("aarch64",)),
-        "onnx-int8-u8": ("ort", write_onnx(graph, unsigned=True), ("x86_64",)),
-        "tflite-int8": ("tflite", write_tflite(graph), ("aarch64", "x86_64")),
-    }
-    artifacts = []
-    for name, (runtime, data, architectures) in kinds.items():
-        unsigned, lite = name.endswith("u8"), runtime == "tflite"
-        artifact = Artifact(
-            id=name,
-            file=f"artifacts/{name}.{'tflite' if lite else 'onnx'}",
-            network="resnet20",
-            role="deploy",
-            runtime=runtime,
-            precision="int8",
-            architectures=architectures,
-            exact_with=(),
-            inputs=(tensor_spec(graph, "input", last=lite, unsigned=unsigned),),
-            outputs=(tensor_spec(graph, "output", last=lite, unsigned=unsigned),),
-        )
-        artifacts.append((artifact, data))
     folder.mkdir(parents=True)
     write_bundle(
         folder,
         name="resnet20",
-        artifacts=artifacts,
+        artifacts=write_int8_files(network, [values.contiguous()], name="resnet20"),
         inputs=[StoredInput("input", images, (), STEPS)],
         targets=rng.integers(0, CLASSES, SAMPLES),
         dataset="patches",

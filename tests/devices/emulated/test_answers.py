@@ -12,7 +12,7 @@ import pytest
 from network import ROOT, Device
 from resnet_bundle import SAMPLES
 
-from edgeticket.device_runner.report import Report, read_report
+from edgeticket.device_runner.report import Report, TaskScores, read_report
 from edgeticket.pipeline.devices.emulated.user_space import USER_ID
 
 pytestmark = [pytest.mark.devices, pytest.mark.timeout(3600)]
@@ -65,6 +65,36 @@ def test_over_ssh_all_outputs_are_those_of_this_machine(
     limited = ready.host.edgeticket("compare", *same, "--max-p90-ms", "1000")
     assert limited.returncode == 2
     assert "emulated" in limited.stderr
+
+
+def numbers(scores: TaskScores) -> dict[str, float]:
+    return {name: value for name, value in scores.metrics.items() if isinstance(value, float)}
+
+
+def test_a_detector_gives_the_codes_and_finds_the_boxes_of_this_machine(
+    ready: Device, detector: Path, tmp_path: Path
+) -> None:
+    _, found = bench(ready, detector, tmp_path, *QUICK)
+    here = reports(detector.parent / "reports")["tflite-int8"].accuracy
+    assert isinstance(here, TaskScores)
+    assert set(found) == {"tflite-int8", "onnx-int8-s8"}
+    for report in found.values():
+        scores = report.accuracy
+        assert isinstance(scores, TaskScores)
+        # Both maps of every picture, bit for bit; the rest is computed from these in float64.
+        assert scores.outputs_sha256 == here.outputs_sha256
+        assert scores.sample_crc32 == here.sample_crc32
+        assert numbers(scores) == pytest.approx(numbers(here), rel=1e-9)
+    assert isinstance(here.score, float)
+    assert here.score > 0.8  # there are boxes that can differ
+    compared = ready.host.edgeticket(
+        "compare",
+        str(detector.parent / "reports/tflite-int8.json"),
+        str(tmp_path / ready.address / "tflite-int8.json"),
+        "--identical",
+    )
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "map" in compared.stdout
 
 
 def test_the_second_set_up_changes_nothing(ready: Device) -> None:
