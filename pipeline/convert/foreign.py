@@ -34,7 +34,8 @@ def read_any(data: bytes, *, place: str) -> Graph:
     fix_ends(model, place)
     model = _without_other_domains(in_one_form(model, place))
     with placed(place):
-        return _rounded_early(steps_into_layers(graph_of(model)))
+        graph = _rounded_early(steps_into_layers(graph_of(model)))
+    return replace(graph, verbatim=True)
 
 
 def _without_other_domains(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgeticket.pipeline.convert.exact_sums import make_exact
 from edgeticket.pipeline.convert.fuse import fuse
 from edgeticket.pipeline.convert.lift import lift_1d
 from edgeticket.pipeline.convert.linear_bias import fuse_biases
@@ -22,7 +23,11 @@ from edgeticket.pipeline.operators import KINDS, Substitution
 
 
 def prepare(graph: Graph) -> Graph:
-    """Fuse what runs as one, settle clamps, and say where codes become numbers and back."""
+    """Fuse what runs as one, settle clamps, and say where codes become numbers and back.
+
+    Steps in float32 between codes become what all runtimes come to the same bits in, unless the
+    graph is to be written as it stands.
+    """
     rounded = [name for name, value in graph.values.items() if value.quantization is not None]
     kept = [*graph.outputs, *rounded]
     operators = fuse_biases(graph.operators, graph, kept)
@@ -48,7 +53,8 @@ def prepare(graph: Graph) -> Graph:
     used = {name for op in settled for name in op.inputs}
     used_constants = {n: c for n, c in constants.items() if n in used}
     ready = Graph(graph.inputs, graph.outputs, tuple(settled), values, used_constants)
-    return insert_qdq(lift_1d(ready))
+    placed = insert_qdq(lift_1d(ready))
+    return placed if graph.verbatim else make_exact(placed)
 
 
 def prepare_real(graph: Graph) -> Graph:

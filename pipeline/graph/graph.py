@@ -142,6 +142,8 @@ class Graph(_Immutable):
     scaled: what stored numbers the network multiplied and shifted a layer's output by, where they
         have become part of the layer; by its output.
     arranged: layers whose weight is made of another one's numbers, by output.
+    verbatim: its steps in float32 are written as they stand (a quantised file of another's, which
+        its own runtime computes so), not as all runtimes compute alike.
     """
 
     inputs: tuple[str, ...]
@@ -151,6 +153,7 @@ class Graph(_Immutable):
     constants: Mapping[str, Constant]
     scaled: Mapping[str, Scaled] = field(default_factory=dict)
     arranged: Mapping[str, Arranged] = field(default_factory=dict)
+    verbatim: bool = False
 
     def is_quantized(self) -> bool:
         """Whether any value is rounded; others may be computed in float32 between those."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from torch import nn
@@ -221,7 +221,7 @@ def _integers(source: Graph | InputError) -> Integers | None:
     try:
         if isinstance(source, InputError):
             return None
-        graph = prepare(source)
+        graph = prepare(replace(source, verbatim=True))
     except InputError:
         return None
     total = integer = 0

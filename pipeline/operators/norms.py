@@ -312,6 +312,9 @@ KINDS: dict[str, Kind] = {
         conditions="folded into a layer, or a depthwise convolution",
     ),
     "LayerNormalization": Kind(
-        layer_norm, _norm_meaning, channels=passing.normalised, conditions="last axes"
+        layer_norm,
+        _norm_meaning,
+        channels=passing.normalised,
+        conditions="last axes; int8: sums of whole numbers, so that runtimes agree",
     ),
 }

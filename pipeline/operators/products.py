@@ -203,12 +203,12 @@ KINDS: dict[str, Kind] = {
         _product_shape,
         macs=_product_macs,
         channels=passing.multiplied,
-        conditions="of two values; with a constant matrix it is a Gemm",
+        conditions="of two values; a constant matrix: a Gemm; int8: sums of whole numbers",
     ),
     "Softmax": Kind(
         softmax,
         lambda torch, a, x: torch.softmax(x, -1),
         channels=passing.last_axis_shares,
-        conditions="any axis",
+        conditions="any axis; int8: with whole numbers for powers, where a product reads it",
     ),
 }

@@ -13,8 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import fx
 
+from edgeticket.pipeline.graph.module import kind_of
+from edgeticket.pipeline.operators import Role
+from edgeticket.pipeline.operators.functions import KINDS as FUNCTIONS
 from edgeticket.pipeline.quantize.functions import fixed_scale, functions_of
-from edgeticket.pipeline.quantize.placement import Placement
+from edgeticket.pipeline.quantize.placement import Placement, role
 from edgeticket.pipeline.quantize.ranges import Range
 from edgeticket.pipeline.quantize.scales import HIGHEST, LOWEST, ActivationScale, activation_scale
 
@@ -29,8 +32,10 @@ WIDER = 1 + np.arange(400) / 2**14  # scales to try, as multiples of the first: 
 # Means and resizing give whole parts of a code; those that are common.
 PARTS = (1, 2, 3, 4, 6, 8, 9)
 CLEAR_OF_PARTS = 1e-4  # of a code; float32 is off by 2e-5 there
-# LiteRT multiplies by the reciprocal of a scale where ONNX Runtime divides by it.
-RECIPROCAL = 2.0**-28  # relative; float32 may be off by 2^-24
+# LiteRT multiplies by the reciprocal of a scale where ONNX Runtime divides by it. Where the
+# reciprocal is that exact, one result in 10^9 is rounded to another side.
+RECIPROCAL = 2.0**-36  # relative; float32 may be off by 2^-24
+NEXT = np.arange(512)  # float32 numbers from one of `WIDER` on to the next, or to that after it
 
 
 def clear_of_ties(
@@ -59,12 +64,13 @@ def _of_functions(
     bound: Collection[str],
 ) -> Iterator[tuple[str, float]]:
     owners = placement.owners
-    for name, node in functions_of(folded).items():
+    functions = functions_of(folded)
+    for name, node in {**functions, **_in_float32(folded, owners)}.items():
         sources = [owners[n].name for n in node.all_input_nodes if n in owners]
         if name in bound or owners.get(node) is not node or not sources:
             continue
         chosen, source = activations[name], activations[sources[0]]
-        if (chosen.scale, chosen.zero_point) == fixed_scale(folded, node):
+        if name in functions and chosen == ActivationScale(*fixed_scale(folded, node)):
             continue
         results = _results(folded, node, source)
         scales = (WIDER * chosen.scale).astype(np.float32)
@@ -72,6 +78,19 @@ def _of_functions(
         of_zero = apart[:, source.zero_point - LOWEST]
         margins = np.minimum(apart.min(1) / CLEAR, of_zero / CLEAR_OF_ZERO)
         yield name, float(scales[int(np.argmax(np.minimum(margins, 1)))])
+
+
+def _in_float32(folded: fx.GraphModule, owners: Mapping[fx.Node, fx.Node]) -> dict[str, fx.Node]:
+    """Steps that make a number of each rounded number in float32, by name."""
+    return {
+        node.name: node
+        for node in owners
+        if node.op == "call_module"
+        and len(node.args) == 1
+        and node.args[0] in owners
+        and kind_of(folded.get_submodule(node.name)) in FUNCTIONS
+        and role(folded.get_submodule(node.name)) is Role.REAL
+    }
 
 
 def _results(
@@ -116,14 +135,22 @@ def _sources(node: fx.Node, owners: Mapping[fx.Node, fx.Node]) -> set[str]:
 
 def _clear_of_parts(scale: float, sources: Collection[float]) -> float:
     """The first scale from ``scale`` on that parts of codes of ``sources`` stay clear in."""
-    scales = (WIDER * scale).astype(np.float32)
-    wide = scales.astype(np.float64)
+    usable = _with_exact_reciprocals(scale)
+    for wider in usable:
+        if all(_is_clear(source, wider) for source in sources):
+            return wider
+    return usable[0] if usable else scale
+
+
+def _with_exact_reciprocals(scale: float) -> list[float]:
+    """Scales from ``scale`` on, one for each of `WIDER` where there is one."""
+    first = (WIDER * scale).astype(np.float32)
+    scales = (first.view(np.int32)[:, None] + NEXT.astype(np.int32)).view(np.float32)
     inverse = (np.float32(1) / scales).astype(np.float64)
-    usable = np.flatnonzero(np.abs(wide * inverse - 1) < RECIPROCAL)
-    for i in usable:
-        if all(_is_clear(source, wide[i]) for source in sources):
-            return float(scales[i])
-    return float(scales[usable[0]]) if len(usable) else scale
+    off = np.abs(scales.astype(np.float64) * inverse - 1)
+    best = off.argmin(1)[:, None]
+    chosen = np.take_along_axis(scales, best, 1)[np.take_along_axis(off, best, 1) < RECIPROCAL]
+    return [float(x) for x in chosen]
 
 
 def _is_clear(source: float, scale: float) -> bool:

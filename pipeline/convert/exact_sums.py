@@ -1,0 +1,222 @@
+"""Steps in float32 between codes, written so that all runtimes come to the same bits.
+
+A sum in float32 depends on the order of its terms, and every runtime has one of its own. A sum of
+whole numbers does not, as long as none passes 2^24. So layer norms, softmax, and products of two
+rounded values are written as sums of whole numbers; what is left is done number by number, where
+IEEE 754 leaves no choice. Square roots and exponentials differ in their last bits from runtime to
+runtime, and are taken to where that makes no difference.
+
+A layer norm takes mean and variance of its row in steps of a fraction of the row's largest number,
+and normalises the row itself. Softmax rounds its logits to 1/512 and its powers to whole numbers;
+the rest of attention is whole numbers up to the one division. That is nearer to the functions than
+the codes behind them can tell (tests/convert/test_exact_sums.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache, reduce
+
+import numpy as np
+
+from edgeticket.pipeline.convert.exact_draft import ExactDraft, largest_of
+from edgeticket.pipeline.graph.graph import Graph, Operator
+
+EXACT = 2**24  # whole numbers up to this are float32
+# The largest sum is a quarter of what the largest codes could make: all would have to be that
+# large, and of one sign.
+PART_OF_LARGEST = 4
+
+# A row is rounded to as many steps as can be summed; longer ones would have too few.
+LONGEST_ROW = 4096
+SMALLEST = 1e-12  # for the largest number of a row, which divides
+COARSE_ROOT = 1.5 * 2**15  # added and taken away, it rounds to its last bit: 1/256
+
+LOGIT = 1 / 512
+ROUNDING = 1.5 * 2**14  # added to logits, it rounds them to its last bit: LOGIT
+# What the largest power of a softmax is: more than this makes it no better, and few for each token
+# lose what many small ones are together.
+LARGEST_POWER, POWERS_PER_TOKEN = 2.0**12, 4
+MOST_PARTS = 16  # that tokens are summed in, one after the other
+CLEAR = 8e-7  # relative; exponentials of runtimes are off by 5e-7
+
+# ONNX Runtime makes a number behind a product a part of it, and multiplies every so many by it.
+LARGEST_BLOCK = 128
+
+
+def make_exact(graph: Graph) -> Graph:
+    """Write anew what depends on the order of sums.
+
+    Args:
+        graph: with conversions inserted (`qdq_insertion.insert_qdq`); one in float32 stays.
+    """
+    if not graph.is_quantized():
+        return graph
+    draft = ExactDraft(graph)
+    for op in graph.operators:
+        rule = RULES.get(op.kind)
+        if op.name not in draft.left_out and not (rule and rule(draft, op)):
+            draft.operators.append(op)
+    return draft.graph()
+
+
+def _layer_norm(draft: ExactDraft, op: Operator) -> bool:
+    """(x − mean) / √(variance + ε) · scale + bias; the row itself is not rounded."""
+    source = op.inputs[0]
+    axis = len(draft.values[source].shape) - 1
+    size = draft.values[source].shape[axis]
+    found = draft.whole_of(op, source)
+    if found is not None and size * found[2] ** 2 <= PART_OF_LARGEST * EXACT:
+        steps = whole = found[0]
+        per_step: str | float = 1 / found[1]
+    elif size <= LONGEST_ROW:
+        per_step = _steps_of_row(draft, op, source, size)
+        steps = draft.add(op, "Mul", source, per_step)
+        whole = draft.add(op, "Round", steps)
+    else:
+        return False
+    total = draft.sum(op, whole)
+    mean = draft.add(op, "Mul", total, 1 / size)
+    squares = draft.sum(op, draft.add(op, "Mul", whole, whole))
+    deviations = draft.add(op, "Sub", squares, draft.add(op, "Mul", total, mean))
+    deviations = draft.add(op, "Max", deviations, 0.0)  # of equal numbers it can be less
+    epsilon = op.attributes["epsilon"] * size
+    if isinstance(per_step, float):
+        least: str | float = epsilon * per_step**2
+    else:
+        least = draft.add(op, "Mul", draft.add(op, "Mul", per_step, per_step), epsilon)
+    factor = _one_by_root(draft, op, draft.add(op, "Add", deviations, least))
+    normal = draft.add(op, "Mul", draft.add(op, "Sub", steps, mean), factor)
+    weight = draft.constants[op.inputs[1]].data * np.float32(math.sqrt(size))
+    bias = draft.constants[op.inputs[2]].data if len(op.inputs) > 2 else None
+    rounded = draft.in_steps(op.output)
+    if rounded is not None:
+        weight, bias = weight / rounded.scale, None if bias is None else bias / rounded.scale
+    if bias is not None:
+        normal, weight = draft.add(op, "Mul", normal, weight), bias
+    kind = "Mul" if bias is None else "Add"
+    if rounded is None:
+        draft.finish(op, kind, normal, weight)
+    else:
+        draft.round(op, draft.add(op, kind, normal, weight), rounded)
+    return True
+
+
+def _product(draft: ExactDraft, op: Operator) -> bool:
+    """Σ left · right of code − zero point, then times both scales and what multiplies them."""
+    left, right = op.inputs
+    if left in draft.powers:
+        return _weighted(draft, op)
+    factor, both = 1.0, []
+    largest = 1.0
+    for name in (left, right):
+        found = draft.whole_of(op, name)
+        if found is None:
+            return False
+        whole, scale, most = found
+        both.append(whole)
+        factor *= scale
+        largest *= most
+    size = draft.values[left].shape[-1]
+    if size > LARGEST_BLOCK or size * largest > PART_OF_LARGEST * EXACT:
+        return False
+    product = draft.add(op, "MatMul", *both)
+    behind = draft.only_reader(op.output)
+    if behind is not None and (more := draft.number_times(behind, op.output)) is not None:
+        draft.left_out.add(behind.name)
+        factor, op = factor * more, behind
+    draft.scale(op, product, factor)
+    return True
+
+
+def _softmax(draft: ExactDraft, op: Operator) -> bool:
+    """Its powers; the products that read its shares divide by their sum."""
+    source = op.inputs[0]
+    shape = draft.values[source].shape
+    tokens = shape[-1]
+    readers = draft.readers.get(op.output, [])
+    weighted = [r for r in readers if r.kind == "MatMul" and r.inputs[0] == op.output]
+    codes = [draft.code_of(r.inputs[1]) for r in weighted]
+    if not weighted or len(weighted) < len(readers) or None in codes:
+        return False
+    if op.output in draft.given.outputs:
+        return False
+    highest = max(largest_of(draft.quantization(name)) for name in codes if name)
+    parts = math.ceil(POWERS_PER_TOKEN * tokens**2 * highest / (PART_OF_LARGEST * EXACT))
+    if parts > MOST_PARTS:
+        return False
+    widest = math.ceil(tokens / parts)
+    limit = min(PART_OF_LARGEST * EXACT / (widest * highest), LARGEST_POWER)
+    logits = draft.add(op, "Add", source, ROUNDING)
+    most = draft.add(op, "ReduceMax", logits, axes=[len(shape) - 1], keepdims=1)
+    powers = draft.add(op, "Exp", draft.add(op, "Sub", logits, most))
+    scaled = draft.add(op, "Mul", powers, largest_power(limit))
+    draft.powers[op.output] = draft.add(op, "Round", scaled), widest
+    return True
+
+
+def _weighted(draft: ExactDraft, op: Operator) -> bool:
+    """Σ power · value / Σ power, over parts of the tokens whose sums are exact."""
+    powers, widest = draft.powers[op.inputs[0]]
+    found = draft.whole_of(op, op.inputs[1])
+    assert found is not None
+    values, scale, _ = found
+    tokens = draft.values[powers].shape[-1]
+    products, totals = [], []
+    for begin in range(0, tokens, widest):
+        end = min(begin + widest, tokens)
+        part = draft.slice(op, powers, -1, begin, end)
+        products.append(draft.add(op, "MatMul", part, draft.slice(op, values, -2, begin, end)))
+        totals.append(draft.sum(op, part))
+    product, total = (
+        reduce(lambda left, right: draft.add(op, "Add", left, right), terms)
+        for terms in (products, totals)
+    )
+    draft.scale(op, draft.add(op, "Div", product, total), scale)
+    return True
+
+
+def _steps_of_row(draft: ExactDraft, op: Operator, name: str, size: int) -> str:
+    """How many steps 1 is, so that the largest number of a row is as many as can be summed."""
+    axis = len(draft.values[name].shape) - 1
+    most = draft.add(op, "ReduceMax", name, axes=[axis], keepdims=1)
+    least = draft.add(op, "ReduceMin", name, axes=[axis], keepdims=1)
+    largest = draft.add(op, "Max", most, draft.add(op, "Neg", least))
+    largest = draft.add(op, "Max", largest, SMALLEST)
+    return draft.add(op, "Div", float(math.isqrt(EXACT // size)), largest)
+
+
+def _one_by_root(draft: ExactDraft, op: Operator, square: str) -> str:
+    """1 / √square, to 2e-6 where that is 1 or more; behind the root of 0 is nothing.
+
+    All runtimes agree on the root in steps of 1/256; one of Heron's from there is right.
+    """
+    root = draft.add(op, "Sqrt", square)
+    coarse = draft.add(op, "Sub", draft.add(op, "Add", root, COARSE_ROOT), COARSE_ROOT)
+    twice = draft.add(op, "Add", coarse, draft.add(op, "Div", square, coarse))
+    return draft.add(op, "Div", 2.0, twice)
+
+
+@cache
+def largest_power(limit: float) -> float:
+    """What the largest power of a softmax is made: a little less than ``limit``.
+
+    No power is then so near to half way between two whole numbers that runtimes, whose
+    exponentials differ in their last bits, could round it to different sides.
+    """
+    powers = np.exp(np.arange(math.ceil(math.log(2 * limit + 2) / LOGIT)) * -LOGIT)
+    for part in range(2**12):
+        largest = float(np.float32(limit * (1 - part / 2**14)))
+        scaled = largest * powers
+        if (np.abs(scaled % 1 - 0.5) > CLEAR * scaled).all():
+            return largest
+    raise AssertionError(f"no power up to {limit} is clear of ties")
+
+
+RULES: dict[str, Callable[[ExactDraft, Operator], bool]] = {
+    "LayerNormalization": _layer_norm,
+    "MatMul": _product,
+    "Softmax": _softmax,
+}
+"""Each says whether it wrote an operator anew."""
