@@ -32,6 +32,16 @@ def seconds(text: str) -> float:
     return _number(text, 0, 86400, "seconds from 0 to 86400")
 
 
+def minutes(text: str) -> int:
+    """``"30m"`` or ``"2h"`` -> whole minutes."""
+    from edgeticket.device_runner.sustained import read_minutes
+
+    try:
+        return read_minutes(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+
+
 def milliseconds(text: str) -> float:
     """Milliseconds up to ten seconds."""
     return _number(text, 0.1, 10000, "milliseconds from 0.1 to 10000")

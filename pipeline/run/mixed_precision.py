@@ -134,7 +134,9 @@ def keep_fewest(
         return bound.holds(drop)
 
     allowed = bound.tell(bound.most)
-    noise = {} if holds(frozenset()) else noise_alone(whole, layers, batches[0], progress)
+    noise = dict.fromkeys(layers, 0.0)
+    if not holds(frozenset()):
+        noise = noise_alone(whole, layers, batches[0], progress)
     choice = fewest_kept(
         tuple(layers),
         noise=noise,

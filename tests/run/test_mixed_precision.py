@@ -118,6 +118,15 @@ def test_what_it_decides_is_what_ptq_makes_of_these_layers(
     assert found.facts["validation_top1_int8"] == again.facts["validation_top1_int8"]
 
 
+def test_where_int8_holds_nothing_is_kept(
+    planted: Candidate, data: Dataset, tmp_path: Path
+) -> None:
+    facts = carried_out(planted, data, Ptq(method="ptq", max_drop=100.0), tmp_path).facts
+    mixed = facts["mixed_precision"]
+    assert (mixed["keep_fp32"], mixed["tries"], mixed["at_least"]) == ([], 1, 0)
+    assert mixed["summary"].startswith("all 5 layers can be int8: ")
+
+
 def test_what_was_tried_is_not_tried_again(
     planted: Candidate, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
