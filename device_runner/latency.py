@@ -117,7 +117,7 @@ def measure(
         watch: called between windows; the start of the next one is untimed.
         scenario: what to call it.
     """
-    streams = [_Stream(run, inputs) for run, inputs in artifacts]
+    streams = [Stream(run, inputs) for run, inputs in artifacts]
     for stream in streams:
         stream.warm(int(warmup_seconds * 1e9))
     for turn in itertools.count():
@@ -148,7 +148,7 @@ def quiet() -> Iterator[None]:
             gc.enable()
 
 
-class _Stream:
+class Stream:
     """The queries of one artifact, and the times they took."""
 
     def __init__(self, run: Run, inputs: Sequence[Any]) -> None:
@@ -172,6 +172,11 @@ class _Stream:
             self.untimed += 1
             if perf_counter_ns() >= end:
                 return
+
+    def forget(self) -> None:
+        """Begin anew: what was timed so far is not kept."""
+        self.samples_ns = array("q")
+        self.timed_ns = 0
 
     def window(self) -> None:
         """One turn: untimed queries, then timed ones into the buffer, then store them."""

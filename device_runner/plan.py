@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeticket.device_runner.latency import MIN_QUERIES, MIN_SECONDS, SINGLE_STREAM, WARMUP_SECONDS
 from edgeticket.device_runner.scenarios import OFFLINE, PACED
+from edgeticket.device_runner.sustained import SUSTAINED
 from edgeticket.device_runner.windows import WINDOWS
 
 
@@ -20,6 +21,7 @@ class Plan:
     warmup_seconds: float = WARMUP_SECONDS
     windows: int = WINDOWS  # whose spread and drift are told
     rate_hz: float | None = None  # frames per second: the Paced scenario
+    sustain_minutes: int | None = None  # so long without a pause: the Sustained scenario
     batch: int | None = None  # samples in a query, where the file takes them: Offline
     cores: tuple[int, ...] | None = None  # CPU cores to keep to; None: all that are allowed
     cooldown_c: float | None = None  # wait until it is cooler; None: do not wait
@@ -35,4 +37,6 @@ class Plan:
         """Name of the scenario that follows from the above."""
         if self.rate_hz is not None:
             return PACED
+        if self.sustain_minutes is not None:
+            return SUSTAINED
         return SINGLE_STREAM if self.batch is None else OFFLINE

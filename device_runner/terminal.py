@@ -51,6 +51,43 @@ def report_table(reports: Sequence[Report]) -> str:
     return table([[*headings[:-2], *extra, *headings[-2:]], *rows])
 
 
+def sustained_lines(reports: Sequence[Report]) -> list[str]:
+    """A table of minutes for each artifact under sustained load, and what it came to."""
+    lines: list[str] = []
+    for report in reports:
+        sustained = report.sustained
+        if isinstance(sustained, Unavailable):
+            continue
+        rows = [["minute", "p50 ms", "p90 ms", "mean ms", "MHz", "°C", ""]]
+        for number, minute in enumerate(sustained.minutes, 1):
+            throttles = number == sustained.throttled_minute
+            rows.append(
+                [
+                    str(number),
+                    _scaled(minute.p50_ns, 1e-6, 3),
+                    _scaled(minute.p90_ns, 1e-6, 3),
+                    _scaled(minute.mean_ns, 1e-6, 3),
+                    _highest(minute.clock_hz, 1e-6, 0),
+                    _highest(minute.temperature_c, 1, 1),
+                    f"throttles: {sustained.throttled_by}" if throttles else "",
+                ]
+            )
+        steady = sustained.steady_p90_ns
+        last = (
+            f"no steady state: {steady.reason}"
+            if isinstance(steady, Unavailable)
+            else f"steady p90 {steady / 1e6:.3f} ms"
+        )
+        lines += ["", plain(f"{report.artifact.id}: {last}"), table(rows)]
+    return lines
+
+
+def _highest(values: Mapping[str, float] | Unavailable, factor: float, digits: int) -> str:
+    if isinstance(values, Unavailable) or not values:
+        return "-"
+    return f"{max(values.values()) * factor:.{digits}f}"
+
+
 def validity_lines(reports: Sequence[Report]) -> list[str]:
     """Reasons and warnings, each sentence once, with the artifacts that it is about."""
     about: dict[str, list[str]] = {}

@@ -71,6 +71,7 @@ class Watch:
         self._spent_ns = 0
         self._threads = read_threads(root)
         self._first = read_counters(root, cpus=cpus)
+        self._segment = self._first, 0, 0  # counters, looks and time spent when it began
         self._due_ns = perf_counter_ns()
 
     def __call__(self) -> None:
@@ -90,6 +91,13 @@ class Watch:
         """What happened since this watch was made."""
         last = read_counters(self._root, cpus=self._cpus)
         return summarise_watch(self._first, last, self._looks, spent_ns=self._spent_ns)
+
+    def segment(self) -> During:
+        """What happened since the last call of this, or since this watch was made."""
+        first, looks, spent_ns = self._segment
+        last = read_counters(self._root, cpus=self._cpus)
+        self._segment = last, len(self._looks), self._spent_ns
+        return summarise_watch(first, last, self._looks[looks:], spent_ns=self._spent_ns - spent_ns)
 
     def _look(self) -> _Look:
         # The clock first: all that follows is work that may change it.

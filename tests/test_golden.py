@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runner_fixtures import example_report, tiny_files, tiny_manifest
+from runner_fixtures import example_report, sustained_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
 from task_goldens import task_manifest, task_report, task_targets
 
@@ -40,6 +40,19 @@ def test_report() -> None:
     report = example_report()
     assert read_report(GOLDEN / "report.json") == report
     assert format_json(to_json(report)) == (GOLDEN / "report.json").read_bytes()
+
+
+def test_sustained() -> None:
+    report = sustained_report()
+    assert read_report(GOLDEN / "report-sustained.json") == report
+    assert format_json(to_json(report)) == (GOLDEN / "report-sustained.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["report", "report-speech", "report-task"])
+def test_reports_of_version_6_are_read(name: str) -> None:
+    today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v6-{name}.json")
+    assert isinstance(old.sustained, Unavailable)
+    assert old == replace(today, sustained=old.sustained)
 
 
 def test_transcription() -> None:
@@ -95,7 +108,9 @@ def test_manifests_of_version_4_are_read(name: str) -> None:
 def test_reports_of_version_4_are_read(name: str) -> None:
     today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v4-{name}.json")
     assert isinstance(old.fidelity, Unavailable)
-    assert old == replace(today, fidelity=old.fidelity, placement=old.placement)
+    assert old == replace(
+        today, fidelity=old.fidelity, placement=old.placement, sustained=old.sustained
+    )
 
 
 @pytest.mark.parametrize("name", ["manifest", "manifest-speech"])
@@ -108,7 +123,7 @@ def test_manifests_of_version_5_are_read(name: str) -> None:
 @pytest.mark.parametrize("name", ["report", "report-speech"])
 def test_reports_of_version_5_are_read(name: str) -> None:
     today, old = read_report(GOLDEN / f"{name}.json"), read_report(GOLDEN / f"v5-{name}.json")
-    assert old == replace(today, fidelity=old.fidelity)
+    assert old == replace(today, fidelity=old.fidelity, sustained=old.sustained)
     if not isinstance(today.fidelity, Unavailable):
         assert isinstance(old.fidelity, Fidelity)
         assert old.fidelity.differing == {}

@@ -69,6 +69,7 @@ def write_up(
         cores=len(session.identity.cores),
         paced=plan.rate_hz is not None,
         not_finite=not_finite,
+        sustained=plan.sustain_minutes is not None,
     )
     file = next(file for file in manifest.files if file.path == subject.entry.file)
     return Report(
@@ -87,6 +88,7 @@ def write_up(
             latency, batch=subject.batch, how=subject.how, rate_hz=plan.rate_hz
         ),
         deadlines=tell_deadlines(latency, rate_hz=plan.rate_hz),
+        sustained=timed.sustained[index],
         energy=timed.energies[index],
         preprocessing_ns=preparation,
         real_time=_real_time(manifest.chunks, latency, preparation),

@@ -20,6 +20,7 @@ from edgeticket.device_runner.readings import Command, Readings, take_readings
 from edgeticket.device_runner.report import PreprocessingTime
 from edgeticket.device_runner.scenarios import measure_paced
 from edgeticket.device_runner.subjects import Subject, Tensors
+from edgeticket.device_runner.sustained import NOT_ASKED, Sustained, measure_sustained
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.watch import During, Watch
 
@@ -31,7 +32,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Timed:
-    """``latencies`` and ``energies`` are those of the subjects, in their order."""
+    """``latencies``, ``energies`` and ``sustained`` are those of the subjects, in their order."""
 
     cooldown: Cooldown | Unavailable
     before: Readings
@@ -39,6 +40,7 @@ class Timed:
     after: Readings
     latencies: Sequence[Latency]
     energies: Sequence[Energy | Unavailable]
+    sustained: Sequence[Sustained | Unavailable]
 
 
 def time_subjects(
@@ -61,11 +63,11 @@ def time_subjects(
         )
     before = take_readings(root, command=command)
     watch = Watch(root, command=command, cpus=cpus)
-    latencies = _query(subjects, plan, watch, progress)
+    latencies, sustained = _query(subjects, plan, watch, progress)
     during = watch.finish()
     after = take_readings(root, command=command)
     energies = _weigh(subjects, plan, progress, root=root, command=command)
-    return Timed(cooldown, before, during, after, latencies, energies)
+    return Timed(cooldown, before, during, after, latencies, energies, sustained)
 
 
 def time_preparation(
@@ -86,9 +88,18 @@ def time_preparation(
 
 def _query(
     subjects: Sequence[Subject], plan: Plan, watch: Watch, progress: Progress
-) -> list[Latency]:
+) -> tuple[list[Latency], Sequence[Sustained | Unavailable]]:
     """The timed queries of the plan's scenario."""
     artifacts = [(subject.run, subject.queries) for subject in subjects]
+    if plan.sustain_minutes is not None:
+        return measure_sustained(
+            artifacts,
+            minutes=plan.sustain_minutes,
+            warmup_seconds=plan.warmup_seconds,
+            watch=watch,
+            progress=lambda share: progress("sustained load", share),
+        )
+    not_asked = [NOT_ASKED] * len(artifacts)
     asked: dict[str, Any] = {
         "min_seconds": plan.min_seconds,
         "min_queries": plan.min_queries,
@@ -97,8 +108,8 @@ def _query(
         "watch": watch,
     }
     if plan.rate_hz is not None:
-        return measure_paced(artifacts, rate_hz=plan.rate_hz, **asked)
-    return measure(artifacts, scenario=plan.scenario, **asked)
+        return measure_paced(artifacts, rate_hz=plan.rate_hz, **asked), not_asked
+    return measure(artifacts, scenario=plan.scenario, **asked), not_asked
 
 
 def _weigh(

@@ -16,6 +16,42 @@ Group = Any
 """What argparse calls an _ArgumentGroup."""
 
 
+def add_turns(parser: Any, *, of: str) -> None:
+    """The options of what is timed in short turns: ``pace``, threads, cores, AMX, strictness.
+
+    Args:
+        of: what takes a turn.
+    """
+    parser.add_argument(
+        "--rounds", type=count, default=7, metavar="N",
+        help=f"turns of each {of} (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--turn-ms", type=milliseconds, default=4.0, metavar="MS",
+        help="how long a turn is timed (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=count, default=1, metavar="N", help="within one inference (default: 1)"
+    )
+    parser.add_argument("--cores", type=cores, metavar="LIST", help="keep to CPU cores, like 2-3")
+    parser.add_argument(
+        "--no-amx", dest="amx", action="store_false", help="keep Intel's AMX from the runtimes"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if it is INVALID")
+
+
+def turns_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_turns` was given, as `probe` and `time_layers` take it."""
+    from edgeticket.device_runner.probes.turns import Pace
+
+    return {
+        "pace": Pace(rounds=options.rounds, turn_ns=int(options.turn_ms * 1e6)),
+        "threads": options.threads,
+        "cores": options.cores,
+        "amx": options.amx,
+    }
+
+
 def count(text: str) -> int:
     """A number from 1."""
     return int(text) if text.isdecimal() and int(text) > 0 else _refuse(text, "a number from 1")
@@ -30,6 +66,16 @@ def counts(text: str) -> tuple[int, ...]:
 def seconds(text: str) -> float:
     """Seconds up to a day."""
     return _number(text, 0, 86400, "seconds from 0 to 86400")
+
+
+def minutes(text: str) -> int:
+    """``"30m"`` or ``"2h"`` -> whole minutes."""
+    from edgeticket.device_runner.sustained import read_minutes
+
+    try:
+        return read_minutes(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
 
 
 def milliseconds(text: str) -> float:

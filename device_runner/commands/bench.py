@@ -17,6 +17,7 @@ from edgeticket.device_runner.terminal import (
     ProgressLine,
     placement_lines,
     report_table,
+    sustained_lines,
     validity_lines,
 )
 from edgeticket.device_runner.windows import WINDOWS
@@ -41,6 +42,7 @@ example:
   device-runner bench digits.zip -o reports/ --strict --cooldown 50 --cores 2-3
   device-runner bench digits.zip -o reports/ --rate 30          # like a camera
   device-runner bench digits.zip -o reports/ --threads 1,2,4    # each with each
+  device-runner bench digits.zip -o reports/ --sustain 30m --artifact ID    # when it is hot
 
 exit status: 0 done, 1 a report is INVALID (with --strict), 2 something given cannot be used,
 130 interrupted"""
@@ -105,6 +107,12 @@ def _add_timing(group: a.Group) -> None:
         "--offline", type=a.count, nargs="?", const=BATCH, metavar="BATCH",
         help="Offline instead: throughput with BATCH samples in a query (default: %(const)s) where "
         "the file takes them, else of single queries; the report says which",
+    )  # fmt: skip
+    scenario.add_argument(
+        "--sustain", type=a.minutes, metavar="30m",
+        help="Sustained instead: queries without a pause for so long; p50, p90, clock and "
+        "temperature of each minute, the minute in which it throttles, and the steady p90. "
+        "Times of the report are those of the last minute",
     )  # fmt: skip
     group.add_argument(
         "--threads", type=a.counts, default=(1,), metavar="N[,N]",
@@ -195,7 +203,11 @@ def run(options: argparse.Namespace) -> int:
     for report in reports:
         write_report(report, output if single else output / _name(report, options.threads))
     print(report_table(reports))
-    for line in (*placement_lines(reports), *validity_lines(reports)):
+    for line in (
+        *sustained_lines(reports),
+        *placement_lines(reports),
+        *validity_lines(reports),
+    ):
         print(line)
     print(f"\n{len(reports)} report{'s' if len(reports) > 1 else ''} in {output}")
     invalid = any(report.validity.verdict == INVALID for report in reports)
@@ -210,6 +222,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         warmup_seconds=options.warmup_seconds,
         windows=options.windows,
         rate_hz=options.rate,
+        sustain_minutes=options.sustain,
         batch=options.offline,
         cores=options.cores,
         cooldown_c=options.cooldown,

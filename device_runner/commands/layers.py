@@ -34,37 +34,20 @@ def add(commands: a.Commands) -> None:
     layers.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
     layers.add_argument("--artifact", required=True, metavar="ID", help="which model file")
     layers.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="a report, too")
-    layers.add_argument(
-        "--rounds", type=a.count, default=7, metavar="N",
-        help="turns of each beginning (default: %(default)s)",
-    )  # fmt: skip
-    layers.add_argument(
-        "--turn-ms", type=a.milliseconds, default=4.0, metavar="MS",
-        help="how long a turn is timed (default: %(default)s)",
-    )  # fmt: skip
-    layers.add_argument(
-        "--threads", type=a.count, default=1, metavar="N", help="within one inference (default: 1)"
-    )
-    layers.add_argument(
-        "--no-amx", dest="amx", action="store_false", help="keep Intel's AMX from the runtimes"
-    )
-    layers.add_argument("--strict", action="store_true", help="exit with 1 if it is INVALID")
+    a.add_turns(layers, of="beginning")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, write -> exit status."""
     from edgeticket.device_runner.layers import time_layers
     from edgeticket.device_runner.layers.report import write_layers
-    from edgeticket.device_runner.probes.turns import Pace
     from edgeticket.device_runner.validity import INVALID
 
     progress = ProgressLine()
     report = time_layers(
         options.bundle,
         artifact=options.artifact,
-        pace=Pace(rounds=options.rounds, turn_ns=int(options.turn_ms * 1e6)),
-        threads=options.threads,
-        amx=options.amx,
+        **a.turns_of(options),
         progress=progress.show,
     )
     progress.end()

@@ -32,39 +32,20 @@ def add(commands: a.Commands) -> None:
     probe.add_argument(
         "--artifact", action="append", metavar="ID", help="only this one; may be given often"
     )
-    probe.add_argument(
-        "--rounds", type=a.count, default=7, metavar="N",
-        help="turns of each artifact (default: %(default)s)",
-    )  # fmt: skip
-    probe.add_argument(
-        "--turn-ms", type=a.milliseconds, default=4.0, metavar="MS",
-        help="how long a turn is timed (default: %(default)s)",
-    )  # fmt: skip
-    probe.add_argument(
-        "--threads", type=a.count, default=1, metavar="N", help="within one inference (default: 1)"
-    )
-    probe.add_argument("--cores", type=a.cores, metavar="LIST", help="keep to CPU cores, like 2-3")
-    probe.add_argument(
-        "--no-amx", dest="amx", action="store_false", help="keep Intel's AMX from the runtimes"
-    )
-    probe.add_argument("--strict", action="store_true", help="exit with 1 if it is INVALID")
+    a.add_turns(probe, of="artifact")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write, print -> exit status."""
     from edgeticket.device_runner.probes import probe
     from edgeticket.device_runner.probes.report import write_probes
-    from edgeticket.device_runner.probes.turns import Pace
     from edgeticket.device_runner.unavailable import Unavailable
     from edgeticket.device_runner.validity import INVALID
 
     progress = ProgressLine()
     report = probe(
         options.bundle,
-        pace=Pace(rounds=options.rounds, turn_ns=int(options.turn_ms * 1e6)),
-        threads=options.threads,
-        cores=options.cores,
-        amx=options.amx,
+        **a.turns_of(options),
         runtime=options.runtime,
         artifact=options.artifact,
         progress=progress.show,

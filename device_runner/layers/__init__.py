@@ -7,8 +7,7 @@ that layers are the kernels that run. The sum is held against the whole file, ti
 
 from __future__ import annotations
 
-import sys
-import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -23,16 +22,12 @@ from edgeticket.device_runner.layers.report import (
     LayerReport,
     Sources,
 )
-from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.probes import drawn, identify, load_for_times
 from edgeticket.device_runner.probes.turns import Pace
-from edgeticket.device_runner.provenance import utc_now, versions
-from edgeticket.device_runner.readings import Command, run_command, take_readings
-from edgeticket.device_runner.report import BundleIdentity, SessionIdentity
+from edgeticket.device_runner.readings import Command, run_command
 from edgeticket.device_runner.selection import select
-from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.device_runner.validity import INVALID, Evidence, judge
-from edgeticket.device_runner.watch import Watch
+from edgeticket.device_runner.session_record import Recording
+from edgeticket.device_runner.validity import INVALID
 
 Progress = Callable[[str, float], None]
 
@@ -43,6 +38,7 @@ def time_layers(
     artifact: str,
     pace: Pace = Pace(),  # noqa: B008 (it is frozen)
     threads: int = 1,
+    cores: Sequence[int] | None = None,
     amx: bool = True,
     progress: Progress = lambda what, share: None,
     root: Path = Path("/"),
@@ -55,6 +51,7 @@ def time_layers(
         artifact: its id.
         pace: how many turns, and how long.
         threads: within one inference.
+        cores: CPU cores to keep to; None: all that are allowed.
         amx: False withholds it while this process lives; see `device_runner.amx`.
         progress: told what is going on, never while timing.
         root, command: where the machine is looked at, and how programs on it are run.
@@ -64,55 +61,25 @@ def time_layers(
     """
     if not amx:
         withhold_amx()
-    started = utc_now()
-    machine = describe_machine(root)
-    with pinned(None) as cores, open_bundle(path) as bundle:
+    with pinned(cores) as kept, open_bundle(path) as bundle:
+        recording = Recording(root=root, command=command, cores=kept, threads=threads)
         (entry,) = select(bundle.manifest, artifact=artifact).chosen
         if entry.runtime not in BEGINNINGS:
             raise InputError(f"{entry.id}: times of layers are not known of {entry.runtime}")
         model = bundle.read(entry.file)
         session = load_for_times(model, entry, threads=threads)
-        before = take_readings(root, command=command)
-        watch = Watch(root, command=command, cpus=cores)
         sources = Sources(model, entry, session, drawn(entry.inputs), threads)
-        timed = time_by_prefixes(sources, pace, progress, watch)
-        during = watch.finish()
-        after = take_readings(root, command=command)
-        validity = judge(
-            Evidence(
-                machine=machine,
-                before=before,
-                during=during,
-                after=after,
-                windows=timed.windows,
-                threads=threads,
-                cores=len(cores),
-                paced=False,
-            )
+        timed = time_by_prefixes(sources, pace, progress, recording.begin())
+        record = recording.end(
+            bundle, timed.windows, artifacts=[entry.id], schema_version=SCHEMA_VERSION
         )
-        disturbed = validity.verdict == INVALID
+        disturbed = record.validity.verdict == INVALID
         digest = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
         return LayerReport(
-            schema_version=SCHEMA_VERSION,
-            session=SessionIdentity(
-                id=uuid.uuid4().hex,
-                started_utc=started,
-                artifacts=(entry.id,),
-                command=tuple(sys.argv),
-                cores=cores,
-                cooldown=Unavailable("it was not asked for"),
-            ),
-            bundle=BundleIdentity(bundle.manifest.name, bundle.digest),
+            **vars(record),
             artifact=LayeredArtifact(entry.id, digest),
             runtime=identify(entry, session, threads=threads, withheld=() if amx else ("amx",)),
-            validity=validity,
-            windows=timed.windows,
             statistic="min" if disturbed else "p50",
             whole_ns=timed.whole.min_ns if disturbed else timed.whole.p50_ns,
             layers=timed.fastest if disturbed else timed.layers,
-            machine=machine,
-            before=before,
-            during=during,
-            after=after,
-            versions=versions(),
         )

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
-from edgeticket.device_runner.atomic import write_atomic
-from edgeticket.device_runner.machine import Machine
 from edgeticket.device_runner.manifest import Artifact
 from edgeticket.device_runner.probes.report import ProbeTime
-from edgeticket.device_runner.readings import Readings
-from edgeticket.device_runner.regular import read_regular
-from edgeticket.device_runner.report import (
-    BundleIdentity,
-    RuntimeIdentity,
-    SessionIdentity,
-    read_during,
-    read_readings,
-    read_session,
-    read_validity,
-)
+from edgeticket.device_runner.report import RuntimeIdentity
 from edgeticket.device_runner.runtimes.session import Array, Session
-from edgeticket.device_runner.schema import check_version, load_schema, validate
-from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
-from edgeticket.device_runner.validity import Validity
-from edgeticket.device_runner.watch import During
+from edgeticket.device_runner.session_record import (
+    SessionRecord,
+    parse_record,
+    read_record,
+    write_record,
+)
+from edgeticket.device_runner.strict_json import flat_fields
 from edgeticket.device_runner.windows import Windows
 
 SCHEMA_VERSION = 1
-SIZE_LIMIT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,24 +76,14 @@ class Beginnings(Protocol):
 
 
 @dataclass(frozen=True)
-class LayerReport:
+class LayerReport(SessionRecord):
     """One artifact, one session, one machine."""
 
-    schema_version: int
-    session: SessionIdentity
-    bundle: BundleIdentity
     artifact: LayeredArtifact
     runtime: RuntimeIdentity
     statistic: str  # p50; min, of the fastest queries, where the session is INVALID
-    validity: Validity
-    windows: Windows
     whole_ns: int
     layers: tuple[Layer, ...]
-    machine: Machine
-    before: Readings
-    during: During
-    after: Readings
-    versions: Mapping[str, str]
 
     @property
     def sum_ns(self) -> float:
@@ -122,15 +102,12 @@ def write_layers(report: LayerReport, path: Path) -> None:
     Raises:
         InputError: it would be refused when read, or cannot be written.
     """
-    data = format_json(to_json(report))
-    parse_layers(data, place=str(path))
-    write_atomic(path, data)
+    write_record(report, path, parse=parse_layers)
 
 
 def read_layers(path: Path) -> LayerReport:
     """A file of `write_layers`; errors as `parse_layers`, or it cannot be read."""
-    data = read_regular(path, kind="report of layers", limit_bytes=SIZE_LIMIT_BYTES)
-    return parse_layers(data, place=str(path))
+    return parse_layers(read_record(path, kind="report of layers"), place=str(path))
 
 
 def parse_layers(data: bytes, *, place: str) -> LayerReport:
@@ -139,20 +116,10 @@ def parse_layers(data: bytes, *, place: str) -> LayerReport:
     Raises:
         InputError: not what the schema allows, or of another version.
     """
-    document = parse_json(data, place=place)
-    check_version(document, known=SCHEMA_VERSION, place=place)
-    validate(document, load_schema("layers"), place=place)
-    fields: dict[str, Any] = {
-        "session": read_session(document["session"]),
-        "bundle": BundleIdentity(**document["bundle"]),
-        "artifact": LayeredArtifact(**document["artifact"]),
-        "runtime": RuntimeIdentity(**flat_fields(document["runtime"])),
-        "validity": read_validity(document["validity"]),
-        "windows": Windows(**flat_fields(document["windows"])),
-        "layers": tuple(Layer(**layer) for layer in document["layers"]),
-        "machine": Machine(**flat_fields(document["machine"])),
-        "before": read_readings(document["before"]),
-        "during": read_during(document["during"]),
-        "after": read_readings(document["after"]),
+    fields = parse_record(data, schema="layers", version=SCHEMA_VERSION, place=place)
+    times: dict[str, Any] = {
+        "artifact": LayeredArtifact(**fields["artifact"]),
+        "runtime": RuntimeIdentity(**flat_fields(fields["runtime"])),
+        "layers": tuple(Layer(**layer) for layer in fields["layers"]),
     }
-    return LayerReport(**{**document, **fields})
+    return LayerReport(**{**fields, **times})

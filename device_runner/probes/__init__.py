@@ -8,8 +8,6 @@ whether it may be believed.
 
 from __future__ import annotations
 
-import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -20,7 +18,6 @@ from edgeticket.device_runner.amx import withhold_amx
 from edgeticket.device_runner.bundle import Bundle, open_bundle
 from edgeticket.device_runner.cores import pinned
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.machine import describe_machine
 from edgeticket.device_runner.manifest import CODE_RANGES, Artifact, TensorSpec
 from edgeticket.device_runner.probes.report import (
     SCHEMA_VERSION,
@@ -29,15 +26,13 @@ from edgeticket.device_runner.probes.report import (
     ProbeTime,
 )
 from edgeticket.device_runner.probes.turns import Pace, time_in_turns
-from edgeticket.device_runner.provenance import utc_now, versions
-from edgeticket.device_runner.readings import Command, run_command, take_readings
-from edgeticket.device_runner.report import BundleIdentity, RuntimeIdentity, SessionIdentity
+from edgeticket.device_runner.readings import Command, run_command
+from edgeticket.device_runner.report import RuntimeIdentity
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.runtimes.session import Session, check_ports
 from edgeticket.device_runner.selection import select
+from edgeticket.device_runner.session_record import Recording
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.device_runner.validity import Evidence, judge
-from edgeticket.device_runner.watch import Watch
 
 Progress = Callable[[str, float], None]
 
@@ -73,53 +68,31 @@ def probe(
     """
     if not amx:
         withhold_amx()
-    started = utc_now()
-    machine = describe_machine(root)
     with pinned(cores) as kept, open_bundle(path) as bundle:
+        recording = Recording(root=root, command=command, cores=kept, threads=threads)
         entries = select(bundle.manifest, runtime=runtime, artifact=artifact).chosen
         loaded: list[tuple[Artifact, Session | Unavailable]] = []
         for i, entry in enumerate(entries):
             progress("loading probes", i / len(entries))
             loaded.append((entry, _load(bundle, entry, threads=threads)))
         sessions = [(e, s) for e, s in loaded if isinstance(s, Session)]
-        before = take_readings(root, command=command)
-        watch = Watch(root, command=command, cpus=kept)
         timed = time_in_turns(
             [(session.query, drawn(entry.inputs)) for entry, session in sessions],
             pace,
             progress=lambda share: progress("timing probes", share),
-            watch=watch,
+            watch=recording.begin(),
         )
-        during = watch.finish()
-        after = take_readings(root, command=command)
-        validity = judge(
-            Evidence(
-                machine=machine,
-                before=before,
-                during=during,
-                after=after,
-                windows=timed.windows,
-                threads=threads,
-                cores=len(kept),
-                paced=False,
-            )
+        record = recording.end(
+            bundle,
+            timed.windows,
+            artifacts=[entry.id for entry in entries],
+            schema_version=SCHEMA_VERSION,
         )
         times = dict(zip((entry.id for entry, _ in sessions), timed.times))
         hashes = {file.path: file.sha256 for file in bundle.manifest.files}
         withheld = () if amx else ("amx",)
         return ProbeReport(
-            schema_version=SCHEMA_VERSION,
-            session=SessionIdentity(
-                id=uuid.uuid4().hex,
-                started_utc=started,
-                artifacts=tuple(entry.id for entry in entries),
-                command=tuple(sys.argv),
-                cores=kept,
-                cooldown=Unavailable("it was not asked for"),
-            ),
-            bundle=BundleIdentity(bundle.manifest.name, bundle.digest),
-            validity=validity,
-            windows=timed.windows,
+            **vars(record),
             probes=tuple(
                 Probe(
                     artifact=entry.id,
@@ -129,11 +102,6 @@ def probe(
                 )
                 for entry, session in loaded
             ),
-            machine=machine,
-            before=before,
-            during=during,
-            after=after,
-            versions=versions(),
         )
 
 

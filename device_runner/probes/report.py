@@ -7,28 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeticket.device_runner.atomic import write_atomic
-from edgeticket.device_runner.machine import Machine
-from edgeticket.device_runner.readings import Readings
-from edgeticket.device_runner.regular import read_regular
-from edgeticket.device_runner.report import (
-    BundleIdentity,
-    RuntimeIdentity,
-    SessionIdentity,
-    read_during,
-    read_readings,
-    read_session,
-    read_validity,
+from edgeticket.device_runner.report import RuntimeIdentity
+from edgeticket.device_runner.session_record import (
+    SessionRecord,
+    parse_record,
+    read_record,
+    write_record,
 )
-from edgeticket.device_runner.schema import check_version, load_schema, validate
-from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.strict_json import flat_fields
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.device_runner.validity import Validity
-from edgeticket.device_runner.watch import During
-from edgeticket.device_runner.windows import Windows
 
 SCHEMA_VERSION = 1
-SIZE_LIMIT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -52,20 +41,10 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class ProbeReport:
+class ProbeReport(SessionRecord):
     """One session on one machine; ``windows``: see `probes.turns.steadiness`."""
 
-    schema_version: int
-    session: SessionIdentity
-    bundle: BundleIdentity
-    validity: Validity
-    windows: Windows
     probes: tuple[Probe, ...]
-    machine: Machine
-    before: Readings
-    during: During
-    after: Readings
-    versions: Mapping[str, str]
 
 
 def write_probes(report: ProbeReport, path: Path) -> None:
@@ -74,15 +53,12 @@ def write_probes(report: ProbeReport, path: Path) -> None:
     Raises:
         InputError: it would be refused when read, or cannot be written.
     """
-    data = format_json(to_json(report))
-    parse_probes(data, place=str(path))
-    write_atomic(path, data)
+    write_record(report, path, parse=parse_probes)
 
 
 def read_probes(path: Path) -> ProbeReport:
     """A file of `write_probes`; errors as `parse_probes`, or it cannot be read."""
-    data = read_regular(path, kind="report of probes", limit_bytes=SIZE_LIMIT_BYTES)
-    return parse_probes(data, place=str(path))
+    return parse_probes(read_record(path, kind="report of probes"), place=str(path))
 
 
 def parse_probes(data: bytes, *, place: str) -> ProbeReport:
@@ -91,22 +67,8 @@ def parse_probes(data: bytes, *, place: str) -> ProbeReport:
     Raises:
         InputError: not what the schema allows, or of another version.
     """
-    document = parse_json(data, place=place)
-    check_version(document, known=SCHEMA_VERSION, place=place)
-    validate(document, load_schema("probes"), place=place)
-    return ProbeReport(
-        schema_version=document["schema_version"],
-        session=read_session(document["session"]),
-        bundle=BundleIdentity(**document["bundle"]),
-        validity=read_validity(document["validity"]),
-        windows=Windows(**flat_fields(document["windows"])),
-        probes=tuple(map(_probe, document["probes"])),
-        machine=Machine(**flat_fields(document["machine"])),
-        before=read_readings(document["before"]),
-        during=read_during(document["during"]),
-        after=read_readings(document["after"]),
-        versions=document["versions"],
-    )
+    fields = parse_record(data, schema="probes", version=SCHEMA_VERSION, place=place)
+    return ProbeReport(**{**fields, "probes": tuple(map(_probe, fields["probes"]))})
 
 
 def _probe(document: Mapping[str, Any]) -> Probe:

@@ -38,6 +38,7 @@ from edgeticket.device_runner.report.fields import (
 from edgeticket.device_runner.scenarios import Deadlines, Throughput
 from edgeticket.device_runner.schema import check_version, load_schema, validate
 from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.sustained import Minute, Sustained
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import Finding, Validity
 from edgeticket.device_runner.watch import During, Span
@@ -74,7 +75,8 @@ __all__ = [
 # 5: several inputs and outputs, fidelity, samples without labels; placement in numbers of
 #    operators, and in words; 4 is still read
 # 6: metrics of every task, whether answers are the references'; more figures of fidelity
-SCHEMA_VERSION = 6
+# 7: what is sustained, minute by minute
+SCHEMA_VERSION = 7
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")
@@ -120,6 +122,7 @@ def parse_report(data: bytes, *, place: str) -> Report:
         windows=Windows(**flat_fields(document["windows"])),
         throughput=Throughput(**document["throughput"]),
         deadlines=_optional(Deadlines, document["deadlines"]),
+        sustained=_sustained(document["sustained"]),
         energy=_energy(document["energy"]),
         preprocessing_ns=PreprocessingTime(**flat_fields(document["preprocessing_ns"])),
         cold=ColdStart(**flat_fields(document["cold"])),
@@ -147,6 +150,13 @@ def read_validity(document: Mapping[str, Any]) -> Validity:
         for name in ("reasons", "warnings")
     }
     return Validity(document["verdict"], unchecked=document["unchecked"], **lists)
+
+
+def _sustained(document: Mapping[str, Any]) -> Sustained | Unavailable:
+    if set(document) == {"unavailable"}:
+        return Unavailable(document["unavailable"])
+    minutes = tuple(Minute(**flat_fields(minute)) for minute in document["minutes"])
+    return Sustained(**{**flat_fields(document), "minutes": minutes})
 
 
 def _accuracy(document: Mapping[str, Any]) -> Judged:

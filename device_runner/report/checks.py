@@ -18,6 +18,7 @@ from edgeticket.device_runner.report.fields import (
     tell_real_time,
 )
 from edgeticket.device_runner.scenarios import PACED, tell_deadlines, tell_throughput
+from edgeticket.device_runner.sustained import SUSTAINED, sustained_of
 from edgeticket.device_runner.task import read_settings
 from edgeticket.device_runner.transcripts import character_error_rate, word_error_rate
 from edgeticket.device_runner.unavailable import Unavailable
@@ -162,6 +163,21 @@ def _check_transcription(accuracy: Transcription, place: str) -> None:
             )
 
 
+def _check_sustained(report: Report, place: str) -> None:
+    """The last minute is the one that all times are kept of; the rest follows from the minutes."""
+    sustained, latency = report.sustained, report.latency
+    if (latency.scenario == SUSTAINED) == isinstance(sustained, Unavailable):
+        raise InputError(f"{place} at /sustained: {SUSTAINED} queries have it, and no others")
+    if isinstance(sustained, Unavailable):
+        return
+    if sustained != sustained_of(sustained.minutes, minute_s=sustained.minute_s):
+        raise InputError(f"{place} at /sustained: it does not follow from its minutes")
+    last = sustained.minutes[-1]
+    told = last.queries, last.mean_ns, last.p50_ns, last.p90_ns
+    if told != (latency.queries, latency.mean_ns, latency.p50_ns, latency.p90_ns):
+        raise InputError(f"{place} at /sustained: its last minute is not that of /latency")
+
+
 def _check_times(report: Report, place: str) -> None:
     """What is told about the timed queries must follow from them."""
     latency, batch = report.latency, report.throughput.batch
@@ -172,6 +188,7 @@ def _check_times(report: Report, place: str) -> None:
         raise InputError(f"{place} at /latency: the summary does not follow from samples_ns")
     if report.windows != split_windows(latency.samples_ns, report.windows.count):
         raise InputError(f"{place} at /windows: they do not follow from samples_ns")
+    _check_sustained(report, place)
     paced = latency.scenario == PACED
     if paced == isinstance(report.deadlines, Unavailable):
         raise InputError(f"{place} at /deadlines: paced frames have them, and no others")

@@ -15,6 +15,7 @@ from edgeticket.device_runner.manifest import Artifact
 from edgeticket.device_runner.placement import Placement
 from edgeticket.device_runner.readings import Readings
 from edgeticket.device_runner.scenarios import Deadlines, Throughput
+from edgeticket.device_runner.sustained import Sustained
 from edgeticket.device_runner.task import Metric, read_settings
 from edgeticket.device_runner.task.kind import LOWER
 from edgeticket.device_runner.unavailable import Unavailable
@@ -244,6 +245,7 @@ class Report:
     windows: Windows
     throughput: Throughput
     deadlines: Deadlines | Unavailable
+    sustained: Sustained | Unavailable
     energy: Energy | Unavailable
     preprocessing_ns: PreprocessingTime
     real_time: RealTime | Unavailable

@@ -14,6 +14,7 @@ from edgeticket.device_runner.validity.rules import RULES
 __all__ = ["INVALID", "VALID", "Evidence", "Finding", "Validity", "judge", "judge_now"]
 
 VALID, INVALID = "VALID", "INVALID"
+SUSTAINED = "that is what sustained load is for; `sustained` of the report has the minute"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def judge(evidence: Evidence) -> Validity:
         if isinstance(found, Unavailable):
             unchecked[name] = found.reason
         elif found is not None:
-            (reasons if rule.invalidates else warnings).append(Finding(name, found, rule.cure))
+            meant = evidence.sustained and rule.shows_what_is_sustained
+            finding = Finding(name, found, SUSTAINED if meant else rule.cure)
+            (reasons if rule.invalidates and not meant else warnings).append(finding)
     return Validity(INVALID if reasons else VALID, tuple(reasons), tuple(warnings), unchecked)
 
 

@@ -25,6 +25,7 @@ class Evidence:
     threads: int
     cores: int  # that the measurement might use
     paced: bool  # the CPU rested between frames, so its clock may fall
+    sustained: bool = False  # for minutes, to see what heat leaves: slowing down is the finding
     not_finite: str | None = None  # the first output with such values, in words
 
 

@@ -21,6 +21,7 @@ class Rule:
     bound: float
     why: str
     cure: str
+    shows_what_is_sustained: bool = False  # no fault where minutes of load are asked for
 
 
 INVALID, WARNING = True, False
@@ -46,21 +47,25 @@ RULES: Mapping[str, Rule] = {
         INVALID, f.find_slowed, 0,
         "any look that saw it means an unknown share of queries ran at a lower clock",
         COOL,
+        shows_what_is_sustained=True,
     ),
     "throttle-events": Rule(
         INVALID, f.find_throttle_events, 0,
         "one event takes the clock down for longer than many queries last",
         "cool the machine; on a Jetson choose a power mode that its supply can feed (nvpmodel -m)",
+        shows_what_is_sustained=True,
     ),
     "cooling": Rule(
         INVALID, f.find_cooling, 0,
         "state 0 is full speed, every other state takes some of it",
         COOL,
+        shows_what_is_sustained=True,
     ),
     "hot": Rule(
         INVALID, f.find_hot, 1.0,
         "within 1 °C of its limit a sensor of 1 °C steps may be at it",
         COOL,
+        shows_what_is_sustained=True,
     ),
     "powersave": Rule(
         INVALID, f.find_powersave, 0,
@@ -71,11 +76,13 @@ RULES: Mapping[str, Rule] = {
         INVALID, f.find_low_clock, 0.95,
         "latency is inverse to the clock, and 5 % is what comparisons are about",
         "set the governor to performance: sudo cpupower frequency-set -g performance",
+        shows_what_is_sustained=True,
     ),
     "cap-changed": Rule(
         INVALID, f.find_changed_cap, 0,
         "somebody, mostly the kernel against heat, moved the limit during the measurement",
         COOL,
+        shows_what_is_sustained=True,
     ),
     "other-load": Rule(
         INVALID, f.find_other_load, 1.0,

@@ -65,6 +65,11 @@ def quantize(
     if not isinstance(settings, Ptq):
         with raised_as(RecipeError):
             settings = check(Ptq, {"method": "ptq", **(settings or {})}, place="settings")
+    if settings.max_drop is not None:
+        raise RecipeError(
+            "settings.max_drop: a drop is measured on a recipe's validation set, and there is none "
+            "here: name layers in keep_fp32, or run a recipe"
+        )
     batches = _batches(inputs)
     with raised_as(ConversionError):
         if isinstance(network, torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,7 @@ def bench(
     patience: Patience | None = None,
     console: Console | None = None,
     metric: str | None = None,
+    sustain: str | None = None,
 ) -> list[Outcome]:
     """Measure a bundle on devices, all at once; reports land in ``out/LABEL/ARTIFACT.json``.
 
@@ -49,6 +51,8 @@ def bench(
         metric: ``package.module:function`` of your own, called here with the outputs (a list of
             arrays [N, ...]) and the targets (named arrays) of each artifact on each device; what
             it returns lands in ``out/own-metric.csv``.
+        sustain: load without a pause for so long, like ``30m``: latency minute by minute, and what
+            is left of it when the device is hot. A device may take so much longer.
 
     Returns:
         What became of each device: its reports, or why there are none.
@@ -59,17 +63,22 @@ def bench(
     """
     from rich.console import Console
 
+    from edgeticket.device_runner.sustained import read_minutes
     from edgeticket.pipeline.devices.bench import bench_devices
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.fleet import gather
 
+    patience = patience or Patience()
+    if sustain is not None:
+        options = ["--sustain", sustain, *options]
+        patience = replace(patience, bench_s=patience.bench_s + 60.0 * read_minutes(sustain))
     outcomes = bench_devices(
         Path(bundle),
         gather(on, list(map(Path, devices)), python=python),
         options,
         out=Path(out),
         offline=offline,
-        patience=patience or Patience(),
+        patience=patience,
         console=console or Console(quiet=True),
         metric=metric,
     )

@@ -64,6 +64,14 @@ def bench(
         Path | None,
         typer.Option(metavar="FILE", help="Write a page to look at, too: HTML, as `report` makes."),
     ] = None,
+    sustain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="30m",
+            help="Load without a pause for so long: p50 and p90 of each minute, the minute in "
+            "which a device throttles, and the steady p90. --timeout is on top of it.",
+        ),
+    ] = None,
     runner: Annotated[
         list[str] | None,
         typer.Argument(metavar="-- OPTIONS", help="For `device-runner bench`, see its --help."),
@@ -99,6 +107,8 @@ def bench(
 
         edgeticket bench runs/demo --devices lab.yaml -- --runtime tflite --min-seconds 10
 
+        edgeticket bench runs/demo --on ssh://pi@pi5 --sustain 30m -- --runtime tflite
+
     Exit codes: 0 all devices measured, 1 some did not (or `-- --strict` and INVALID), 2 none did.
     """
     from edgeticket.pipeline.devices.connection import Patience
@@ -113,6 +123,7 @@ def bench(
         on=on or [],
         devices=devices or [],
         options=runner or [],
+        sustain=sustain,
         out=out,
         python=python,
         offline=offline,

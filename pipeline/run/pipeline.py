@@ -34,6 +34,7 @@ from edgeticket.pipeline.recipe import BenchConfig, Recipe
 from edgeticket.pipeline.reference.networks import save_references
 from edgeticket.pipeline.run.artifacts import Artifacts, build_artifacts
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
+from edgeticket.pipeline.run.decided import decided_recipe, recipe_text
 from edgeticket.pipeline.run.dense import dense_network
 from edgeticket.pipeline.run.passes import apply_pass
 from edgeticket.pipeline.run.preflight import check_recipe
@@ -95,6 +96,8 @@ def run(
         summary = summarize(scratch / "bundle", reports, ticket.timed_log, pruned)
         write_atomic(scratch / "summary.json", summary.to_json().encode())
         write_atomic(scratch / "summary.md", summary.to_markdown().encode())
+        text = recipe_text(decided_recipe(recipe, ticket.log), folder=recipe_folder)
+        write_atomic(scratch / "recipe.yaml", text.encode())
         write_page(gather([scratch]), scratch / "report.html")
         put_in_place(scratch, out / recipe.name)
     return summary

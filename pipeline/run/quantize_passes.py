@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgeticket.pipeline.quantize.qat import finish, fixed, freeze, moving, rang
 from edgeticket.pipeline.quantize.write_back import stuck_layers, written_back
 from edgeticket.pipeline.recipe import Ptq, Qat
 from edgeticket.pipeline.run.candidate import Candidate, PassResult
+from edgeticket.pipeline.run.mixed_precision import keep_fewest
 from edgeticket.pipeline.task import nothing, task_of
 from edgeticket.pipeline.train import batch_of, compare, to_torch, train
 from edgeticket.pipeline.train.fidelity import Fidelity
@@ -52,9 +54,17 @@ def quantize_after_training(
     """Decide scales, and with them the weights where ``cfg`` lets them move."""
     network = before.network
     stuck = _stuck(network, progress) if cfg.moves_weights else frozenset()
-    done = quantize(network.module(), calibration_batches(data), cfg, frozen=stuck)
+    batches = calibration_batches(data)
+    facts: Mapping[str, Any] = {}
+    if cfg.max_drop is None:
+        done = quantize(network.module(), batches, cfg, frozen=stuck)
+    else:
+        mixed = keep_fewest(
+            before, data, batches, cfg, frozen=stuck, resume=resume, progress=progress
+        )
+        done, facts = mixed.done, mixed.facts
     after = written_back(network, done.folded) if cfg.moves_weights else network
-    return _judged(before, after, done, data, progress)
+    return _judged(before, after, done, data, progress, facts=facts)
 
 
 def quantize_while_training(
@@ -121,7 +131,7 @@ def quantize_while_training(
         title="train with the final scales",
     )
     done = finish(module, start)
-    return _judged(before, written_back(network, done.folded), done, data, progress)
+    return _judged(before, written_back(network, done.folded), done, data, progress, facts={})
 
 
 def _stuck(network: Network, progress: Progress) -> frozenset[str]:
@@ -152,7 +162,13 @@ def _of_layers(mask: Mask, network: Network, start: Quantized) -> Mask:
 
 
 def _judged(
-    before: Candidate, after: Network, done: Quantized, data: Dataset, progress: Progress
+    before: Candidate,
+    after: Network,
+    done: Quantized,
+    data: Dataset,
+    progress: Progress,
+    *,
+    facts: Mapping[str, Any],
 ) -> PassResult:
     """Measure on the validation set what int8 costs, and show what looks wrong."""
     warnings = diagnose(done.folded, done.scales, calibration_batches(data))
@@ -171,5 +187,10 @@ def _judged(
     else:
         int8 = compared.first.logged("_int8")
         judged = {**int8, "validation_agreement": compared.agreement}
-    facts = {"calibration_examples": len(data.calibration), **judged, "warnings": warnings}
+    facts = {
+        "calibration_examples": len(data.calibration),
+        **judged,
+        "warnings": warnings,
+        **facts,
+    }
     return PassResult(after, before.mask, done.scales, facts)

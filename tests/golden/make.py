@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from runner_fixtures import example_report, tiny_files, tiny_manifest
+from runner_fixtures import example_report, sustained_report, tiny_files, tiny_manifest
 from speech_fixtures import speech_manifest, speech_report
 from task_goldens import task_manifest, task_report, task_targets
 from ticket_fixtures import example
@@ -34,6 +34,7 @@ def main() -> None:
     """Everything in this folder but this file and the ONNX files that others wrote."""
     (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
     write_report(example_report(), FOLDER / "report.json")
+    write_report(sustained_report(), FOLDER / "report-sustained.json")
     (FOLDER / "manifest-speech.json").write_bytes(write_manifest(speech_manifest()))
     write_report(speech_report(), FOLDER / "report-speech.json")
     (FOLDER / "manifest-task.json").write_bytes(write_manifest(task_manifest()))

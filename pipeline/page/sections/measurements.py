@@ -142,6 +142,22 @@ def _scenario(report: Report) -> list[tuple[str, str]]:
                 f"{late.missed:,} ({words.percent(late.missed_share)})",
             )
         )
+    if not isinstance(report.sustained, Unavailable):
+        sustained = report.sustained
+        throttled = sustained.throttled_minute
+        found += [
+            ("steady p90 under sustained load", _ms(sustained.steady_p90_ns)),
+            (
+                "minute that throttles",
+                throttled.reason
+                if isinstance(throttled, Unavailable)
+                else f"{throttled} of {len(sustained.minutes)}: {sustained.throttled_by}",
+            ),
+            (
+                "p90 minute by minute",
+                ", ".join(_ms(minute.p90_ns) for minute in sustained.minutes),
+            ),
+        ]
     if not isinstance(report.real_time, Unavailable):
         factor = report.real_time.factor
         told = factor.reason if isinstance(factor, Unavailable) else f"{factor:.4f}"

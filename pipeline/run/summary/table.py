@@ -124,11 +124,16 @@ class Summary:
         return sentences
 
     def _notes(self) -> list[str]:
-        """What there is to say about zeros."""
-        if self.pruned is None:
-            return []
-        pruned, coded = self.pruned, self.pruned.ticket_file
+        """What there is to say about layers that were kept in float32, and about zeros."""
         notes = [
+            f"{step['step']}: {step['mixed_precision']['summary']}."
+            for step in self.steps
+            if "mixed_precision" in step
+        ]
+        if self.pruned is None:
+            return notes
+        pruned, coded = self.pruned, self.pruned.ticket_file
+        notes += [
             f"{1 - pruned.kept / pruned.weights:.1%} of {pruned.weights:,} weights are zero. Zeros "
             "make a file smaller when it is zipped, and on these runtimes nothing faster"
             f"{self._measured_gain()}."
