@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         report,
         run,
         sensitivity,
+        why,
     )
     from edgeticket.device_runner.errors import InputError
     from edgeticket.pipeline.errors import ConversionError, DeviceError, RecipeError
@@ -53,6 +54,7 @@ __all__ = [
     "report",
     "run",
     "sensitivity",
+    "why",
 ]
 
 _API = "edgeticket.api"
@@ -69,6 +71,7 @@ _HOMES = {
     "report": _API,
     "run": _API,
     "sensitivity": _API,
+    "why": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",
     "RecipeError": "edgeticket.pipeline.errors",

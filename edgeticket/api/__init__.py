@@ -5,6 +5,7 @@ place to show its progress, and raises `InputError`, one sentence with the place
 way out, for whatever the caller can mend.
 """
 
+from edgeticket.api.causes import why
 from edgeticket.api.files import Quantized, convert, quantize
 from edgeticket.api.measuring import bench, compare, diff, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
@@ -25,4 +26,5 @@ __all__ = [
     "report",
     "run",
     "sensitivity",
+    "why",
 ]

@@ -143,7 +143,7 @@ def test_a_recipe_that_was_read_can_be_run_without_its_file() -> None:
     ("command", "module"),
     [
         *(("run", "recipes"), ("sensitivity", "recipes"), ("bench", "devices")),
-        *(("compare", "compare"), ("inspect", "models"), ("diff", "diff")),
+        *(("compare", "compare"), ("inspect", "models"), ("diff", "diff"), ("why", "why")),
     ],
 )
 def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
@@ -157,6 +157,7 @@ def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
         "edgeticket.device_runner.atomic",
         "edgeticket.device_runner.strict_json",
         "edgeticket.pipeline.diff.table",
+        "edgeticket.pipeline.why.table",
         "edgeticket.pipeline.output_folder",
         *(f"edgeticket.pipeline.page.{name}" for name in ("file", "render", "sources")),
         "edgeticket.pipeline.compare.formats",
