@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         sensitivity,
         set_up_device,
         unpack,
+        why,
     )
     from edgeticket.device_runner.errors import InputError
     from edgeticket.pipeline.errors import ConversionError, DeviceError, RecipeError
@@ -77,6 +78,7 @@ __all__ = [
     "sensitivity",
     "set_up_device",
     "unpack",
+    "why",
 ]
 
 _API = "edgeticket.api"
@@ -105,6 +107,7 @@ _HOMES = {
     "sensitivity": _API,
     "set_up_device": _API,
     "unpack": _API,
+    "why": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",
     "RecipeError": "edgeticket.pipeline.errors",

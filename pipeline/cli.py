@@ -23,6 +23,7 @@ from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.report import report
 from edgeticket.pipeline.commands.search import predict
 from edgeticket.pipeline.commands.tickets import pack, unpack
+from edgeticket.pipeline.commands.why import why
 from edgeticket.pipeline.text import plain
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 # In the order of --help.
 for command in (
-    *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, compare),
+    *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, why, compare),
     *(report, history, bench, experiment, results, pack, unpack),
 ):
     app.command()(command)

@@ -6,6 +6,7 @@ way out, for whatever the caller can mend.
 """
 
 from edgeticket.api.bundles import bundle
+from edgeticket.api.causes import why
 from edgeticket.api.data import fetch
 from edgeticket.api.devices import check_device, clean_device, set_up_device
 from edgeticket.api.experiments import experiment, results
@@ -42,4 +43,5 @@ __all__ = [
     "sensitivity",
     "set_up_device",
     "unpack",
+    "why",
 ]

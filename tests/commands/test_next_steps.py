@@ -63,6 +63,7 @@ NOT_HERE = {
     "edgeticket bundle version-RFB-320_": "a public face detector",
     "device-runner bench faces": "the same",
     "edgeticket run face.yaml": "the same",
+    "edgeticket why": "files of several tools; tests/why carry it out",
     "edgeticket predict": "a device; tests/search carry it out here",
     "device-runner layers": "a minute; tests/device_runner carry it out",
     "edgeticket report runs/demo device-reports": "reports of a device; tests/page carry it out",

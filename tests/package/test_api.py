@@ -146,11 +146,13 @@ COMMANDS = {
     "devices": ["bench", "setup", "check", "remove"],
     "diff": ["diff"],
     "experiments": ["experiment", "results"],
+    "history": ["history"],
     "models": ["inspect", "init", "bundle"],
     "recipes": ["run", "sensitivity"],
     "report": ["report"],
     "search": ["predict"],
     "tickets": ["pack", "unpack"],
+    "why": ["why"],
 }
 CALLED = {  # where the function has another name than the command, or there are two
     "setup": {"set_up_device"},
@@ -174,8 +176,10 @@ MAY_USE = {  # all that is neither the API nor shows what it returned, with why
     "edgeticket.pipeline.compare.formats",  # JUnit and Markdown
     "edgeticket.pipeline.diff.table",
     "edgeticket.pipeline.search.table",
+    "edgeticket.pipeline.history.table",
+    "edgeticket.pipeline.why.table",
     "edgeticket.pipeline.convert.foreign",  # where a graph computes on codes
-    *(f"edgeticket.pipeline.page.{name}" for name in ("file", "render", "sources")),
+    *(f"edgeticket.pipeline.page.{name}" for name in ("file", "render", "sources", "over_time")),
     "edgeticket.pipeline.devices.bench",  # what a page of a fleet is made of
 }
 
