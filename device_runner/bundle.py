@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -34,6 +34,7 @@ from edgeticket.device_runner.recordings import Transcripts, parse_recordings, t
 from edgeticket.device_runner.regular import is_regular
 from edgeticket.device_runner.stores import MANIFEST, ZIP_ERRORS, FolderStore, Store, ZipStore
 from edgeticket.device_runner.task import Settings, Task, read_settings
+from edgeticket.device_runner.unavailable import Unavailable
 
 __all__ = ["MANIFEST", "Bundle", "Targets", "open_bundle"]
 
@@ -147,18 +148,32 @@ class Bundle:
         stored = self.manifest.references
         if stored is None or network not in stored.networks:
             return None
-        found = []
-        for path in stored.networks[network].files:
+        files = stored.networks[network].files
+        return self._outputs(files, stored.count, what="references")
+
+    def golden(self, artifact: str) -> tuple[Array, ...]:
+        """What an artifact has to answer to the first queries, [queries, ...] for each output.
+
+        Raises:
+            InputError: as `references`; nothing is promised of it.
+        """
+        proof = self.manifest.proof
+        promised = None if proof is None else proof.artifacts.get(artifact)
+        if proof is None or promised is None or isinstance(promised, Unavailable):
+            raise InputError(f"{self._place}: {MANIFEST} promises no answers of {artifact}")
+        return self._outputs(promised.files, proof.queries, what="answers")
+
+    def _outputs(self, files: Sequence[str], count: int, *, what: str) -> tuple[Array, ...]:
+        arrays = []
+        for path in files:
             place = self._in(path)
             array = parse_npy(self.read(path), dtypes=DTYPES, ranks=range(1, 9), place=place)
-            if len(array) != stored.count:
-                raise InputError(
-                    f"{place} has {len(array)} references, {MANIFEST} counts {stored.count}"
-                )
+            if len(array) != count:
+                raise InputError(f"{place} has {len(array)} {what}, {MANIFEST} counts {count}")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise InputError(f"{place} has references that are not finite")
-            found.append(array)
-        return tuple(found)
+                raise InputError(f"{place} has {what} that are not finite")
+            arrays.append(array)
+        return tuple(arrays)
 
     def _input(self, number: int) -> Array:
         path = self.manifest.inputs[number].samples

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from edgeticket.device_runner import __version__
-from edgeticket.device_runner.commands import bench, check, energy, info, layers, probe, tap
+from edgeticket.device_runner.commands import bench, check, energy, info, layers, probe, prove, tap
 from edgeticket.device_runner.commands.arguments import STYLE
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.plain_text import plain
@@ -25,6 +25,7 @@ example:
   device-runner check digits.zip                  # is it whole? what is in it?
   device-runner info                              # what machine is this? fit to measure?
   device-runner bench digits.zip -o reports/      # measure all that runs here
+  device-runner prove digits.zip                  # does it still answer as it was tested?
   device-runner tap digits.zip --artifact ticket-tflite-int8 -o taps.npz
   device-runner energy reports/*.json --meter log.csv
 
@@ -55,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"device-runner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (bench, layers, tap, probe, check, info, energy):
+    for command in (bench, prove, layers, tap, probe, check, info, energy):
         command.add(commands)
     return parser

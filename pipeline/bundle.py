@@ -10,8 +10,8 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeticket.device_runner.bundle import MANIFEST
+from edgeticket.device_runner.bundle import MANIFEST, Bundle
 from edgeticket.device_runner.chunks import Chunks
 from edgeticket.device_runner.manifest import (
     CLASSES,
@@ -40,6 +40,7 @@ from edgeticket.device_runner.stores import RATIO_LIMIT
 from edgeticket.device_runner.strict_json import format_json
 from edgeticket.device_runner.task import read_settings
 from edgeticket.pipeline.data.targets import Targets
+from edgeticket.pipeline.proof import make_proof
 from edgeticket.pipeline.reference.outputs import Reference, describe_references, reference_files
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
@@ -82,6 +83,9 @@ def write_bundle(
     random: int | None = None,
     chunks: Chunks | None = None,
     separator_bias: float = 0.0,
+    integer: Collection[str] = (),
+    max_p90_ms: float | None = None,
+    proven: bool = True,
 ) -> None:
     """Fill the empty ``folder``. The same arguments give the same bytes.
 
@@ -103,6 +107,10 @@ def write_bundle(
         random: the seed that the inputs were drawn with; None: they are data.
         chunks: how recordings that are transcribed become queries.
         separator_bias: how their texts are decoded; see `device_runner.ctc.Decoder`.
+        integer: ids of artifacts whose every value is codes (`convert.Converted.integer`): their
+            answers are promised bit for bit.
+        max_p90_ms: what an inference may take on a device, by its 90th percentile.
+        proven: keep what the artifacts answer here, which runs them (`pipeline.proof`).
 
     Raises:
         InputError: parts that do not fit one another; targets that cannot be right.
@@ -139,10 +147,7 @@ def write_bundle(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
-        files=tuple(
-            FileEntry(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-            for path, data in sorted(contents.items())
-        ),
+        files=_entries(contents),
         artifacts=tuple(artifact for artifact, _ in artifacts),
         inputs=tuple(
             InputSpec(one.name, place, _steps(one.capture), _steps(one.preprocessing))
@@ -164,6 +169,9 @@ def write_bundle(
         chunks=chunks,
         separator_bias=separator_bias,
     )
+    if proven:
+        manifest, golden = _with_proof(manifest, contents, integer, max_p90_ms)
+        contents |= golden
     for path, data in contents.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_bytes(data)
@@ -182,6 +190,37 @@ def zip_bundle(folder: Path, path: Path) -> None:
             is_safe = len(zlib.compress(data, 1)) * RATIO_LIMIT // 4 > len(data)
             entry.compress_type = zipfile.ZIP_DEFLATED if is_safe else zipfile.ZIP_STORED
             archive.writestr(entry, data)
+
+
+class _Contents:
+    """Files of a bundle that is about to be written, as `device_runner.stores.Store`."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._contents = contents
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        return self._contents[path][: limit + 1]
+
+
+def _with_proof(
+    manifest: Manifest,
+    contents: Mapping[str, bytes],
+    integer: Collection[str],
+    max_p90_ms: float | None,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest with golden answers, and their files."""
+    whole = {**contents, MANIFEST: write_manifest(manifest)}
+    bundle = Bundle(_Contents(whole), place=manifest.name)
+    proof, arrays = make_proof(bundle, integer=integer, max_p90_ms=max_p90_ms)
+    golden = {path: _npy(array) for path, array in arrays.items()}
+    return replace(manifest, proof=proof, files=_entries({**contents, **golden})), golden
+
+
+def _entries(contents: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
+    return tuple(
+        FileEntry(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for path, data in sorted(contents.items())
+    )
 
 
 def _checked(targets: Targets, count: int) -> bytes:

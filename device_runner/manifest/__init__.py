@@ -19,11 +19,13 @@ from edgeticket.device_runner.manifest.fields import (
     NOTHING,
     TRANSCRIPTS,
     Artifact,
+    ArtifactProof,
     FileEntry,
     InputSpec,
     Manifest,
     Network,
     NetworkReferences,
+    Proof,
     References,
     Samples,
     Task,
@@ -32,6 +34,7 @@ from edgeticket.device_runner.manifest.fields import (
 from edgeticket.device_runner.manifest.older import OLDEST, manifest_of_today
 from edgeticket.device_runner.schema import check_version, load_schema, validate
 from edgeticket.device_runner.strict_json import flat_fields, format_json, parse_json, to_json
+from edgeticket.device_runner.unavailable import Unavailable
 
 __all__ = [
     "CLASSES",
@@ -42,11 +45,13 @@ __all__ = [
     "SCHEMA_VERSION",
     "TRANSCRIPTS",
     "Artifact",
+    "ArtifactProof",
     "FileEntry",
     "InputSpec",
     "Manifest",
     "Network",
     "NetworkReferences",
+    "Proof",
     "References",
     "Samples",
     "Task",
@@ -62,7 +67,8 @@ __all__ = [
 # 4: parameters and multiply-accumulates may be unavailable
 # 5: several inputs and outputs, tasks, reference outputs; 4 is still read
 # 6: settings and targets of every task, their scores; the step letterbox
-SCHEMA_VERSION = 6
+# 7: what `device-runner prove` holds a device to
+SCHEMA_VERSION = 7
 
 
 def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
@@ -89,6 +95,7 @@ def read_manifest(data: bytes, *, place: str = "manifest.json") -> Manifest:
         networks={name: _network(entry) for name, entry in document["networks"].items()},
         provenance=document["provenance"],
         references=_references(document["references"]),
+        proof=_proof(document["proof"]),
         chunks=None if document["chunks"] is None else Chunks(**document["chunks"]),
         separator_bias=float(document["separator_bias"]),
     )
@@ -135,3 +142,15 @@ def _references(document: Mapping[str, Any] | None) -> References | None:
         for name, entry in document["networks"].items()
     }
     return References(document["count"], document["limit_bytes"], networks)
+
+
+def _proof(document: Mapping[str, Any] | None) -> Proof | None:
+    if document is None:
+        return None
+    artifacts: dict[str, ArtifactProof | Unavailable] = {}
+    for name, entry in document["artifacts"].items():
+        is_missing = set(entry) == {"unavailable"}
+        artifacts[name] = (
+            Unavailable(entry["unavailable"]) if is_missing else ArtifactProof(**flat_fields(entry))
+        )
+    return Proof(document["queries"], document["max_p90_ns"], artifacts)

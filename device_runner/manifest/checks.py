@@ -9,6 +9,7 @@ from edgeticket.device_runner.ctc import SEPARATOR
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest.fields import Artifact, Manifest, TensorSpec
 from edgeticket.device_runner.manifest.tasks import check_task
+from edgeticket.device_runner.unavailable import Unavailable
 
 CODE_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 DTYPES = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -45,6 +46,7 @@ def check_manifest(manifest: Manifest, place: str) -> None:
     if manifest.samples.targets is not None:
         _listed(manifest.samples.targets, paths, f"{place}: samples")
     _check_references(manifest, place, paths)
+    _check_proof(manifest, place, paths)
 
 
 def check_path(path: str, *, place: str) -> None:
@@ -117,6 +119,27 @@ def _check_references(manifest: Manifest, place: str, paths: set[str]) -> None:
                 f"{at}: {len(stored.files)} files for {len(manifest.outputs)} outputs: one each"
             )
         for path in stored.files:
+            _listed(path, paths, at)
+
+
+def _check_proof(manifest: Manifest, place: str, paths: set[str]) -> None:
+    if manifest.proof is None:
+        return
+    ids = {artifact.id for artifact in manifest.artifacts}
+    for name, proof in manifest.proof.artifacts.items():
+        at = f"{place}: proof of {name}"
+        if name not in ids:
+            raise InputError(f"{at}: there is no such artifact")
+        if isinstance(proof, Unavailable):
+            continue
+        for what, count in (("files", len(proof.files)), ("tolerances", len(proof.tolerances))):
+            if count != len(manifest.outputs):
+                raise InputError(
+                    f"{at}: {count} {what} for {len(manifest.outputs)} outputs: one each"
+                )
+        if proof.exact and any(proof.tolerances):
+            raise InputError(f"{at}: it is exact, but has tolerances above 0")
+        for path in proof.files:
             _listed(path, paths, at)
 
 

@@ -140,6 +140,33 @@ class References:
 
 
 @dataclass(frozen=True)
+class ArtifactProof:
+    """What one artifact answers to the first queries of the bundle, and where it has to run.
+
+    ``files``: .npy [queries, ...], one for each output, as `device_runner.outputs.answers` gives
+    it: channels first, codes int8. Where the artifact is ``exact`` its answers are these numbers;
+    elsewhere they may be off by as much as ``tolerances`` has for each output, in steps where the
+    output is codes. ``placement``: providers or delegates, to which all operators have to go;
+    none: the runtime's own kernels; Unavailable: nothing is promised.
+    """
+
+    exact: bool
+    files: tuple[str, ...]
+    tolerances: tuple[float, ...]
+    made_by: str  # runtime, version and machine
+    placement: tuple[str, ...] | Unavailable
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `device-runner prove` holds a device to; by artifact, or why there is nothing."""
+
+    queries: int  # from the first of the bundle's samples
+    max_p90_ns: int | None  # that an inference may take; None: nothing is promised
+    artifacts: Mapping[str, ArtifactProof | Unavailable]
+
+
+@dataclass(frozen=True)
 class Network:
     """Host metrics of one network; ``scores`` are over the bundle's samples: top1, or wer and cer,
     or the metrics of another task. Empty: it was not scored."""
@@ -172,6 +199,7 @@ class Manifest:
     networks: Mapping[str, Network]
     provenance: Mapping[str, Any]
     references: References | None = None
+    proof: Proof | None = None
     chunks: Chunks | None = None  # see above
     separator_bias: float = 0.0
 

@@ -37,11 +37,16 @@ Source = Graph | bytes
 
 @dataclass(frozen=True)
 class Converted:
-    """A file for a runtime, and what its input and output tensors are."""
+    """A file for a runtime, and what its input and output tensors are.
+
+    ``integer``: every value between inputs and outputs, they included, is codes, so that both
+    runtimes give the same ones on any machine.
+    """
 
     data: bytes
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    integer: bool = False
 
     @property
     def input(self) -> TensorSpec:
@@ -152,11 +157,15 @@ def _converted(
 
     # What a file calls an end whose axes it moves is its own affair.
     titles = end_names(data) if channels_last else (graph.inputs, graph.outputs)
-    ends = (
+    inputs, outputs = (
         tuple(map(spec, names, told))
         for names, told in zip((graph.inputs, graph.outputs), titles, strict=True)
     )
-    return Converted(data, *ends)
+    integer = all(
+        graph.values[name].quantization is not None
+        for name in (*graph.inputs, *(op.output for op in graph.operators))
+    )
+    return Converted(data, inputs, outputs, integer=integer)
 
 
 def _dtype(value: Value, *, unsigned: bool, tflite: bool) -> str:

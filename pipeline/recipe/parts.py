@@ -103,6 +103,11 @@ class BundleConfig(Config):
         description="The int8 file for TensorRT on a Jetson too, see docs/devices.md. Its codes "
         "are symmetric, so its answers differ from those of the other int8 files.",
     )
+    max_p90_ms: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="What the 90th percentile of one inference may take on a device, in "
+        "milliseconds; `device-runner prove --budget` holds devices to it, see docs/prove.md.",
+    )
 
 
 class BenchConfig(Config):

@@ -15,6 +15,7 @@ from edgeticket.device_runner.manifest import Artifact, artifact_fields
 from edgeticket.device_runner.manifest import Network as NetworkFacts
 from edgeticket.device_runner.strict_json import flat_fields, format_json, to_json
 from edgeticket.models.network import Network
+from edgeticket.pipeline.convert import Converted
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS, Target, targets_of
 from edgeticket.pipeline.data import Dataset, Split
 from edgeticket.pipeline.export import check_export, export
@@ -32,7 +33,7 @@ from edgeticket.pipeline.run.reference_outputs import (
 from edgeticket.pipeline.task.transcripts import choose_separator_bias
 from edgeticket.pipeline.train import evaluate, to_torch
 
-Files = list[tuple[Artifact, bytes]]
+Files = list[tuple[Artifact, Converted]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Artifacts:
     networks: Mapping[str, NetworkFacts]
     separator_bias: float  # of `device_runner.ctc.Decoder`, where speech is transcribed
     references: Mapping[str, Reference]  # by network name
+    integer: frozenset[str]  # ids of those in which every value is codes
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -113,9 +115,10 @@ def write_artifacts(
     assert ticket.scales is not None  # a recipe ends with the pass that decides them
     files += _int8_files(list(networks)[-1], ticket.network, ticket.scales, inputs, also)
     for artifact, content in files:
-        (folder / Path(artifact.file).name).write_bytes(content)
+        (folder / Path(artifact.file).name).write_bytes(content.data)
     description = {
         "artifacts": to_json([artifact for artifact, _ in files]),
+        "integer": [artifact.id for artifact, content in files if content.integer],
         "networks": to_json(facts),
         "separator_bias": bias,
     }
@@ -166,7 +169,7 @@ def _converted(name: str, graph: Graph, targets: Mapping[str, Target]) -> Files:
     for kind, target in targets.items():
         converted = target.convert(graph)
         artifact = target.artifact(converted, id=f"{name}-{kind}", network=name)
-        files.append((artifact, converted.data))
+        files.append((artifact, converted))
     return files
 
 
@@ -179,6 +182,7 @@ def _read(folder: Path) -> Artifacts:
         {name: _network_facts(fact) for name, fact in described["networks"].items()},
         described["separator_bias"],
         {name: load_reference_outputs(folder, name) for name in described["networks"]},
+        frozenset(described["integer"]),
     )
 
 

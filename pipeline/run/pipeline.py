@@ -172,6 +172,8 @@ def _write_bundle(
         labels=job.data.labels,
         networks=artifacts.networks,
         provenance=provenance,
+        integer=artifacts.integer,
+        max_p90_ms=job.recipe.bundle.max_p90_ms,
         separator_bias=artifacts.separator_bias,
     )
 

@@ -119,4 +119,5 @@ def write_probe_bundle(folder: Path, files: Sequence[ProbeFile]) -> None:
         labels=(),
         networks={NETWORK: Network(parameters=unknown, macs=unknown, scores={})},
         provenance={"made_by": "edgeticket predict", "tools": {"edgeticket": __version__}},
+        proven=False,
     )

@@ -111,6 +111,7 @@ def _write(bundle: Path, variants: Mapping[str, Network], data: Dataset, *, runt
         labels=data.labels,
         networks={name: _facts(network) for name, network in variants.items()},
         provenance={},
+        proven=False,
     )
 
 

@@ -84,6 +84,7 @@ TAKEN = (
     "edgeticket inspect mine.yaml",
     "edgeticket bundle model.tflite model.onnx --samples",
     "device-runner check bundle.zip",
+    "device-runner prove bundle.zip",
     "device-runner bench bundle.zip -o reports/",
     "device-runner tap bundle.zip --artifact",
     "device-runner info",

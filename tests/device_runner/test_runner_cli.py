@@ -160,7 +160,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_lists_and_vouches(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(bundle)]) == 0
     shown = capsys.readouterr().out
-    assert "tiny is whole: 7 files verified, 40 samples of noise test, 7 classes" in shown
+    assert "tiny is whole: 8 files verified, 40 samples of noise test, 7 classes" in shown
     assert re.search(r"tiny-ort-int8 +ort +int8 +int8 1x3x2x2 ", shown)
 
 

@@ -37,5 +37,6 @@ def write_resnet_bundle(folder: Path) -> Path:
         labels=[str(i) for i in range(CLASSES)],
         networks={"resnet20": Network(parameters=1, macs=1, scores={})},
         provenance={},
+        integer=tuple(kinds),
     )
     return folder

@@ -157,3 +157,16 @@ def test_every_emulated_cpu_gives_the_same_outputs(
                 ("asimddp" in report.machine.int8_instructions) == (cpu == "cortex-a76")
             )
     assert done.stdout.count(EQUAL) >= len(targets)
+    prove_on(ready, bundle)
+
+
+def prove_on(ready: Device, bundle: Path) -> None:
+    """The golden codes of this machine are those of the board."""
+    folder = ready.home / "bundle-to-prove"
+    shutil.copytree(bundle, folder)
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, USER_ID, USER_ID)
+    (environment,) = (ready.home / ".edgeticket/environments").iterdir()
+    program = f"/home/pi/.edgeticket/environments/{environment.name}/bin/python"
+    shown = ready.shell(f"{program} -m edgeticket.device_runner prove ~/bundle-to-prove")
+    assert "onnx-int8-s8, tflite-int8 equal bit for bit" in shown, shown
