@@ -23,7 +23,7 @@ from edgeticket.device_runner.manifest import Artifact, ArtifactProof, Proof
 from edgeticket.device_runner.proving.answering import Answers, answer, first_queries
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.convert.targets import is_optional
-from edgeticket.pipeline.references import bytes_of
+from edgeticket.pipeline.reference.outputs import bytes_of
 
 QUERIES = 16
 LIMIT_BYTES = 2**20  # of the answers of one artifact

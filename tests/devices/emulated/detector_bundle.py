@@ -16,7 +16,7 @@ from edgeticket.device_runner.task.boxes.settings import BoxesSettings
 from edgeticket.models.cell_detector import CellDetector
 from edgeticket.pipeline.bundle import StoredInput, write_bundle
 from edgeticket.pipeline.data.targets import Targets
-from edgeticket.pipeline.references import Reference
+from edgeticket.pipeline.reference.outputs import Reference
 
 PICTURES = 8
 SIDE, CLASSES = 48, 3

@@ -26,17 +26,18 @@ def write_resnet_bundle(folder: Path) -> Path:
     patches = rng.integers(0, 256, (SAMPLES, 8, 8, 3)).astype(np.uint8)
     images = patches.repeat(4, axis=1).repeat(4, axis=2)
     values = torch.from_numpy((images.astype(np.float32) - 127.5) / 64).permute(0, 3, 1, 2)
+    artifacts = write_int8_files(network, [values.contiguous()], name="resnet20")
     folder.mkdir(parents=True)
     write_bundle(
         folder,
         name="resnet20",
-        artifacts=write_int8_files(network, [values.contiguous()], name="resnet20"),
+        artifacts=artifacts,
         inputs=[StoredInput("input", images, (), STEPS)],
         targets=rng.integers(0, CLASSES, SAMPLES),
         dataset="patches",
         labels=[str(i) for i in range(CLASSES)],
         networks={"resnet20": Network(parameters=1, macs=1, scores={})},
         provenance={},
-        integer=tuple(kinds),
+        integer=tuple(artifact.id for artifact, _ in artifacts),
     )
     return folder
