@@ -13,6 +13,7 @@ from edgeticket.pipeline.operators import (
     channels,
     crossing,
     derived,
+    einsum,
     elementwise,
     functions,
     gathering,
@@ -73,6 +74,7 @@ FAMILIES = (
     maps,
     recurrent,
     derived,
+    einsum,
 )
 
 KINDS: dict[str, Kind] = {  # by `Operator.kind`

@@ -1,9 +1,8 @@
-"""Products of two tensors, what einsum and attention make of them, and softmax; in float32."""
+"""Products of two tensors, what attention makes of them, and softmax; in float32."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from edgeticket.pipeline.formats.tflite_draft import TfliteDraft
 from edgeticket.pipeline.graph.draft import Draft
 from edgeticket.pipeline.graph.graph import Operator
 from edgeticket.pipeline.operators import passing
-from edgeticket.pipeline.operators.axes import reshape, transpose
+from edgeticket.pipeline.operators.axes import reshape
 from edgeticket.pipeline.operators.kind import (
     Attributes,
     Kind,
@@ -100,33 +99,6 @@ def _aten_softmax(kind: str) -> Reader:
     return read
 
 
-def _aten_einsum(draft: Draft, equation: str, tensors: Sequence[str], path: Any = None) -> str:
-    """As a matrix product between transposes, where it is one."""
-    left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
-    a, b = tensors
-    shared = [x for x in left if x in right and x not in result]
-    batch = [x for x in result if x in left and x in right]
-    rows = [x for x in result if x in left and x not in right]
-    columns = [x for x in result if x in right and x not in left]
-    if "." in equation or sorted(result) != sorted(batch + rows + columns) or not shared:
-        raise draft.refuse(f"is {equation}: only products of two matrices can be written")
-    sizes = dict(zip(left, draft.shape(a), strict=True))
-    sizes |= dict(zip(right, draft.shape(b), strict=True))
-
-    def merged(name: str, letters: str, groups: list[list[str]]) -> str:
-        order = [letters.index(x) for group in groups for x in group]
-        shape = [math.prod(sizes[x] for x in group) for group in groups]
-        kept = [sizes[x] for x in batch]
-        return reshape(draft, transpose(draft, name, order), [*kept, *shape[1:]])
-
-    first = merged(a, left, [batch, rows, shared])
-    second = merged(b, right, [batch, shared, columns])
-    found = product(draft, first, second)
-    wide = reshape(draft, found, [sizes[x] for x in [*batch, *rows, *columns]])
-    order = [*batch, *rows, *columns]
-    return transpose(draft, wide, [order.index(x) for x in result])
-
-
 def _product_shape(attributes: Attributes, left: Shape, right: Shape) -> Shape:
     if left[-1] != right[-2]:
         raise ValueError(f"{list(left)} and {list(right)} cannot be multiplied")
@@ -174,7 +146,6 @@ ATEN: dict[str, Reader] = {
         "Add", product(draft, batch1, batch2, "product"), self
     ),
     "bmm": lambda draft, self, mat2: product(draft, self, mat2),
-    "einsum": _aten_einsum,
     "log_softmax": _aten_softmax("LogSoftmax"),
     "matmul": product,
     "mm": lambda draft, self, mat2: product(draft, self, mat2),

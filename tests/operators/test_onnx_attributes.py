@@ -79,6 +79,10 @@ CASES: dict[str, tuple[tuple[int, ...], list[Any], dict[str, Any], dict[str, lis
     ),
     "CumSum": (MAP, [whole(2)], {}, {"exclusive": [1], "reverse": [1]}),
     "DepthToSpace": (MAP, [], {"blocksize": 2}, {"blocksize": [1], "mode": ["CRD"]}),
+    "Einsum": (
+        (1, 5, 4), [real(4, 6)], {"equation": "bij,jk->bik"},
+        {"equation": ["bij,jk", "b i j, j k -> b k i", "bij,jk->bijk"]},
+    ),
     "Dropout": (MAP, [], {}, {"seed": [3]}),
     "Elu": (MAP, [], {}, {"alpha": [0.4]}),
     "Flatten": (MAP, [], {}, {"axis": [2, -1]}),
