@@ -6,7 +6,7 @@ way out, for whatever the caller can mend.
 """
 
 from edgeticket.api.files import Quantized, convert, quantize
-from edgeticket.api.measuring import bench, compare, diff, report
+from edgeticket.api.measuring import bench, compare, diff, layers, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
 from edgeticket.api.search import predict
 from edgeticket.device_runner.report import read_report
@@ -18,6 +18,7 @@ __all__ = [
     "convert",
     "diff",
     "inspect",
+    "layers",
     "predict",
     "quantize",
     "read_recipe",
