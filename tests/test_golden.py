@@ -12,14 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runner_fixtures import example_report, sustained_report, tiny_files, tiny_manifest
+from runner_fixtures import (
+    example_report,
+    layer_report,
+    probe_report,
+    sustained_report,
+    tiny_files,
+    tiny_manifest,
+)
 from speech_fixtures import speech_manifest, speech_report
 from task_goldens import task_manifest, task_report, task_targets
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.fidelity import Fidelity
+from edgeticket.device_runner.layers.report import read_layers, write_layers
 from edgeticket.device_runner.manifest import Manifest, read_manifest, write_manifest
 from edgeticket.device_runner.npz import parse_npz
+from edgeticket.device_runner.probes.report import read_probes, write_probes
 from edgeticket.device_runner.report import parse_report, read_report
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.strict_json import format_json, parse_json, to_json
@@ -46,6 +55,16 @@ def test_sustained() -> None:
     report = sustained_report()
     assert read_report(GOLDEN / "report-sustained.json") == report
     assert format_json(to_json(report)) == (GOLDEN / "report-sustained.json").read_bytes()
+
+
+def test_probes_and_layers(tmp_path: Path) -> None:
+    probes, layers = probe_report(), layer_report()
+    assert read_probes(GOLDEN / "probes.json") == probes
+    assert read_layers(GOLDEN / "layers.json") == layers
+    write_probes(probes, tmp_path / "probes.json")
+    write_layers(layers, tmp_path / "layers.json")
+    for name in ("probes.json", "layers.json"):
+        assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["report", "report-speech", "report-task"])

@@ -11,7 +11,7 @@ from edgeticket.api.data import fetch
 from edgeticket.api.devices import check_device, clean_device, set_up_device
 from edgeticket.api.experiments import experiment, results
 from edgeticket.api.files import Quantized, convert, quantize, read_graph
-from edgeticket.api.measuring import bench, compare, diff, history, report
+from edgeticket.api.measuring import bench, compare, diff, history, layers, report
 from edgeticket.api.recipes import init, inspect, read_recipe, run, sensitivity
 from edgeticket.api.search import predict
 from edgeticket.api.tickets import pack, unpack
@@ -31,6 +31,7 @@ __all__ = [
     "history",
     "init",
     "inspect",
+    "layers",
     "pack",
     "predict",
     "quantize",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.fleet_run import Outcome
     from edgeticket.pipeline.diff import Diff
+    from edgeticket.pipeline.diff.layer_times import TimedLayers
     from edgeticket.pipeline.history.story import History
     from edgeticket.pipeline.progress import Progress
 
@@ -85,6 +86,59 @@ def bench(
     if all(outcome.failure is not None for outcome in outcomes):
         raise DeviceError("; ".join(str(outcome.failure) for outcome in outcomes))
     return outcomes
+
+
+def layers(
+    bundle: StrPath,
+    *,
+    on: str = "local",
+    artifacts: Sequence[str] = (),
+    diff: StrPath | None = None,
+    out: StrPath | None = None,
+    options: Sequence[str] = (),
+    offline: bool = False,
+    patience: Patience | None = None,
+    console: Console | None = None,
+) -> list[TimedLayers]:
+    """Time every layer of artifacts on a device, and say who ran it.
+
+    Args:
+        bundle: a bundle, folder or .zip, or the folder of a run.
+        on: a target, as for `bench`.
+        artifacts: their ids; none: all int8 ones.
+        diff: JSON of `edgeticket diff`, whose errors are put beside the times.
+        out: a folder for the reports; None: nowhere.
+        options: for `device-runner layers`.
+        offline: this machine fetches the packages and brings them.
+        patience: how long to wait for what; None: as the command does.
+        console: where progress goes; None: nowhere.
+
+    Returns:
+        Of each artifact the report, with each layer's time, and the errors by layer.
+
+    Raises:
+        InputError: the bundle, an artifact or the diff cannot be used; the device cannot be
+            reached, or has no runtime for any of them.
+    """
+    from rich.console import Console
+
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.fleet import make_device
+    from edgeticket.pipeline.devices.layers import time_layers_on
+    from edgeticket.pipeline.diff.layer_times import joined, read_errors
+
+    errors = None if diff is None else read_errors(Path(diff))
+    reports = time_layers_on(
+        Path(bundle),
+        make_device(on),
+        artifacts,
+        options=options,
+        out=optional_path(out),
+        offline=offline,
+        patience=patience or Patience(),
+        console=console or Console(quiet=True),
+    )
+    return [joined(report, errors) for report in reports]
 
 
 def compare(

@@ -186,18 +186,20 @@ def test_half_of_the_time_taken_away_after_a_minute(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgeticket.device_runner", "bench", str(bundle), "-o",
                str(tmp_path / "report.json"), "--artifact", "tiny-tflite-int8", "--sustain", "5m",
                "--energy-seconds", "0"]  # fmt: skip
-    runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert runner.stderr is not None
-    for line in runner.stderr:
-        if "sustained load" in line:
-            break
-    threading.Thread(target=runner.stderr.read, daemon=True).start()
-    time.sleep(70)
-    while runner.poll() is None:
-        os.kill(runner.pid, signal.SIGSTOP)
-        time.sleep(0.05)
-        os.kill(runner.pid, signal.SIGCONT)
-        time.sleep(0.05)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
+        assert runner.stderr is not None
+        for line in runner.stderr:
+            if "sustained load" in line:
+                break
+        reader = threading.Thread(target=runner.stderr.read)
+        reader.start()
+        time.sleep(70)
+        while runner.poll() is None:
+            os.kill(runner.pid, signal.SIGSTOP)
+            time.sleep(0.05)
+            os.kill(runner.pid, signal.SIGCONT)
+            time.sleep(0.05)
+        reader.join()
     assert runner.returncode == 0
     found = read_report(tmp_path / "report.json").sustained
     assert isinstance(found, Sustained)

@@ -8,13 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from runner_fixtures import example_report, sustained_report, tiny_files, tiny_manifest
+from runner_fixtures import (
+    example_report,
+    layer_report,
+    probe_report,
+    sustained_report,
+    tiny_files,
+    tiny_manifest,
+)
 from speech_fixtures import speech_manifest, speech_report
 from task_goldens import task_manifest, task_report, task_targets
 from ticket_fixtures import example
 from torch import nn
 
+from edgeticket.device_runner.layers.report import write_layers
 from edgeticket.device_runner.manifest import write_manifest
+from edgeticket.device_runner.probes.report import write_probes
 from edgeticket.device_runner.report import write_report
 from edgeticket.pipeline.convert.targets import TARGETS
 from edgeticket.pipeline.export import export
@@ -35,6 +44,8 @@ def main() -> None:
     (FOLDER / "manifest.json").write_bytes(write_manifest(tiny_manifest(tiny_files())))
     write_report(example_report(), FOLDER / "report.json")
     write_report(sustained_report(), FOLDER / "report-sustained.json")
+    write_probes(probe_report(), FOLDER / "probes.json")
+    write_layers(layer_report(), FOLDER / "layers.json")
     (FOLDER / "manifest-speech.json").write_bytes(write_manifest(speech_manifest()))
     write_report(speech_report(), FOLDER / "report-speech.json")
     (FOLDER / "manifest-task.json").write_bytes(write_manifest(task_manifest()))

@@ -147,6 +147,7 @@ COMMANDS = {
     "diff": ["diff"],
     "experiments": ["experiment", "results"],
     "history": ["history"],
+    "layers": ["layers"],
     "models": ["inspect", "init", "bundle"],
     "recipes": ["run", "sensitivity"],
     "report": ["report"],
