@@ -13,6 +13,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.graph.batches import Batch, size_of, takes_of
 from edgeticket.pipeline.graph.module import Layer
 from edgeticket.pipeline.quantize.alignment import align
+from edgeticket.pipeline.quantize.alike import rounded_alike
 from edgeticket.pipeline.quantize.fold import fold_bn
 from edgeticket.pipeline.quantize.functions import fixed_scales, functions_of
 from edgeticket.pipeline.quantize.joins import requantised, unlike_branches
@@ -118,6 +119,7 @@ def scales_of(
     for group in connected([*placement.additions, *shared]):
         if any(group & names for names in placement.additions):
             activations |= align({name: activations[name] for name in sorted(group)}, ranges)
+    activations |= rounded_alike(folded, placement, activations, ranges)
     activations |= clear_of_ties(folded, placement, activations, ranges)
     return Scales(activations, weights, placement.fp32)
 

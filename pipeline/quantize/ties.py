@@ -72,9 +72,9 @@ def _of_functions(
         chosen, source = activations[name], activations[sources[0]]
         if name in functions and chosen == ActivationScale(*fixed_scale(folded, node)):
             continue
-        results = _results(folded, node, source)
+        results = results_of(folded, node, source)
         scales = (WIDER * chosen.scale).astype(np.float32)
-        apart = _from_half(results, scales)
+        apart = from_half(results, scales)
         of_zero = apart[:, source.zero_point - LOWEST]
         margins = np.minimum(apart.min(1) / CLEAR, of_zero / CLEAR_OF_ZERO)
         yield name, float(scales[int(np.argmax(np.minimum(margins, 1)))])
@@ -93,7 +93,7 @@ def _in_float32(folded: fx.GraphModule, owners: Mapping[fx.Node, fx.Node]) -> di
     }
 
 
-def _results(
+def results_of(
     folded: fx.GraphModule, node: fx.Node, source: ActivationScale
 ) -> npt.NDArray[np.float64]:
     """What the step makes of each of the 256 codes."""
@@ -158,12 +158,12 @@ def _is_clear(source: float, scale: float) -> bool:
     for parts in PARTS:
         results = np.arange(span * parts + 1) * (source / parts)
         within = results[results < scale * span]
-        if _from_half(within, np.array([scale])).min() < CLEAR_OF_PARTS:
+        if from_half(within, np.array([scale])).min() < CLEAR_OF_PARTS:
             return False
     return True
 
 
-def _from_half(
+def from_half(
     results: npt.NDArray[np.floating], scales: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
     """How far each result [n] is from half way between codes of each scale [m] -> [m, n]."""

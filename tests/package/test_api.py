@@ -176,6 +176,7 @@ MAY_USE = {  # all that is neither the API nor shows what it returned, with why
     "edgeticket.device_runner.manifest",  # the words for tasks
     "edgeticket.pipeline.compare.formats",  # JUnit and Markdown
     "edgeticket.pipeline.diff.table",
+    "edgeticket.pipeline.diff.layer_times",
     "edgeticket.pipeline.search.table",
     "edgeticket.pipeline.history.table",
     "edgeticket.pipeline.why.table",
