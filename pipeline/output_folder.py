@@ -129,7 +129,7 @@ def read_bundle_record(folder: Path) -> Record | None:
         return None
 
 
-def is_foreign_zip(data: bytes) -> bool:
+def is_bundle_zip(data: bytes) -> bool:
     """Whether ``data`` is a zip file of a bundle that `edgeticket bundle` made."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -16,13 +16,13 @@ from edgeticket.device_runner.regular import read_regular, read_regular_text
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.device_runner.task import get_task, read_settings
 from edgeticket.pipeline.data.targets import Targets
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 from edgeticket.pipeline.external.samples import Given, read_arrays
 from edgeticket.pipeline.recipe.reading import parse_value
 from edgeticket.pipeline.reference.outputs import Reference
 
 Asked = tuple[
-    npt.NDArray[np.int64] | Targets | None, list[Foreign], list[str]
+    npt.NDArray[np.int64] | Targets | None, list[ExternalModel], list[str]
 ]  # targets as `write_bundle` takes them, the models, names of what outputs tell
 
 EXAMPLES = {"input": "input=[320,320]", "scores": "scores='{outputs: [0], count: 3}'"}
@@ -71,7 +71,7 @@ def read_task(name: str, settings: Sequence[str]) -> Task:
 
 def ask(
     given: Given,
-    read: Sequence[Foreign],
+    read: Sequence[ExternalModel],
     names: Path | None,
     *,
     task: Task | None,
@@ -151,8 +151,8 @@ def _arrays(file: Path, known: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]
 
 
 def _classes(
-    given: Given, read: Sequence[Foreign], names: Path | None, *, is_wanted: bool
-) -> tuple[Given, list[Foreign], list[str]]:
+    given: Given, read: Sequence[ExternalModel], names: Path | None, *, is_wanted: bool
+) -> tuple[Given, list[ExternalModel], list[str]]:
     """Whether classes are told: then outputs get the layout NC, and classes have names."""
     tells = all(
         len(m.inputs) == len(m.outputs) == 1

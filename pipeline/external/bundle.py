@@ -22,14 +22,14 @@ from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.external.asked import ask, check_fit
 from edgeticket.pipeline.external.ends import aligned_inputs, aligned_outputs, base_of
-from edgeticket.pipeline.external.file import Foreign, read_foreign
+from edgeticket.pipeline.external.file import ExternalModel, read_external
 from edgeticket.pipeline.external.placed import place_targets, place_task
 from edgeticket.pipeline.external.references import find_references
 from edgeticket.pipeline.external.samples import draw_given, read_given
 from edgeticket.pipeline.output_folder import (
     check_output,
     check_replaceable,
-    is_foreign_zip,
+    is_bundle_zip,
     put_in_place,
     read_bundle_record,
 )
@@ -84,11 +84,11 @@ def bundle_foreign(
     """
     zipped = out.with_name(f"{out.name}.zip")
     check_replaceable(out, read=read_bundle_record)
-    check_output(zipped, ours=is_foreign_zip)
+    check_output(zipped, ours=is_bundle_zip)
     if (samples is None) == (random is None):
         raise InputError("give either --samples, or --random with a number of random ones")
     # A folder's pictures need no more than the size that the first model takes.
-    read = [read_foreign(model) for model in models]
+    read = [read_external(model) for model in models]
     if samples is None:
         assert random is not None
         if labels is not None or mean or std or layout is not None or letterbox is not None:
@@ -186,7 +186,7 @@ def _scaling(
 
 
 def _describe(
-    files: Sequence[Path], read: Sequence[Foreign]
+    files: Sequence[Path], read: Sequence[ExternalModel]
 ) -> tuple[list[Artifact], dict[str, Network]]:
     """Artifacts with names of their own, and the networks that they are of."""
     networks: dict[str, Network] = {}

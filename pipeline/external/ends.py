@@ -21,14 +21,14 @@ from edgeticket.device_runner.manifest import InputSpec, TensorSpec
 from edgeticket.device_runner.outputs import as_network
 from edgeticket.device_runner.preprocess import prepare, query_of
 from edgeticket.device_runner.runtimes import get_runtime
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 
 Array = npt.NDArray[Any]
 
 Move = tuple[int, int] | None
 """Which axis becomes which, of an end's so that they are the base's; None: they are."""
 
-Distance = Callable[[Foreign, int, int, Move], float]
+Distance = Callable[[ExternalModel, int, int, Move], float]
 """(file, its output, the base's, move) -> how far the answers are from one another."""
 
 # By number of axes: channels first, channels last.
@@ -36,7 +36,7 @@ BY_RANK = {3: ("NCW", "NWC"), 4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}
 MOST_ALIKE = 6  # ends of one shape whose every pairing is tried; beyond that order decides
 
 
-def base_of(read: Sequence[Foreign]) -> Foreign:
+def base_of(read: Sequence[ExternalModel]) -> ExternalModel:
     """The file that the others are brought in line with."""
     return next((model for model in read if model.precision == "fp32"), read[0])
 
@@ -75,7 +75,7 @@ def with_layout(spec: TensorSpec, shape: Sequence[int], layout: str | None) -> T
     )
 
 
-def aligned_inputs(read: Sequence[Foreign]) -> list[Foreign]:
+def aligned_inputs(read: Sequence[ExternalModel]) -> list[ExternalModel]:
     """Every file with its inputs in the order of the base's, and layouts where orders of axes
     differ.
 
@@ -88,8 +88,8 @@ def aligned_inputs(read: Sequence[Foreign]) -> list[Foreign]:
 
 
 def aligned_outputs(
-    read: Sequence[Foreign], stored: Sequence[Array], described: Sequence[InputSpec]
-) -> list[Foreign]:
+    read: Sequence[ExternalModel], stored: Sequence[Array], described: Sequence[InputSpec]
+) -> list[ExternalModel]:
     """Every file with its outputs in the order of the base's, likewise.
 
     Args:
@@ -105,7 +105,7 @@ def aligned_outputs(
     answers = {id(model): answer for model, answer in pairs}
     base = base_of(read)
 
-    def distance(model: Foreign, number: int, other: int, move: Move) -> float:
+    def distance(model: ExternalModel, number: int, other: int, move: Move) -> float:
         mine, theirs = answers[id(model)][number], answers[id(base)][other]
         mine = mine if move is None else np.moveaxis(mine, *move)
         scale = float(np.linalg.norm(theirs)) or 1.0
@@ -116,8 +116,8 @@ def aligned_outputs(
 
 
 def _answered(
-    model: Foreign, stored: Sequence[Array], described: Sequence[InputSpec]
-) -> tuple[Foreign, list[Array]]:
+    model: ExternalModel, stored: Sequence[Array], described: Sequence[InputSpec]
+) -> tuple[ExternalModel, list[Array]]:
     """The file with outputs of the sizes that its answer to the first example has, and that, real
     numbers with the batch.
 
@@ -145,7 +145,7 @@ def _answered(
 
 
 def _paired(
-    model: Foreign, base: Foreign, what: str, distance: Distance | None = None
+    model: ExternalModel, base: ExternalModel, what: str, distance: Distance | None = None
 ) -> list[int]:
     """For each of the base's ends the number of the model's that belongs to it."""
     mine: tuple[TensorSpec, ...] = getattr(model, what)
@@ -201,12 +201,12 @@ def _moves(spec: TensorSpec, other: TensorSpec) -> list[Move]:
 
 
 def _with_layouts(
-    read: Sequence[Foreign],
+    read: Sequence[ExternalModel],
     orders: Sequence[Sequence[int]],
-    base: Foreign,
+    base: ExternalModel,
     what: str,
     distance: Distance | None = None,
-) -> list[Foreign]:
+) -> list[ExternalModel]:
     """A layout for an end in every file, if its axes come in two orders; else they stay plain."""
     ends = [
         [getattr(model, what)[i] for i in order] for model, order in zip(read, orders, strict=True)

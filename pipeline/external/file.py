@@ -51,7 +51,7 @@ QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvIntege
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ExternalModel:
     """A model file that a runtime here loads; the batch is fixed to 1.
 
     Layouts are `plain` until `pipeline.external.ends` knows them.
@@ -68,7 +68,7 @@ class Foreign:
     limits: Mapping[str, int]  # by input: its whole numbers are below that, as indices of a table
 
 
-def read_foreign(file: Path) -> Foreign:
+def read_external(file: Path) -> ExternalModel:
     """A .onnx or .tflite file -> what a bundle says of it.
 
     Raises:
@@ -84,7 +84,7 @@ def read_foreign(file: Path) -> Foreign:
     return READERS[file.suffix](file, str(file))
 
 
-def _read_onnx(file: Path, place: str) -> Foreign:
+def _read_onnx(file: Path, place: str) -> ExternalModel:
     data = read_onnx(file)
     model = parse_onnx(data, place=place)
     graph = model.graph
@@ -128,7 +128,7 @@ def _read_onnx(file: Path, place: str) -> Foreign:
         for name in [_behind_casts(node.input[1], makers)]
         if name in session.inputs
     }
-    return Foreign(
+    return ExternalModel(
         place, data, "ort", precision, tuple(ends), tuple(answers), parameters, macs, limits
     )
 
@@ -208,7 +208,7 @@ def onnx_scale(
     return (float(scale[0]), int(zero[0])) if len(scale) == 1 else None
 
 
-def _read_tflite(file: Path, place: str) -> Foreign:
+def _read_tflite(file: Path, place: str) -> ExternalModel:
     data = read_file(file)
     model = parse_tflite(data, place=place)
     session = get_runtime("tflite").load(data, threads=1, place=place)
@@ -225,7 +225,7 @@ def _read_tflite(file: Path, place: str) -> Foreign:
         )
 
     limits = _table_sizes(model, graph)
-    return Foreign(
+    return ExternalModel(
         place,
         data,
         "tflite",

@@ -13,7 +13,7 @@ from edgeticket.device_runner.manifest import Artifact, InputSpec
 from edgeticket.device_runner.outputs import answers
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.runtimes import get_runtime
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 from edgeticket.pipeline.reference.outputs import Reference, bytes_of, fitting_count
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 def find_references(
     artifacts: Sequence[Artifact],
-    read: Sequence[Foreign],
+    read: Sequence[ExternalModel],
     stored: Sequence[Array],
     described: Sequence[InputSpec],
 ) -> dict[str, Reference]:
@@ -48,7 +48,7 @@ def find_references(
 
 def _computed(
     entry: Artifact,
-    model: Foreign,
+    model: ExternalModel,
     stored: Sequence[Array],
     described: Sequence[InputSpec],
     count: int,

@@ -22,7 +22,7 @@ from edgeticket.device_runner.regular import (
 )
 from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.external.ends import base_of, with_layout
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 from edgeticket.pipeline.external.pictures import read_pictures
 from edgeticket.pipeline.recipe.layouts import LetterboxConfig
 
@@ -46,7 +46,7 @@ class Given:
 
 def read_given(
     samples: Path,
-    read: Sequence[Foreign],
+    read: Sequence[ExternalModel],
     models: Sequence[Path],
     *,
     labels: Path | None,
@@ -54,7 +54,7 @@ def read_given(
     layout: str | None,
     tell: Tell,
     letterbox: LetterboxConfig | None = None,
-) -> tuple[Given, list[Foreign]]:
+) -> tuple[Given, list[ExternalModel]]:
     """Files of samples -> samples, and the models with the layouts in which they take them.
 
     Args:
@@ -109,7 +109,7 @@ def read_samples(
     return _of_arrays_by_name(place, arrays, inputs, labels)
 
 
-def draw_given(count: int, seed: int, read: Sequence[Foreign]) -> Given:
+def draw_given(count: int, seed: int, read: Sequence[ExternalModel]) -> Given:
     """Noise for the models' inputs: what codes can stand for, else a normal distribution; whole
     numbers from their whole range, and of a table's indices those that it has.
 

@@ -144,6 +144,6 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
 
 def test_the_architecture_names_every_room() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    folders = {path for path in (ROOT / "pipeline").iterdir() if any(path.glob("*.[py][ya]*"))}
-    unnamed = {folder.name for folder in folders if f"`{folder.name}/`" not in page}
+    rooms = {file.parent for end in ("py", "yaml") for file in ROOT.glob(f"pipeline/*/*.{end}")}
+    unnamed = {room.name for room in rooms if f"`{room.name}/`" not in page}
     assert not unnamed

@@ -25,7 +25,7 @@ from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.cli import app
 from edgeticket.pipeline.external.bundle import bundle_foreign
-from edgeticket.pipeline.external.file import read_foreign
+from edgeticket.pipeline.external.file import read_external
 
 FILES = Path(__file__).parents[1] / "foreign"
 MEAN, STD = [127.5], [60.0]
@@ -151,7 +151,7 @@ def test_models_of_onnxruntimes_quantiser(made: Path) -> None:
 
 def test_codes_come_from_the_files_scale(made: Path) -> None:
     _with_codes(made / "qdq.onnx", made / "codes.onnx")
-    (found,) = read_foreign(made / "codes.onnx").inputs
+    (found,) = read_external(made / "codes.onnx").inputs
     model = onnx.load(made / "qdq.onnx")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
@@ -175,7 +175,7 @@ def test_models_of_tensorflow(name: str, made: Path) -> None:
     keys = {"samples": made / "theirs.npz", "mean": [facts["mean"]], "std": [facts["std"]]}
     (found,) = top1_of(made, FILES / name, **keys).values()
     assert found == facts["top1"][name] > 0.8
-    described = read_foreign(FILES / name)
+    described = read_external(FILES / name)
     with open_bundle(made / "made") as bundle:
         assert bundle.manifest.artifacts[0].input.layout == "NHWC"
     assert described.macs == facts["macs"]
@@ -283,7 +283,7 @@ def test_what_no_bundle_can_hold_is_named(name: str, tmp_path: Path) -> None:
     data, sentence = BAD[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=sentence) as caught:
-        read_foreign(tmp_path / name)
+        read_external(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
@@ -291,7 +291,7 @@ def test_a_truncated_file_is_named(made: Path, tmp_path: Path) -> None:
     for length in (10, 200, 900):
         (tmp_path / "cut.onnx").write_bytes((made / "float.onnx").read_bytes()[:length])
         with pytest.raises(InputError, match=r"cut\.onnx"):
-            read_foreign(tmp_path / "cut.onnx")
+            read_external(tmp_path / "cut.onnx")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from edgeticket.device_runner.plan import Plan
 from edgeticket.device_runner.runtimes.session import Port, check_port
 from edgeticket.device_runner.runtimes.tflite import _output_port
 from edgeticket.pipeline.external.bundle import bundle_foreign
-from edgeticket.pipeline.external.file import read_foreign
+from edgeticket.pipeline.external.file import read_external
 
 QUICK = Plan(min_seconds=0.0, min_queries=5, warmup_seconds=0.0, energy_seconds=0)
 OPTIONS: dict[str, Any] = dict.fromkeys(("labels", "names", "layout"))
@@ -53,7 +53,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_joined_codes_have_the_scale_that_all_of_them_have(rounded: Path) -> None:
     specs = [
-        read_foreign(rounded / name).outputs[0]
+        read_external(rounded / name).outputs[0]
         for name in ("onnx-int8-s8.onnx", "onnx-int8-u8.onnx", "tflite-int8.tflite")
     ]
     signed, unsigned, lite = specs
@@ -85,7 +85,7 @@ def test_codes_of_unlike_scales_have_none(
     tmp_path: Path, scales: tuple[float, ...], scale: float | None
 ) -> None:
     onnx.save(_joined(*scales), tmp_path / "j.onnx")
-    (spec,) = read_foreign(tmp_path / "j.onnx").outputs
+    (spec,) = read_external(tmp_path / "j.onnx").outputs
     assert spec.scale == scale
 
 
