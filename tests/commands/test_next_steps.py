@@ -68,6 +68,7 @@ NOT_HERE = {
     "device-runner layers": "a minute; tests/device_runner carry it out",
     "edgeticket report runs/demo device-reports": "reports of a device; tests/page carry it out",
     "edgeticket report pi5.json": "the same",
+    "edgeticket report layers.json": "a report of layers; tests/diff carry it out",
     "edgeticket history reports/": "reports of many days; tests/history carry it out",
     "edgeticket compare reports/ new/": "the same",
     "edgeticket bench": "a device, or emulation as root; tests/devices carry it out",

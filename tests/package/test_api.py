@@ -177,6 +177,8 @@ MAY_USE = {  # all that is neither the API nor shows what it returned, with why
     "edgeticket.pipeline.compare.formats",  # JUnit and Markdown
     "edgeticket.pipeline.diff.table",
     "edgeticket.pipeline.diff.layer_times",
+    "edgeticket.pipeline.diff.node_data",
+    "edgeticket.device_runner.layers.report",  # which node data are made of
     "edgeticket.pipeline.search.table",
     "edgeticket.pipeline.history.table",
     "edgeticket.pipeline.why.table",
