@@ -151,6 +151,12 @@ def check(targets: Targets, settings: ImagesSettings, count: int) -> None:
     image = target(targets, "image", _IMAGE)
     check_count(image, "image", count)
     check_finite(image, "image")
+    if image.dtype.kind in "iu" and image.size and int(image.max()) > settings.peak:
+        raise InputError(
+            f"targets: 'image' is {image.dtype} up to {image.max()}, beyond peak = "
+            f"{settings.peak:g}: set peak to 255 if the output is in 0..255, too, or give the "
+            "pictures as float32 in the output's range"
+        )
     read_pictures(image[:1], settings, "targets: 'image'")
 
 

@@ -107,7 +107,9 @@ def init(
             metavar="NAME",
             help="What is asked of the outputs, if not classes. `boxes`: DATA is a folder with "
             "a .json of COCO and its pictures, or YOLO's images/ and labels/. `masks`: a folder "
-            "with pictures/ and masks/. `series`: a .csv, a row for each step. Any of them: a .npz "
+            "with pictures/ and masks/. `series`: a .csv, a row for each step. `images`: a folder "
+            "of pictures. `labels`, `keypoints`, `embeddings`, `anomaly`, `numbers`: a .csv, a row "
+            "for each picture. Any of them: a .npz "
             "with targets beside the inputs (docs/tasks.md).",
         ),
     ] = None,

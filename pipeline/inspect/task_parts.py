@@ -40,7 +40,7 @@ class TaskPart:
 
 def boxes_part(wishes: Wishes, data: Path) -> TaskPart:
     laid = lay_boxes(data)
-    chosen, sides = _of_pictures(wishes, laid)
+    chosen, sides = of_pictures(wishes, laid)
     outputs = output_shapes(chosen.network, way_out=TAKES)
     head = head_of(outputs, laid.classes, sides)
     if head is None:
@@ -59,7 +59,7 @@ def boxes_part(wishes: Wishes, data: Path) -> TaskPart:
     letterbox = {"letterbox": {"size": list(sides)}}
     notes = "  # boxes move along; the whole picture, the rest filled\n"
     return TaskPart(
-        {**laid.source, **letterbox, **_pixels(chosen.network, plain=finished)},
+        {**laid.source, **letterbox, **pixels_of(chosen.network, plain=finished)},
         {"name": "boxes", "input": list(sides), **head},
         chosen,
         len(laid.pictures),
@@ -69,7 +69,7 @@ def boxes_part(wishes: Wishes, data: Path) -> TaskPart:
 
 def masks_part(wishes: Wishes, data: Path) -> TaskPart:
     laid = lay_masks(data)
-    chosen, sides = _of_pictures(wishes, laid)
+    chosen, sides = of_pictures(wishes, laid)
     shape = output_shapes(chosen.network, way_out=TAKES)[0]
     task: dict[str, Any] = {"name": "masks"}
     channels = None
@@ -89,7 +89,7 @@ def masks_part(wishes: Wishes, data: Path) -> TaskPart:
         )
     resize = {"resize": list(sides)}
     return TaskPart(
-        {**laid.source, **resize, **_pixels(chosen.network)}, task, chosen, len(laid.pictures)
+        {**laid.source, **resize, **pixels_of(chosen.network)}, task, chosen, len(laid.pictures)
     )
 
 
@@ -160,7 +160,7 @@ def arrays_part(wishes: Wishes, data: Path) -> TaskPart:
     chosen = choose_alone(wishes if wishes.takes else replace(wishes, takes=shapes))
     pixels = {}
     if len(shapes) == 1 and any(a.ndim == 4 and a.dtype == "uint8" for a in arrays.values()):
-        pixels = {k: v for k, v in _pixels(chosen.network).items() if k != "grey"}
+        pixels = {k: v for k, v in pixels_of(chosen.network).items() if k != "grey"}
     task: dict[str, Any] = {"name": wishes.task}
     if wishes.task == "boxes":
         sides = chosen.network.input_shapes[0][1:]
@@ -176,7 +176,7 @@ def arrays_part(wishes: Wishes, data: Path) -> TaskPart:
     return TaskPart({"npz": str(data.absolute()), **pixels}, task, chosen, count)
 
 
-def _of_pictures(wishes: Wishes, laid: Laid) -> tuple[Chosen, tuple[int, int]]:
+def of_pictures(wishes: Wishes, laid: Laid) -> tuple[Chosen, tuple[int, int]]:
     """The network, and height and width of what it takes."""
     if not wishes.takes and wishes.size is None:
         side = _side(laid.pictures)
@@ -205,7 +205,7 @@ def _side(pictures: Sequence[Path]) -> int:
     return min(LARGEST, max(32, round(statistics.median(shorter) / 32) * 32))
 
 
-def _pixels(network: Network, *, plain: bool = False) -> dict[str, Any]:
+def pixels_of(network: Network, *, plain: bool = False) -> dict[str, Any]:
     channels = network.input_shapes[0][0]
     if plain:
         return {"mean": [0.0] * channels, "std": [255.0] * channels}

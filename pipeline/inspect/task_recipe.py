@@ -10,6 +10,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import Task
 from edgeticket.pipeline.data.named import target_names
 from edgeticket.pipeline.inspect.first_network import Wishes, written
+from edgeticket.pipeline.inspect.listed_parts import TABLES, pairs_part, table_part
 from edgeticket.pipeline.inspect.task_parts import (
     TaskPart,
     arrays_part,
@@ -21,6 +22,7 @@ from edgeticket.pipeline.recipe import Recipe, check
 from edgeticket.pipeline.recipe.reading import parse_document
 from edgeticket.pipeline.recipe.task import LOSSES
 
+_TABLE = ", or a .csv with a row for each picture"
 STEPS = 300  # of training, at least
 
 
@@ -45,11 +47,15 @@ def write_task_recipe(wishes: Wishes) -> str:
         part = masks_part(wishes, wishes.data)
     elif wishes.task == "series" and wishes.data.suffix.lower() == ".csv":
         part = series_part(wishes, wishes.data)
+    elif wishes.task in TABLES and wishes.data.suffix.lower() == ".csv":
+        part = table_part(wishes, wishes.data)
+    elif wishes.task == "images":
+        part = pairs_part(wishes, wishes.data)
     else:
         names = " and ".join(target_names(Task(wishes.task, {}))[:1])
         raise InputError(
             f"--task {wishes.task} with {wishes.data}: give a .npz with an array for each input "
-            f"and {names}, or write the recipe by hand: docs/data.md shows the layouts on disk"
+            f"and {names}{_TABLE * (wishes.task in TABLES)}; docs/data.md shows the layouts on disk"
         )
     return _text(wishes, part)
 
