@@ -108,6 +108,16 @@ def test_a_score_that_cannot_be_had_is_not_judged() -> None:
         compare(before, after, limits=Limits(max_drop_points=1.0))
 
 
+def test_a_ratio_that_meets_its_limit_exactly_keeps_it() -> None:
+    before, after = scored("numbers", 2.0), scored("numbers", 2.0, sha="bb")
+    assert not isinstance(after.fidelity, Unavailable)
+    output = replace(after.fidelity.outputs[0], sqnr_db=20.0)
+    after = replace(after, fidelity=replace(after.fidelity, outputs=(output,)))
+    assert compare(before, after, limits=Limits(min_sqnr_db=20.0)).broken_limits == ()
+    (broken,) = compare(before, after, limits=Limits(min_sqnr_db=20.5)).broken_limits
+    assert "20.0 dB, wanted 20.5 dB" in broken
+
+
 def test_positions_that_are_not_finite_break_a_limit_on_fidelity() -> None:
     """They are left out of the ratio, which is as good as ever without them."""
     before, after = scored("numbers", 2.0), scored("numbers", 2.0, sha="bb")
