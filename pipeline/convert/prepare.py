@@ -38,7 +38,8 @@ def prepare(graph: Graph) -> Graph:
     settled: list[Operator] = []
     for op in operators:
         output = values[op.output] = _value(op, values, graph)
-        op, numbers = _settle_weight(op, values, constants)
+        reason = _unfit_bias(op, values, constants) if graph.verbatim else ""
+        op, numbers = _settle_weight(op, values, constants, reason)
         constants |= numbers
         stands = Substitution((op,), {})
         kind = KINDS[op.kind]
@@ -52,7 +53,10 @@ def prepare(graph: Graph) -> Graph:
             values |= {value.name: value for value in free}
     used = {name for op in settled for name in op.inputs}
     used_constants = {n: c for n, c in constants.items() if n in used}
-    ready = Graph(graph.inputs, graph.outputs, tuple(settled), values, used_constants)
+    ready = replace(
+        Graph(graph.inputs, graph.outputs, tuple(settled), values, used_constants),
+        verbatim=graph.verbatim,
+    )
     placed = insert_qdq(lift_1d(ready))
     return placed if graph.verbatim else make_exact(placed)
 
@@ -96,20 +100,41 @@ def _value(op: Operator, values: dict[str, Value], graph: Graph) -> Value:
 
 
 def _settle_weight(
-    op: Operator, values: dict[str, Value], constants: dict[str, Constant]
+    op: Operator, values: dict[str, Value], constants: dict[str, Constant], reason: str = ""
 ) -> tuple[Operator, dict[str, Constant]]:
-    """A layer that reads or makes real numbers gets what the codes of its weight stand for."""
+    """A layer that reads or makes real numbers gets what the codes of its weight stand for.
+
+    So does one that cannot compute on codes for another ``reason``.
+    """
     weight = op.inputs[1] if op.kind in LAYERS else ""
     if not weight or constants[weight].scale is None:
         return op, {}
-    if None not in (values[op.inputs[0]].quantization, values[op.output].quantization):
+    rounded = None not in (values[op.inputs[0]].quantization, values[op.output].quantization)
+    if rounded and not reason:
         return op, {}
     codes, scale = constants[weight].data, constants[weight].scale
     assert scale is not None
     column = scale.reshape(-1, *[1] * (codes.ndim - 1))
     name = f"{weight}.real"
     inputs = (op.inputs[0], name, *op.inputs[2:])
-    return replace(op, inputs=inputs), {name: Constant(codes.astype(np.float32) * column)}
+    return replace(op, inputs=inputs), {
+        name: Constant(codes.astype(np.float32) * column, unfit=reason)
+    }
+
+
+def _unfit_bias(op: Operator, values: dict[str, Value], constants: dict[str, Constant]) -> str:
+    """Why a layer's bias does not fit the int32 codes of its sums, if so: of a channel nearly 0."""
+    if op.kind not in LAYERS or len(op.inputs) < 3:
+        return ""
+    source, scale = values[op.inputs[0]].quantization, constants[op.inputs[1]].scale
+    if source is None or scale is None:
+        return ""
+    with np.errstate(divide="ignore", over="ignore"):
+        codes = np.abs(constants[op.inputs[2]].data / (source.scale * scale).astype(np.float64))
+    channel = int(np.argmax(codes))
+    if codes[channel] <= np.iinfo(np.int32).max:
+        return ""
+    return f"the bias of its channel {channel} does not fit int32, as its weights are nearly 0"
 
 
 def _settle_clamp(op: Operator, output: Value) -> tuple[list[Operator], list[Value]]:
