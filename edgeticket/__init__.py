@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         read_report,
         report,
         run,
+        search,
         sensitivity,
     )
     from edgeticket.device_runner.errors import InputError
@@ -52,6 +53,7 @@ __all__ = [
     "read_report",
     "report",
     "run",
+    "search",
     "sensitivity",
 ]
 
@@ -68,6 +70,7 @@ _HOMES = {
     "read_recipe": _API,
     "report": _API,
     "run": _API,
+    "search": _API,
     "sensitivity": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",

@@ -20,7 +20,7 @@ from edgeticket.pipeline.commands.experiments import experiment, results
 from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.report import report
-from edgeticket.pipeline.commands.search import predict
+from edgeticket.pipeline.commands.search import predict, search
 from edgeticket.pipeline.commands.tickets import pack, unpack
 from edgeticket.pipeline.text import plain
 
@@ -36,7 +36,7 @@ app = typer.Typer(
 
 # In the order of --help.
 for command in (
-    *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, compare),
+    *(run, init, inspect, predict, search, convert, bundle, fetch, sensitivity, diff, compare),
     *(report, bench, experiment, results, pack, unpack),
 ):
     app.command()(command)

@@ -8,7 +8,7 @@ way out, for whatever the caller can mend.
 from edgeticket.api.files import Quantized, convert, quantize
 from edgeticket.api.measuring import bench, compare, diff, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
-from edgeticket.api.search import predict
+from edgeticket.api.searching import predict, search
 from edgeticket.device_runner.report import read_report
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "read_report",
     "report",
     "run",
+    "search",
     "sensitivity",
 ]

@@ -1,4 +1,4 @@
-"""What a cut brings on a device, before anything is trained."""
+"""What a cut brings on a device, before anything is trained; and the cut that is looked for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from edgeticket.device_runner.errors import InputError
 if TYPE_CHECKING:
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.progress import Progress
+    from edgeticket.pipeline.recipe import Recipe
+    from edgeticket.pipeline.search.candidates import Precision
+    from edgeticket.pipeline.search.front import Aim, Front
     from edgeticket.pipeline.search.predict import Prediction
     from edgeticket.pipeline.search.structure import Structure
 
 RUNTIMES, PRECISIONS = ("ort", "tflite"), ("int8", "fp32")
+AIMS = ("p90", "bytes", "drop")
 
 
 def predict(
@@ -109,6 +113,111 @@ def predict(
             patience=patience or Patience(),
             offline=offline,
         ),
+        runtimes=runtimes,
+        precisions=precisions,
+        progress=progress or QUIET,
+    )
+
+
+def search(
+    recipe: StrPath | Recipe,
+    *,
+    on: str | Sequence[str],
+    max_p90_ms: float | None = None,
+    max_drop: float | str | None = None,
+    max_kb: float | None = None,
+    minimise: Aim = "p90",
+    out: StrPath = "runs",
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    seconds: float | None = None,
+    quantum: int = 8,
+    runtimes: Sequence[str] = RUNTIMES,
+    precisions: Sequence[Precision] = ("int8",),
+    data: StrPath | None = None,
+    times: StrPath = "runs/.probes",
+    threads: int = 1,
+    amx: bool = True,
+    allow_invalid: bool = False,
+    remeasure: bool = False,
+    python: str | None = None,
+    offline: bool = False,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+) -> Front:
+    """Find the networks that no other beats in the task's metric, p90 on a target, and bytes.
+
+    Args:
+        recipe: the network, how it is trained or where its weights are, data, task, and how it is
+            rounded; a file, a ready recipe's name, or a recipe.
+        on: a target, as for `bench`, or several: the slowest decides.
+        max_p90_ms, max_kb: what a point may take at most, in milliseconds and 1000 bytes.
+        max_drop: how much worse than the dense network it may be: 0.5 in percentage points (or the
+            metric's unit), "1%" of the score.
+        minimise: what is to be least within the bounds: p90, bytes or drop.
+        out: the results are in ``out/NAME-search``, what was done so far in ``out/.stages``.
+        overrides: as for `run`.
+        epochs: that a network on the front is fine-tuned for; None: as many as the recipe's passes.
+        seconds: no training is begun after it.
+        quantum: channels come in multiples of it.
+        runtimes, precisions: that targets may use.
+        data, progress: as for `run`.
+        times, threads, amx, allow_invalid, python, offline, patience: as for `predict`.
+        remeasure: choose and measure anew, even if that was done before.
+
+    Returns:
+        All points, the largest first; ``chosen`` names the one that was asked for.
+
+    Raises:
+        DeviceError: no target can be reached and measured.
+        RecipeError: the recipe cannot be read, or says something that a recipe cannot.
+        InputError: data, bounds or a name cannot be used; the network loses no channels.
+    """
+    from edgeticket.api.recipes import whole_recipe
+
+    targets = [on] if isinstance(on, str) else list(on)
+    _known(runtimes, RUNTIMES, "runtime")
+    _known(precisions, PRECISIONS, "precision")
+    _known([minimise], AIMS, "aim")
+    for name, bound in (("max_p90_ms", max_p90_ms), ("max_kb", max_kb), ("seconds", seconds)):
+        if bound is not None and not bound > 0:
+            raise InputError(f"{name} {bound:g}: it is above 0")
+    if not targets or len(set(targets)) < len(targets):
+        raise InputError("on: name one target, or several that differ")
+
+    from edgeticket.pipeline.compare.limits import parse_drop
+    from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.devices.fleet import make_device
+    from edgeticket.pipeline.progress import QUIET
+    from edgeticket.pipeline.search.front import Bounds
+    from edgeticket.pipeline.search.probing import Asked
+    from edgeticket.pipeline.search.search import Effort
+    from edgeticket.pipeline.search.search import search as find
+
+    whole, beside = whole_recipe(recipe, overrides)
+    drop = {} if max_drop is None else parse_drop(str(max_drop), place="max_drop")
+    return find(
+        whole,
+        [make_device(target, python=python) for target in targets],
+        Asked(
+            store=Path(times),
+            threads=threads,
+            amx=amx,
+            allow_invalid=allow_invalid,
+            patience=patience or Patience(),
+            offline=offline,
+        ),
+        Bounds(
+            max_p90_ms=max_p90_ms,
+            max_bytes=None if max_kb is None else 1000 * max_kb,
+            minimise=minimise,
+            **drop,
+        ),
+        Effort(epochs=epochs, seconds=seconds, quantum=quantum, remeasure=remeasure),
+        recipe_folder=beside,
+        out=Path(out),
+        data_folder=data_folder(optional_path(data)),
         runtimes=runtimes,
         precisions=precisions,
         progress=progress or QUIET,
