@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.search.predict import Prediction
     from edgeticket.pipeline.search.structure import Structure
 
-RUNTIMES, PRECISIONS = ("ort", "tflite"), ("int8", "fp32")
+RUNTIMES = ("ort", "tflite")
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 AIMS = ("p90", "bytes", "drop")
 
 
@@ -133,7 +134,7 @@ def search(
     seconds: float | None = None,
     quantum: int = 8,
     runtimes: Sequence[str] = RUNTIMES,
-    precisions: Sequence[Precision] = ("int8",),
+    precisions: Sequence[str] = ("int8",),
     data: StrPath | None = None,
     times: StrPath = "runs/.probes",
     threads: int = 1,
@@ -219,7 +220,7 @@ def search(
         out=Path(out),
         data_folder=data_folder(optional_path(data)),
         runtimes=runtimes,
-        precisions=precisions,
+        precisions=[name for name in PRECISIONS if name in precisions],
         progress=progress or QUIET,
     )
 

@@ -189,8 +189,8 @@ def search(
         typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
     ] = None,
     precision: Annotated[
-        list[Literal["int8", "fp32"]] | None,
-        typer.Option(help="int8 or fp32; default: int8. Repeatable."),
+        list[str] | None,
+        typer.Option(metavar="NAME", help="int8 or fp32; default: int8. Repeatable."),
     ] = None,
     times: Annotated[
         Path,
