@@ -13,7 +13,7 @@ from edgeticket.api.experiments import experiment, results
 from edgeticket.api.files import Quantized, convert, quantize, read_graph
 from edgeticket.api.measuring import bench, compare, diff, history, layers, report
 from edgeticket.api.recipes import init, inspect, read_recipe, run, sensitivity
-from edgeticket.api.search import predict
+from edgeticket.api.searching import predict, search
 from edgeticket.api.tickets import pack, unpack
 from edgeticket.device_runner.report import read_report
 
@@ -41,6 +41,7 @@ __all__ = [
     "report",
     "results",
     "run",
+    "search",
     "sensitivity",
     "set_up_device",
     "unpack",

@@ -55,7 +55,7 @@ def run(
         InputError: data or weights are absent or do not fit, a training diverged, or measuring
             failed.
     """
-    whole, beside = _whole(recipe, overrides)  # before torch is loaded, which takes seconds
+    whole, beside = whole_recipe(recipe, overrides)  # before torch is loaded, which takes seconds
 
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.progress import QUIET
@@ -92,7 +92,7 @@ def sensitivity(
         RecipeError: the recipe cannot be read, or says something that a recipe cannot.
         InputError: data or weights are absent or do not fit.
     """
-    whole, beside = _whole(recipe, overrides)
+    whole, beside = whole_recipe(recipe, overrides)
 
     from edgeticket.pipeline.data import data_folder
     from edgeticket.pipeline.progress import QUIET
@@ -221,7 +221,7 @@ def init(
     return file
 
 
-def _whole(recipe: StrPath | Recipe, overrides: Sequence[str]) -> tuple[Recipe, Path]:
+def whole_recipe(recipe: StrPath | Recipe, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """A recipe, and the folder that its paths start in."""
     from edgeticket.pipeline.recipe import Recipe
     from edgeticket.pipeline.recipe.ready import ready_file

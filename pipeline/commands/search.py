@@ -1,13 +1,15 @@
-"""The command `edgeticket predict`."""
+"""The commands `edgeticket predict` and `edgeticket search`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from rich.table import Table
 
 import edgeticket
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.strict_json import format_json
 from edgeticket.pipeline.commands.devices import (
     TARGET_HELP,
@@ -17,10 +19,10 @@ from edgeticket.pipeline.commands.devices import (
     Timeout,
 )
 from edgeticket.pipeline.commands.models import arguments_given, shape_given
-from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.commands.options import DataFolder, Overrides, RecipeFile
 from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 from edgeticket.pipeline.progress import Bars
-from edgeticket.pipeline.text import open_console
+from edgeticket.pipeline.text import open_console, plain
 
 
 def predict(
@@ -137,3 +139,152 @@ def predict(
     print_prediction(found, console)
     if json_file is not None:
         write_output(json_file, format_json(prediction_json(found)), ours=ours)
+
+
+def search(
+    recipe: RecipeFile,
+    on: Annotated[
+        list[str],
+        typer.Option(
+            "--on", metavar="TARGET", help=f"{TARGET_HELP} Repeatable: the slowest counts."
+        ),
+    ],
+    max_p90_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="90 % of queries are answered by then.")
+    ] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DROP",
+            help="Below the dense network: 0.5 percentage points (or dB, or the metric's unit), or "
+            "1%.",
+        ),
+    ] = None,
+    max_kb: Annotated[
+        float | None, typer.Option(metavar="KB", help="Of an artifact's file, in 1000 bytes.")
+    ] = None,
+    minimise: Annotated[
+        Literal["p90", "bytes", "drop"],
+        typer.Option(help="What is to be least within the bounds."),
+    ] = "p90",
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="No training is begun after it: 2h, 30m, 90s."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Of fine-tuning on the front; default: as the recipe trains."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Results go to DIR/NAME-search.")
+    ] = Path("runs"),
+    overrides: Overrides = None,
+    quantum: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Channels come in multiples of N.")
+    ] = 8,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="int8 or fp32; default: int8. Repeatable."),
+    ] = None,
+    times: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board."),
+    ] = Path("runs/.probes"),
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")] = 1,
+    amx: Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")] = True,
+    allow_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--allow-invalid", help="On machines that are not quiet: go on, and say so everywhere."
+        ),
+    ] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Choose and measure anew, if it was done before.")
+    ] = False,
+    data: DataFolder = None,
+    offline: Offline = False,
+    timeout: Timeout = 3600.0,
+    connect_timeout: ConnectTimeout = 20.0,
+    lock_timeout: LockTimeout = 600.0,
+) -> None:
+    """Find the smallest network that holds a budget on a device, measured there.
+
+    From the recipe's dense network: steps are timed on the targets, an integer programme chooses
+    how many channels of each group stay and which blocks go, the best are timed as wholes, and
+    what comes near the front is fine-tuned with the dense network as its teacher, a few epochs at
+    a time. Every point that is left has a folder with its bundle and its reports, and a recipe.
+
+    Leaves in DIR/NAME-search/: `summary.md`, `front.json`, `front.svg`, a folder for each point.
+    Stop it at any time; the same command goes on where it was.
+
+        edgeticket search demo --on local --max-drop 0.5
+
+        edgeticket search mine.yaml --on ssh://pi@raspberrypi.local --max-p90-ms 5 --time 2h
+
+    Exit codes: 0 a point is within the bounds, 1 none is (the nearest is named), 2 something that
+    was given cannot be used.
+    """
+    from edgeticket.pipeline.devices.connection import Patience
+    from edgeticket.pipeline.search.front_file import rows, verdict
+
+    console = open_console()
+    front = edgeticket.search(
+        recipe,
+        on=on,
+        max_p90_ms=max_p90_ms,
+        max_drop=max_drop,
+        max_kb=max_kb,
+        minimise=minimise,
+        out=out,
+        overrides=overrides or [],
+        epochs=epochs,
+        seconds=None if time is None else seconds_of(time),
+        quantum=quantum,
+        runtimes=runtime or ("ort", "tflite"),
+        precisions=precision or ("int8",),
+        data=data,
+        times=times,
+        threads=threads,
+        amx=amx,
+        allow_invalid=allow_invalid,
+        remeasure=remeasure,
+        offline=offline,
+        patience=Patience(
+            connect_s=connect_timeout, bench_s=timeout, setup_s=timeout, lock_s=lock_timeout
+        ),
+        progress=Bars(console),
+    )
+    head, *body = rows(front)
+    table = Table(box=None, pad_edge=False)
+    for heading in head:
+        table.add_column(heading)
+    for row in body:
+        table.add_row(*map(plain, row))
+    console.print(table)
+    console.print(plain(verdict(front)), soft_wrap=True)
+    for target, reason in front.left_out.items():
+        console.print(plain(f"{target} was left out: {reason}"), soft_wrap=True)
+    if front.chosen is None:
+        raise typer.Exit(1)
+
+
+def seconds_of(text: str) -> float:
+    """``2h``, ``30m``, ``90s`` -> seconds.
+
+    Raises:
+        InputError: it is none.
+    """
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"--time {text}: write 2h, 30m or 90s")
+    return seconds

@@ -51,6 +51,7 @@ def run(
     data_folder: Path,
     remeasure: bool,
     progress: Progress,
+    store: Path | None = None,
 ) -> Summary:
     """Carry out a recipe; the results are in ``out / recipe.name``.
 
@@ -61,6 +62,7 @@ def run(
         data_folder: where data sets and weights lie.
         remeasure: measure even when the same bundle has been measured here.
         progress: shows how far it is.
+        store: the folder of the stage store; None: within ``out``.
 
     Raises:
         InputError: something that was given cannot be used.
@@ -68,7 +70,7 @@ def run(
     job = Job.open(
         recipe,
         recipe_folder=recipe_folder,
-        store=out / ".stages",
+        store=store or out / ".stages",
         data_folder=data_folder,
         progress=progress,
     )

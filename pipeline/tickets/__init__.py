@@ -16,6 +16,7 @@ from edgeticket.pipeline.tickets import (
     rewinding,
     score_miner,
     stochastic_gates,
+    structure,
     weight_gates,
     weight_penalty,
 )
@@ -28,6 +29,7 @@ CHANNELS: dict[str, Callable[..., Ticket]] = {
     "stochastic_gates": stochastic_gates.find_ticket,
     "channel_magnitude": channel_magnitude.find_ticket,
     "channel_penalty": channel_penalty.find_ticket,
+    "structure": structure.find_ticket,
 }
 BLOCKS: dict[str, Callable[..., Ticket]] = {
     "residual_blocks": residual_blocks.find_ticket,

@@ -9,7 +9,7 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeticket.device_runner.runtimes.ort import optimise
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 from edgeticket.pipeline.external.onnx_shapes import find_shapes
 from edgeticket.pipeline.formats.onnx_model import parse_onnx
 from edgeticket.pipeline.formats.tflite_model import (
@@ -55,7 +55,7 @@ class Wide:
     inputs: int
 
 
-def float_operators(file: Foreign) -> list[tuple[str, str]]:
+def float_operators(file: ExternalModel) -> list[tuple[str, str]]:
     """(name, kind) of what an int8 file computes in float32, as its runtime runs it."""
     if file.runtime == "tflite":
         return _float_tflite(file)
@@ -74,7 +74,7 @@ def float_operators(file: Foreign) -> list[tuple[str, str]]:
     return operators
 
 
-def _float_tflite(file: Foreign) -> list[tuple[str, str]]:
+def _float_tflite(file: ExternalModel) -> list[tuple[str, str]]:
     model = parse_tflite(file.data, place=file.place)
     graph = model.subgraphs[0]
     operators = []
@@ -91,7 +91,7 @@ def _float_tflite(file: Foreign) -> list[tuple[str, str]]:
     return operators
 
 
-def copies(file: Foreign) -> list[Copy]:
+def copies(file: ExternalModel) -> list[Copy]:
     """The transpositions that are written in a file."""
     if file.runtime == "tflite":
         model = parse_tflite(file.data, place=file.place)
@@ -132,7 +132,7 @@ def copies(file: Foreign) -> list[Copy]:
     ]
 
 
-def numbers_computed(file: Foreign) -> int:
+def numbers_computed(file: ExternalModel) -> int:
     """How many numbers all operators of a file write in one query."""
     if file.runtime == "tflite":
         model = parse_tflite(file.data, place=file.place)
@@ -150,7 +150,7 @@ def numbers_computed(file: Foreign) -> int:
     )
 
 
-def wide_layers(file: Foreign) -> list[Wide]:
+def wide_layers(file: ExternalModel) -> list[Wide]:
     """Convolutions and linear layers with their channels, depthwise ones left out."""
     if file.runtime == "tflite":
         return _wide_tflite(file)
@@ -176,7 +176,7 @@ def wide_layers(file: Foreign) -> list[Wide]:
     return layers
 
 
-def _wide_tflite(file: Foreign) -> list[Wide]:
+def _wide_tflite(file: ExternalModel) -> list[Wide]:
     model = parse_tflite(file.data, place=file.place)
     graph = model.subgraphs[0]
     layers = []

@@ -22,7 +22,7 @@ from edgeticket.device_runner.report import Report, parse_report
 from edgeticket.device_runner.selection import select
 from edgeticket.device_runner.strict_json import parse_json
 from edgeticket.device_runner.unavailable import Unavailable
-from edgeticket.pipeline.external.file import READERS, Foreign, read_foreign
+from edgeticket.pipeline.external.file import READERS, ExternalModel, read_external
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ class Subject:
     """
 
     title: str
-    file: Foreign | None = None
+    file: ExternalModel | None = None
     described: tuple[InputSpec, ...] = ()
     stored: tuple[Array, ...] = ()
     report: Report | None = None
@@ -78,7 +78,7 @@ def read_subject(text: str, *, bundle: Path | None = None, samples: int = 16) ->
     """
     path = Path(text)
     if path.suffix in READERS:
-        return Subject(text, read_foreign(path))
+        return Subject(text, read_external(path))
     if path.suffix == ".json":
         return _of_report(path, bundle, samples)
     if path.suffix == ".pt2":
@@ -106,10 +106,12 @@ def _of_artifact(path: Path, name: str, samples: int) -> Subject:
     return Subject(f"{path}:{name}", _foreign(entry, data), described, stored)
 
 
-def _foreign(entry: Artifact, data: bytes) -> Foreign:
+def _foreign(entry: Artifact, data: bytes) -> ExternalModel:
     unknown = Unavailable("not counted")
     ends = entry.inputs, entry.outputs
-    return Foreign(entry.id, data, entry.runtime, entry.precision, *ends, unknown, unknown, {})
+    return ExternalModel(
+        entry.id, data, entry.runtime, entry.precision, *ends, unknown, unknown, {}
+    )
 
 
 def _of_report(path: Path, bundle: Path | None, samples: int) -> Subject:
@@ -137,7 +139,7 @@ def _of_report(path: Path, bundle: Path | None, samples: int) -> Subject:
     )
 
 
-def _of_program(path: Path) -> Foreign:
+def _of_program(path: Path) -> ExternalModel:
     import edgeticket
 
     made = edgeticket.convert(path, kinds=["onnx-fp32"])["onnx-fp32"]
@@ -180,8 +182,8 @@ def _of_run(run: Path, samples: int) -> Subject:
     return Subject(str(run), _foreign(artifact, made.data), described, stored)
 
 
-def _written(data: bytes, title: str) -> Foreign:
+def _written(data: bytes, title: str) -> ExternalModel:
     with tempfile.TemporaryDirectory(prefix="edgeticket-why-") as folder:
         file = Path(folder) / "network.onnx"
         file.write_bytes(data)
-        return replace(read_foreign(file), place=title)
+        return replace(read_external(file), place=title)

@@ -15,7 +15,7 @@ from edgeticket.device_runner.manifest import CODE_RANGES
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.pipeline.diff.layout import find_order
 from edgeticket.pipeline.diff.values import read_quantizations, signed, to_reals
-from edgeticket.pipeline.external.file import Foreign
+from edgeticket.pipeline.external.file import ExternalModel
 from edgeticket.pipeline.formats.onnx_model import parse_onnx
 from edgeticket.pipeline.graph.graph import Quantization
 
@@ -65,7 +65,7 @@ def sqnr_db(ours: Array, theirs: Array) -> float:
     return float(np.clip(10 * np.log10(max(signal, 1e-300) / noise), -200, 200))
 
 
-def fit(file: Foreign, real: Sequence[Array]) -> list[Array]:
+def fit(file: ExternalModel, real: Sequence[Array]) -> list[Array]:
     """Real inputs [N, ...] -> the same with the axes that ``file`` has: moved, never resized.
 
     Raises:
@@ -89,7 +89,7 @@ def fit(file: Foreign, real: Sequence[Array]) -> list[Array]:
     return fitted
 
 
-def trace(file: Foreign, real: Sequence[Array]) -> Trace:
+def trace(file: ExternalModel, real: Sequence[Array]) -> Trace:
     """Run a file, every value looked at.
 
     Args:
@@ -186,7 +186,7 @@ def _rounded(x: Array, scale: float | None, zero_point: int | None, dtype: str) 
     return np.ascontiguousarray(np.clip(codes, *CODE_RANGES[dtype]).astype(dtype))
 
 
-def _in_order(names: Sequence[str], file: Foreign, data: bytes) -> list[str]:
+def _in_order(names: Sequence[str], file: ExternalModel, data: bytes) -> list[str]:
     """Sessions give the network's outputs first; here they stand where they are computed."""
     if file.runtime != "ort":
         ends = [spec.name for spec in file.outputs]
@@ -196,7 +196,7 @@ def _in_order(names: Sequence[str], file: Foreign, data: bytes) -> list[str]:
     return sorted(names, key=lambda name: places.get(name, -1))
 
 
-def _without_dots(file: Foreign) -> bytes:
+def _without_dots(file: ExternalModel) -> bytes:
     """Names of others' inner values may hold dots, which in files of ours mark pieces of layers
     that are not to be looked at: there they become underlines."""
     if file.runtime != "ort":
@@ -216,7 +216,7 @@ def _without_dots(file: Foreign) -> bytes:
     return data
 
 
-def layer_names(file: Foreign) -> dict[str, str]:
+def layer_names(file: ExternalModel) -> dict[str, str]:
     """Value of an ONNX file -> the layer that makes it: its weight's name, else its node's.
 
     What follows a layer and only clamps, moves or rounds its output is part of it.

@@ -40,6 +40,13 @@ SCRIPTS: dict[str, tuple[list[str], int]] = {
         ],
         2,
     ),
+    "search_front.py": (
+        [
+            *("--set", "data.train=200", "--set", "model.args.width=4", "--set", "train.epochs=1"),
+            *("--budgets", "0.5", "--allow-invalid", "--out", "OUT"),
+        ],
+        12,
+    ),
     "peers/compare.py": (["RUN", "--installed", "--seconds", "0.02"], 12),
 }
 

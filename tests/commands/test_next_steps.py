@@ -65,6 +65,7 @@ NOT_HERE = {
     "edgeticket run face.yaml": "the same",
     "edgeticket why": "files of several tools; tests/why carry it out",
     "edgeticket predict": "a device; tests/search carry it out here",
+    "edgeticket search": "a device, and minutes; tests/search carry out a small one",
     "device-runner layers": "a minute; tests/device_runner carry it out",
     "edgeticket report runs/demo device-reports": "reports of a device; tests/page carry it out",
     "edgeticket report pi5.json": "the same",

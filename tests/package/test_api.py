@@ -151,7 +151,7 @@ COMMANDS = {
     "models": ["inspect", "init", "bundle"],
     "recipes": ["run", "sensitivity"],
     "report": ["report"],
-    "search": ["predict"],
+    "search": ["predict", "search"],
     "tickets": ["pack", "unpack"],
     "why": ["why"],
 }
@@ -180,6 +180,7 @@ MAY_USE = {  # all that is neither the API nor shows what it returned, with why
     "edgeticket.pipeline.diff.node_data",
     "edgeticket.device_runner.layers.report",  # which node data are made of
     "edgeticket.pipeline.search.table",
+    "edgeticket.pipeline.search.front_file",
     "edgeticket.pipeline.history.table",
     "edgeticket.pipeline.why.table",
     "edgeticket.pipeline.convert.foreign",  # where a graph computes on codes

@@ -59,6 +59,7 @@ def test_what_passes_say_of_themselves() -> None:
     assert facts == {
         "stochastic_gates": (*channels, True),
         "channel_magnitude": (*channels, False),
+        "structure": (*channels, False),
         "channel_penalty": (*channels, True),
         "residual_blocks": ("blocks", False, False, False),
         **dict.fromkeys(

@@ -44,6 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "stochastic_gates": {**BUDGET, "train": BRIEF},
     "channel_magnitude": BUDGET,
     "channel_penalty": {**BUDGET, "train": BRIEF},
+    "structure": {"keep": {"conv1": 2}, "bypass": ["layer1.2"]},
     "residual_blocks": {"budget": {"macs": 0.9}, "examples": 20},
     "magnitude": {**SPARSE, "train": BRIEF},
     "weight_penalty": {**SPARSE, "train": BRIEF},

@@ -91,6 +91,7 @@ OF_CHANNELS: list[dict[str, Any]] = [
     {"method": "stochastic_gates", "budget": {"macs": 0.7}, "round_to": 2, "train": TRAIN},
     {"method": "channel_penalty", "budget": {"macs": 0.7}, "round_to": 2, "train": TRAIN},
     {"method": "residual_blocks", "budget": {"macs": 0.7}},
+    {"method": "structure", "keep": {"wide": 4}, "bypass": ["blocks.1"]},
     {"method": "finetune", "train": TAUGHT},
 ]
 OF_WEIGHTS: list[dict[str, Any]] = [

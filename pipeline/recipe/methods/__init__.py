@@ -17,6 +17,7 @@ from edgeticket.pipeline.recipe.methods.channels import (
     ChannelTicket,
     ResidualBlocks,
     StochasticGates,
+    Structure,
 )
 from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.methods.training import Finetune, Ptq, Qat
@@ -40,6 +41,7 @@ Pass = Annotated[
     | ChannelMagnitude
     | ChannelPenalty
     | ResidualBlocks
+    | Structure
     | Magnitude
     | WeightPenalty
     | Rewinding
@@ -82,6 +84,7 @@ __all__ = [
     "Rewinding",
     "ScoreMiner",
     "StochasticGates",
+    "Structure",
     "WeightGates",
     "WeightPenalty",
     "WeightTicket",

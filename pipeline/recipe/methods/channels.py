@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -68,6 +69,25 @@ class ChannelMagnitude(ChannelTicket):
     """Remove the channels with the smallest norm over all the layers that write them."""
 
     method: Literal["channel_magnitude"] = Field(description=METHOD)
+
+
+class Structure(PassConfig):
+    """Keep a structure that was chosen elsewhere, as `edgeticket search` does.
+
+    Of each group the channels with the largest norms over all the layers that write them stay.
+    """
+
+    removes: ClassVar = "channels"
+
+    method: Literal["structure"] = Field(description=METHOD)
+    keep: Mapping[str, Count] = Field(
+        default={},
+        description="Group of channels, called by its first layer -> how many of them stay; "
+        "others keep all. `edgeticket predict --json` lists them.",
+    )
+    bypass: tuple[str, ...] = Field(
+        default=(), description="Residual blocks that are bypassed, e.g. layer1.2."
+    )
 
 
 class ChannelPenalty(ChannelTicket):
