@@ -65,6 +65,8 @@ NOT_HERE = {
     "edgeticket run face.yaml": "the same",
     "edgeticket predict": "a device; tests/search carry it out here",
     "device-runner layers": "a minute; tests/device_runner carry it out",
+    "edgeticket layers": "a device; tests/diff carry it out here",
+    "device-runner bench bundle.zip --sustain": "half an hour; tests/device_runner have a clock",
     "edgeticket report runs/demo device-reports": "reports of a device; tests/page carry it out",
     "edgeticket report pi5.json": "the same",
     "edgeticket bench": "a device, or emulation as root; tests/devices carry it out",
