@@ -67,6 +67,8 @@ NOT_HERE = {
     "edgeticket predict": "a device; tests/search carry it out here",
     "edgeticket search": "a device, and minutes; tests/search carry out a small one",
     "device-runner layers": "a minute; tests/device_runner carry it out",
+    "edgeticket layers": "a device; tests/diff carry it out here",
+    "device-runner bench bundle.zip --sustain": "half an hour; tests/device_runner have a clock",
     "edgeticket report runs/demo device-reports": "reports of a device; tests/page carry it out",
     "edgeticket report pi5.json": "the same",
     "edgeticket report layers.json": "a report of layers; tests/diff carry it out",
