@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.commands.worker_options import Needs, Scheduler, TlsCa, TlsCert, TlsKey
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.recipe.ready import ready_file
 from edgeticket.pipeline.text import open_console
@@ -31,8 +32,16 @@ def experiment(
         ),
     ] = Path("results"),
     jobs: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs at a time on this machine, each on one core; default 1."
+        ),
+    ] = None,
+    scheduler: Scheduler = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    needs: Needs = None,
     data: DataFolder = None,
 ) -> None:
     """Run a grid, variant × sparsity × seed, and write one JSON line for each run.
@@ -41,9 +50,15 @@ def experiment(
     test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
     runs failed, the others are done.
 
+    Runs go to threads of this machine, or to Dask workers on any number of machines: start `dask
+    scheduler` and `dask worker`, and give the scheduler's address (docs/many-machines.md). Runs
+    whose worker ends are begun again elsewhere.
+
         edgeticket experiment lenet300_fashion --jobs 2
+        edgeticket experiment lenet300_fashion --scheduler tls://10.0.0.1:8786
     """
     from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.experiment.cluster import read_workers
     from edgeticket.pipeline.experiment.file import read_experiment
     from edgeticket.pipeline.experiment.grid import run_experiment
 
@@ -53,7 +68,12 @@ def experiment(
         folder=path.parent,
         out=out,
         data_folder=data_folder(data),
-        jobs=jobs,
+        on=read_workers(
+            jobs=jobs,
+            scheduler=scheduler,
+            tls=(tls_ca, tls_cert, tls_key),
+            needs=needs or (),
+        ),
         progress=Bars(open_console()),
     )
     raise typer.Exit(1 if failed else 0)
