@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from multiprocessing.connection import Connection, wait
 
 from edgeticket.device_runner.errors import InputError
 
+WORKERS = "edgeticket.pipeline.experiment.workers"
+COMMANDS = "edgeticket.pipeline.cli"
 LOOK_EVERY_S = 0.2  # whether the result is still wanted
 _STARTING = threading.Lock()
 
@@ -60,7 +63,9 @@ def in_child(parcel: bytes, *, preload: str, is_wanted: Callable[[], bool]) -> b
         # that themselves.
         multiprocessing.current_process().daemon = False
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([preload])
+        # A child imports the program anew that its parent is, so the server has that, too.
+        commands = [COMMANDS] if COMMANDS in sys.modules else []
+        context.set_forkserver_preload([WORKERS, *commands, preload])
         _start_server()
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work_and_send, args=(parcel, theirs), daemon=True)

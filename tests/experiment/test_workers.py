@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,12 +161,21 @@ def test_a_scheduler_with_tls_takes_those_who_know_it(tmp_path: Path) -> None:
     files = ("--tls-ca-file", str(cert), "--tls-cert", str(cert), "--tls-key", str(key))
     port, heard = free_port(), Listening()
     address = f"tls://127.0.0.1:{port}"
-    with scheduler(port, *files, protocol="tls"), worker(address, *files, "--resources", "pi5=1"):
+    with (
+        scheduler(port, *files, host="tls://127.0.0.1"),
+        worker(address, *files, "--resources", "pi5=1"),
+    ):
         tls = Tls(cert, cert, key)
         on = Workers(scheduler=address, tls=tls, needs={"pi5": 1})
         assert squares(naps(tmp_path / "notes", [0.0, 0.0], on, heard)) == {0: 0, 1: 1}
         with pytest.raises(InputError, match="no scheduler answers"):
             next(naps(tmp_path / "notes", [0.0], Workers(scheduler=f"tcp://127.0.0.1:{port}")))
+        ended = naps(tmp_path / "left", [0.0, 600], on)
+        next(ended)
+        left = tmp_path / "left" / "1"
+        wait_for(lambda: left.exists() and bool(left.read_text()))
+        ended.close()  # as Ctrl-C does
+        wait_for(lambda: not alive(int(left.read_text())))
     assert heard.said[-1] == "1 worker on 1 machine, 1 at a time"
     assert not [line for line in heard.said if "strangers" in line]
 
@@ -294,3 +304,53 @@ def test_the_walk_through_of_a_queue_runs(tmp_path: Path) -> None:
         for job in (queue / "jobs").read_text().split() if (queue / "jobs").exists() else ():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(job), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="root and iproute2")
+def test_workers_in_networks_of_their_own_take_points_over_tls(tmp_path: Path) -> None:
+    """Two network namespaces, each with one link to this machine's, as two machines have."""
+    keys = Security.temporary()
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_text(keys.tls_ca_file)
+    key.write_text(keys.tls_client_key)
+    files = ("--tls-ca-file", str(cert), "--tls-cert", str(cert), "--tls-key", str(key))
+    port, tag = free_port(), f"et{os.getpid() % 10**6}"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    with contextlib.ExitStack() as stack:
+        ip("link", "add", tag, "type", "bridge")
+        stack.callback(ip, "link", "delete", tag)
+        ip("addr", "add", "198.18.7.1/24", "dev", tag)
+        ip("link", "set", tag, "up")
+        for number in (2, 3):
+            space, here, inside = f"{tag}n{number}", f"{tag}h{number}", f"{tag}i{number}"
+            ip("netns", "add", space)
+            stack.callback(ip, "netns", "delete", space)
+            ip("link", "add", here, "type", "veth", "peer", "name", inside)
+            ip("link", "set", here, "master", tag, "up")
+            ip("link", "set", inside, "netns", space)
+            for words in (
+                ("addr", "add", f"198.18.7.{number}/24", "dev", inside),
+                ("link", "set", inside, "up"),
+                ("link", "set", "lo", "up"),
+            ):
+                ip("-n", space, *words)
+        address = f"tls://198.18.7.1:{port}"
+        stack.enter_context(scheduler(port, *files, host="tls://198.18.7.1"))
+        for number in (2, 3):
+            inside_of = ("ip", "netns", "exec", f"{tag}n{number}")
+            stack.enter_context(
+                worker(address, *files, host=f"198.18.7.{number}", before=inside_of)
+            )
+        heard = Listening()
+        ended = naps(
+            tmp_path / "notes",
+            [2.0] * 12,
+            Workers(scheduler=address, tls=Tls(cert, cert, key)),
+            heard,
+        )
+        assert squares(ended) == {n: n * n for n in range(12)}
+        assert heard.said[-1] == "2 workers on 2 machines, 2 at a time"
