@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ def experiment(
     file: StrPath,
     *,
     out: StrPath = "results",
-    jobs: int = 1,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    tls: tuple[Path | None, Path | None, Path | None] = (None, None, None),
+    needs: Sequence[str] = (),
     data: StrPath | None = None,
     progress: Progress | None = None,
 ) -> int:
@@ -26,7 +30,11 @@ def experiment(
     Args:
         file: an experiment file, or the name of a ready one, such as ``lenet300_fashion``.
         out: where lines go.
-        jobs: runs at a time, each on one core.
+        jobs: runs at a time on this machine, each on one core; None: one.
+        scheduler: the address of a Dask scheduler, whose workers take the runs instead.
+        tls: PEM files of the certificate of who signed the scheduler's, of this machine's
+            certificate and of its key; None: as Dask's configuration says.
+        needs: resources of workers that a run holds, ``NAME`` or ``NAME=AMOUNT``.
         data: where data sets and weights lie, as for `run`.
         progress: where to show how far it is; None: nowhere.
 
@@ -34,9 +42,11 @@ def experiment(
         How many runs failed; the others have lines all the same.
 
     Raises:
-        InputError: the file cannot be read or used, or ``out`` holds something else.
+        InputError: the file cannot be read or used, ``out`` holds something else, or no scheduler
+            answers.
     """
     from edgeticket.pipeline.data import data_folder
+    from edgeticket.pipeline.experiment.cluster import read_workers
     from edgeticket.pipeline.experiment.file import read_experiment
     from edgeticket.pipeline.experiment.grid import run_experiment
     from edgeticket.pipeline.progress import QUIET
@@ -48,7 +58,7 @@ def experiment(
         folder=path.parent,
         out=Path(out),
         data_folder=data_folder(optional_path(data)),
-        jobs=jobs,
+        on=read_workers(jobs=jobs, scheduler=scheduler, tls=tls, needs=needs),
         progress=progress or QUIET,
     )
 

@@ -9,6 +9,7 @@ import typer
 
 import edgeticket
 from edgeticket.pipeline.commands.options import DataFolder
+from edgeticket.pipeline.commands.worker_options import Needs, Scheduler, TlsCa, TlsCert, TlsKey
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.text import open_console
 
@@ -31,8 +32,16 @@ def experiment(
         ),
     ] = Path("results"),
     jobs: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Runs at a time, each on one core.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Runs at a time on this machine, each on one core; default 1."
+        ),
+    ] = None,
+    scheduler: Scheduler = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    needs: Needs = None,
     data: DataFolder = None,
 ) -> None:
     """Run a grid, variant × sparsity × seed, and write one JSON line for each run.
@@ -41,10 +50,22 @@ def experiment(
     test set is read once a run, at its end. `edgeticket results` makes the tables. Exit code 1:
     runs failed, the others are done.
 
+    Runs go to threads of this machine, or to Dask workers on any number of machines: start `dask
+    scheduler` and `dask worker`, and give the scheduler's address (docs/many-machines.md). Runs
+    whose worker ends are begun again elsewhere.
+
         edgeticket experiment lenet300_fashion --jobs 2
+        edgeticket experiment lenet300_fashion --scheduler tls://10.0.0.1:8786
     """
     failed = edgeticket.experiment(
-        file, out=out, jobs=jobs, data=data, progress=Bars(open_console())
+        file,
+        out=out,
+        jobs=jobs,
+        scheduler=scheduler,
+        tls=(tls_ca, tls_cert, tls_key),
+        needs=needs or (),
+        data=data,
+        progress=Bars(open_console()),
     )
     raise typer.Exit(1 if failed else 0)
 

@@ -1,4 +1,4 @@
-"""Run an experiment: every point of its grid in a process of its own, one result line each.
+"""Run an experiment: every point of its grid on a worker, one result line each.
 
 The stages of a run are in the stage store, so what was done before a crash, and what points have
 in common (the dense network of a seed), is done once. A point whose line is there is skipped.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare.result import tell_value
 from edgeticket.pipeline.experiment.file import Experiment, Point
 from edgeticket.pipeline.experiment.lines import Circumstances, Line, append_line, read_lines
-from edgeticket.pipeline.experiment.processes import Failed, outcomes
+from edgeticket.pipeline.experiment.places import Places, reachable, store_name
+from edgeticket.pipeline.experiment.workers import Failed, Workers, map_points
 from edgeticket.pipeline.progress import QUIET, Progress
 from edgeticket.pipeline.run.candidate import TRAINING_TOOLS, Candidate, Job
 from edgeticket.pipeline.run.dense import dense_network
@@ -42,23 +43,13 @@ from edgeticket.pipeline.train import evaluate
 THREADS = 1  # of one run: results depend on it, and two runs use two cores better than one does
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where a run finds what it needs."""
-
-    experiment: Path  # where relative paths of the experiment start
-    data: Path
-    store: Path
-    code: str  # digest of the program when the experiment began
-
-
 def run_experiment(
     experiment: Experiment,
     *,
     folder: Path,
     out: Path,
     data_folder: Path,
-    jobs: int,
+    on: Workers,
     progress: Progress,
 ) -> int:
     """Run the points that have no line yet, and append their lines to ``out / <name>.jsonl``.
@@ -68,18 +59,20 @@ def run_experiment(
         folder: where its file is.
         out: the folder for results; stages are stored in its ``.stages``.
         data_folder: where data sets and weights lie.
-        jobs: how many points at a time, each single-threaded.
+        on: where points are worked on, each single-threaded.
         progress: shows how far it is.
 
     Returns:
         How many points failed. Why was said; the others were run all the same.
 
     Raises:
-        InputError: ``out`` cannot be written to, or holds something else than results.
+        InputError: ``out`` cannot be written to, or holds something else than results; no scheduler
+            answers, or a worker is not as this machine.
     """
     file = out / f"{experiment.name}.jsonl"
-    places = Places(folder, data_folder, out / ".stages", _code())
-    make_folder(places.store)
+    store = (out / ".stages").absolute()
+    make_folder(store)
+    places = Places(folder.absolute(), data_folder.absolute(), store, store_name(store), _code())
     with locked(places.store / f"{experiment.name}.lock"):
         done = {_key(line) for line in read_lines(file)} if file.exists() else set()
         points = [point for point in experiment.points if _key(point) not in done]
@@ -90,9 +83,18 @@ def run_experiment(
         work = functools.partial(_alone, experiment=experiment.name, places=places)
         failed = 0
         start = time.monotonic()
+        ended_points = map_points(
+            work,
+            points,
+            on=on,
+            title=experiment.name,
+            digest=lambda point: json.dumps(_key(point)),
+            preload=__name__,
+            progress=progress,
+        )
         with (
             progress.task(experiment.name, len(points)) as advance,
-            contextlib.closing(outcomes(work, points, jobs=jobs, preload=__name__)) as ended,
+            contextlib.closing(ended_points) as ended,
         ):
             for number, (point, outcome) in enumerate(ended, start=1):
                 if isinstance(outcome, Failed):
@@ -245,11 +247,11 @@ def _alone(point: Point, *, experiment: str, places: Places) -> Line:
     # disk now.
     if _code() != places.code:
         raise InputError(
-            "the program was changed while the experiment ran: start it again, from a copy of the "
-            "program if you go on working on it"
+            "the program was changed while the experiment ran, or another machine has another: "
+            "start it again, from a copy of the program if you go on working on it"
         )
     torch.set_num_threads(THREADS)
-    return run_point(point, experiment=experiment, places=places)
+    return run_point(point, experiment=experiment, places=reachable(places))
 
 
 def _code() -> str:

@@ -47,6 +47,7 @@ SCRIPTS: dict[str, tuple[list[str], int]] = {
         ],
         12,
     ),
+    "many_workers.py": (["--workers", "1,2", "--seconds", "0.1", "--rounds", "1"], 3),
     "peers/compare.py": (["RUN", "--installed", "--seconds", "0.02"], 12),
 }
 

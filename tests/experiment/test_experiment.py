@@ -20,6 +20,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.experiment.file import Experiment, read_experiment
 from edgeticket.pipeline.experiment.grid import run_experiment, run_point
 from edgeticket.pipeline.experiment.lines import append_line, read_lines
+from edgeticket.pipeline.experiment.workers import Workers
 from edgeticket.pipeline.progress import Quiet
 from edgeticket.pipeline.recipe import Magnitude
 from edgeticket.pipeline.store.code import definitions_reached
@@ -62,7 +63,12 @@ def carry_out(experiment: Experiment, out: Path, *, jobs: int = 1) -> tuple[int,
     """How many runs failed, and what was said."""
     progress = Listening()
     failed = run_experiment(
-        experiment, folder=out, out=out, data_folder=out / "data", jobs=jobs, progress=progress
+        experiment,
+        folder=out,
+        out=out,
+        data_folder=out / "data",
+        on=Workers(jobs=jobs),
+        progress=progress,
     )
     return failed, progress.said
 
@@ -281,25 +287,29 @@ def _has_lines(out: Path, count: int) -> bool:
     return file.exists() and file.read_bytes().count(b"\n") >= count
 
 
-def test_a_run_that_is_killed_takes_no_other_along(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_is_done_again_three_times_in_all(tmp_path: Path) -> None:
     written(tmp_path, seeds=[1])
     with running(command(tmp_path, jobs=1), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert "3 runs of 3 to do" in process.stdout.readline()
-        os.kill(_worker_of(process.pid), signal.SIGKILL)
+        last = 0
+        for _ in range(3):
+            last = _worker_of(process.pid, but=last)
+            os.kill(last, signal.SIGKILL)
         told = process.stdout.read()
     assert process.returncode == 1
-    assert "[1/3] dense, seed 1: FAILED: its process ended with exit code -9" in told
+    assert "dense, seed 1: FAILED: its process ended with exit code -9" in told
     assert len(lines_of(tmp_path)) == 2
 
 
-def _worker_of(pid: int) -> int:
+def _worker_of(pid: int, *, but: int) -> int:
     """The process that carries out a point: a grandchild, forked by the server."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in _children(pid):
             for grandchild in _children(child):
-                return grandchild
+                if grandchild != but:
+                    return grandchild
         time.sleep(0.01)
     raise AssertionError("no worker was started")
 
