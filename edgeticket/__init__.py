@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         report,
         run,
         sensitivity,
+        sign,
+        verify,
     )
     from edgeticket.device_runner.errors import InputError
     from edgeticket.pipeline.errors import ConversionError, DeviceError, RecipeError
@@ -53,6 +55,8 @@ __all__ = [
     "report",
     "run",
     "sensitivity",
+    "sign",
+    "verify",
 ]
 
 _API = "edgeticket.api"
@@ -69,6 +73,8 @@ _HOMES = {
     "report": _API,
     "run": _API,
     "sensitivity": _API,
+    "sign": _API,
+    "verify": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",
     "RecipeError": "edgeticket.pipeline.errors",

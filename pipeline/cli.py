@@ -21,6 +21,7 @@ from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.report import report
 from edgeticket.pipeline.commands.search import predict
+from edgeticket.pipeline.commands.signing import sign, verify
 from edgeticket.pipeline.commands.tickets import pack, unpack
 from edgeticket.pipeline.text import plain
 
@@ -37,7 +38,7 @@ app = typer.Typer(
 # In the order of --help.
 for command in (
     *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, compare),
-    *(report, bench, experiment, results, pack, unpack),
+    *(report, bench, experiment, results, sign, verify, pack, unpack),
 ):
     app.command()(command)
 app.add_typer(device_app, name="device")

@@ -9,6 +9,7 @@ from edgeticket.api.files import Quantized, convert, quantize
 from edgeticket.api.measuring import bench, compare, diff, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
 from edgeticket.api.search import predict
+from edgeticket.api.signing import sign, verify
 from edgeticket.device_runner.report import read_report
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "report",
     "run",
     "sensitivity",
+    "sign",
+    "verify",
 ]
