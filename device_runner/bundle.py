@@ -32,6 +32,12 @@ from edgeticket.device_runner.npy import parse_npy
 from edgeticket.device_runner.npz import parse_npz
 from edgeticket.device_runner.recordings import Transcripts, parse_recordings, to_queries
 from edgeticket.device_runner.regular import is_regular
+from edgeticket.device_runner.signing import (
+    SIGNATURE,
+    SIGNATURE_LIMIT_BYTES,
+    SignatureError,
+    verify_signature,
+)
 from edgeticket.device_runner.stores import MANIFEST, ZIP_ERRORS, FolderStore, Store, ZipStore
 from edgeticket.device_runner.task import Settings, Task, read_settings
 from edgeticket.device_runner.unavailable import Unavailable
@@ -69,6 +75,20 @@ class Bundle:
         if task.name == TRANSCRIPTS:
             return None
         return read_settings(task.name, task.settings, place=f"{self._place}: {MANIFEST}: task")
+
+    def verify_signature(self, keys: Sequence[tuple[str, bytes]]) -> str:
+        """Ask that one of ``keys`` signed the manifest -> the fingerprint of that key.
+
+        Raises:
+            SignatureError: unsigned, or as `signing.verify_signature`.
+        """
+        try:
+            signature = self._store.read(SIGNATURE, limit=SIGNATURE_LIMIT_BYTES)
+        except InputError as error:
+            raise SignatureError(
+                f"{self._place} is not signed, and has to be: `edgeticket sign` does it ({error})"
+            ) from None
+        return verify_signature(signature, self.manifest_bytes, keys, place=self._place)
 
     def read(self, path: str) -> bytes:
         """A listed file, whole.

@@ -8,18 +8,25 @@ from edgeticket.device_runner.bundle import Bundle, open_bundle
 from edgeticket.device_runner.manifest import Manifest
 from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.runtimes import get_runtime
+from edgeticket.device_runner.signing import read_trust
 from edgeticket.device_runner.unavailable import Unavailable
 
 
-def check_bundle(path: Path) -> Manifest:
+def check_bundle(path: Path, *, trust: Path | None = None) -> Manifest:
     """Read every listed file, and fit the samples to every artifact -> the manifest.
 
     An artifact that would have its runtime read other files is refused.
+
+    Args:
+        path: the bundle.
+        trust: keys, one of which has to have signed it (`signing.read_trust`); None: nobody has to.
 
     Raises:
         InputError: the first thing that is not as it should be.
     """
     with open_bundle(path) as bundle:
+        if trust is not None:
+            bundle.verify_signature(read_trust(trust))
         return check_opened(bundle, place=str(path))
 
 

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         search,
         sensitivity,
         set_up_device,
+        sign,
         unpack,
+        verify,
         why,
     )
     from edgeticket.device_runner.errors import InputError
@@ -81,7 +83,9 @@ __all__ = [
     "search",
     "sensitivity",
     "set_up_device",
+    "sign",
     "unpack",
+    "verify",
     "why",
 ]
 
@@ -114,6 +118,8 @@ _HOMES = {
     "set_up_device": _API,
     "unpack": _API,
     "why": _API,
+    "sign": _API,
+    "verify": _API,
     "ConversionError": "edgeticket.pipeline.errors",
     "DeviceError": "edgeticket.pipeline.errors",
     "RecipeError": "edgeticket.pipeline.errors",

@@ -23,6 +23,7 @@ from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.report import report
 from edgeticket.pipeline.commands.search import predict, search
+from edgeticket.pipeline.commands.signing import sign, verify
 from edgeticket.pipeline.commands.tickets import pack, unpack
 from edgeticket.pipeline.commands.why import why
 from edgeticket.pipeline.text import plain
@@ -40,7 +41,8 @@ app = typer.Typer(
 # In the order of --help.
 for command in (
     *(run, init, inspect, predict, search, convert, bundle, fetch, sensitivity, diff, why),
-    *(compare, layers, report, history, bench, experiment, results, pack, unpack),
+    *(compare, layers, report, history, bench, experiment, results),
+    *(sign, verify, pack, unpack),
 ):
     app.command()(command)
 app.add_typer(device_app, name="device")

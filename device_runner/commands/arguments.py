@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.signing import TRUST, read_trust
 
 STYLE = argparse.RawDescriptionHelpFormatter
 
@@ -50,6 +51,43 @@ def turns_of(options: argparse.Namespace) -> dict[str, Any]:
         "cores": options.cores,
         "amx": options.amx,
     }
+
+
+def add_trust(parser: Any) -> None:
+    """--require-signed and --trust, of commands that read bundles."""
+    parser.add_argument(
+        "--require-signed", action="store_true",
+        help="refuse a bundle that no trusted key has signed (docs/security.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust", type=Path, metavar="PATH",
+        help=f"public keys for that: a PEM file, or a folder of them (default: {TRUST})",
+    )  # fmt: skip
+
+
+def trust_of(options: argparse.Namespace) -> Path | None:
+    """Where trusted keys lie; None: bundles need not be signed.
+
+    Raises:
+        InputError: keys without the wish that they are asked.
+    """
+    if options.trust is not None and not options.require_signed:
+        raise InputError("--trust says whose signature counts: add --require-signed")
+    return (options.trust or TRUST) if options.require_signed else None
+
+
+def ask_signature(options: argparse.Namespace) -> None:
+    """Refuse a bundle that is not signed as the options want it, before anything of it is used.
+
+    Raises:
+        InputError: as `Bundle.verify_signature`.
+    """
+    trust = trust_of(options)
+    if trust is not None:
+        from edgeticket.device_runner.bundle import open_bundle
+
+        with open_bundle(options.bundle) as bundle:
+            bundle.verify_signature(read_trust(trust))
 
 
 def count(text: str) -> int:

@@ -56,6 +56,7 @@ def add(commands: a.Commands) -> None:
     )  # fmt: skip
     bench.set_defaults(run=run)
     bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    a.add_trust(bench)
     bench.add_argument(
         "-o", "--output", type=Path, default=Path("reports"), metavar="PATH",
         help="one report: a file ending in .json; else a folder for <artifact id>.json each "
@@ -166,6 +167,7 @@ def _add_machine(group: a.Group) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write, print -> exit status."""
+    a.ask_signature(options)
     from edgeticket.device_runner.atomic import make_folder
     from edgeticket.device_runner.bench import bench
     from edgeticket.device_runner.bundle import open_bundle

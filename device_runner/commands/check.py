@@ -17,6 +17,7 @@ def add(commands: a.Commands) -> None:
     )
     check.set_defaults(run=run)
     check.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    a.add_trust(check)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from edgeticket.device_runner.manifest import CLASSES, NOTHING, TRANSCRIPTS
     from edgeticket.device_runner.runtimes import why_unusable
 
-    manifest = check_bundle(options.bundle)
+    manifest = check_bundle(options.bundle, trust=a.trust_of(options))
     rows = [("artifact", "runtime", "precision", "input", "size", "for")]
     sizes = {file.path: file.size_bytes for file in manifest.files}
     for entry in manifest.artifacts:

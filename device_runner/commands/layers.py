@@ -32,6 +32,7 @@ def add(commands: a.Commands) -> None:
     )  # fmt: skip
     layers.set_defaults(run=run)
     layers.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    a.add_trust(layers)
     layers.add_argument("--artifact", required=True, metavar="ID", help="which model file")
     layers.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="a report, too")
     a.add_turns(layers, of="beginning")
@@ -39,6 +40,7 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, write -> exit status."""
+    a.ask_signature(options)
     from edgeticket.device_runner.layers import time_layers
     from edgeticket.device_runner.layers.report import write_layers
     from edgeticket.device_runner.validity import INVALID

@@ -24,6 +24,7 @@ def add(commands: a.Commands) -> None:
     )  # fmt: skip
     probe.set_defaults(run=run)
     probe.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    a.add_trust(probe)
     probe.add_argument(
         "-o", "--output", type=Path, default=Path("probes.json"), metavar="FILE.json",
         help="the report (default: %(default)s)",
@@ -37,6 +38,7 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write, print -> exit status."""
+    a.ask_signature(options)
     from edgeticket.device_runner.probes import probe
     from edgeticket.device_runner.probes.report import write_probes
     from edgeticket.device_runner.unavailable import Unavailable

@@ -20,7 +20,8 @@ example:
   device-runner prove digits.zip --max-p90-ms 20 -o proof.json
 
 exit status: 0 proven, 2 something given cannot be used, 3 files are not whole,
-5 answers differ, 6 operators ran elsewhere, 7 too slow, 130 interrupted"""
+4 the signature is not right, 5 answers differ, 6 operators ran elsewhere, 7 too slow,
+130 interrupted"""
 
 
 def add(commands: a.Commands) -> None:
@@ -52,6 +53,7 @@ def add(commands: a.Commands) -> None:
     prove.add_argument(
         "--cpu-only", action="store_true", help="keep GPUs from ONNX Runtime, as in `bench`"
     )
+    a.add_trust(prove)
     prove.add_argument(
         "--threads", type=a.count, default=1, metavar="N", help="within one inference (default: 1)"
     )
@@ -70,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
         budget=options.budget,
         threads=options.threads,
         cpu_only=options.cpu_only,
+        trust=a.trust_of(options),
     )
     report = prove(options.bundle, wanted)
     if options.output is not None:

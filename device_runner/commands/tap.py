@@ -21,6 +21,7 @@ def add(commands: a.Commands) -> None:
     )  # fmt: skip
     tap.set_defaults(run=run)
     tap.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder or .zip")
+    a.add_trust(tap)
     tap.add_argument("--artifact", required=True, metavar="ID", help="which model file")
     tap.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="for example taps.npz"
@@ -39,6 +40,7 @@ def add(commands: a.Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tap and say what was kept -> exit status."""
+    a.ask_signature(options)
     from edgeticket.device_runner.taps.tap import tap
 
     progress = ProgressLine()

@@ -32,12 +32,14 @@ from edgeticket.device_runner.proving.verdicts import (
     PROVEN,
     REFUSED,
     SCHEMA_VERSION,
+    SIGNATURE,
     UNASKED,
     ProofReport,
     ProvenArtifact,
     Step,
 )
 from edgeticket.device_runner.selection import Selection, select
+from edgeticket.device_runner.signing import SignatureError, read_trust
 from edgeticket.device_runner.unavailable import Unavailable
 
 __all__ = ["Wanted", "prove"]
@@ -54,6 +56,7 @@ class Wanted:
     placement: ask where operators ran.
     max_p90_ns: what an inference may take; None: latency is not looked at.
     budget: take that number from the manifest.
+    trust: keys, one of which has to have signed the bundle; None: nobody has to.
     """
 
     artifacts: tuple[str, ...] = ()
@@ -63,6 +66,7 @@ class Wanted:
     budget: bool = False
     threads: int = 1
     cpu_only: bool = False
+    trust: Path | None = None
 
 
 @dataclass
@@ -72,6 +76,7 @@ class _Findings:
     artifacts: list[ProvenArtifact] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    signer: str = ""  # fingerprint of the key
 
     def refuse(self, step: str, sentence: str) -> None:
         self.problems.setdefault(step, []).append(sentence)
@@ -90,16 +95,23 @@ def prove(path: Path, wanted: Wanted) -> ProofReport:
         raise InputError(f"{path} does not exist: give a bundle folder or its .zip")
     name: str | Unavailable = Unavailable("its manifest cannot be read")
     digest, files, limit = name, 0, wanted.max_p90_ns
+    keys = () if wanted.trust is None else read_trust(wanted.trust)
     try:
         with open_bundle(path) as bundle:
             name, digest = bundle.manifest.name, bundle.digest
             files = len(bundle.manifest.files)
+            if wanted.trust is not None:
+                findings.signer = bundle.verify_signature(keys)
             check_opened(bundle, place=str(path))
             golden = _golden(bundle)
+    except SignatureError as error:
+        findings.refuse(SIGNATURE, str(error))
     except InputError as error:
         findings.refuse(FILES, str(error))
     else:
         with open_bundle(path) as bundle:
+            if bundle.digest != digest:
+                raise InputError(f"{path} was changed while it was read: prove it again")
             limit = _limit(bundle, wanted)
             _run(bundle, wanted, limit, machine, golden, findings)
     return ProofReport(
@@ -306,15 +318,18 @@ def _steps(
     queries = proven[0].queries if proven else 0
     seen = {
         FILES: f"{files} files whole",
+        SIGNATURE: f"signed by the key {findings.signer[:16]}…",
         OUTPUTS: f"{' and '.join(told)} over {queries} samples",
         PLACEMENT: f"ran where promised ({_places(proven)})",
         LATENCY: f"p90 of {ids} within {(limit or 0) / 1e6:g} ms",
     }
+    is_usable = not findings.problems.keys() & {FILES, SIGNATURE}
     asked = {
-        FILES: True,
-        OUTPUTS: FILES not in findings.problems,
-        PLACEMENT: wanted.placement and FILES not in findings.problems,
-        LATENCY: limit is not None and FILES not in findings.problems,
+        FILES: SIGNATURE not in findings.problems,
+        SIGNATURE: bool(findings.signer),
+        OUTPUTS: is_usable,
+        PLACEMENT: wanted.placement and is_usable,
+        LATENCY: limit is not None and is_usable,
     }
     steps = []
     for name, sentence in seen.items():

@@ -14,9 +14,10 @@ SCHEMA_VERSION = 1
 
 PROVEN, REFUSED, UNASKED = "proven", "refused", "not asked"
 
-FILES, OUTPUTS, PLACEMENT, LATENCY = "files", "outputs", "placement", "latency"
+FILES, SIGNATURE = "files", "signature"
+OUTPUTS, PLACEMENT, LATENCY = "outputs", "placement", "latency"
 # What is looked at, in this order, with the exit status of a bundle that fails there first.
-STATUS: Mapping[str, int] = {FILES: 3, OUTPUTS: 5, PLACEMENT: 6, LATENCY: 7}
+STATUS: Mapping[str, int] = {FILES: 3, SIGNATURE: 4, OUTPUTS: 5, PLACEMENT: 6, LATENCY: 7}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from edgeticket.api.files import Quantized, convert, quantize, read_graph
 from edgeticket.api.measuring import bench, compare, diff, history, layers, report
 from edgeticket.api.recipes import init, inspect, read_recipe, run, sensitivity
 from edgeticket.api.searching import predict, search
+from edgeticket.api.signing import sign, verify
 from edgeticket.api.tickets import pack, unpack
 from edgeticket.device_runner.report import read_report
 
@@ -44,6 +45,8 @@ __all__ = [
     "search",
     "sensitivity",
     "set_up_device",
+    "sign",
     "unpack",
+    "verify",
     "why",
 ]

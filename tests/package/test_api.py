@@ -152,6 +152,7 @@ COMMANDS = {
     "recipes": ["run", "sensitivity"],
     "report": ["report"],
     "search": ["predict", "search"],
+    "signing": ["sign", "verify"],
     "tickets": ["pack", "unpack"],
     "why": ["why"],
 }
