@@ -17,6 +17,7 @@ from edgeticket.pipeline.commands.data import fetch
 from edgeticket.pipeline.commands.devices import bench, device_app
 from edgeticket.pipeline.commands.diff import diff
 from edgeticket.pipeline.commands.experiments import experiment, results
+from edgeticket.pipeline.commands.history import history
 from edgeticket.pipeline.commands.models import bundle, init, inspect
 from edgeticket.pipeline.commands.recipes import run, sensitivity
 from edgeticket.pipeline.commands.report import report
@@ -38,7 +39,7 @@ app = typer.Typer(
 # In the order of --help.
 for command in (
     *(run, init, inspect, predict, convert, bundle, fetch, sensitivity, diff, why, compare),
-    *(report, bench, experiment, results, pack, unpack),
+    *(history, report, bench, experiment, results, pack, unpack),
 ):
     app.command()(command)
 app.add_typer(device_app, name="device")

@@ -7,7 +7,7 @@ way out, for whatever the caller can mend.
 
 from edgeticket.api.causes import why
 from edgeticket.api.files import Quantized, convert, quantize
-from edgeticket.api.measuring import bench, compare, diff, report
+from edgeticket.api.measuring import bench, compare, compare_with_history, diff, history, report
 from edgeticket.api.recipes import inspect, read_recipe, run, sensitivity
 from edgeticket.api.search import predict
 from edgeticket.device_runner.report import read_report
@@ -16,8 +16,10 @@ __all__ = [
     "Quantized",
     "bench",
     "compare",
+    "compare_with_history",
     "convert",
     "diff",
+    "history",
     "inspect",
     "predict",
     "quantize",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.devices.fleet_run import Outcome
     from edgeticket.pipeline.diff import Diff
+    from edgeticket.pipeline.history import History, HistoryGate
     from edgeticket.pipeline.progress import Progress
 
 
@@ -127,6 +128,54 @@ def compare(
     )
     paths = [after] if isinstance(after, str | Path) else after
     return run_gate(Path(before), list(map(Path, paths)), limits=limits)
+
+
+def history(reports: StrPath | Sequence[StrPath], *, out: StrPath | None = None) -> History:
+    """Tell what became of artifacts on boards over time, and which change stands out.
+
+    Args:
+        reports: reports, and folders of them, of any age.
+        out: a page to write, too; an older page gives way.
+
+    Returns:
+        A series for each artifact, board, number of threads and scenario, oldest run first.
+
+    Raises:
+        InputError: there is no report, or another file is at ``out``.
+    """
+    from edgeticket.pipeline.history import gather
+    from edgeticket.pipeline.page.file import check_place
+
+    if out is not None:
+        check_place(Path(out))
+    paths = [reports] if isinstance(reports, str | Path) else reports
+    gathered = gather(list(map(Path, paths)))
+    if out is not None:
+        from edgeticket.pipeline.page.history import write_history
+
+        write_history(gathered, Path(out))
+    return gathered
+
+
+def compare_with_history(
+    past: StrPath | Sequence[StrPath], new: StrPath | Sequence[StrPath]
+) -> HistoryGate:
+    """Judge new reports by what past ones of the same artifact and board differ by.
+
+    Args:
+        past: reports, and folders of them, of at least five VALID runs.
+        new: reports, and folders of them; several of one artifact count by their mean.
+
+    Returns:
+        For p90 and score of each artifact what changed, and how much chance explains.
+
+    Raises:
+        InputError: a report cannot be read, or there is none.
+    """
+    from edgeticket.pipeline.history import gather, judge_new
+
+    olds, news = ([each] if isinstance(each, str | Path) else each for each in (past, new))
+    return judge_new(gather(list(map(Path, olds))), list(map(Path, news)))
 
 
 def report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -69,6 +69,13 @@ def compare(
     require_valid: Annotated[
         bool, typer.Option("--require-valid", help="Fail if a report is INVALID.")
     ] = False,
+    against: Annotated[
+        Literal["reports", "history"],
+        typer.Option(
+            help="history: BEFORE holds past runs, and AFTER fails if its p90 or score is worse "
+            "by more than those differ among themselves (docs/history.md)."
+        ),
+    ] = "reports",
 ) -> None:
     """Compare reports: what an artifact lost or won, or what a device does to it.
 
@@ -83,12 +90,22 @@ def compare(
 
         edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
 
+        edgeticket compare history/ reports/ --against history --markdown comment.md
+
     Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
     """
     from edgeticket.pipeline.compare.formats import is_junit, is_markdown, to_junit, to_markdown
     from edgeticket.pipeline.output_folder import check_output, write_output
 
+    if against == "history":
+        limits = (max_drop, max_p90_ms, min_speedup, min_agreement, min_sqnr, page, junit)
+        if any(limit is not None for limit in limits) or identical or require_valid:
+            raise InputError(
+                "--against history has limits of its own, learnt from past runs: give no other, "
+                "and no --page or --junit"
+            )
+        raise typer.Exit(_against_history(before, after, as_json=as_json, markdown=markdown))
     if page is not None:
         from edgeticket.pipeline.page.file import check_place
 
@@ -137,3 +154,27 @@ def _drop(text: str | None) -> dict[str, float]:
     from edgeticket.pipeline.compare.limits import parse_drop
 
     return {} if text is None else parse_drop(text, place="--max-drop")
+
+
+def _against_history(
+    before: Path, after: list[Path], *, as_json: bool, markdown: Path | None
+) -> int:
+    """Judge by past runs, print, and give the exit code."""
+    from rich.table import Table
+
+    from edgeticket.pipeline.history.gate import HEADINGS, cells, is_markdown, to_markdown
+    from edgeticket.pipeline.output_folder import check_output, write_output
+
+    if markdown is not None:
+        check_output(markdown, ours=is_markdown)
+    gate = edgeticket.compare_with_history(before, after)
+    if markdown is not None:
+        write_output(markdown, to_markdown(gate).encode(), ours=is_markdown)
+    if as_json:
+        print(json.dumps(gate.to_json(), indent=2, allow_nan=False))
+    else:
+        table = Table(*HEADINGS)
+        for verdict in gate.verdicts:
+            table.add_row(*cells(verdict))
+        open_console().print(table)
+    return gate.exit_code

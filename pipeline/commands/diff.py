@@ -81,6 +81,14 @@ def diff(
         Path | None,
         typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
     ] = None,
+    node_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write each layer's own error for Model Explorer, too: FILE, or for several "
+            "artifacts NAME.ID.json each.",
+        ),
+    ] = None,
 ) -> None:
     """Show at which layer a runtime parts from the reference, and by how much.
 
@@ -96,6 +104,7 @@ def diff(
         edgeticket diff runs/demo --on ssh://pi@raspberrypi.local
     """
     from edgeticket.device_runner.strict_json import format_json
+    from edgeticket.pipeline.diff.node_data import files_of_diff, is_node_data
     from edgeticket.pipeline.diff.table import print_diff
     from edgeticket.pipeline.output_folder import check_output, json_with, write_output
 
@@ -121,4 +130,7 @@ def diff(
     print_diff(found, console)
     if json_file is not None:
         write_output(json_file, format_json(found.to_json()), ours=ours)
+    if node_data is not None:
+        for place, data in files_of_diff(found, node_data).items():
+            write_output(place, data, ours=is_node_data)
     raise typer.Exit(0 if found.is_within else 1)

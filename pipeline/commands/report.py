@@ -22,6 +22,14 @@ def report(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="The page to write.")
     ] = Path("report.html"),
+    node_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of a page: the times of one report of `device-runner layers`, for Model "
+            "Explorer.",
+        ),
+    ] = None,
 ) -> None:
     """Make a page of a run, or of any reports: one HTML file that loads nothing.
 
@@ -32,5 +40,23 @@ def report(
         edgeticket report runs/demo -o page.html
 
         edgeticket report runs/demo device-reports diff.json -o page.html
+
+        edgeticket report layers.json --node-data times.json
     """
+    if node_data is not None:
+        print(_write_times(reports, node_data))
+        return
     print(edgeticket.report(reports, out=out))
+
+
+def _write_times(reports: list[Path], file: Path) -> Path:
+    from edgeticket.device_runner.errors import InputError
+    from edgeticket.device_runner.layers.report import read_layers
+    from edgeticket.pipeline.diff.node_data import format_node_data, is_node_data, times_of
+    from edgeticket.pipeline.output_folder import write_output
+
+    if len(reports) != 1 or reports[0].is_dir():
+        raise InputError("--node-data takes one report of `device-runner layers`: name that file")
+    times = times_of(read_layers(reports[0]))
+    write_output(file, format_node_data(times), ours=is_node_data)
+    return file

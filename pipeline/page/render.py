@@ -62,7 +62,20 @@ GLOSSARY = {
 
 def render(sources: Sources) -> bytes:
     """The page as UTF-8; the same sources give the same bytes."""
-    environment = Environment(
+    style, digest = style_of_page()
+    page = open_templates().get_template("page.html").render(
+        **_values(sources),
+        style=style,
+        style_hash=digest,
+        generator=GENERATOR,
+        version=__version__,
+    )  # fmt: skip
+    return page.encode()
+
+
+def open_templates() -> Environment:
+    """Templates that escape everything, and refuse what they do not know."""
+    return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -70,15 +83,12 @@ def render(sources: Sources) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def style_of_page() -> tuple[Markup, str]:
+    """The style sheet of all pages, and its hash for their policy."""
     style = _style()
-    page = environment.get_template("page.html").render(
-        **_values(sources),
-        style=Markup(style),
-        style_hash=_digest(style),
-        generator=GENERATOR,
-        version=__version__,
-    )
-    return page.encode()
+    return Markup(style), _digest(style)
 
 
 def write_page(sources: Sources, file: Path) -> None:

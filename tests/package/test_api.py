@@ -38,7 +38,8 @@ def inputs(count: int = 40) -> Any:
 def test_functions_take_keywords_behind_their_subjects_and_say_what_they_raise(name: str) -> None:
     function = getattr(edgeticket, name)
     kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
-    subjects = {"compare": 2, "quantize": 2}.get(name, 1)
+    two = ("compare", "compare_with_history", "quantize", "why")
+    subjects = 2 if name in two else 1
     assert set(kinds[subjects:]) <= {inspect.Parameter.KEYWORD_ONLY}
     assert "Raises:" in (function.__doc__ or "")
 
@@ -144,6 +145,7 @@ def test_a_recipe_that_was_read_can_be_run_without_its_file() -> None:
     [
         *(("run", "recipes"), ("sensitivity", "recipes"), ("bench", "devices")),
         *(("compare", "compare"), ("inspect", "models"), ("diff", "diff"), ("why", "why")),
+        ("history", "history"),
     ],
 )
 def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
@@ -157,7 +159,9 @@ def test_a_command_parses_calls_and_prints(command: str, module: str) -> None:
         "edgeticket.device_runner.atomic",
         "edgeticket.device_runner.strict_json",
         "edgeticket.pipeline.diff.table",
+        "edgeticket.pipeline.diff.node_data",
         "edgeticket.pipeline.why.table",
+        "edgeticket.pipeline.history.table",
         "edgeticket.pipeline.output_folder",
         *(f"edgeticket.pipeline.page.{name}" for name in ("file", "render", "sources")),
         "edgeticket.pipeline.compare.formats",
