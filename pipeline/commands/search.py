@@ -165,7 +165,9 @@ def search(
     ] = None,
     minimise: Annotated[
         Literal["p90", "bytes", "drop"],
-        typer.Option(help="What is to be least within the bounds."),
+        typer.Option(
+            metavar="p90|bytes|drop", help="What is to be least within the bounds; default: p90."
+        ),
     ] = "p90",
     time: Annotated[
         str | None,

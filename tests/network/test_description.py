@@ -136,7 +136,7 @@ def as_ticket(folder: Path, arch: Any, args: Any) -> Callable[[], object]:
         "arch": arch, "args": args, "init": "uniform", "init_kept": 0.5, "seed": 1, "tensors": [],
     }  # fmt: skip
     text = deflate(json.dumps(header).encode())
-    (folder / "x.ticket").write_bytes(join(Sections(text, deflate(b""), b"", bytes(32))))
+    (folder / "x.ticket").write_bytes(join(Sections(1, text, deflate(b""), b"", bytes(32))))
     return lambda: read(folder / "x.ticket")
 
 
