@@ -288,10 +288,10 @@ def _has_lines(out: Path, count: int) -> bool:
 
 
 def test_a_run_that_is_killed_is_done_again_three_times_in_all(tmp_path: Path) -> None:
-    written(tmp_path, seeds=[1])
+    written(tmp_path, seeds=[1], variants={"dense": {"compress": []}})
     with running(command(tmp_path, jobs=1), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert "3 runs of 3 to do" in process.stdout.readline()
+        assert "1 runs of 1 to do" in process.stdout.readline()
         last = 0
         for _ in range(3):
             last = _worker_of(process.pid, but=last)
@@ -299,7 +299,7 @@ def test_a_run_that_is_killed_is_done_again_three_times_in_all(tmp_path: Path) -
         told = process.stdout.read()
     assert process.returncode == 1
     assert "dense, seed 1: FAILED: its process ended with exit code -9" in told
-    assert len(lines_of(tmp_path)) == 2
+    assert not _has_lines(tmp_path, 1)
 
 
 def _worker_of(pid: int, *, but: int) -> int:
