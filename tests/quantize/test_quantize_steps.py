@@ -158,7 +158,7 @@ class LinearlyAttending(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.qkv, self.last = nn.Conv2d(8, 24, 1), nn.Conv2d(8, 8, 1)
+        self.qkv, self.last = nn.Conv2d(8, 24, 1), nn.Conv2d(8, 8, 1, bias=False)
         with torch.no_grad():
             self.qkv.weight *= 0.1  # so that 1 is far out of the range of the values
             self.qkv.bias.mul_(0.1)  # type: ignore[union-attr]
