@@ -22,6 +22,10 @@ from edgeticket.pipeline.graph.graph import Array, Constant, Graph, Operator, Qu
 from edgeticket.pipeline.graph.module import Layer, StoredOnce, layer_constants
 from edgeticket.pipeline.quantize.fake import FakeQuantize, QuantizedLayer
 
+# Of the numbers of a rounded graph, the part that is held against torch. Softmax and sigmoid make
+# several codes of a logit out of one that two computations round to different sides.
+SHARE_WITHIN = 0.999
+
 
 def export(module: fx.GraphModule, *, shared: bool = False) -> Graph:
     """A module of the graph (`fold_bn`, `fake_quantized`) -> the graph, with its present weights.
@@ -105,17 +109,25 @@ def check_export(
         inputs: float32 [N, C, H, W], or a tensor for each input; run one by one.
         tolerance: the largest difference allowed, relative to the largest number of an output or
             to 1, whichever is larger; of an output of codes, at least four of them, as rounding
-            near half way may differ by a code here and there, and that adds up.
+            near half way may differ by a code here and there, and that adds up. For the same
+            reason one number in a thousand of a rounded graph may differ by more.
 
     Returns:
-        The largest difference, relative likewise.
+        The largest difference but for those, relative likewise.
 
     Raises:
         InputError: the difference is larger than ``tolerance``, or not a number.
     """
-    converted = TARGETS["onnx-int8-s8" if graph.is_quantized() else "onnx-fp32"].convert(graph)
+    is_int8 = graph.is_quantized()
+    converted = TARGETS["onnx-int8-s8" if is_int8 else "onnx-fp32"].convert(graph)
     return _compare(
-        converted.data, module, inputs, converted.inputs, converted.outputs, tolerance=tolerance
+        converted.data,
+        module,
+        inputs,
+        converted.inputs,
+        converted.outputs,
+        tolerance=tolerance,
+        share=SHARE_WITHIN if is_int8 else 1.0,
     )
 
 
@@ -127,6 +139,7 @@ def _compare(
     given: Sequence[TensorSpec] | None,
     *,
     tolerance: float,
+    share: float = 1.0,
 ) -> float:
     """A file of codes is fed the codes of ``inputs``, and its codes are read as numbers."""
     import onnxruntime
@@ -152,7 +165,8 @@ def _compare(
         spec = None if given is None else given[i]
         whole = torch.cat([tensor.reshape(1, -1) for tensor in wanted]).double().numpy()
         outputs = _as_reals(np.concatenate([a.reshape(1, -1) for a in answers]), spec)
-        difference = float(np.max(np.abs(outputs.astype(np.float64) - whole)))
+        differences = np.abs(outputs.astype(np.float64) - whole)
+        difference = float(np.quantile(differences, share, method="higher"))
         difference /= max(1.0, float(np.max(np.abs(whole))))
         code = 0.0 if spec is None or spec.scale is None else 4 * spec.scale
         allowed = max(tolerance, code)

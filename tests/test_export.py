@@ -119,6 +119,28 @@ def test_a_file_of_codes_is_compared_in_real_numbers(
         check_export(graph, broken, images(), tolerance=4 * float(output.scale))
 
 
+def test_few_numbers_of_a_rounded_graph_may_differ_by_more() -> None:
+    torch.manual_seed(0)
+    folded_module = fold_bn(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Softmax(1)), (1, 40, 40))
+    x = torch.randn(2, 1, 40, 40)
+    module = fake_quantized(folded_module, calibrate(folded_module, [x], Ptq(method="ptq")))
+    graph = export(module)
+
+    class Elsewhere(nn.Module):
+        def __init__(self, numbers: int) -> None:
+            super().__init__()
+            self.numbers = numbers
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = module(x).contiguous()
+            found.view(-1)[: self.numbers] += 0.2
+            return found
+
+    assert check_export(graph, Elsewhere(1), x, tolerance=0.05) < 0.05
+    with pytest.raises(InputError, match=r"the exported ONNX differs from torch by 0\.2"):
+        check_export(graph, Elsewhere(10), x, tolerance=0.05)
+
+
 def test_a_training_network_is_exported_as_it_is_evaluated() -> None:
     training = network().train()
     data = TARGETS["onnx-fp32"].convert(export(fold_bn(training, TAKES))).data

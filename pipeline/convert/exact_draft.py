@@ -89,6 +89,10 @@ class ExactDraft:
         whole, scale = self._whole[name]
         return whole, factor * scale, largest_of(quantization)
 
+    def maker(self, name: str) -> Operator | None:
+        """The operator of the graph as it was whose output a value is."""
+        return self._makers.get(name)
+
     def code_of(self, name: str) -> str | None:
         """The codes that a value is the real numbers of."""
         maker = self._makers.get(name)
@@ -136,8 +140,8 @@ class ExactDraft:
         assert quantization is not None
         return quantization
 
-    def scale(self, op: Operator, whole: str, factor: float) -> None:
-        """Make the output of what is so many times ``factor``."""
+    def scale(self, op: Operator, whole: str, factor: float | Array) -> None:
+        """Make the output of what is so many times ``factor``, one or one for each of a row."""
         rounded = self.in_steps(op.output)
         if rounded is None:
             self.finish(op, "Mul", whole, np.array(factor, np.float32))

@@ -21,7 +21,7 @@ from functools import cache, reduce
 import numpy as np
 
 from edgeticket.pipeline.convert.exact_draft import ExactDraft, largest_of
-from edgeticket.pipeline.graph.graph import Graph, Operator
+from edgeticket.pipeline.graph.graph import Array, Graph, Operator
 
 EXACT = 2**24  # whole numbers up to this are float32
 # The largest sum is a quarter of what the largest codes could make: all would have to be that
@@ -108,16 +108,12 @@ def _product(draft: ExactDraft, op: Operator) -> bool:
     left, right = op.inputs
     if left in draft.powers:
         return _weighted(draft, op)
-    factor, both = 1.0, []
-    largest = 1.0
-    for name in (left, right):
-        found = draft.whole_of(op, name)
-        if found is None:
-            return False
-        whole, scale, most = found
-        both.append(whole)
-        factor *= scale
-        largest *= most
+    rows, columns = draft.whole_of(op, left), _columns(draft, op, right)
+    if rows is None or columns is None:
+        return False
+    both = rows[0], columns[0]
+    factor: float | Array = rows[1] * columns[1]
+    largest = rows[2] * columns[2]
     size = draft.values[left].shape[-1]
     if size > LARGEST_BLOCK or size * largest > PART_OF_LARGEST * EXACT:
         return False
@@ -128,6 +124,31 @@ def _product(draft: ExactDraft, op: Operator) -> bool:
         factor, op = factor * more, behind
     draft.scale(op, product, factor)
     return True
+
+
+def _columns(draft: ExactDraft, op: Operator, name: str) -> tuple[str, float | Array, float] | None:
+    """As `ExactDraft.whole_of`; columns of one number are columns of 1 with a scale of their own.
+
+    Linear attention puts a column of 1 beside its values, whose product is the sum of its keys.
+    """
+    pad = draft.maker(name)
+    if pad is None or pad.kind != "PadNumber" or _sides(pad)[:-1].any():
+        return draft.whole_of(op, name)
+    found = draft.whole_of(op, pad.inputs[0])
+    if found is None:
+        return None
+    whole, scale, most = found
+    before, after = _sides(pad)[-1]
+    padded = draft.add(op, "PadNumber", whole, **{**pad.attributes, "value": 1.0})
+    size = draft.values[padded].shape[-1]
+    scales = np.full(size, pad.attributes["value"])
+    scales[before : size - after] = scale
+    return padded, scales, most
+
+
+def _sides(pad: Operator) -> Array:
+    """How many numbers go before and behind each axis [axes, 2]."""
+    return np.array([pad.attributes["before"], pad.attributes["after"]]).T
 
 
 def _softmax(draft: ExactDraft, op: Operator) -> bool:

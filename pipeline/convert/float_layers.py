@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeticket.pipeline.graph.graph import Graph, Operator
 
 MOVING = frozenset({"Flatten", "Reshape"})  # which compute nothing
-BEFORE = MOVING | {"Pad"}
+BEFORE = MOVING | {"Pad", "PadNumber"}
 BEHIND = MOVING | {"Clip", "DepthToSpace", "Slice", "Transpose"}
 
 

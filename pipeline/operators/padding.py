@@ -27,6 +27,9 @@ B = schema.BuiltinOperator
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
+# What is larger stands for infinity, in front of a maximum: its code is the last one there is.
+AS_INFINITE = 1e4
+
 
 def pad(
     draft: Draft,
@@ -48,8 +51,9 @@ def pad(
     if mode not in PAD_MODES.values():
         raise draft.refuse(f"pads by {mode!r}: use one of {', '.join(PAD_MODES.values())}")
     if mode in ("constant", "reflect"):
+        kind = "PadNumber" if mode == "constant" and 0 < abs(value) < AS_INFINITE else "Pad"
         return draft.add(
-            "Pad", source, before=list(before), after=list(after), mode=mode, value=float(value)
+            kind, source, before=list(before), after=list(after), mode=mode, value=float(value)
         )
     for axis, (left, right) in enumerate(zip(before, after, strict=True)):
         if not (left or right):
@@ -182,6 +186,17 @@ KINDS: dict[str, Kind] = {
         write_pad,
         dtype=SAME_DTYPE,
         channels=passing_axes.padded,
-        conditions="any number, reflected; repeated and circular as Concat",
+        conditions="zeros, reflected, infinity; repeated and circular as Concat",
+    ),
+    # The scale of the input need not reach the number: 1 around numbers below 0.1 would be 0.1.
+    "PadNumber": Kind(
+        write_pad_tflite,
+        _pad_meaning,
+        _pad_shape,
+        Role.REAL,
+        write_pad,
+        dtype=SAME_DTYPE,
+        channels=passing_axes.padded,
+        conditions="any number but 0",
     ),
 }

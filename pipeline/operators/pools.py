@@ -392,7 +392,8 @@ def write_max_pool(
     way.
     """
     source = inputs[0]
-    if any(op.output == operator.inputs[0] and op.kind == "Pad" for op in draft.graph.operators):
+    pads = [op for op in draft.graph.operators if op.kind in ("Pad", "PadNumber")]
+    if any(op.output == operator.inputs[0] for op in pads):
         lowest = draft.tensor("lowest", np.asarray(np.finfo(np.float32).min))
         if draft.graph.values[operator.inputs[0]].quantization is not None:
             lowest = draft.code(LOWEST)

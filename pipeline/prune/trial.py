@@ -28,7 +28,9 @@ TOLERANCE = 1e-3  # of how much outputs differ between examples
 ROUNDING = 1e-5  # of the largest output
 
 # Operators whose sizes a forward may have as numbers.
-SIZED = frozenset({"Concat", "DepthToSpace", "Flatten", "Gather", "Pad", "Reshape", "Slice"})
+SIZED = frozenset(
+    {"Concat", "DepthToSpace", "Flatten", "Gather", "Pad", "PadNumber", "Reshape", "Slice"}
+)
 
 Culprits = list[tuple[ChannelGroup, str]]
 

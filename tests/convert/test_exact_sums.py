@@ -171,6 +171,34 @@ def test_shares_that_something_else_reads_stay() -> None:
     assert "Softmax" in {op.kind for op in graph.operators}
 
 
+@pytest.mark.parametrize("value", [1.0, -3.7])
+def test_a_product_with_columns_of_one_number(value: float) -> None:
+    sides = {"before": [0, 0, 0, 1], "after": [0, 0, 0, 2], "mode": "constant", "value": value}
+    values = [
+        Value("k", (1, 2, 16, 64), quantization(0.0213, 7)),
+        Value("v", (1, 2, 64, 16), quantization(0.00117, -20)),
+        Value("k.real", (1, 2, 16, 64)),
+        Value("v.real", (1, 2, 64, 16)),
+        Value("padded", (1, 2, 64, 19)),
+        Value("y", (1, 2, 16, 19)),
+    ]
+    steps = [
+        *(Operator(f"{n}.real", "DequantizeLinear", (n,), f"{n}.real") for n in "kv"),
+        Operator("padded", "PadNumber", ("v.real",), "padded", sides),
+        Operator("y", "MatMul", ("k.real", "padded"), "y"),
+    ]
+    plain = Graph(("k", "v"), ("y",), tuple(steps), {x.name: x for x in values}, {})
+    rng = np.random.default_rng(0)
+    given = {n: rng.integers(-128, 128, plain.values[n].shape).astype(np.int8) for n in "kv"}
+    found = in_onnx_runtime(make_exact(plain), given)
+    np.testing.assert_array_equal(found, in_litert(make_exact(plain), given))
+    keys, rows = (given[n].astype(np.int64) - z for n, z in (("k", 7), ("v", -20)))
+    columns = np.pad(rows, [(0, 0), (0, 0), (0, 0), (1, 2)], constant_values=1)
+    factors = np.float32(0.0213) * np.array([value, *[0.00117] * 16, value, value])
+    # Whole numbers, and one rounding at the end.
+    np.testing.assert_allclose(found, keys @ columns * factors, rtol=2e-7)
+
+
 @pytest.mark.parametrize("limit", [4096.0, 2600.0, 700.0, 41.0])
 def test_no_power_is_near_to_half_way(limit: float) -> None:
     largest = largest_power(limit)

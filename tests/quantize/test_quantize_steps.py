@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from operator_fixtures import check_int8
 from torch import Tensor, nn
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.quantize import calibrate, fake_quantized, fold_bn
+from edgeticket.pipeline.quantize.placement import place
 from edgeticket.pipeline.recipe import Ptq
 
 PTQ = Ptq(method="ptq")
@@ -149,3 +151,40 @@ def test_a_norm_of_its_batch_is_refused() -> None:
         InputError, match=r"batch_norm.* normalises by the batch: it must have running"
     ):
         fold_bn(OfItsBatch(), TAKES)
+
+
+class LinearlyAttending(nn.Module):
+    """Relations of keys and values before queries; a column of 1 sums the keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.last = nn.Conv2d(8, 24, 1), nn.Conv2d(8, 8, 1, bias=False)
+        with torch.no_grad():
+            self.qkv.weight *= 0.1  # so that 1 is far out of the range of the values
+            self.qkv.bias.mul_(0.1)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).flatten(2).transpose(1, 2).chunk(3, -1)
+        v = F.pad(v, (0, 1), value=1.0)
+        found = q.relu() @ (k.relu().transpose(1, 2) @ v)
+        found = found[..., :-1] / (found[..., -1:] + 1e-5)
+        return self.last(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
+def test_a_number_around_small_ones_is_not_clipped_to_their_range() -> None:
+    torch.manual_seed(0)
+    module, x = LinearlyAttending().eval(), torch.randn(16, *TAKES)
+    folded = fold_bn(module, TAKES)
+    with torch.no_grad():
+        expected, rounded = module(x), fake_quantized(folded, calibrate(folded, [x], PTQ))(x)
+    assert (rounded - expected).square().mean() < 1e-3 * expected.square().mean()
+    assert check_int8(module, [x]) > 0.99
+
+
+def test_minus_infinity_in_front_of_a_maximum_stays_in_codes() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(8, 8, 1), nn.ConstantPad2d(1, -65504.0), nn.MaxPool2d(3, 2)]
+    module, x = nn.Sequential(*layers, nn.Conv2d(8, 8, 1)).eval(), torch.randn(16, *TAKES)
+    folded = fold_bn(module, TAKES)
+    assert len(place(folded).integer_steps) == 4
+    assert check_int8(module, [x]) == 1
