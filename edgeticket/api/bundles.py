@@ -38,7 +38,8 @@ def bundle(
 
     Args:
         models: .onnx and .tflite files; those that cost the same count as one network.
-        out: the bundle's folder; ``out``.zip is written beside it.
+        out: the bundle's folder; ``out``.zip is written beside it, and what it is made of:
+            ``out``.bom.cdx.json (CycloneDX) and ``out``.model-card.md.
         samples: test examples: a folder of pictures or of .npy files, .npy, or .npz.
         random: instead of ``samples`` so many random ones, which reports call so.
         seed: draws them.

@@ -32,8 +32,9 @@ def run(
     """Carry out a recipe: network to ticket to int8 files to bundle, measured here and compared.
 
     ``out/NAME/``, NAME being the recipe's, then holds ``bundle`` and ``bundle.zip``, ``reports``,
-    ``reference`` and the summary. What was done before is found again, so a run that was stopped
-    goes on where it was.
+    ``reference``, the summary, and what the bundle is made of: ``bom.cdx.json`` (CycloneDX) and
+    ``model-card.md``. What was done before is found again, so a run that was stopped goes on where
+    it was.
 
     Args:
         recipe: a recipe file, the name of a ready one, or a recipe that was read. Relative paths in

@@ -280,7 +280,8 @@ def bundle(
     open batch becomes 1. Pictures are resized to what the first model takes, shorter side first,
     and cut to the middle. With classes for the samples of a classifier the bundle tells accuracy;
     with --task and --targets it tells the metrics of other tasks; any bundle tells fidelity: how
-    near outputs are to those of the float32 file.
+    near outputs are to those of the float32 file. Beside DIR lie DIR.model-card.md and
+    DIR.bom.cdx.json: what it is made of, as CycloneDX.
 
         edgeticket bundle model.tflite model.onnx --samples photos --mean 127.5 --std 127.5
 

@@ -31,8 +31,9 @@ def run(
 
     Leaves in DIR/NAME/: `bundle/` and `bundle.zip` (copy either to a device), `reports/`
     (one JSON per artifact), `report.html` (look at it), `reference/` (for `diff`), `summary.md`
-    and `summary.json`. Stop it at any time; the same command goes on where it was. A second run
-    of an unchanged recipe takes seconds. Files that you put into DIR/NAME/ stay there.
+    and `summary.json`, `model-card.md` and `bom.cdx.json` (what it is made of, as CycloneDX).
+    Stop it at any time; the same command goes on where it was. A second run of an unchanged
+    recipe takes seconds. Files that you put into DIR/NAME/ stay there.
 
         edgeticket run demo
 

@@ -17,6 +17,7 @@ from edgeticket.device_runner.manifest import Artifact, InputSpec, Network, Task
 from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.preprocess import prepare
 from edgeticket.device_runner.runtimes.session import port_names
+from edgeticket.pipeline.bill import BILL, CARD, check_bill, gather_facts, write_bill
 from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.data.folder import Tell
 from edgeticket.pipeline.data.targets import Targets
@@ -56,7 +57,8 @@ def bundle_foreign(
     letterbox: LetterboxConfig | None = None,
     tell: Tell = QUIET.say,
 ) -> list[Artifact]:
-    """Write ``out``, a bundle folder, and ``out``.zip; only older ones of its own are replaced.
+    """Write ``out``, a bundle folder, and beside it ``out``.zip, ``out``.bom.cdx.json and
+    ``out``.model-card.md; only older ones of its own are replaced.
 
     Without a ``task``: with classes for the samples, and models of one output [1, classes], the
     bundle's task is those; else nothing is asked but fidelity.
@@ -85,6 +87,8 @@ def bundle_foreign(
     zipped = out.with_name(f"{out.name}.zip")
     check_replaceable(out, read=read_bundle_record)
     check_output(zipped, ours=is_bundle_zip)
+    bill, card = (out.with_name(f"{out.name}.{name}") for name in (BILL, CARD))
+    check_bill(bill, card)
     if (samples is None) == (random is None):
         raise InputError("give either --samples, or --random with a number of random ones")
     # A folder's pictures need no more than the size that the first model takes.
@@ -156,6 +160,7 @@ def bundle_foreign(
         zip_bundle(scratch / "bundle", scratch / "bundle.zip")
         put_in_place(scratch / "bundle", out, read=read_bundle_record)
         (scratch / "bundle.zip").replace(zipped)
+    write_bill(gather_facts(out), bill, card)
     return artifacts
 
 

@@ -20,6 +20,7 @@ from edgeticket.device_runner.atomic import make_folder, write_atomic
 from edgeticket.device_runner.bundle import open_bundle
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.device_runner.strict_json import to_json
+from edgeticket.pipeline.bill import BILL, CARD, DataFacts, gather_facts, write_bill
 from edgeticket.pipeline.bundle import StoredInput, write_bundle, zip_bundle
 from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.data.examples import Carried
@@ -101,8 +102,15 @@ def run(
         text = recipe_text(decided_recipe(recipe, ticket.log), folder=recipe_folder)
         write_atomic(scratch / "recipe.yaml", text.encode())
         write_page(gather([scratch]), scratch / "report.html")
+        facts = gather_facts(scratch / "bundle", data=_data_facts(job), reports=reports)
+        write_bill(facts, scratch / BILL, scratch / CARD)
         put_in_place(scratch, out / recipe.name)
     return summary
+
+
+def _data_facts(job: Job) -> DataFacts:
+    names = ("train", "validation", "calibration", "test")
+    return DataFacts(job.data.digest, {name: len(getattr(job.data, name)) for name in names})
 
 
 def describe_zeros(job: Job, ticket: Candidate, file: Path) -> Pruned | None:

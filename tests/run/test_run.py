@@ -86,8 +86,8 @@ def digests(out: Path) -> dict[str, str]:
 def test_it_leaves_bundle_zip_reports_and_summary(out: Path, summary: Summary) -> None:
     folder = out / "small"
     assert sorted(f.name for f in folder.iterdir()) == [
-        ".edgeticket.json", "bundle", "bundle.zip", "recipe.yaml", "reference", "report.html",
-        "reports", "summary.json", "summary.md",
+        ".edgeticket.json", "bom.cdx.json", "bundle", "bundle.zip", "model-card.md", "recipe.yaml",
+        "reference", "report.html", "reports", "summary.json", "summary.md",
     ]  # fmt: skip
     with open_bundle(folder / "bundle") as bundle, open_bundle(folder / "bundle.zip") as zipped:
         assert {a.id for a in bundle.manifest.artifacts} == ARTIFACTS
