@@ -41,7 +41,12 @@ from edgeticket.device_runner.strict_json import format_json
 from edgeticket.device_runner.task import read_settings
 from edgeticket.pipeline.data.targets import Targets
 from edgeticket.pipeline.proof import make_proof
-from edgeticket.pipeline.reference.outputs import Reference, describe_references, reference_files
+from edgeticket.pipeline.reference.outputs import (
+    Reference,
+    describe_references,
+    reference_files,
+    refuse_nonfinite,
+)
 
 # A fixed date makes equal bundles equal zips; 1980 is the earliest that the format can say.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -113,7 +118,8 @@ def write_bundle(
         proven: keep what the artifacts answer here, which runs them (`pipeline.proof`).
 
     Raises:
-        InputError: parts that do not fit one another; targets that cannot be right.
+        InputError: parts that do not fit one another; targets that cannot be right; references
+            that are not finite.
     """
     contents: dict[str, bytes] = {artifact.file: data for artifact, data in artifacts}
     several = len(inputs) > 1
@@ -138,6 +144,7 @@ def write_bundle(
             targets_file = None
         else:
             contents["samples/labels.npy"] = _npy(np.asarray(targets))
+    refuse_nonfinite(references, outputs)
     kept = describe_references(references)
     contents |= reference_files(references, _npy)
     if isinstance(targets, Targets):

@@ -120,7 +120,7 @@ def highest(maps: npt.NDArray[Any], *, refine: bool) -> Floats:
     towards the higher of its two neighbours (Xiao et al. 2018), except at the edge.
     """
     count, points, height, width = maps.shape
-    at = maps.reshape(count, points, -1).argmax(axis=2)
+    at = maps.reshape(count, points, height * width).argmax(axis=2)
     y, x = at // width, at % width
     where = np.stack([x, y], axis=2).astype(np.float64)
     if not refine:
@@ -211,7 +211,7 @@ class _Tally(Tally):
         if points.shape != right.shape:
             raise InputError(
                 f"output {self.settings.output} gives {points.shape[1]} points for a sample, "
-                f"the targets have {right.shape[1]}"
+                f"the targets have {right.shape[1]}: they must be alike"
             )
         visible = _visible(self.targets, samples)
         error = points - right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ class Task:
             if name not in known:
                 raise InputError(
                     f"targets hold {name!r}, which {self.name} does not know; "
-                    f"known: {', '.join(known) or 'nothing'}"
+                    f"known: {', '.join(known) or 'nothing'}: {_way_out(name, known, targets)}"
                 )
         self.check_targets(targets, settings, count)
 
@@ -250,6 +251,15 @@ class Task:
             for i in _pieces(outputs)
         ]
         return np.concatenate([np.zeros(0, dtype=np.bool_), *flags])
+
+
+def _way_out(name: str, known: Sequence[str], targets: Targets) -> str:
+    """What to do about an array that a task does not know."""
+    free = [other for other in known if other not in targets]
+    near = difflib.get_close_matches(name, free, n=1)
+    if near or len(known) == 1 == len(free):
+        return f"call it {(near or free)[0]!r}, or leave it out"
+    return "leave it out"
 
 
 def _pieces(outputs: Outputs) -> Iterator[slice]:

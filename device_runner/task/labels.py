@@ -93,7 +93,7 @@ class _Tally(Tally):
         if values.shape[1] != labels:
             raise InputError(
                 f"output {self.settings.output} gives {values.shape[1]} numbers for a sample, "
-                f"the targets have {labels} labels"
+                f"the targets have {labels} labels: they must be alike"
             )
         self.values.append(values.copy())
 

@@ -194,10 +194,12 @@ class _Tally(Tally):
                 )
             )
         counted = right != self.settings.ignore
-        if classes and counted.any() and right[counted].max() >= classes:
+        beyond = counted & (right >= classes) & (classes > 0)
+        if beyond.any():
+            i = int(np.flatnonzero(in_rows(beyond).any(axis=1))[0])
             raise InputError(
-                f"targets: a mask of samples {samples.start} to {samples.stop - 1} has class "
-                f"{right[counted].max()}, the output has {classes} classes, counted from 0; set "
+                f"targets: the mask of sample {samples.start + i} has class "
+                f"{right[i][beyond[i]][0]}, the output has {classes} classes, counted from 0; set "
                 f"ignore, which is {self.settings.ignore}, to what does not count"
             )
         answer, right = answer[counted], right[counted]

@@ -100,7 +100,8 @@ def aligned_outputs(
     Raises:
         InputError: a file gives something else than the base.
     """
-    pairs = [_answered(model, stored, described) for model in read]
+    base = base_of(read)
+    pairs = [_answered(model, stored, described, only_finite=model is not base) for model in read]
     read = [model for model, _ in pairs]
     answers = {id(model): answer for model, answer in pairs}
     base = base_of(read)
@@ -116,7 +117,11 @@ def aligned_outputs(
 
 
 def _answered(
-    model: ExternalModel, stored: Sequence[Array], described: Sequence[InputSpec]
+    model: ExternalModel,
+    stored: Sequence[Array],
+    described: Sequence[InputSpec],
+    *,
+    only_finite: bool,
 ) -> tuple[ExternalModel, list[Array]]:
     """The file with outputs of the sizes that its answer to the first example has, and that, real
     numbers with the batch.
@@ -139,8 +144,11 @@ def _answered(
         for output, spec in zip(given, model.outputs, strict=True)
     ]
     for output, spec in zip(given, sized, strict=True):
-        row = as_network(output, spec, place=f"{model.place}: the outputs {spec.name}", at=0)
-        found.append(to_reals(row, spec).astype(np.float64).reshape(spec.shape))
+        place = f"{model.place}: the outputs {spec.name}"
+        row = as_network(output, spec, place=place, at=0, only_finite=only_finite)
+        real = to_reals(row, spec).astype(np.float64).reshape(spec.shape)
+        # The base's are refused with all of its references, if need be.
+        found.append(np.nan_to_num(real, posinf=0.0, neginf=0.0))
     return replace(model, outputs=tuple(sized)), found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,9 @@ def _computed(
         inputs=[spec.name for spec in entry.inputs], outputs=[spec.name for spec in entry.outputs],
     )  # fmt: skip
     some = [array[:count] for array in stored]
-    rows = list(answers(session.query, some, described=described, artifact=entry))
+    # What is not finite is refused with all of it, when the bundle is written.
+    ask = partial(answers, session.query, described=described, artifact=entry)
+    rows = list(ask(some, only_finite=False))
     outputs = []
     for spec, parts in zip(entry.outputs, zip(*rows, strict=True), strict=True):
         whole = np.stack(parts)

@@ -314,6 +314,10 @@ def read_arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: np.asarray(loaded[name]) for name in loaded.files}
     except Exception as error:  # numpy has many kinds for what is damaged
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason.startswith("Object arrays"):
+            reason = (
+                "rows of unequal length, or of objects: fill them up to one length with numbers"
+            )
         raise InputError(f"{file} is no whole .npy or .npz of plain arrays: {reason}") from None
 
 

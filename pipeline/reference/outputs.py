@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.manifest import NetworkReferences, References
 
 LIMIT_BYTES = 16 * 2**20
@@ -37,6 +38,29 @@ def fitting_count(available: int, bytes_per_sample: int) -> int:
 def bytes_of(outputs: Sequence[NDArray[Any]]) -> int:
     """What the outputs for one sample, [1, ...] or without a batch, take as they are kept."""
     return sum(4 * output.size if output.dtype.kind == "f" else output.nbytes for output in outputs)
+
+
+def refuse_nonfinite(references: Mapping[str, Reference], names: Sequence[str]) -> None:
+    """Refuse references that nothing can be held against.
+
+    Args:
+        references: by network.
+        names: of the outputs.
+
+    Raises:
+        InputError: an output that is not finite: names it, how many samples, and the first.
+    """
+    for network, one in references.items():
+        for name, output in zip(names, one.outputs, strict=True):
+            finite = np.isfinite(output).reshape(len(output), -1).all(axis=1)
+            if not finite.all():
+                first = int(np.flatnonzero(~finite)[0])
+                raise InputError(
+                    f"network {network}: the output {name} in float32 is not finite for "
+                    f"{int((~finite).sum())} of {len(finite)} samples, the first is sample "
+                    f"{first}, counted from 0: leave these samples out, or mend the network (a "
+                    "division by 0, a logarithm or a root of what is below 0)"
+                )
 
 
 def describe_references(references: Mapping[str, Reference]) -> References | None:

@@ -110,12 +110,15 @@ def check(targets: Targets, settings: BoxesSettings, count: int) -> None:
             )
     _first(
         (sample < 0) | (sample >= count),
-        lambda i: f"is of sample {sample[i]}, there are {count}, counted from 0",
+        lambda i: f"is of sample {sample[i]}, there are {count}, counted from 0: leave it out",
     )
     classes = settings.scores.count - (settings.background is not None)
     _first(
         (label < 0) | (label >= classes),
-        lambda i: f"is of class {label[i]}, the network has {classes}, counted from 0",
+        lambda i: (
+            f"is of class {label[i]}, the network has {classes}, counted from 0: leave it out, or "
+            "see count and background of the scores"
+        ),
     )
     _first(
         (box[:, 2:] < box[:, :2]).any(axis=1),

@@ -146,7 +146,7 @@ def check_boxes(marked: Marked, sizes: Integers, source: Source) -> Marked:
     gone = np.asarray((inner[:, 2:] <= inner[:, :2]).any(axis=1))
     if not source.cfg.mend_boxes:
         for wrong, what in (
-            (empty, "has no area: its sides must be above 0"),
+            (empty, "has no area"),
             (outside | gone, "is outside of its picture"),
         ):
             if wrong.any():
@@ -154,7 +154,8 @@ def check_boxes(marked: Marked, sizes: Integers, source: Source) -> Marked:
                 height, width = sizes[marked.sample[i]]
                 others = f" ({int(wrong.sum()):,} such boxes)" * (int(wrong.sum()) > 1)
                 raise InputError(
-                    f"{marked.where(i)} {what}, which has {width}x{height} pixels{others}: {_MEND}"
+                    f"{marked.where(i)} {what} (the picture has {width}x{height} pixels){others}: "
+                    f"{_MEND}"
                 )
     elif (outside | gone).any():
         source.progress.say(

@@ -228,3 +228,36 @@ def test_directions() -> None:
     assert up.better(2.0, 1.0)
     assert down.better(1.0, 2.0)
     assert not up.better(1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "shape"),
+    [
+        ("keypoints", {"form": "points"}, (4, 2)),
+        ("keypoints", {"form": "points"}, (8,)),
+        ("keypoints", {"form": "heatmaps_first"}, (2, 4, 5)),
+        ("keypoints", {"form": "heatmaps_last", "refine": True}, (4, 5, 2)),
+        ("masks", {"form": "channels_last"}, (4, 5, 3)),
+        ("masks", {"form": "channels_first", "enlarge": 2, "by": "bilinear"}, (3, 4, 5)),
+        ("masks", {"form": "classes"}, (4, 5)),
+        ("images", {"form": "grey"}, (9, 9)),
+        ("images", {"form": "channels_last"}, (9, 9, 3)),
+    ],
+)
+def test_outputs_of_every_form_are_read_before_there_are_any(
+    name: str, document: dict[str, object], shape: tuple[int, ...]
+) -> None:
+    TASKS[name].check_outputs([shape], TASKS[name].settings.from_json(document))
+
+
+def test_an_array_that_is_misnamed_is_told_its_name() -> None:
+    for task, names, sentence in (
+        ("masks", ["masks"], r"'masks', which masks .* known: mask: call it 'mask', or leave"),
+        ("masks", ["segmentation"], "call it 'mask', or leave it out"),
+        ("masks", ["mask", "masks"], "known: mask: leave it out"),
+        ("boxes", ["boxes"], "known: .*: call it 'box', or leave it out"),
+    ):
+        arrays = {name: np.zeros((1, 2, 2), np.int64) for name in names}
+        settings_of = example(task, 0)[0]
+        with pytest.raises(InputError, match=sentence):
+            TASKS[task].check(arrays, settings_of, 1)
