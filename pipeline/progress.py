@@ -95,7 +95,10 @@ class Bars:
                 f", about {_duration((now - start) / done * (total - done))} left" if done else ""
             )
             more = f": {note_now}" * bool(note_now)
-            self.say(f"  {title}: {done:.0f} of {total:.0f} ({done / total:.0%}){left}{more}")
+            share = f"{done / total:.0%}"
+            if total > 1:  # else it is a share itself
+                share = f"{done:.0f} of {total:.0f} ({share})"
+            self.say(f"  {title}: {share}{left}{more}")
 
         return advance
 

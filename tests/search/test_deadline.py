@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from search_fixtures import FakeTimes
 
 from edgeticket.models.network import Network
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.errors import DeviceError
-from edgeticket.pipeline.progress import QUIET
+from edgeticket.pipeline.progress import QUIET, Bars
 from edgeticket.pipeline.search import boards
 from edgeticket.pipeline.search.boards import Boards, Proposal, Whole
 from edgeticket.pipeline.search.candidates import Candidates
@@ -110,3 +112,13 @@ def test_wherever_the_time_ends_each_slot_has_had_its_turn() -> None:
 
 def test_the_schema_in_the_documents_is_that_of_the_file() -> None:
     assert json.loads((DOCS / "front.schema.json").read_text()) == schema()
+
+
+def test_a_share_of_one_is_no_count() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with Bars(console, every_s=0).task("probes", 1) as advance:
+        advance(0.37, "96 of 260 files")
+    assert isinstance(console.file, io.StringIO)
+    line = console.file.getvalue()
+    assert line.startswith("  probes: 37%, about ")
+    assert line.endswith("left: 96 of 260 files\n")
