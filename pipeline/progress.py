@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console
@@ -94,9 +95,25 @@ class Bars:
                 f", about {_duration((now - start) / done * (total - done))} left" if done else ""
             )
             more = f": {note_now}" * bool(note_now)
-            self.say(f"  {title}: {done:.0f} of {total:.0f} ({done / total:.0%}){left}{more}")
+            share = f"{done / total:.0%}"
+            if total > 1:  # else it is a share itself
+                share = f"{done:.0f} of {total:.0f} ({share})"
+            self.say(f"  {title}: {share}{left}{more}")
 
         return advance
+
+
+@dataclass(frozen=True)
+class Hushed:
+    """The bars of another one, without its lines: for runs by the dozen within one command."""
+
+    progress: Progress
+
+    def task(self, title: str, total: float) -> AbstractContextManager[Advance]:
+        return self.progress.task(title, total)
+
+    def say(self, line: str) -> None:
+        return None
 
 
 def _duration(seconds: float) -> str:

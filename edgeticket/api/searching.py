@@ -159,7 +159,7 @@ def search(
         out: the results are in ``out/NAME-search``, what was done so far in ``out/.stages``.
         overrides: as for `run`.
         epochs: that a network on the front is fine-tuned for; None: as many as the recipe's passes.
-        seconds: no training is begun after it.
+        seconds: for everything; training ends at three quarters of it.
         quantum: channels come in multiples of it.
         runtimes, precisions: that targets may use.
         data, progress: as for `run`.

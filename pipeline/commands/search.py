@@ -171,7 +171,11 @@ def search(
     ] = "p90",
     time: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="No training is begun after it: 2h, 30m, 90s."),
+        typer.Option(
+            metavar="TIME",
+            help="For everything: 2h, 30m, 90s. Training ends at three quarters of it; what is "
+            "left undone then is named.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -230,7 +234,7 @@ def search(
         edgeticket search mine.yaml --on ssh://pi@raspberrypi.local --max-p90-ms 5 --time 2h
 
     Exit codes: 0 a point is within the bounds, 1 none is (the nearest is named), 2 something that
-    was given cannot be used.
+    was given cannot be used, or nothing that was measured may be believed.
     """
     from edgeticket.pipeline.devices.connection import Patience
     from edgeticket.pipeline.search.front_file import rows, verdict
@@ -270,8 +274,8 @@ def search(
         table.add_row(*map(plain, row))
     console.print(table)
     console.print(plain(verdict(front)), soft_wrap=True)
-    for target, reason in front.left_out.items():
-        console.print(plain(f"{target} was left out: {reason}"), soft_wrap=True)
+    for name, reason in {**front.left_out, **front.unfinished}.items():
+        console.print(plain(f"{name} was left out: {reason}"), soft_wrap=True)
     if front.chosen is None:
         raise typer.Exit(1)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 from edgeticket.device_runner.task import Metric
@@ -97,7 +98,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Front:
-    """All points of a search; ``chosen``: the name of the one that was asked for."""
+    """All points of a search; ``chosen``: the name of the one that was asked for.
+
+    left_out: target -> why it counts no more.
+    unfinished: point that is none of these -> why.
+    """
 
     name: str
     targets: tuple[str, ...]
@@ -109,6 +114,7 @@ class Front:
     nearest: str | None
     left_out: Mapping[str, str]
     doubts: tuple[str, ...]
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
 
 def front_of(
@@ -121,6 +127,7 @@ def front_of(
     targets: Sequence[str],
     left_out: Mapping[str, str],
     doubts: Sequence[str],
+    unfinished: Mapping[str, str] = MappingProxyType({}),
 ) -> Front:
     """Say of each point whether it is on the front and what it breaks, and choose one."""
     judged = []
@@ -142,6 +149,7 @@ def front_of(
         nearest=None if nearest is None else nearest.name,
         left_out=dict(left_out),
         doubts=tuple(doubts),
+        unfinished=dict(unfinished),
     )
 
 
@@ -150,6 +158,11 @@ def drop_of(point: Point, dense: Score | None) -> float:
     if dense is None or point.score is None:
         return 0.0
     return dense.scale * lost(dense.metric, dense.value, point.score)
+
+
+def nearness(point: Point, dense: Score | None, bounds: Bounds) -> tuple[float, ...]:
+    """Sorts points: those within the bounds first, the best of them before the others."""
+    return _excess(point, dense, bounds), *_aim(point, dense, bounds)
 
 
 def _beats(one: Point, other: Point, dense: Score | None) -> bool:

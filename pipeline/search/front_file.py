@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +64,9 @@ class FrontFile(Config):
     nearest: str | None = Field(description="The point nearest to the bounds.")
     points: tuple[PointEntry, ...] = Field(description="The largest first.")
     left_out: dict[str, str] = Field(description="Target -> why it counts no more.")
+    unfinished: dict[str, str] = Field(
+        default={}, description="Point that is left out -> why: INVALID, or the time was over."
+    )
     doubts: tuple[str, ...] = Field(description="Why probes were not VALID; none: they were.")
 
 
@@ -78,6 +83,7 @@ def front_json(front: Front) -> dict[str, Any]:
         nearest=front.nearest,
         points=tuple(_entry(point, front) for point in front.points),
         left_out=dict(front.left_out),
+        unfinished=dict(front.unfinished),
         doubts=front.doubts,
     )
     return document.model_dump(mode="json")
@@ -104,6 +110,20 @@ def _entry(point: Point, front: Front) -> PointEntry:
             for label, one in point.measured.items()
         },
     )
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of front.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **FrontFile.model_json_schema(mode="serialization"),
+    }
+
+
+def write_schema(folder: Path) -> None:
+    """Write front.schema.json into ``folder``."""
+    text = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    (folder / "front.schema.json").write_text(text, encoding="utf-8")
 
 
 def write_front(front: Front, folder: Path) -> None:
@@ -174,8 +194,8 @@ def to_markdown(front: Front) -> str:
         "",
         "![front](front.svg)",
     ]
-    for target, reason in front.left_out.items():
-        lines += ["", f"{target} was left out: {reason}"]
+    for name, reason in {**front.left_out, **front.unfinished}.items():
+        lines += ["", f"{name} was left out: {reason}"]
     if front.doubts:
         lines += ["", "Probes were NOT VALID, their fastest queries were taken:"]
         lines += [f"- {doubt}" for doubt in front.doubts]
@@ -208,3 +228,7 @@ def plot(front: Front) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "edgeticket", "svg.fonttype": "none"}):
         figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
     return drawing.getvalue()
+
+
+if __name__ == "__main__":
+    write_schema(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

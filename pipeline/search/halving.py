@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgeticket.device_runner.strict_json import flat_fields
 from edgeticket.device_runner.task import Metric
 from edgeticket.device_runner.task.kind import LOWER
+from edgeticket.pipeline.progress import Hushed
 from edgeticket.pipeline.recipe import Finetune, Recipe, TrainConfig
 from edgeticket.pipeline.recipe import Structure as StructurePass
 from edgeticket.pipeline.recipe.distil import Distil, Outputs, SoftTargets
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.run.passes import apply_pass
-from edgeticket.pipeline.search.proposals import Proposal
+from edgeticket.pipeline.search.boards import Proposal
+from edgeticket.pipeline.search.deadline import Deadline
 from edgeticket.pipeline.task import task_of
 
 SHARES = (0.1, 0.2, 0.7)  # of all epochs that a network on the front gets, rung by rung
 LR = 0.3  # of the rate of a training from scratch, where a recipe has no fine-tuning
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """When a search has to come to its end; None: never."""
-
-    end: float | None
-
-    @classmethod
-    def after(cls, seconds: float | None) -> Deadline:
-        """From now on."""
-        return cls(None if seconds is None else time.monotonic() + seconds)
-
-    @property
-    def is_over(self) -> bool:
-        return self.end is not None and time.monotonic() >= self.end
 
 
 @dataclass(frozen=True)
@@ -120,31 +107,43 @@ def halve(
 ) -> list[Entrant]:
     """Train all for a rung, keep the better half of each slot, and so on.
 
-    Once the time is over no training is begun; what was trained longest goes on.
+    Where there is a deadline, each rung has an equal part of the time; once it is over no other
+    training of that rung is begun.
     """
     metric = task_of(job.data.validation).headline
     alive = [Entrant(one) for one in proposals]
     if train is None or metric is None:
         return _apart(alive)
+    begun = time.monotonic()
     for rung in range(len(rungs)):
+        until = deadline.training_until(begun, (rung + 1) / len(rungs))
+        alive = _in_turns(alive)
         trained: list[Entrant] = []
         with job.progress.task(f"rung {rung + 1} of {len(rungs)}", len(alive)) as advance:
             for one in alive:
-                if deadline.is_over and (trained or rung):
-                    job.progress.say("the time is over: what was trained so far is finished")
+                if time.monotonic() >= until and (trained or rung):
+                    left = len(alive) - len(trained)
+                    job.progress.say(f"the time of this rung is over: {left} were not trained")
                     break
                 longer = replace(one, rungs=rung + 1)
                 trained.append(
                     replace(longer, score=_score(job, dense, longer, train, rungs, metric))
                 )
                 advance(1, "")
-        over = len(trained) < len(alive)
-        rest = alive[len(trained) :] if rung else []
-        last = rung == len(rungs) - 1
-        alive = [*trained, *rest] if last or over else survivors([*trained, *rest], metric)
-        if over:
-            return survivors(alive, metric) if not last else alive
+        alive = [*trained, *(alive[len(trained) :] if rung else [])]
+        if rung < len(rungs) - 1:
+            alive = survivors(alive, metric)
     return alive
+
+
+def _in_turns(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """One of each slot, then a second one: wherever the time ends, each slot has some."""
+    seen: Counter[int] = Counter()
+    turns: list[tuple[int, int, Entrant]] = []
+    for one in entrants:
+        turns.append((seen[one.proposal.slot], one.proposal.slot, one))
+        seen[one.proposal.slot] += 1
+    return [one for *_, one in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def _score(
@@ -157,7 +156,7 @@ def _score(
 ) -> float:
     """On validation, after as many rungs as the entrant has."""
     recipe = recipe_of(job.recipe, one, train, rungs)
-    of_point = replace(job, recipe=recipe)
+    of_point = replace(job, recipe=recipe, progress=Hushed(job.progress))
     candidate = dense
     for position in range(1 + one.rungs):
         candidate = apply_pass(of_point, candidate, position)

@@ -83,14 +83,20 @@ class Board:
 
 
 class KeptTimes:
-    """The file of one board; ``pace`` are the reference probes of today, by the file's hash."""
+    """The file of one board.
 
-    def __init__(self, folder: Path, board: Board, pace: Mapping[str, int]) -> None:
+    pace: the reference probes of today, by the file's hash; None: of times that are doubtful
+        anyway, and hold at any pace.
+    doubts: rule -> why such sessions were INVALID.
+    """
+
+    def __init__(self, folder: Path, board: Board, pace: Mapping[str, int] | None) -> None:
         name = re.sub(r"[^A-Za-z0-9]+", "-", board.name).strip("-")[:40]
         self.path = folder / f"{name}-{board.digest[:16]}.jsonl"
         self._board, self._pace = board, pace
         self._times: dict[tuple[str, str, str], Time] = {}
         self.passed_over = 0  # of sessions at another pace
+        self.doubts: dict[str, str] = {}
         for line in self._lines():
             self._read(line)
 
@@ -99,7 +105,7 @@ class KeptTimes:
         return self._times.get((sha256, package, version))
 
     def add(self, report: ProbeReport) -> None:
-        """Keep what a VALID session measured."""
+        """Keep what a session measured."""
         probes = {
             probe.sha256: [
                 probe.runtime.package,
@@ -116,7 +122,8 @@ class KeptTimes:
             "board": self._board.facts,
             "session": report.session.id,
             "started_utc": report.session.started_utc,
-            "pace": dict(self._pace),
+            "pace": dict(self._pace or {}),
+            "doubts": {finding.rule: finding.sentence() for finding in report.validity.reasons},
             "probes": probes,
         }
         make_folder(self.path.parent)
@@ -145,10 +152,13 @@ class KeptTimes:
                 self.passed_over += 1
 
     def _is_pace_of_today(self, pace: Mapping[str, int]) -> bool:
+        if self._pace is None:
+            return True
         ratios = sorted(now / pace[key] for key, now in self._pace.items() if pace.get(key))
         return bool(ratios) and abs(ratios[len(ratios) // 2] - 1) <= SAME_PACE
 
     def _take(self, entry: Mapping[str, Any]) -> None:
+        self.doubts = dict(entry.get("doubts", {})) | self.doubts
         for sha256, (package, version, p50, least, _) in entry["probes"].items():
             self._times[sha256, str(package), str(version)] = Time(int(p50), int(least))
 

@@ -14,9 +14,11 @@ from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.devices.fleet_run import measure_together
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.errors import DeviceError
+from edgeticket.pipeline.progress import Hushed
 from edgeticket.pipeline.recipe import Recipe
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.run.pipeline import run
+from edgeticket.pipeline.search.deadline import Deadline
 from edgeticket.pipeline.search.front import Point, PointOnTarget, Score
 from edgeticket.pipeline.search.halving import Entrant
 from edgeticket.pipeline.search.probing import Asked
@@ -37,34 +39,40 @@ def finish(
     recipe_folder: Path,
     data_folder: Path,
     folder: Path,
-    left_out: Mapping[str, str],
     runtimes: Sequence[str],
     remeasure: bool,
-) -> Point:
+    deadline: Deadline,
+) -> tuple[Point, dict[str, str]]:
     """Carry out the recipe of a point; its bundle and reports are in ``folder / recipe.name``.
 
+    Returns:
+        The point, and targets that failed -> why.
+
     Raises:
-        DeviceError: a target fails.
+        InputError: it cannot be made.
     """
-    summary = None
     here = folder / recipe.name
+    is_here = any(device.target == HERE for device in devices)
     for attempt in range(TRIES):
         summary = run(
             recipe, recipe_folder=recipe_folder, out=folder, data_folder=data_folder,
-            remeasure=remeasure or attempt > 0, progress=job.progress, store=job.store.root,
+            remeasure=remeasure or attempt > 0, progress=Hushed(job.progress), store=job.store.root,
         )  # fmt: skip
         reports = _read_all(here / "reports")
-        if all(report.validity.verdict == VALID for report in reports) or asked.allow_invalid:
+        if _are_enough(reports, asked) or not is_here or deadline.is_over:
             break
-    assert summary is not None
     proposal = entrant.proposal
     measured: dict[str, PointOnTarget] = {}
+    failed: dict[str, str] = {}
     for device in devices:
-        if device.target in left_out:
-            continue
-        on_target = reports if device.target == HERE else _measure(here, device, asked)
-        measured[device.label] = _fastest(on_target, proposal.precision, runtimes, device)
-    return Point(
+        try:
+            on_target = (
+                reports if device.target == HERE else _measure(here, device, asked, deadline)
+            )
+            measured[device.label] = _fastest(on_target, proposal.precision, runtimes, device)
+        except DeviceError as error:
+            failed[device.target] = str(error)
+    point = Point(
         name=recipe.name,
         structure=proposal.structure,
         precision=proposal.precision,
@@ -74,6 +82,11 @@ def finish(
         predicted_ms=proposal.time_ns / 1e6,
         measured=measured,
     )
+    return point, failed
+
+
+def _are_enough(reports: Sequence[Report], asked: Asked) -> bool:
+    return asked.allow_invalid or all(r.validity.verdict == VALID for r in reports)
 
 
 def dense_score(job: Job, dense: Candidate) -> Score | None:
@@ -99,11 +112,17 @@ def _read_all(folder: Path) -> list[Report]:
     return [read_report(file) for file in sorted(folder.glob("*.json"))]
 
 
-def _measure(here: Path, device: Device, asked: Asked) -> list[Report]:
-    """A target's reports, which land in ``here / "targets"``."""
+def _measure(here: Path, device: Device, asked: Asked, deadline: Deadline) -> list[Report]:
+    """A target's reports, which land in ``here / "targets"``.
+
+    Raises:
+        DeviceError: it measured nothing.
+    """
     reports: list[Report] = []
     failure = None
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
+        if attempt and deadline.is_over:
+            break
         (outcome,) = measure_together(
             here / "bundle",
             [device],
@@ -116,11 +135,16 @@ def _measure(here: Path, device: Device, asked: Asked) -> list[Report]:
         failure = outcome.failure
         if failure is None:
             reports = list(outcome.reports)
-            if asked.allow_invalid or all(r.validity.verdict == VALID for r in reports):
+            if _are_enough(reports, asked):
                 break
     if not reports:
-        raise DeviceError(f"{device.target}: {failure}")
+        raise DeviceError(_placed(device, failure or "it measured nothing"))
     return reports
+
+
+def _placed(device: Device, sentence: str) -> str:
+    """With the target before it, once."""
+    return sentence if device.target in sentence else f"{device.target}: {sentence}"
 
 
 def _fastest(

@@ -63,6 +63,8 @@ class Asked:
 
     store: folder of the times that are kept.
     allow_invalid: go on with what INVALID sessions measured.
+    doubtful: folder of the times of such sessions, so that the search that asked for them can be
+        stopped; None: they are not kept.
     """
 
     store: Path
@@ -71,6 +73,7 @@ class Asked:
     allow_invalid: bool = False
     patience: Patience = Patience()  # noqa: RUF009 (it is frozen)
     offline: bool = False
+    doubtful: Path | None = None
 
     @property
     def options(self) -> list[str]:
@@ -133,15 +136,24 @@ async def _time_files(
             known = kept.find(digest, *identities[file.artifact.runtime])
             if known is not None:
                 times[digest] = known
+        doubts = _doubts(first)
+        doubtful = None if asked.doubtful is None else KeptTimes(asked.doubtful, board, None)
+        for digest, file in by_hash.items():
+            if doubtful is not None and digest not in times:
+                known = doubtful.find(digest, *identities[file.artifact.runtime])
+                if known is not None:
+                    times[digest] = known
+                    doubts = doubtful.doubts | doubts
         known_count = len(times)
         refused: dict[str, str] = {}
-        doubts = _doubts(first)
         missing = [file for digest, file in by_hash.items() if digest not in times]
         advance(known_count, len(by_hash))
         for part in bundles_of(missing, most=MOST_FILES):
             report = await session.measure(part)
             if report.validity.verdict == INVALID:
                 doubts = _doubts(report) | doubts
+                if doubtful is not None:
+                    doubtful.add(report)
             else:
                 kept.add(report)
             for probe in report.probes:

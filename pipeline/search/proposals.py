@@ -9,80 +9,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgeticket.device_runner.errors import InputError
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.errors import DeviceError
-from edgeticket.pipeline.graph.graph import Graph
 from edgeticket.pipeline.progress import Progress
-from edgeticket.pipeline.search.candidates import Candidates, Precision, carried_over
+from edgeticket.pipeline.search.boards import Boards, Proposal, Target
+from edgeticket.pipeline.search.candidates import Candidates, Precision
 from edgeticket.pipeline.search.choice import Losses, choose
-from edgeticket.pipeline.search.predict import Files
+from edgeticket.pipeline.search.deadline import Deadline, OutOfTimeError
 from edgeticket.pipeline.search.prices import PriceList, Prices, levels_of
-from edgeticket.pipeline.search.probes import ProbeFile, probe_file
-from edgeticket.pipeline.search.probing import Asked, Times, time_files
+from edgeticket.pipeline.search.probing import Asked
 from edgeticket.pipeline.search.structure import Structure
 
 SLOTS = 6  # budgets of time
 FASTEST = 0.15  # of the whole network's time, the smallest budget unless nothing is so fast
 SMALLER = 0.7  # of a structure's bytes: a second choice within the same time
 ROUNDS = 2
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A structure as a whole on one target: nanoseconds of a query, by sum and by measurement."""
-
-    runtime: str
-    predicted_ns: float
-    measured_ns: float
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A structure that is worth training.
-
-    slot: which budget of time it was chosen for.
-    opinion: by which losses; see `importance`.
-    wholes: by target's label, with the fastest runtime of each.
-    """
-
-    structure: Structure
-    precision: Precision
-    slot: int
-    opinion: str
-    wholes: Mapping[str, Whole] = field(default_factory=dict)
-
-    @property
-    def time_ns(self) -> float:
-        """On the slowest target."""
-        return max(whole.measured_ns for whole in self.wholes.values())
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the largest file."""
-        return max(whole.size_bytes for whole in self.wholes.values())
-
-
-@dataclass
-class Target:
-    """One device and what it is known to take."""
-
-    device: Device
-    times: Times
-    prices: list[Prices]
-    residuals: list[tuple[float, float]] = field(default_factory=list)  # predicted, its factor
-
-    def factor(self, predicted_ns: float) -> float:
-        """How much longer than the sum a network of about that time was measured to take."""
-        if not self.residuals:
-            return 1.0
-        points = sorted(self.residuals)
-        return float(np.interp(predicted_ns, [p for p, _ in points], [f for _, f in points]))
 
 
 @dataclass(frozen=True)
@@ -109,13 +55,18 @@ def propose(
     quantum: int,
     most_ns: float | None,
     most_bytes: float | None,
+    deadline: Deadline,
     progress: Progress,
 ) -> Proposals:
     """Probe all targets, choose structures, measure them whole, and choose once more.
 
+    A target that fails is left out, however far it came. Once the time is over no other round is
+    begun.
+
     Raises:
         DeviceError: no target can be measured.
         InputError: the network loses no channels, or no structure is within the bounds.
+        OutOfTimeError: the time is over before a structure was measured.
     """
     levels = levels_of(candidates.widths, quantum=quantum)
     if not levels:
@@ -125,88 +76,69 @@ def propose(
         for precision in precisions
         for runtime in runtimes
     ]
-    targets, left_out = [], {}
+    boards = Boards([], {}, candidates, asked, runtimes, deadline, progress)
     for device in devices:
-        try:
-            targets.append(_probe(device, lists, asked, runtimes, progress))
-        except DeviceError as error:
-            left_out[device.target] = str(error)
-            progress.say(f"{device.target} is left out: {error}")
-    if not targets:
-        raise DeviceError("no target can be measured: " + "; ".join(left_out.values()))
+        with boards.leaving_out(device):
+            boards.targets.append(boards.probe(device, lists))
+    boards.check_any()
     known: dict[tuple[object, ...], Proposal] = {}
-    dense = _measured(
-        [Proposal(Structure(), precision, -1, "") for precision in precisions],
-        candidates, targets, asked, runtimes, progress,
-    )  # fmt: skip
+    dense = boards.measured([Proposal(Structure(), precision, -1, "") for precision in precisions])
+    if not dense:
+        raise DeviceError(f"no target runs {candidates.network.arch} as a whole")
     dense_ns = min(one.time_ns for one in dense)
-    budgets = _budgets(targets, dense_ns, most_ns)
+    budgets = _budgets(boards.targets, dense_ns, most_ns)
     for _ in range(ROUNDS):
-        chosen = [
-            one
-            for one in _choose(targets, opinions, precisions, budgets, most_bytes, progress)
-            if _key(one) not in known
-        ]
-        for one in _measured(chosen, candidates, targets, asked, runtimes, progress):
-            known[_key(one)] = one
+        try:
+            chosen = [
+                one
+                for one in _choose(
+                    boards.targets, opinions, precisions, budgets, most_bytes, deadline, progress
+                )
+                if _key(one) not in known
+            ]
+            for one in boards.measured(chosen):
+                known[_key(one)] = one
+        except OutOfTimeError:
+            if not known:
+                raise
+            progress.say("the time is over: structures of the first choice alone are trained")
+            break
+    # A target may have failed since a structure was measured on it.
+    labels = {target.device.label for target in boards.targets}
+    measured = [
+        replace(one, wholes={label: one.wholes[label] for label in one.wholes if label in labels})
+        for one in known.values()
+    ]
     fits = [
         one
-        for one in known.values()
+        for one in unbeaten(measured, opinions)
         if (most_ns is None or one.time_ns <= most_ns)
         and (most_bytes is None or one.size_bytes <= most_bytes)
     ]
-    doubts = dict.fromkeys(doubt for target in targets for doubt in target.times.doubts)
+    doubts = dict.fromkeys(doubt for target in boards.targets for doubt in target.times.doubts)
     # Where nothing is within the bounds, the nearest is still worth knowing.
-    nearest = sorted(known.values(), key=lambda one: one.time_ns)[:1]
-    return Proposals(tuple(fits or nearest), dense_ns, tuple(doubts), left_out)
+    nearest = sorted(measured, key=lambda one: one.time_ns)[:1]
+    return Proposals(tuple(fits or nearest), dense_ns, tuple(doubts), boards.left_out)
+
+
+def unbeaten(proposals: Sequence[Proposal], opinions: Mapping[str, Losses]) -> list[Proposal]:
+    """Without those that another beats in all three by its own opinion: loss, time, and bytes."""
+
+    def values(one: Proposal) -> tuple[float, float, int]:
+        return opinions[one.opinion].of(one.structure), one.time_ns, one.size_bytes
+
+    def beats(other: Proposal, one: Proposal) -> bool:
+        if (other.opinion, other.precision) != (one.opinion, one.precision):
+            return False
+        theirs, its = values(other), values(one)
+        return theirs != its and all(a <= b for a, b in zip(theirs, its, strict=True))
+
+    return [one for one in proposals if not any(beats(other, one) for other in proposals)]
 
 
 def _key(one: Proposal) -> tuple[object, ...]:
     structure = one.structure
     return tuple(sorted(structure.keep.items())), structure.bypass, one.precision
-
-
-def _probe(
-    device: Device,
-    lists: Sequence[PriceList],
-    asked: Asked,
-    runtimes: Sequence[str],
-    progress: Progress,
-) -> Target:
-    files = Files([one.case for one in lists])
-    times = _time(device, files, asked, runtimes, progress, f"probes on {device.label}")
-    prices, reasons = [], []
-    for one in lists:
-        try:
-            prices.append(one.prices(files, times))
-        except InputError as error:  # one runtime is enough
-            reasons.append(str(error))
-    if not prices:
-        raise DeviceError(f"{device.target}: {'; '.join(reasons)}")
-    return Target(device, times, prices)
-
-
-def _time(
-    device: Device,
-    files: Files | _Wholes,
-    asked: Asked,
-    runtimes: Sequence[str],
-    progress: Progress,
-    title: str,
-) -> Times:
-    with progress.task(title, 1) as advance:
-        shown = 0.0
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown
-            share = done / total if total else 1.0
-            advance(share - shown, f"{done} of {total} files")
-            shown = share
-
-        return time_files(
-            device, files.plan, asked, runtimes=runtimes,
-            tell=lambda line: advance(0, line), advance=show,
-        )  # fmt: skip
 
 
 def _budgets(targets: Sequence[Target], dense_ns: float, most_ns: float | None) -> list[float]:
@@ -229,12 +161,21 @@ def _choose(
     precisions: Sequence[Precision],
     budgets: Sequence[float],
     most_bytes: float | None,
+    deadline: Deadline,
     progress: Progress,
 ) -> list[Proposal]:
+    """One for each budget and opinion, and a smaller one; fewer once the time is over.
+
+    Raises:
+        OutOfTimeError: before the first.
+    """
     proposals: dict[tuple[object, ...], Proposal] = {}
     tasks = list(itertools.product(precisions, opinions.items(), enumerate(budgets)))
     with progress.task("choosing structures", len(tasks)) as advance:
         for precision, (opinion, losses), (slot, budget) in tasks:
+            if proposals and deadline.is_over:
+                break
+            deadline.check("structures were chosen")
             kinds = [[p for p in t.prices if p.precision == precision] for t in targets]
             for prices in itertools.product(*kinds):  # a runtime for each target
                 most = [budget / t.factor(budget) for t in targets]
@@ -255,63 +196,3 @@ def _two(
     size = SMALLER * max(one.size_bytes(first) for one in prices)
     second = choose(prices, losses, time_ns=time_ns, size_bytes=size)
     return [first] if second is None else [first, second]
-
-
-class _Wholes:
-    """Files of whole structures: a key for each of them, runtime and precision."""
-
-    def __init__(self, graphs: Mapping[tuple[int, str], Graph]) -> None:
-        self._graphs = graphs  # by number of the proposal, and runtime
-        self.files: dict[tuple[int, str], ProbeFile] = {}
-
-    def plan(self, architecture: str) -> list[ProbeFile]:
-        """Make them."""
-        for (number, runtime), graph in self._graphs.items():
-            self.files[number, runtime] = probe_file(graph, runtime, architecture=architecture)
-        return list(self.files.values())
-
-
-def _measured(
-    proposals: Sequence[Proposal],
-    candidates: Candidates,
-    targets: Sequence[Target],
-    asked: Asked,
-    runtimes: Sequence[str],
-    progress: Progress,
-) -> list[Proposal]:
-    """The same, with what each takes as a whole on every target."""
-    if not proposals:
-        return []
-    without: dict[frozenset[str], Candidates] = {}
-    graphs: dict[tuple[int, str], Graph] = {}
-    for number, one in enumerate(proposals):
-        structure = one.structure
-        if structure.bypass not in without:
-            without[structure.bypass] = candidates.without(structure.bypass)
-        left = without[structure.bypass]
-        keep = carried_over(structure, candidates, left) if structure.bypass else structure
-        for runtime in runtimes:
-            graphs[number, runtime] = left.graph(one.precision, keep)
-    wholes: list[dict[str, Whole]] = [{} for _ in proposals]
-    for target in targets:
-        files = _Wholes(graphs)
-        title = f"{len(proposals)} whole networks on {target.device.label}"
-        times = _time(target.device, files, asked, runtimes, progress, title)
-        target.times = replace(times, doubts=(*target.times.doubts, *times.doubts))
-        for number, one in enumerate(proposals):
-            known = []
-            for prices in target.prices:
-                file = files.files[number, prices.runtime]
-                if prices.precision == one.precision and (ns := times.ns(file)) is not None:
-                    predicted = prices.ns(one.structure)
-                    known.append(Whole(prices.runtime, predicted, float(ns), len(file.data)))
-            if known:
-                fastest = min(known, key=lambda whole: whole.measured_ns)
-                wholes[number][target.device.label] = fastest
-                off = fastest.measured_ns / fastest.predicted_ns
-                target.residuals.append((fastest.predicted_ns, off))
-    return [
-        replace(one, wholes=measured)
-        for one, measured in zip(proposals, wholes, strict=True)
-        if len(measured) == len(targets)
-    ]

@@ -11,7 +11,7 @@ import functools
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,17 @@ from edgeticket.pipeline.convert.targets import EXPORT_TOOLS
 from edgeticket.pipeline.devices.runner import Device
 from edgeticket.pipeline.output_folder import check_replaceable, put_in_place, scratch_folder
 from edgeticket.pipeline.progress import Progress
-from edgeticket.pipeline.recipe import Recipe
+from edgeticket.pipeline.recipe import Recipe, TrainConfig
 from edgeticket.pipeline.run.candidate import Candidate, Job
 from edgeticket.pipeline.run.dense import dense_network
+from edgeticket.pipeline.search.boards import Proposal, Whole
 from edgeticket.pipeline.search.candidates import Candidates, Precision
+from edgeticket.pipeline.search.deadline import Deadline
+from edgeticket.pipeline.search.finishing import finish_all
 from edgeticket.pipeline.search.front import Bounds, Front, front_of
 from edgeticket.pipeline.search.front_file import write_front
 from edgeticket.pipeline.search.halving import (
-    Deadline,
+    Entrant,
     epochs_of,
     halve,
     recipe_of,
@@ -37,10 +40,10 @@ from edgeticket.pipeline.search.halving import (
     training_of,
 )
 from edgeticket.pipeline.search.importance import opinions
-from edgeticket.pipeline.search.points import dense_score, finish
+from edgeticket.pipeline.search.points import dense_score
 from edgeticket.pipeline.search.prices import levels_of
 from edgeticket.pipeline.search.probing import Asked
-from edgeticket.pipeline.search.proposals import Proposal, Proposals, Whole, propose
+from edgeticket.pipeline.search.proposals import Proposals, propose
 from edgeticket.pipeline.search.structure import QUANTUM, Structure
 from edgeticket.pipeline.store import locked
 
@@ -52,7 +55,7 @@ class Effort:
     """How much a search may do.
 
     epochs: that a network on the front gets; None: as many as the recipe's own passes train.
-    seconds: after which no training is begun; None: no end.
+    seconds: after which nothing is begun, and no training after three quarters; None: no end.
     remeasure: choose and measure again, even if that was done before.
     """
 
@@ -106,34 +109,49 @@ def search(
     with locked(out / f".{recipe.name}-search.lock"):
         check_replaceable(folder)
         dense = dense_network(job)
-        chosen = _proposals(job, dense, devices, asked, bounds, effort, runtimes, precisions)
+        score = dense_score(job, dense)
+        chosen = _proposals(
+            job, dense, devices, asked, bounds, effort, deadline, runtimes, precisions
+        )
         progress.say(f"{len(chosen.proposals)} structures are worth training")
         train = training_of(recipe)
         rungs = [] if train is None else rungs_of(effort.epochs or epochs_of(recipe))
         entrants = halve(job, dense, chosen.proposals, train, rungs, deadline)
 
         scratch = scratch_folder(folder)
-        points = []
-        with progress.task("finishing the front", len(entrants)) as advance:
-            for number, one in enumerate(sorted(entrants, key=lambda e: -e.proposal.time_ns)):
-                point = recipe_of(recipe, one, train, rungs)
-                point = point.model_copy(update={"name": f"{recipe.name}-{number}"})
-                points.append(
-                    finish(
-                        job, point, one, devices, asked,
-                        recipe_folder=recipe_folder, data_folder=data_folder, folder=scratch,
-                        left_out=chosen.left_out, runtimes=runtimes, remeasure=effort.remeasure,
-                    )
-                )  # fmt: skip
-                advance(1, point.name)
+        finished = finish_all(
+            job, _recipes(recipe, entrants, train, rungs, asked), devices, asked, bounds, deadline,
+            dense=score, recipe_folder=recipe_folder, data_folder=data_folder, folder=scratch,
+            left_out=chosen.left_out, runtimes=runtimes, remeasure=effort.remeasure,
+        )  # fmt: skip
         front = front_of(
-            points, dense=dense_score(job, dense), dense_ms=chosen.dense_ns / 1e6, bounds=bounds,
-            name=recipe.name, targets=[d.target for d in devices], left_out=chosen.left_out,
-            doubts=chosen.doubts,
+            finished.points, dense=score, dense_ms=chosen.dense_ns / 1e6, bounds=bounds,
+            name=recipe.name, targets=[d.target for d in devices], left_out=finished.left_out,
+            doubts=chosen.doubts, unfinished=finished.unfinished,
         )  # fmt: skip
         write_front(front, scratch)
         put_in_place(scratch, folder)
     return front
+
+
+def _recipes(
+    recipe: Recipe,
+    entrants: Sequence[Entrant],
+    train: TrainConfig | None,
+    rungs: Sequence[int],
+    asked: Asked,
+) -> list[tuple[Recipe, Entrant]]:
+    """What makes each point, the largest first; measured as its probes were."""
+    bench = recipe.bench.model_copy(update={"threads": asked.threads, "amx": asked.amx})
+    return [
+        (
+            recipe_of(recipe, one, train, rungs).model_copy(
+                update={"name": f"{recipe.name}-{number}", "bench": bench}
+            ),
+            one,
+        )
+        for number, one in enumerate(sorted(entrants, key=lambda e: -e.proposal.time_ns))
+    ]
 
 
 def _proposals(
@@ -143,13 +161,14 @@ def _proposals(
     asked: Asked,
     bounds: Bounds,
     effort: Effort,
+    deadline: Deadline,
     runtimes: Sequence[str],
     precisions: Sequence[Precision],
 ) -> Proposals:
     """What is worth training; a stage, so that what was trained is found again."""
     work = functools.partial(
         write_proposals, job=job, dense=dense, devices=devices, asked=asked, bounds=bounds,
-        quantum=effort.quantum, runtimes=runtimes, precisions=precisions,
+        quantum=effort.quantum, runtimes=runtimes, precisions=precisions, deadline=deadline,
     )  # fmt: skip
     result = job.store.stage(
         "proposals",
@@ -182,8 +201,10 @@ def write_proposals(
     quantum: int,
     runtimes: Sequence[str],
     precisions: Sequence[Precision],
+    deadline: Deadline,
 ) -> None:
     """Choose and measure, and write what came of it to ``folder``."""
+    deadline.check("the dense network was made")
     candidates = Candidates.of(dense.network)
     levels = levels_of(candidates.widths, quantum=quantum)
     if not levels:
@@ -192,12 +213,13 @@ def write_proposals(
         candidates,
         opinions(job, dense, levels),
         devices,
-        asked,
+        replace(asked, doubtful=resume) if asked.allow_invalid else asked,
         runtimes=runtimes,
         precisions=precisions,
         quantum=quantum,
         most_ns=None if bounds.max_p90_ms is None else 1e6 * bounds.max_p90_ms,
         most_bytes=bounds.max_bytes,
+        deadline=deadline,
         progress=job.progress,
     )
     document = {

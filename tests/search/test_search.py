@@ -19,7 +19,9 @@ from edgeticket.device_runner.task.kind import HIGHER
 from edgeticket.models.network import Network
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.errors import DeviceError
+from edgeticket.pipeline.search import boards
 from edgeticket.pipeline.search import proposals as proposing
+from edgeticket.pipeline.search.boards import Proposal, Whole
 from edgeticket.pipeline.search.candidates import Candidates
 from edgeticket.pipeline.search.choice import Losses, choose
 from edgeticket.pipeline.search.front import Bounds, Front, Point, PointOnTarget, Score, front_of
@@ -27,7 +29,6 @@ from edgeticket.pipeline.search.front_file import FrontFile, front_json, to_mark
 from edgeticket.pipeline.search.halving import Entrant, rungs_of, survivors
 from edgeticket.pipeline.search.prices import PriceList, Prices, covering, levels_of
 from edgeticket.pipeline.search.probing import Asked
-from edgeticket.pipeline.search.proposals import Proposal, Whole
 from edgeticket.pipeline.search.structure import Structure
 
 TOP1 = Metric("top1", HIGHER, "share", "right ones")
@@ -61,7 +62,7 @@ def priced(candidates: Candidates, slowness: float = 5.0) -> Prices:
     levels = levels_of(candidates.widths, quantum=4)
     one = PriceList(candidates, "ort", "int8", levels)
     fake = FakeTimes({"local": slowness})
-    files = proposing.Files([one.case])
+    files = boards.Files([one.case])
     times = fake(make_device("local"), files.plan, Asked(Path()), runtimes=["ort"])
     return one.prices(files, times)
 
@@ -125,7 +126,7 @@ def test_the_sum_of_a_table_is_what_the_whole_takes(data: st.DataObject) -> None
         for name, widths in prices.levels.items()
     }
     fake = FakeTimes({"local": 5.0})
-    wholes = proposing._Wholes({(0, "ort"): candidates.graph("int8", Structure(keep))})
+    wholes = boards.Wholes({(0, "ort"): candidates.graph("int8", Structure(keep))})
     times = fake(make_device("local"), wholes.plan, Asked(Path()), runtimes=["ort"])
     measured = times.ns(wholes.files[0, "ort"])
     assert prices.ns(Structure(keep)) == pytest.approx(measured, rel=0.02)
@@ -173,6 +174,10 @@ def test_bounds_choose_a_point_or_name_the_nearest() -> None:
     FrontFile.model_validate_json(json.dumps(front_json(none)))
 
 
+def killed(*args: Any, **keys: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def search(tmp_path: Path, **options: Any) -> Front:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     keys = {"on": "local", "runtimes": ["ort"], "allow_invalid": True, **options}
@@ -185,16 +190,13 @@ def test_a_search_leaves_bundles_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeTimes({"local": 5.0, "ssh://b@absent": 9.0}, broken=["ssh://b@absent"])
-    monkeypatch.setattr(proposing, "time_files", fake)
+    monkeypatch.setattr(boards, "time_files", fake)
     monkeypatch.setattr(proposing, "SLOTS", 2)
     monkeypatch.setattr(proposing, "ROUNDS", 1)
     on = ["local", "ssh://b@absent"]
 
-    def killed(*args: Any, **keys: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as at_the_end:
-        at_the_end.setattr("edgeticket.pipeline.search.search.finish", killed)
+        at_the_end.setattr("edgeticket.pipeline.search.finishing.finish", killed)
         with pytest.raises(KeyboardInterrupt):
             search(tmp_path, on=on)
     asked = fake.asked_files
@@ -217,7 +219,7 @@ def test_a_search_leaves_bundles_and_goes_on_where_it_was(
 
 def test_no_target_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeTimes({"local": 5.0}, broken=["local"])
-    monkeypatch.setattr(proposing, "time_files", fake)
+    monkeypatch.setattr(boards, "time_files", fake)
     with pytest.raises(DeviceError, match="no target can be measured: local"):
         search(tmp_path)
     with pytest.raises(edgeticket.InputError, match="seconds 0"):
@@ -227,7 +229,13 @@ def test_no_target_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     fake.broken = ()
     monkeypatch.setattr(proposing, "SLOTS", 2)
     monkeypatch.setattr(proposing, "ROUNDS", 1)
-    judged = search(tmp_path, seconds=0.001)
+    with pytest.raises(edgeticket.InputError, match="time was over while the dense network"):
+        search(tmp_path, seconds=0.001)
+    with monkeypatch.context() as before_training:
+        before_training.setattr("edgeticket.pipeline.search.search.halve", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path)
+    judged = search(tmp_path, seconds=0.001)  # what to train is known
     assert [point.epochs for point in judged.points] == [1]  # the first rung of the first alone
 
 
