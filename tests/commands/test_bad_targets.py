@@ -120,6 +120,7 @@ def bundle(folder: Path, network: str, out: Path, *words: str) -> None:
             {**BOX, "box": np.array([[1.0, 1, 9, 9], [2, 2, 80, 8]])},
             "box 1 is [2.0, 2.0, 80.0, 8.0], outside of its picture of 32x32: cut it",
         ),
+        ("detector", "boxes", {**BOX, "box": BOX["box"] * [[1.0], [np.nan]]}, "box 1 is [nan,"),
         ("detector", "boxes", {**BOX, "label": np.array([0, 7])}, "class 7, the network has 3"),
         ("detector", "boxes", {**BOX, "sample": np.array([0, 17])}, "counted from 0: leave it out"),
     ],

@@ -99,6 +99,11 @@ def check(targets: Targets, settings: BoxesSettings, count: int) -> None:
             )
     check_integers(sample, "sample")
     check_integers(label, "label")
+    if box.dtype.kind == "f":  # rows are boxes, not samples
+        _first(
+            ~np.isfinite(box).all(axis=1),
+            lambda i: f"is {box[i].tolist()}, which is not finite: mend it, or leave it out",
+        )
     check_finite(box, "box")
     if settings.picture != "input" or "size" in targets:
         size = target(targets, "size", _SIZE)

@@ -174,7 +174,7 @@ def test_one_number_a_sample_may_be_written_with_or_without_its_dimension() -> N
 @pytest.mark.parametrize(
     ("name", "array"),
     [("numbers", "values"), ("series", "future"), ("series", "past"), ("images", "image"),
-     ("keypoints", "points"), ("anomaly", "input"), ("boxes", "box")],
+     ("keypoints", "points"), ("anomaly", "input")],
 )  # fmt: skip
 def test_targets_that_are_not_finite(name: str, array: str) -> None:
     task_settings, outputs, targets = example(name, 0)
