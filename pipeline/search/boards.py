@@ -96,9 +96,10 @@ class Boards:
         try:
             yield
         except DeviceError as error:
-            self.left_out[device.target] = str(error)
+            reason = str(error).removeprefix(f"{device.target}: ")
+            self.left_out[device.target] = reason
             self.targets = [one for one in self.targets if one.device.target != device.target]
-            self.progress.say(f"{device.target} is left out: {error}")
+            self.progress.say(f"{device.target} is left out: {reason}")
 
     def check_any(self) -> None:
         """Stop where nothing can be measured.
@@ -107,7 +108,7 @@ class Boards:
             DeviceError: all targets are left out.
         """
         if not self.targets:
-            reasons = "; ".join(self.left_out.values())
+            reasons = "; ".join(f"{target}: {why}" for target, why in self.left_out.items())
             raise DeviceError(f"no target can be measured: {reasons}")
 
     def probe(self, device: Device, lists: Sequence[PriceList]) -> Target:

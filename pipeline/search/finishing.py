@@ -83,10 +83,13 @@ def finish_all(
                 continue
             made[recipe.name] = point
             for target, reason in failed.items():
-                gone[target] = reason
-                job.progress.say(f"{target} is left out: {reason}")
+                gone[target] = reason.removeprefix(f"{target}: ")
+                job.progress.say(f"{target} is left out: {gone[target]}")
             if len(gone) == len(devices):
-                raise DeviceError("no target is left: " + "; ".join(gone.values()))
+                raise DeviceError(
+                    "no target is left: "
+                    + "; ".join(f"{name}: {why}" for name, why in gone.items())
+                )
             advance(1, recipe.name)
     if not made and failure is not None:
         raise failure

@@ -204,9 +204,7 @@ def test_a_search_leaves_bundles_and_goes_on_where_it_was(
     judged = search(tmp_path, on=on, max_drop=90)
     assert fake.asked_files == asked  # neither probes nor candidates a second time
     assert sorted((tmp_path / "out" / ".stages").glob("finetune-*")) == trained
-    assert judged.left_out == {
-        "ssh://b@absent": "ssh://b@absent: 3 sessions were INVALID (it was hot)"
-    }
+    assert judged.left_out == {"ssh://b@absent": "3 sessions were INVALID (it was hot)"}
     assert judged.chosen is not None
     folder = tmp_path / "out" / "tiny-search"
     document = FrontFile.model_validate_json((folder / "front.json").read_bytes())
