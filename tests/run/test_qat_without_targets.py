@@ -70,7 +70,7 @@ def test_training_towards_the_float32_outputs_heals_coarse_scales(
     inputs = [torch.from_numpy(data.calibration.inputs.arrays[0]).movedim(-1, 1)]  # type: ignore[union-attr]
     scales = quantize(network.module(), inputs, Ptq(method="ptq")).scales
     coarse = {
-        step: ActivationScale(float(np.float32(a.scale * 6)), round(a.zero_point / 6))
+        step: ActivationScale(float(np.float32(a.scale * 8)), round(a.zero_point / 8))
         for step, a in scales.activations.items()
     }
     start = Candidate(network, None, Scales(coarse, scales.weights), (), digest="")

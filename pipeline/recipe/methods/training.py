@@ -5,23 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, field_validator
 
 from edgeticket.pipeline.recipe.config import METHOD, Count, Rate
 from edgeticket.pipeline.recipe.methods.pass_config import PassConfig
 from edgeticket.pipeline.recipe.parts import TrainConfig
-
-
-def _as_compare_takes_it(drop: float | str | None) -> float | str | None:
-    if drop is not None and not re.fullmatch(r"\d+(\.\d+)?(e[-+]?\d+)?%?", str(drop)):
-        raise ValueError(
-            "write 0.3 for percentage points (or dB, or the unit of the metric), or 1% for a part "
-            "of the float32 score"
-        )
-    return drop
-
-
-Drop = Annotated[float | str | None, AfterValidator(_as_compare_takes_it)]
 
 
 class Finetune(PassConfig):
@@ -71,7 +59,7 @@ class Ptq(PassConfig):
         description="Layers that are not rounded, e.g. layer1.0.conv1; `edgeticket sensitivity` "
         "says which cost most.",
     )
-    max_drop: Drop = Field(
+    max_drop: float | str | None = Field(
         default=None,
         description="Automatic mixed precision: keep as few layers in float32, beside those of "
         "`keep_fp32`, as hold this drop of the task's headline metric on validation. `0.3` is "
@@ -83,6 +71,16 @@ class Ptq(PassConfig):
         description="Of `max_drop`: after so many sets of layers the best of them is taken, and "
         "how many layers are needed at least is said.",
     )
+
+    @field_validator("max_drop")
+    @classmethod
+    def _is_as_compare_takes_it(cls, drop: float | str | None) -> float | str | None:
+        if drop is not None and not re.fullmatch(r"\d+(\.\d+)?(e[-+]?\d+)?%?", str(drop)):
+            raise ValueError(
+                "write 0.3 for percentage points (or dB, or the unit of the metric), or 1% for a "
+                "part of the float32 score"
+            )
+        return drop
 
     @property
     def moves_weights(self) -> bool:
