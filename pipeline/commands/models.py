@@ -134,13 +134,14 @@ def init(
         ),
     ] = None,
     takes: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="SHAPE[,SHAPE]",
             help="The shape of one input without the batch, 3x64x64, or of each, 3x64x64,10, where "
-            "neither pictures nor a .npz say it; ONNX files say it themselves.",
+            "neither pictures nor a .npz say it; ONNX files say it themselves. Repeatable: an "
+            "input each.",
         ),
-    ] = "",
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Write a recipe for a network and its data; it runs as it is.
@@ -171,7 +172,7 @@ def init(
         task=task,
         weights=weights,
         size=size,
-        takes=_shapes(takes),
+        takes=_shapes(",".join(takes or ())),
         force=force,
     )
     file = shlex.quote(str(out))

@@ -119,6 +119,15 @@ def test_a_recipe_for_a_task_is_one_that_its_data_and_network_fit(
     assert f"takes {takes};" in looked.output  # of the data, which were read
 
 
+@pytest.mark.parametrize("takes", [["3,4"], ["3", "4"]])
+def test_each_input_may_have_a_flag_of_its_own(data: Path, takes: list[str]) -> None:
+    flags = [word for one in takes for word in ("--takes", one)]
+    wanted = ["init", "import:newcomer:Both", *flags, "-o", "two.yaml", "--force"]
+    done = CliRunner().invoke(app, wanted, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert read_recipe(data / "two.yaml").data.takes == ((3,), (4,))
+
+
 def test_what_lies_for_another_task_is_no_folder_of_classes(data: Path) -> None:
     for source, task in (("coco", "boxes"), ("yolo", "boxes"), ("roads", "masks")):
         assert f"give --task {task}," in refused("resnet18", source)
