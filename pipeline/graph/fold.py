@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from edgeticket.pipeline.graph.affine import Affine, affine_of
 from edgeticket.pipeline.graph.gates import with_hard_sigmoids
-from edgeticket.pipeline.graph.graph import Arranged, Array, Constant, Graph, Operator, Scaled
+from edgeticket.pipeline.graph.graph import (
+    HIGHEST,
+    LOWEST,
+    Arranged,
+    Array,
+    Constant,
+    Graph,
+    Operator,
+    Scaled,
+)
 from edgeticket.pipeline.graph.subpixel import as_convolution
 from edgeticket.pipeline.operators import KINDS
 
@@ -59,7 +69,19 @@ class _Fold:
         elif operator.kind == "Clip":
             self._clip(operator)
         elif not self._affine(operator):
+            if operator.kind == "PadNumber" and self._pads_by_a_code(operator):
+                operator = replace(operator, kind="Pad")
             self.operators[operator.output] = operator
+
+    def _pads_by_a_code(self, pad: Operator) -> bool:
+        """Whether the number that it pads by is one that the codes of its input stand for."""
+        rounded = self.values[pad.inputs[0]].quantization
+        if rounded is None or self.values[pad.output].quantization != rounded:
+            return False
+        number = float(pad.attributes["value"])
+        code = rounded.code(number)
+        meant = float(rounded.scale) * (code - rounded.zero_point)
+        return LOWEST <= code <= HIGHEST and math.isclose(meant, number, rel_tol=1e-5)
 
     def _norm(self, norm: Operator) -> None:
         source = norm.inputs[0]

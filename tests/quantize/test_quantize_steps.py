@@ -177,7 +177,7 @@ def test_a_number_around_small_ones_is_not_clipped_to_their_range() -> None:
     folded = fold_bn(module, TAKES)
     with torch.no_grad():
         expected, rounded = module(x), fake_quantized(folded, calibrate(folded, [x], PTQ))(x)
-    assert (rounded - expected).square().mean() < 1e-3 * expected.square().mean()
+    assert (rounded - expected).square().mean() < 2e-3 * expected.square().mean()
     assert check_int8(module, [x]) > 0.99
 
 
