@@ -24,6 +24,17 @@ from edgeticket.pipeline.output_folder import check_output, json_with, write_out
 from edgeticket.pipeline.progress import Bars
 from edgeticket.pipeline.text import open_console, plain
 
+# What both commands take.
+Runtimes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
+]
+Times = Annotated[
+    Path, typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board.")
+]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")]
+Amx = Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")]
+
 
 def predict(
     subject: Annotated[
@@ -51,10 +62,7 @@ def predict(
         int,
         typer.Option(min=1, metavar="N", help="With --keep: channels come in multiples of N."),
     ] = 8,
-    runtime: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
-    ] = None,
+    runtime: Runtimes = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="int8 or fp32; default: both. Repeatable."),
@@ -71,12 +79,9 @@ def predict(
         Path | None,
         typer.Option("--json", "-o", "--out", metavar="FILE", help="Write all of it as JSON, too."),
     ] = None,
-    times: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board."),
-    ] = Path("runs/.probes"),
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")] = 1,
-    amx: Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")] = True,
+    times: Times = Path("runs/.probes"),
+    threads: Threads = 1,
+    amx: Amx = True,
     allow_invalid: Annotated[
         bool,
         typer.Option(
@@ -190,20 +195,14 @@ def search(
     quantum: Annotated[
         int, typer.Option(min=1, metavar="N", help="Channels come in multiples of N.")
     ] = 8,
-    runtime: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="ort or tflite; default: both. Repeatable."),
-    ] = None,
+    runtime: Runtimes = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="int8 or fp32; default: int8. Repeatable."),
     ] = None,
-    times: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Where the times of probes are kept, a file a board."),
-    ] = Path("runs/.probes"),
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Within one inference.")] = 1,
-    amx: Annotated[bool, typer.Option(help="Let runtimes use Intel's AMX.")] = True,
+    times: Times = Path("runs/.probes"),
+    threads: Threads = 1,
+    amx: Amx = True,
     allow_invalid: Annotated[
         bool,
         typer.Option(

@@ -12,6 +12,7 @@ from edgeticket.device_runner.report import Report, Unlabelled, read_report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.device_runner.validity import VALID
 from edgeticket.pipeline.compare.machines import key_of, name_of
+from edgeticket.pipeline.compare.report_files import json_files
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_all(paths: Sequence[Path]) -> tuple[list[tuple[Path, Report]], tuple[st
     """
     found, passed_over = [], []
     for path in paths:
-        for file in _files(path):
+        for file in json_files(path) if path.is_dir() else [path]:
             try:
                 found.append((file, read_report(file)))
             except InputError as error:
@@ -163,13 +164,3 @@ def _run(file: Path, report: Report) -> Run:
 
 def _ms(nanoseconds: float | Unavailable) -> float | None:
     return None if isinstance(nanoseconds, Unavailable) else nanoseconds / 1e6
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return [
-        file
-        for file in sorted(path.rglob("*.json"))
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]

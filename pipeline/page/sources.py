@@ -16,6 +16,7 @@ from edgeticket.device_runner.regular import read_regular
 from edgeticket.device_runner.report import Report, parse_report
 from edgeticket.device_runner.stores import MANIFEST
 from edgeticket.pipeline.compare import Case
+from edgeticket.pipeline.compare.report_files import json_files
 from edgeticket.pipeline.page.places import name_places
 
 REPORT_LIMIT_BYTES = 256 * 2**20
@@ -244,11 +245,7 @@ def _files(path: Path) -> list[Path]:
     if bundle is not None:
         diffs = [path / "diff.json"] if (path / "diff.json").is_file() else []
         return [*sorted((path / "reports").rglob("*.json")), *diffs]
-    return [
-        file
-        for file in sorted(path.rglob("*.json"))
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
+    return json_files(path)
 
 
 def _diff_of(data: bytes) -> Mapping[str, Any] | None:

@@ -86,8 +86,8 @@ class Epoch:
         torch.manual_seed(derived_seed(self.seed, epoch, self.fabric.global_rank))
         drawn = self._draw(epoch)
         if self.kept is not None:
-            number, view = self._view(epoch)
-            self.kept.ready(number, view, lambda note: advance(0, note))
+            number = self._view_number(epoch)
+            self.kept.ready(number, lambda: self._view(number), lambda note: advance(0, note))
         totals, total_loss = Counter[str](), 0.0
         for step in range(self.steps):
             value, scores = self._learn(drawn, epoch, step)
@@ -103,15 +103,13 @@ class Epoch:
         order = self.task.arrange(drawn.order, self.split, self.batch_size)
         if self.cfg.views is None:
             return replace(drawn, order=order)
-        return self._view(epoch)[1].take(order)
+        return self._view(self._view_number(epoch)).take(order)
 
-    def _view(self, epoch: int) -> tuple[int, Draw]:
-        """The number of this epoch's view, and all examples in their own order as it changes
-        them."""
-        number = self._view_number(epoch)
+    def _view(self, number: int) -> Draw:
+        """All examples in their own order, as view ``number`` changes them."""
         seed = derived_seed(self.seed, "view", number)
         changed = draw(self.cfg.augment, len(self.split), seed=seed)
-        return number, replace(changed, order=torch.arange(len(self.split)))
+        return replace(changed, order=torch.arange(len(self.split)))
 
     def _view_number(self, epoch: int) -> int:
         return epoch % (self.cfg.views or 1)

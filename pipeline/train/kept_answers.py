@@ -28,11 +28,12 @@ class KeptAnswers:
     batch_size: int
     _views: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)  # outputs, [N, ...] each
 
-    def ready(self, number: int, view: Draw, show: Show) -> None:
-        """Ask the teacher about view ``number`` of all examples, unless that is done."""
+    def ready(self, number: int, draw: Callable[[], Draw], show: Show) -> None:
+        """Ask the teacher about view ``number`` of all examples, which ``draw`` gives, unless that
+        is done."""
         if number in self._views:
             return
-        answers = []
+        view, answers = draw(), []
         for start in range(0, len(view.order), self.batch_size):
             show(f"the teacher looks at view {number + 1}")
             part = view.take(slice(start, start + self.batch_size))

@@ -44,7 +44,7 @@ class Step:
             loss = self.loss(outputs, targets)
         else:
             with self.fabric.autocast():
-                loss = self.lesson(seen, outputs, targets, *([taught] if taught else []))
+                loss = self.lesson(seen, outputs, targets, taught)
         if self.penalty is not None:
             loss = loss + self.penalty()
         value = loss.item()
