@@ -39,7 +39,7 @@ class Watch:
             InputError: a worker has other versions than this machine.
             LostError: the scheduler is gone.
         """
-        if self.on.scheduler is None or time.monotonic() < self._next:
+        if self.on.scheduler is None or (self._checked and time.monotonic() < self._next):
             return
         self._next = time.monotonic() + LOOK_EVERY_S
         try:

@@ -118,6 +118,7 @@ def _ended(
             watch.look()
             with contextlib.suppress(queue.Empty):
                 future = ended.get(timeout=1)
+                watch.look()  # who worked on it may have come only now
                 outcome = _outcome(future)
                 futures.pop(future.key).release()
                 yield future.key, outcome
