@@ -1,12 +1,16 @@
 """What stochastic gates add to a training step: ratios of interleaved steps, one thread.
 
     python benchmarks/gate_overhead.py [architecture ...] [--steps 40] [--bf16]
+    python benchmarks/gate_overhead.py lenet300 --floor
 
 A step is forward, backward and optimizer, without loading data. Times are CPU time, so that other
 work on the machine hardly counts. Prints the median plain step (SGD
 with momentum on all weights), and for each kind of gates the median of the ratios of neighbours:
 gates on channels with the weights trained along, gates on frozen weights (a strong ticket, which
 saves the update of the weights), gates on weights that are trained along.
+
+``--floor`` adds what the arithmetic of the gates alone takes: one kernel after the other on
+memory that is there, without autograd, without Python between layers, in the same rounds.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from edgeticket.pipeline.recipe import Budget, StochasticGates, WeightGates
 from edgeticket.pipeline.tickets.expected_cost import expected_macs
 from edgeticket.pipeline.tickets.gated import Gated
 from edgeticket.pipeline.tickets.masked import Span
+from edgeticket.pipeline.tickets.prunable import prunable
 from edgeticket.pipeline.tickets.weight_gates import Stg
 
 BATCH = 128
@@ -49,20 +54,23 @@ def main() -> None:
     parser.add_argument("archs", nargs="*", default=list(NETWORKS), metavar="architecture")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--bf16", action="store_true", help="under autocast, as precision: bf16")
+    parser.add_argument("--floor", action="store_true", help="show the gates' kernels alone, too")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'':12} {'plain ms':>9} {'channels':>9} {'frozen':>9} {'trained':>9}")
+    columns = ["channels", "frozen", "trained", *["floor", "update"] * given.floor]
+    print(f"{'':12} {'plain ms':>9} " + " ".join(f"{column:>9}" for column in columns))
     for arch in given.archs:
         network = Network.fresh(arch, NETWORKS.get(arch, {}), seed=0)
         steps = steps_of(network, bf16=given.bf16, count=given.steps)
+        if given.floor:
+            steps |= floor_of(sum(w.numel() for w in prunable(network.module(), ()).values()))
         for _ in range(3):
             for step in steps.values():
                 step()
         rounds = [{name: step() for name, step in steps.items()} for _ in range(given.steps)]
         plain = statistics.median(times["plain"] for times in rounds)
         ratios = [
-            statistics.median(times[name] / times["plain"] for times in rounds)
-            for name in ("channels", "frozen", "trained")
+            statistics.median(times[name] / times["plain"] for times in rounds) for name in columns
         ]
         print(f"{arch:12} {plain:9.2f} " + " ".join(f"{ratio:8.3f}x" for ratio in ratios))
 
@@ -88,6 +96,30 @@ def steps_of(network: Network, *, bf16: bool, count: int) -> dict[str, Step]:
         "frozen": step_of(on_weights(frozen=True), images, bf16=bf16, gates="scores"),
         "trained": step_of(on_weights(frozen=False), images, bf16=bf16, gates="scores"),
     }
+
+
+def floor_of(size: int) -> dict[str, Step]:
+    """What the gates of ``size`` weights take: their kernels, and Adam's update of their scores."""
+    scores = torch.nn.Parameter(torch.rand(size))
+    scores.grad = torch.rand(size)
+    noise, weights, drawn, slope, out = torch.rand(5, size)
+    adam = torch.optim.Adam([scores], lr=0.01, fused=True)
+    threshold = torch.ops.aten.threshold_backward.grad_input
+
+    def kernels() -> float:
+        start = time.process_time()
+        torch.add(scores.detach(), noise, alpha=0.5, out=drawn)
+        threshold(weights, drawn, 0.5, grad_input=out)
+        torch.mul(slope, weights, out=out)
+        out.mul_(drawn.sub_(0.5).square_().mul_(-2.0).exp2_())
+        return (time.process_time() - start) * 1e3
+
+    def update() -> float:
+        start = time.process_time()
+        adam.step()
+        return (time.process_time() - start) * 1e3
+
+    return {"floor": kernels, "update": update}
 
 
 def step_of(

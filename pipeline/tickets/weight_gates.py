@@ -115,7 +115,9 @@ class Stg(Noisy):
         drawn = self.memory("drawn")
         if self.rounded:
             # Up to a factor, which Adam takes out again. The gates are not needed any more.
-            gradient.mul_(drawn.sub_(0.5).square_().mul_(-0.5 / SLOPE_SIGMA**2).exp_())
+            # Powers of 2, since torch's exp takes three times as long on a CPU.
+            exponent = -0.5 / SLOPE_SIGMA**2 / math.log(2)
+            gradient.mul_(drawn.sub_(0.5).square_().mul_(exponent).exp2_())
         else:
             torch.ops.aten.hardtanh_backward.grad_input(
                 gradient, drawn, 0.0, 1.0, grad_input=gradient
