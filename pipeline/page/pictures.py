@@ -85,15 +85,8 @@ def one_look(sample: Array, index: int) -> Look | None:
 
 
 def picture_of(sample: Array, index: int) -> Look:
-    """[height, width, channels] -> a small PNG, or a JPEG where that would be large.
-
-    Numbers other than uint8 are stretched from the lowest to the highest.
-    """
-    pixels = sample
-    if pixels.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        scaled = (pixels.astype(np.float64) - low) / max(high - low, 1e-12)
-        pixels = np.rint(255 * scaled).astype(np.uint8)
+    """[height, width, channels] -> a small PNG, or a JPEG where that would be large."""
+    pixels = stretched(sample)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
     height, width = sample.shape[:2]
     is_small = max(width, height) <= LONGEST_SIDE
@@ -111,6 +104,15 @@ def picture_of(sample: Array, index: int) -> Look:
         words=f"sample {index}, {width} × {height} pixels",
         is_small=is_small,
     )
+
+
+def stretched(pixels: Array) -> Array:
+    """A picture as uint8: other numbers are stretched from the lowest to the highest."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    scaled = (pixels.astype(np.float64) - low) / max(high - low, 1e-12)
+    return np.rint(255 * scaled).astype(np.uint8)
 
 
 def curve_of(values: Array, index: int) -> Look:

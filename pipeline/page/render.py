@@ -23,6 +23,7 @@ from edgeticket.pipeline.page import words
 from edgeticket.pipeline.page.file import GENERATOR, is_page
 from edgeticket.pipeline.page.palette import DARK, LIGHT, variables
 from edgeticket.pipeline.page.sections.answers import (
+    LISTED,
     Changes,
     tell_changes,
     tell_confusion,
@@ -116,6 +117,7 @@ def _values(sources: Sources) -> dict[str, Any]:
         "times": draw_times(sources),
         "changes": changes,
         "changes_say": "" if changes is None else _changes_say(changes),
+        "others_say": "" if changes is None else _others_say(changes),
         "confusion": tell_confusion(sources),
         "outputs": tell_outputs(sources),
         "outputs_say": _outputs_say(sources),
@@ -179,12 +181,19 @@ def _changes_say(changes: Changes) -> str:
     shown = len(changes.samples)
     of = words.plural(changes.count, "sample")
     verb = "has" if changes.total == 1 else "have"
-    rest = f" The first {shown} are shown." if shown < changes.total else ""
+    rest = f" The first {shown} are shown." if 0 < shown < changes.total else ""
     voices = f" {changes.left_out} more ways to answer are not shown." if changes.left_out else ""
     return (
         f"{changes.total:,} of {of} {verb} not the same {changes.noun} everywhere. Those that "
-        f"answer all samples alike stand together here:{rest}{voices}"
+        f"answer all samples alike stand together:{rest}{voices}"
     )
+
+
+def _others_say(changes: Changes) -> str:
+    """Which samples changed, too."""
+    listed = ", ".join(map(str, changes.others[:LISTED]))
+    more = len(changes.others) - LISTED
+    return f"Changed, too: samples {listed}{f' and {more:,} more' if more > 0 else ''}."
 
 
 def _as_text(value: Any) -> Any:

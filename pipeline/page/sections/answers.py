@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeticket.device_runner.fidelity import OutputFidelity
@@ -15,12 +15,17 @@ from edgeticket.device_runner.report import (
 )
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.page import words
+from edgeticket.pipeline.page.drawn.draw import draw_samples
+from edgeticket.pipeline.page.drawn.scene import Legend, Panel
 from edgeticket.pipeline.page.pictures import Look, look_at
 from edgeticket.pipeline.page.sources import Measured, Sources
 
 MATRIX_CLASSES = 20  # more do not fit a screen: then the commonest confusions are listed
 CONFUSIONS = 20
 CHANGED = 40  # samples that are shown
+DRAWN = 12  # samples that are shown with all answers drawn
+EXAMPLES = 2  # samples that are drawn where none changed
+LISTED = 60  # numbers of samples that are not shown
 COLUMNS = 6  # ways in which all artifacts answered that are shown
 LONGEST_ANSWER = 300  # characters
 
@@ -77,6 +82,7 @@ class Changed:
     look: Look | None
     truth: str
     answers: tuple[tuple[str, bool | None], ...]
+    panels: tuple[Panel, ...] = ()  # instead of ``look`` and ``answers``
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Changes:
     left_out: int  # voices
     noun: str
     asks: bool  # whether there is a right answer
+    legend: tuple[Legend, ...] = ()
+    others: tuple[int, ...] = ()  # samples that changed, too, and are not shown
 
 
 @dataclass(frozen=True)
@@ -205,22 +213,48 @@ def tell_task_changes(sources: Sources) -> Changes | None:
     if len(counts) != 1:
         return None
     changed = sorted({index for differing in groups for index in differing})
-    looks = look_at(sources.bundle, sources.manifest, changed[:CHANGED])
     columns = list(groups)[:COLUMNS]
+    voices = [_voice(ones, sources.places) for ones in groups.values()]
+    count = counts.pop()
+    drawn = draw_samples(
+        sources,
+        _drawn_apart(groups, sources.places),
+        changed[:DRAWN] or range(min(EXAMPLES, count)),
+    )
+    shown = tuple(drawn.panels) if drawn.panels else tuple(changed[:CHANGED])
+    looks = look_at(sources.bundle, sources.manifest, [i for i in shown if not drawn.panels])
     samples = tuple(
         Changed(
             index,
             looks.get(index),
             "",
             tuple(("another" if index in of else "that of float32", None) for of in columns),
+            drawn.panels.get(index, ()),
         )
-        for index in changed[:CHANGED]
+        for index in shown
     )
-    voices = [_voice(ones, sources.places) for ones in groups.values()]
+    others = [index for index in changed if index not in set(shown)]
     return Changes(
-        tuple(voices[:COLUMNS]), samples, len(changed), counts.pop(),
+        tuple(voices[:COLUMNS]), samples, len(changed), count,
         max(0, len(voices) - COLUMNS), "answer as dense float32", False,
+        drawn.legend, tuple(others),
     )  # fmt: skip
+
+
+def _drawn_apart(
+    groups: Mapping[tuple[int, ...], Sequence[Measured]], places: tuple[str, ...]
+) -> list[tuple[str, list[Measured]]]:
+    """Who is drawn together: one network in one precision that answers alike. What others are held
+    against, dense float32, comes first."""
+    apart: dict[tuple[bool, tuple[int, ...], str, str], list[Measured]] = {}
+    for differing, ones in groups.items():
+        for one in ones:
+            artifact = one.report.artifact
+            key = (bool(differing), differing, artifact.network, artifact.precision)
+            apart.setdefault(key, []).append(one)
+    ranked = sorted(apart, key=lambda key: key[0])[:COLUMNS]
+    voices = [(_voice(apart[key], places), apart[key]) for key in ranked]
+    return [(f"{voice.title} ({voice.members})", ones) for voice, ones in voices]
 
 
 def tell_outputs(sources: Sources) -> tuple[OutputRow, ...]:
