@@ -154,14 +154,15 @@ def tell_scores(
     for name in sorted(tally.targets):
         stored.update(f"{name} ".encode())
         _add_array(stored, tally.targets[name])
-    ratio = tally.per_sample()
+    metrics, ratio = tally.metrics(), tally.per_sample()
     return TaskScores(
         task=task.name,
         settings=settings,
         count=tally.count,
         headline=task.headline,
-        metrics=tally.metrics(),
+        metrics=metrics,
         per_sample=ratio if isinstance(ratio, Unavailable) else PerSample(*map(tuple, ratio)),
+        resampled=tally.resampled(),
         sample_crc32=sums.samples,
         outputs_sha256=sums.sha256,
         samples_sha256=stored.hexdigest(),

@@ -73,6 +73,12 @@ def report_of_today(document: Any) -> Any:
     if document.get("schema_version") == 6:
         missing = {"unavailable": "the report is of version 6 or older, which does not tell it"}
         document = {**document, "schema_version": 7, "sustained": missing}
+    if document.get("schema_version") == 7:
+        document = {**document, "schema_version": 8}
+        accuracy = document.get("accuracy")
+        if isinstance(accuracy, dict) and "task" in accuracy:
+            missing = {"unavailable": "the report is of version 7 or older, which does not tell it"}
+            document["accuracy"] = {**accuracy, "resampled": missing}
     return document
 
 

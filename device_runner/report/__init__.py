@@ -76,7 +76,8 @@ __all__ = [
 #    operators, and in words; 4 is still read
 # 6: metrics of every task, whether answers are the references'; more figures of fidelity
 # 7: what is sustained, minute by minute
-SCHEMA_VERSION = 7
+# 8: the headline of samples drawn with replacement, where it is no ratio of sums over samples
+SCHEMA_VERSION = 8
 SIZE_LIMIT_BYTES = 256 * 2**20  # some ten million queries
 
 T = TypeVar("T")

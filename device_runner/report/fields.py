@@ -187,6 +187,8 @@ class TaskScores:
     headline: str  # the metric that stands for all
     metrics: Mapping[str, float | Unavailable]
     per_sample: PerSample | Unavailable  # of the headline
+    # The headline of each draw of samples with replacement; draws are those of all such reports.
+    resampled: tuple[float, ...] | Unavailable
     sample_crc32: tuple[int, ...]  # of all outputs for a sample; equal where they are, bit for bit
     outputs_sha256: str
     samples_sha256: str

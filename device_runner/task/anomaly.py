@@ -23,7 +23,8 @@ from edgeticket.device_runner.task.kind import (
     pick,
 )
 from edgeticket.device_runner.task.numbers import flat, flat_errors
-from edgeticket.device_runner.task.ranking import average_precision, roc_auc
+from edgeticket.device_runner.task.ranking import RocAuc, average_precision, roc_auc
+from edgeticket.device_runner.task.resampling import Reweighted
 from edgeticket.device_runner.task.settings import Settings, choice, integer, number
 from edgeticket.device_runner.task.targets import check_count, check_finite, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
@@ -129,6 +130,10 @@ class _Tally(Tally):
             "auc": roc_auc(scores, anomalous),
             "average_precision": average_precision(scores, anomalous),
         }
+
+    def reweighted(self) -> Reweighted:
+        area = RocAuc(np.concatenate(self.scores), self.targets["anomalous"] == 1)
+        return Reweighted(self.count, self.count, area.of)
 
 
 TASK = Task(

@@ -25,7 +25,8 @@ from edgeticket.device_runner.task.kind import (
     pick,
 )
 from edgeticket.device_runner.task.numbers import flat
-from edgeticket.device_runner.task.ranking import best_split, roc_auc
+from edgeticket.device_runner.task.ranking import BestSplit, best_split, roc_auc
+from edgeticket.device_runner.task.resampling import Reweighted
 from edgeticket.device_runner.task.settings import Settings, choice, integer, number
 from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
@@ -163,6 +164,7 @@ class _Tally(Tally):
     def __init__(self, targets: Targets, settings: EmbeddingsSettings, count: int) -> None:
         super().__init__(targets, settings, count)
         self.vectors: list[npt.NDArray[Any]] = []
+        self.alike: Floats = np.zeros(0)  # of all pairs
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         self.vectors.append(pick(outputs, self.settings.output).copy())
@@ -183,11 +185,25 @@ class _Tally(Tally):
             ]
         )
         alike, same = settled(alike, self.settings.by), pairs[:, 2] == 1
+        self.alike = alike
         split = best_split(alike, same)
         return {
             "accuracy": split if isinstance(split, Unavailable) else split.accuracy,
             "auc": roc_auc(alike, same),
         }
+
+    def reweighted(self) -> Reweighted | None:
+        """Listed pairs are drawn as they are; of identities samples are, with all their pairs."""
+        pairs = read_pairs(self.targets)
+        if len(pairs) == 0:
+            return None
+        split = BestSplit(self.alike, pairs[:, 2] == 1)
+        if "pairs" in self.targets:
+            return Reweighted(len(pairs), len(pairs), split.of)
+        first, second, _ = pairs.T
+        return Reweighted(
+            self.count, len(pairs), lambda counts: split.of(counts[first] * counts[second])
+        )
 
 
 TASK = Task(

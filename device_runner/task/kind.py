@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.task.resampling import Reweighted, resampled
 from edgeticket.device_runner.task.settings import Settings
 from edgeticket.device_runner.unavailable import Unavailable
 
@@ -127,6 +128,22 @@ class Tally:
         if not any(weight for _, weight in self.parts):
             return Unavailable("no sample counts")
         return [value for value, _ in self.parts], [weight for _, weight in self.parts]
+
+    def resampled(self) -> tuple[float, ...] | Unavailable:
+        """The headline of samples drawn with replacement, draw by draw, where `per_sample` does
+        not tell it."""
+        if self.broken is not None:
+            return self.broken
+        if not isinstance(self.per_sample(), Unavailable):
+            return Unavailable("per_sample tells what it would be of other samples")
+        metric = self.reweighted() if self.seen else None
+        if metric is None:
+            return Unavailable("the task does not tell what its metric would be of other samples")
+        return resampled(metric)
+
+    def reweighted(self) -> Reweighted | None:
+        """The headline as a function of how often each sample counts; after `metrics`."""
+        return None
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         """Take finite outputs for ``samples``."""

@@ -23,7 +23,8 @@ from edgeticket.device_runner.task.kind import (
     in_rows,
     pick,
 )
-from edgeticket.device_runner.task.ranking import average_precision
+from edgeticket.device_runner.task.ranking import AveragePrecision, average_precision
+from edgeticket.device_runner.task.resampling import Reweighted
 from edgeticket.device_runner.task.settings import Settings, choice, integer, share
 from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
@@ -118,6 +119,22 @@ class _Tally(Tally):
             "f1_macro": sum(f1) / len(f1) if f1 else unclaimed,
             "f1_micro": 2 * int(hits.sum()) / total if total else unclaimed,
         }
+
+    def reweighted(self) -> Reweighted:
+        values, labels = np.concatenate(self.values), self.targets["labels"]
+        known = labels != UNKNOWN
+        each = [
+            (rows, AveragePrecision(values[rows, i], labels[rows, i] == 1))
+            for i, rows in enumerate(known.T)
+            if rows.any()
+        ]
+
+        def score(counts: npt.NDArray[np.int64]) -> float | None:
+            precisions = [one.of(counts[rows]) for rows, one in each]
+            scored = [p for p in precisions if p is not None]
+            return sum(scored) / len(scored) if scored else None
+
+        return Reweighted(self.count, labels.size, score)
 
 
 TASK = Task(

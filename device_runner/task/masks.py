@@ -25,6 +25,7 @@ from edgeticket.device_runner.task.kind import (
     in_rows,
     pick,
 )
+from edgeticket.device_runner.task.resampling import Reweighted
 from edgeticket.device_runner.task.settings import Settings, choice, integer, share
 from edgeticket.device_runner.task.targets import check_count, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
@@ -177,6 +178,8 @@ class _Tally(Tally):
         super().__init__(targets, settings, count)
         # Pixels by class: right ones, those of the output, those of the target.
         self.counts = np.zeros((3, 1), dtype=np.int64)
+        # The same of each sample, of the classes that it has: [entries, 5], sample and class first.
+        self.entries: list[Integers] = []
 
     def take(self, outputs: Outputs, samples: slice) -> None:
         answer, classes = decode(pick(outputs, self.settings.output), self.settings)
@@ -202,6 +205,7 @@ class _Tally(Tally):
                 f"{right[i][beyond[i]][0]}, the output has {classes} classes, counted from 0; set "
                 f"ignore, which is {self.settings.ignore}, to what does not count"
             )
+        whole = answer, right, counted
         answer, right = answer[counted], right[counted]
         if answer.size == 0:
             return
@@ -216,6 +220,23 @@ class _Tally(Tally):
             self.counts = np.pad(self.counts, ((0, 0), (0, size - self.counts.shape[1])))
         parts = (answer[answer == right], answer, right)
         self.counts += np.stack([np.bincount(part, minlength=size) for part in parts])
+        for i, (given, wanted, kept) in enumerate(zip(*whole)):
+            self.entries.append(_entries(samples.start + i, given[kept], wanted[kept]))
+
+    def reweighted(self) -> Reweighted:
+        sample, label, *pixels = np.concatenate([*self.entries, np.zeros((0, 5), np.int64)]).T
+        size = self.counts.shape[1]
+
+        def score(counts: Integers) -> float | None:
+            weights = counts[sample]
+            hits, given, right = (
+                np.bincount(label, weights=weights * part, minlength=size) for part in pixels
+            )
+            union = given + right - hits
+            present = union > 0
+            return float((hits[present] / union[present]).mean()) if present.any() else None
+
+        return Reweighted(self.count, 3 * len(sample) + size, score)
 
     def finish(self) -> Mapping[str, float | Unavailable]:
         hits, given, right = self.counts
@@ -228,6 +249,16 @@ class _Tally(Tally):
             "miou": float((hits[present] / union[present]).mean()),
             "pixel_accuracy": int(hits.sum()) / int(right.sum()),
         }
+
+
+def _entries(sample: int, given: Integers, right: Integers) -> Integers:
+    """Pixels of one sample -> its classes, each with those right, given and of the target."""
+    size = int(max(given.max(initial=0), right.max(initial=0))) + 1
+    parts = (given[given == right], given, right)
+    pixels = np.stack([np.bincount(part, minlength=size) for part in parts])
+    label = np.flatnonzero(pixels.any(axis=0))
+    rows = np.stack([np.full(len(label), sample), label, *pixels[:, label]], axis=1)
+    return rows.astype(np.int64)
 
 
 def _size(masks: Integers) -> str:

@@ -154,6 +154,8 @@ def compare(
     identical: bool = False,
     require_valid: bool = False,
     against: Literal["report", "history"] = "report",
+    metric: str | None = None,
+    bundle: StrPath | None = None,
 ) -> Gate:
     """Compare reports: what an artifact lost or won, or what a device does to it.
 
@@ -173,13 +175,17 @@ def compare(
         against: ``history``: ``before`` is a folder of runs of many days. Each report is compared
             with the newest run of the same artifact on the same machine, and its p90 is not to be
             longer than what those runs differ by explains.
+        metric: ``package.module:function`` of your own, as in `bench`, called here with the outputs
+            that lie beside each report (``ARTIFACT.npz``) and the targets of ``bundle``.
+        bundle: that was measured, folder or .zip, or the folder of a run; with ``metric``.
 
     Returns:
         A case for each report of ``after``: its comparison, or why there is none, and the limits
         that it breaks.
 
     Raises:
-        InputError: ``before`` cannot be read, or there is nothing to judge.
+        InputError: ``before`` cannot be read, or there is nothing to judge; there is no such
+            function, or no bundle beside it.
     """
     from edgeticket.pipeline.compare import Limits, run_gate
 
@@ -194,6 +200,20 @@ def compare(
         valid=require_valid,
     )
     paths = [after] if isinstance(after, str | Path) else after
+    if (metric is None) != (bundle is None):
+        raise InputError("--metric needs --bundle, which holds its targets: give both, or neither")
+    if metric is not None and bundle is not None:
+        from edgeticket.device_runner.bundle import open_bundle
+        from edgeticket.pipeline.compare.own_metric import OwnMetric
+        from edgeticket.pipeline.devices.bench import find_bundle
+        from edgeticket.pipeline.devices.own_metric import load_metric
+
+        if against == "history":
+            raise InputError("--metric compares reports with one another: leave --against out")
+        function = load_metric(metric)
+        with open_bundle(find_bundle(Path(bundle))) as opened:
+            judged_by = OwnMetric(function, metric, opened)
+            return run_gate(Path(before), list(map(Path, paths)), limits=limits, metric=judged_by)
     if against == "history":
         from edgeticket.pipeline.history.gate import run_history_gate
 

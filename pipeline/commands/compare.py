@@ -77,6 +77,18 @@ def compare(
             "what those runs differ by explains.",
         ),
     ] = "report",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="A metric of your own, as in bench: f(outputs, targets), called here with the "
+            "outputs beside each report, ARTIFACT.npz. Needs --bundle.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="What was measured: the targets for --metric."),
+    ] = None,
 ) -> None:
     """Compare reports: what an artifact lost or won, or what a device does to it.
 
@@ -92,6 +104,8 @@ def compare(
         edgeticket compare known-good/ reports/ --identical --require-valid --junit compare.xml
 
         edgeticket compare all-reports/ new/ --against history     # see docs/history.md
+
+        edgeticket compare a.json b.json --metric mine:error --bundle runs/pose
 
     Exit codes: 0 fine, 1 a limit is broken,
     2 something cannot be compared; the files are written in any case.
@@ -121,6 +135,8 @@ def compare(
         identical=identical,
         require_valid=require_valid,
         against="history" if against == "history" else "report",
+        metric=metric,
+        bundle=bundle,
     )
     if markdown is not None:
         write_output(markdown, to_markdown(gate).encode(), ours=is_markdown)

@@ -22,6 +22,7 @@ from edgeticket.device_runner.transcripts import count_word_errors
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare.bootstrap import (
     Interval,
+    drawn_change,
     errors_gained,
     points_lost,
     ratio_change,
@@ -111,6 +112,10 @@ def _of_task(before: Report, old: TaskScores, after: Report, new: TaskScores) ->
         lost = Interval(scores[0] - scores[1], None, None)
         if isinstance(old.per_sample, PerSample) and isinstance(new.per_sample, PerSample):
             lost = ratio_change(old.per_sample, new.per_sample)
+        elif not isinstance(old.resampled, Unavailable) and not isinstance(
+            new.resampled, Unavailable
+        ):
+            lost = drawn_change(old.resampled, new.resampled, lost.value)
         factor = 100.0 if new.described.unit == "share" else 1.0
         lost = lost.scaled(-factor if new.lower_is_better else factor)
     others = {

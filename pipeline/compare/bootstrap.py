@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,18 @@ def ratio_change(before: PerSample, after: PerSample) -> Interval:
     value = float(parts[0][0].sum() / parts[0][1].sum() - parts[1][0].sum() / parts[1][1].sum())
     drawn = drawn[np.isfinite(drawn)]  # a draw of samples without any weight says nothing
     low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
+    return Interval(value, float(low), float(high))
+
+
+def drawn_change(before: Sequence[float], after: Sequence[float], value: float) -> Interval:
+    """A difference of ``value`` between two metrics, whose instruments have drawn the same samples
+    with replacement: the interval is the bootstrap over samples, paired draw by draw.
+
+    Where one has fewer draws they are the first ones.
+    """
+    count = min(len(before), len(after))
+    drawn = np.asarray(before[:count]) - np.asarray(after[:count])
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 

@@ -12,6 +12,7 @@ from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.report import Report, read_report
 from edgeticket.pipeline.compare.gate_table import print_gate
 from edgeticket.pipeline.compare.limits import Limits
+from edgeticket.pipeline.compare.own_metric import OwnMetric
 from edgeticket.pipeline.compare.pair import compare
 from edgeticket.pipeline.compare.result import Comparison, tell_ms, tell_times
 
@@ -77,7 +78,9 @@ class Gate:
         print_gate(self, console)
 
 
-def run_gate(before: Path, after: Sequence[Path], *, limits: Limits) -> Gate:
+def run_gate(
+    before: Path, after: Sequence[Path], *, limits: Limits, metric: OwnMetric | None = None
+) -> Gate:
     """Compare every report of ``after`` with the one of ``before`` that it belongs to.
 
     Args:
@@ -85,6 +88,7 @@ def run_gate(before: Path, after: Sequence[Path], *, limits: Limits) -> Gate:
             compared with the one of the same artifact, threads and scenario.
         after: reports, and folders of them.
         limits: what each must keep to.
+        metric: a function of the user's, which judges outputs beside the reports; None: none.
 
     Raises:
         InputError: ``before`` cannot be read, or there is nothing to judge.
@@ -96,26 +100,37 @@ def run_gate(before: Path, after: Sequence[Path], *, limits: Limits) -> Gate:
     judged = [file for file in given if file in after or file.resolve() not in own]
     if not judged:
         raise InputError(f"there is no report to compare with {before}")
-    return Gate(tuple(_judge(file, bases, before, limits) for file in judged))
+    return Gate(tuple(_judge(file, bases, before, limits, metric) for file in judged))
 
 
-def _judge(file: Path, bases: Sequence[tuple[Path, Report]], before: Path, limits: Limits) -> Case:
+def _judge(
+    file: Path,
+    bases: Sequence[tuple[Path, Report]],
+    before: Path,
+    limits: Limits,
+    metric: OwnMetric | None,
+) -> Case:
     name = file.name
     try:
         report = read_report(file)
         name = report.artifact.id
-        comparison = compare(_base(report, bases, before), report, limits=limits)
+        place, base = _base(report, bases, before)
+        comparison = compare(base, report, limits=limits)
+        if metric is not None:
+            comparison = metric.add(comparison, (place, base), (file, report))
     except InputError as error:
         return Case(str(file), name, None, str(error))
     return Case(str(file), name, comparison, None)
 
 
-def _base(report: Report, bases: Sequence[tuple[Path, Report]], before: Path) -> Report:
+def _base(
+    report: Report, bases: Sequence[tuple[Path, Report]], before: Path
+) -> tuple[Path, Report]:
     if len(bases) == 1:
-        return bases[0][1]
+        return bases[0]
     fitting = [
-        base
-        for _, base in bases
+        (path, base)
+        for path, base in bases
         if (base.artifact.id, base.runtime.threads, base.latency.scenario)
         == (report.artifact.id, report.runtime.threads, report.latency.scenario)
     ]

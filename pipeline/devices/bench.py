@@ -65,7 +65,7 @@ def bench_devices(
     for word in arguments:
         if word.split("=")[0] in OURS or word.startswith("-o"):
             raise InputError(f"{word} is not for devices: reports go to --out")
-    bundle = _find_bundle(bundle)
+    bundle = find_bundle(bundle)
     function = None
     if metric is not None:
         from edgeticket.pipeline.devices.own_metric import load_metric
@@ -107,7 +107,7 @@ def page_sources(bundle: Path, outcomes: Sequence[Outcome], *, out: Path) -> Sou
     """
     from edgeticket.pipeline.page.sources import compose, with_bundle  # draws, which loads slowly
 
-    bundle = _find_bundle(bundle)
+    bundle = find_bundle(bundle)
     with open_bundle(bundle) as opened:
         here = read_host_reports(bundle, opened.digest)
     found = [(bundle.parent / "reports" / f"{r.artifact.id}.json", r) for r in here]
@@ -154,7 +154,7 @@ def _judge_by(
     console.print(f"in {write_values(values, out)}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _find_bundle(path: Path) -> Path:
+def find_bundle(path: Path) -> Path:
     """A run's folder stands for the bundle in it."""
     inner = path / "bundle"
     return inner if not (path / MANIFEST).exists() and (inner / MANIFEST).exists() else path

@@ -75,12 +75,20 @@ def judge_outputs(
         InputError: the function raises, or returns something else; a device's file is damaged.
     """
     values = []
-    by_id = {artifact.id: artifact for artifact in bundle.manifest.artifacts}
     for device, artifact, file in files:
-        outputs = _outputs(file, by_id[artifact])
-        told = _call(metric, name, outputs, _targets(bundle, outputs))
+        told = judge_file(metric, name, bundle, artifact, file)
         values += [Value(device, artifact, key, value) for key, value in told.items()]
     return values
+
+
+def judge_file(
+    metric: Metric, name: str, bundle: Bundle, artifact: str, file: Path
+) -> dict[str, float]:
+    """Run the function over the packed outputs of one artifact: values by name; as
+    `judge_outputs`."""
+    entry = next(one for one in bundle.manifest.artifacts if one.id == artifact)
+    outputs = _outputs(file, entry)
+    return _call(metric, name, outputs, _targets(bundle, outputs))
 
 
 def tell_values(values: Sequence[Value]) -> str:
@@ -121,7 +129,9 @@ def _targets(bundle: Bundle, outputs: Sequence[Array]) -> dict[str, Any]:
     return {"label": targets} if isinstance(targets, np.ndarray) else dict(targets)
 
 
-def _call(metric: Metric, name: str, outputs: list[Array], targets: dict[str, Any]) -> Any:
+def _call(
+    metric: Metric, name: str, outputs: list[Array], targets: dict[str, Any]
+) -> dict[str, float]:
     try:
         with user_folders_first():
             told = metric(outputs, targets)
@@ -130,13 +140,13 @@ def _call(metric: Metric, name: str, outputs: list[Array], targets: dict[str, An
         raise InputError(f"--metric {name} raised {type(error).__name__}: {reason}") from error
     named = told if isinstance(told, Mapping) else {name.partition(":")[2]: told}
     numbers = {str(key): _number(value) for key, value in named.items()}
-    wrong = [key for key, value in numbers.items() if value is None]
-    if wrong or not numbers:
+    finite = {key: value for key, value in numbers.items() if value is not None}
+    if len(finite) < len(numbers) or not numbers:
         raise InputError(
             f"--metric {name} returned {str(told)[:80]!r}: it should return a finite number, or "
             "several by name"
         )
-    return numbers
+    return finite
 
 
 def _number(value: Any) -> float | None:

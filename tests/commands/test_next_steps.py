@@ -37,6 +37,8 @@ NOT_HERE = {
     "device-runner prove bundle.zip --require-signed": "the same",
     "device-runner bench bundle": "what `bundle` prints, below",
     "device-runner bench bundle.zip": "minutes; below with -o and short times",
+    "edgeticket compare device-reports/local/pose-tflite-fp32.json": "a metric of one's own; "
+    "tests/devices/test_devices_own_metric.py carries it out",
     "edgeticket convert": "a file that another tool quantised; tests/convert carry it out",
     "edgeticket fetch": "a data set from the network",
     "edgeticket run cifar10_": "CIFAR-10 and published weights",

@@ -33,6 +33,7 @@ def scored(
     sums: tuple[int, ...] = (1, 2, 3, 4, 5),
     differing: Any = None,
     sha: str = "aa",
+    draws: tuple[float, ...] | None = None,
 ) -> Report:
     """A report of a task with this headline, all other metrics alike."""
     settings = TASKS[task].settings.from_json(SETTINGS.get(task, {}))
@@ -51,6 +52,7 @@ def scored(
         per_sample=Unavailable("no mean")
         if values is None
         else PerSample(values, (1.0,) * len(values)),
+        resampled=Unavailable("not drawn") if draws is None else draws,
         sample_crc32=sums,
         outputs_sha256=sha * 32,
         samples_sha256="cc" * 32,
@@ -146,6 +148,24 @@ def test_the_interval_holds_the_difference(seed: int) -> None:
     assert drop.high is not None
     differences = values[1] - values[0]
     assert differences.min() - 1e-9 <= drop.low <= drop.high <= differences.max() + 1e-9
+
+
+def test_draws_of_the_same_samples_are_paired() -> None:
+    """What both networks find hard is in both, and says nothing of the difference."""
+    hard = np.random.default_rng(0).normal(0, 0.1, 200)
+    before = scored("boxes", 0.5, draws=tuple(0.5 + hard))
+    after = scored("boxes", 0.48, draws=tuple(0.48 + hard), sha="bb")
+    drop = compare(before, after, limits=Limits()).drop_points
+    assert isinstance(drop, Interval)
+    assert (drop.value, drop.low, drop.high) == pytest.approx((2.0, 2.0, 2.0))
+    wider = scored("boxes", 0.48, draws=tuple(0.48 - hard)[:100], sha="bb")
+    drop = compare(before, wider, limits=Limits()).drop_points
+    assert isinstance(drop, Interval)
+    low, high = np.quantile(100 * (0.02 + 2 * hard[:100]), [0.025, 0.975])
+    assert (drop.low, drop.high) == pytest.approx((low, high))
+    undrawn = compare(before, scored("boxes", 0.48, sha="bb"), limits=Limits()).drop_points
+    assert isinstance(undrawn, Interval)
+    assert undrawn.low is None
 
 
 def test_answers_agree_by_the_references_of_the_network_before() -> None:

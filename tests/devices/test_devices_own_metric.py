@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import runner_fixtures as tiny
 from rich.console import Console
+from typer.testing import CliRunner
 
 import edgeticket
 from edgeticket.device_runner.bundle import open_bundle
+from edgeticket.device_runner.cli import main as runner
 from edgeticket.device_runner.errors import InputError
 from edgeticket.device_runner.npz import format_npz
+from edgeticket.pipeline.cli import app
 from edgeticket.pipeline.devices.own_metric import judge_outputs, load_metric
 
 QUICK = ("--min-seconds", "0", "--min-queries", "2", "--warmup-seconds", "0")
@@ -119,3 +123,32 @@ def test_codes_become_real_numbers_and_several_values_have_names(
 def test_functions_that_are_not_there(name: str) -> None:
     with pytest.raises(InputError, match="--metric"):
         load_metric(name)
+
+
+def test_a_comparison_tells_what_the_function_says_of_both(functions: str, tmp_path: Path) -> None:
+    bundle = tiny.write_tiny_bundle(tmp_path / "bundle", count=6)
+    reports = tmp_path / "reports"
+    folders = ["-o", str(reports), "--outputs-packed", str(reports)]
+    assert runner(["bench", str(bundle), *folders, *QUICK]) == 0
+    files = [reports / f"tiny-ort-{precision}.json" for precision in ("fp32", "int8")]
+    words = ["compare", *map(str, files), "--json", "--bundle", str(bundle)]
+    told = CliRunner().invoke(app, [*words, "--metric", f"{functions}:right"])
+    assert told.exit_code == 0, told.output
+    document = json.loads(told.output)
+    assert document["further"]["right (own)"] == list(document["scores"])
+    with pytest.raises(InputError, match="raised KeyError: 'mask'"):
+        CliRunner().invoke(app, [*words, "--metric", f"{functions}:fails"], catch_exceptions=False)
+    with pytest.raises(InputError, match="--metric needs --bundle"):
+        edgeticket.compare(*files, metric=f"{functions}:right")
+    (reports / "tiny-ort-int8.npz").write_bytes((reports / "tiny-ort-fp32.npz").read_bytes())
+    (case,) = edgeticket.compare(*files, metric=f"{functions}:right", bundle=bundle).cases
+    assert case.problem is not None
+    assert "holds other outputs than" in case.problem
+    (reports / "tiny-ort-int8.npz").unlink()
+    (case,) = edgeticket.compare(*files, metric=f"{functions}:right", bundle=bundle).cases
+    assert case.problem is not None
+    assert "no outputs lie beside" in case.problem
+    other = tiny.write_tiny_bundle(tmp_path / "other", count=5)
+    (case,) = edgeticket.compare(*files, metric=f"{functions}:right", bundle=other).cases
+    assert case.problem is not None
+    assert "another bundle" in case.problem

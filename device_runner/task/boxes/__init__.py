@@ -8,7 +8,7 @@ from typing import Any, Callable
 import numpy as np
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.task.boxes.coco import Truth, average_precisions
+from edgeticket.device_runner.task.boxes.coco import Truth, average_precisions, rank_classes
 from edgeticket.device_runner.task.boxes.detections import Detections, check_shapes, detect
 from edgeticket.device_runner.task.boxes.overlap import iou
 from edgeticket.device_runner.task.boxes.settings import BoxesSettings
@@ -24,6 +24,7 @@ from edgeticket.device_runner.task.kind import (
     finite_samples,
     pick,
 )
+from edgeticket.device_runner.task.resampling import Reweighted
 from edgeticket.device_runner.task.targets import check_count, check_finite, check_integers, target
 from edgeticket.device_runner.unavailable import Unavailable
 
@@ -185,6 +186,17 @@ class _Tally(Tally):
 
     def finish(self) -> Mapping[str, float | Unavailable]:
         return average_precisions(self.detections, read_truths(self.targets, self.count))
+
+    def reweighted(self) -> Reweighted:
+        """Boxes are matched picture by picture, so that only the counting is done again."""
+        ranked = rank_classes(self.detections, read_truths(self.targets, self.count))
+
+        def score(counts: Integers) -> float | None:
+            curves = [one.precision(counts) for one in ranked]
+            means = [float(curve[0].mean()) for curve in curves if curve is not None]
+            return sum(means) / len(means) if means else None
+
+        return Reweighted(self.count, sum(one.right.size for one in ranked), score)
 
 
 def read_truths(targets: Targets, count: int) -> list[Truth]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,18 +53,13 @@ def average_precisions(
     detections: Sequence[Detections], truths: Sequence[Truth]
 ) -> dict[str, float | Unavailable]:
     """Detections and right boxes of the same pictures -> ``map``, ``map50``, ... by name."""
-    labels = np.unique(np.concatenate([np.zeros(0, np.int64), *(t.label for t in truths)]))
+    labels = _labels(truths)
     by_area: dict[str, list[Floats]] = {name: [] for name in AREAS}
     recalls: list[Floats] = []
-    for label in labels.tolist():
-        pictures = [
-            (d, t, iou(d.box, t.box, t.crowd))
-            for d, t in ((_of(d, label), _right(t, label)) for d, t in zip(detections, truths))
-            if len(d.score) or len(t.label)
-        ]
+    for label in labels:
+        pictures = _pictures(detections, truths, label)
         for name, area in AREAS.items():
-            judged = [_judge(d, t, overlap, area) for d, t, overlap in pictures]
-            curve = _precision(judged)
+            curve = _rank(pictures, area, len(truths)).precision()
             if curve is not None:
                 by_area[name].append(curve[0])
                 if name == "":
@@ -75,6 +71,34 @@ def average_precisions(
     metrics["map75"] = _mean(by_area[""], slice(5, 6), "")
     metrics["recall"] = _mean(recalls, slice(None), "")
     return metrics
+
+
+def rank_classes(detections: Sequence[Detections], truths: Sequence[Truth]) -> list[Ranked]:
+    """The boxes of each class that the right ones have, of all sizes, best first."""
+    return [
+        _rank(_pictures(detections, truths, label), AREAS[""], len(truths))
+        for label in _labels(truths)
+    ]
+
+
+def _labels(truths: Sequence[Truth]) -> list[int]:
+    labels = np.unique(np.concatenate([np.zeros(0, np.int64), *(t.label for t in truths)]))
+    return [int(label) for label in labels]
+
+
+_Picture = tuple[int, Detections, Truth, Floats]
+
+
+def _pictures(
+    detections: Sequence[Detections], truths: Sequence[Truth], label: int
+) -> list[_Picture]:
+    """Boxes of one class in the pictures that have any: their number, both, the overlaps."""
+    parts = ((_of(d, label), _right(t, label)) for d, t in zip(detections, truths))
+    return [
+        (i, d, t, iou(d.box, t.box, t.crowd))
+        for i, (d, t) in enumerate(parts)
+        if len(d.score) or len(t.label)
+    ]
 
 
 def _mean(curves: Sequence[Floats], thresholds: slice, area: str) -> float | Unavailable:
@@ -127,26 +151,52 @@ def _judge(
     return _Judged(detections.score, hit, ignored, int((~optional).sum()))
 
 
-def _precision(judged: Sequence[_Judged]) -> tuple[Floats, Floats] | None:
-    """One class in all pictures -> precision [T, R] at `RECALLS`, and the highest recall [T]."""
-    wanted = sum(picture.wanted for picture in judged)
-    if wanted == 0:
-        return None
-    score = np.concatenate([picture.score for picture in judged])
+def _rank(pictures: Sequence[_Picture], area: tuple[float, float], count: int) -> Ranked:
+    """One class in all pictures."""
+    judged = [_judge(d, t, overlap, area) for _, d, t, overlap in pictures]
+    numbers = [i for i, *_ in pictures]
+    wanted = np.zeros(count, dtype=np.int64)
+    wanted[numbers] = [one.wanted for one in judged]
+    score = np.concatenate([np.zeros(0), *(one.score for one in judged)])
     order = np.argsort(-score, kind="stable")
-    hit = np.concatenate([picture.hit for picture in judged], axis=1)[:, order]
-    ignored = np.concatenate([picture.ignored for picture in judged], axis=1)[:, order]
-    right = np.cumsum(hit & ~ignored, axis=1).astype(np.float64)
-    wrong = np.cumsum(~hit & ~ignored, axis=1).astype(np.float64)
-    curves, highest = np.zeros((len(THRESHOLDS), len(RECALLS))), np.zeros(len(THRESHOLDS))
-    if len(order) == 0:
-        return curves, highest
-    recall = right / wanted
-    precision = right / (right + wrong + np.spacing(1))
-    # The best that is reached at this recall or a higher one.
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    for t in range(len(THRESHOLDS)):
-        at = np.searchsorted(recall[t], RECALLS, side="left")
-        reached = at < len(order)
-        curves[t, reached] = precision[t, at[reached]]
-    return curves, recall[:, -1]
+    none = np.zeros((len(THRESHOLDS), 0), np.bool_)
+    hit = np.concatenate([none, *(one.hit for one in judged)], axis=1)[:, order]
+    ignored = np.concatenate([none, *(one.ignored for one in judged)], axis=1)[:, order]
+    picture = np.repeat(np.asarray(numbers, np.int64), [len(one.score) for one in judged])[order]
+    return Ranked(hit & ~ignored, ~hit & ~ignored, picture, wanted)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Boxes of one class in all pictures, best first, for each threshold: [T, M]."""
+
+    right: Flags
+    wrong: Flags
+    picture: Integers  # [M]
+    wanted: Integers  # [pictures]: right boxes that must be
+
+    def precision(self, counts: Integers | None = None) -> tuple[Floats, Floats] | None:
+        """Precision [T, R] at `RECALLS`, and the highest recall [T]; None: nothing is wanted.
+
+        Args:
+            counts: how often each picture counts, [pictures]; None: once.
+        """
+        wanted = int(self.wanted.sum() if counts is None else self.wanted @ counts)
+        if wanted == 0:
+            return None
+        boxes = len(self.picture)
+        curves, highest = np.zeros((len(THRESHOLDS), len(RECALLS))), np.zeros(len(THRESHOLDS))
+        if boxes == 0:
+            return curves, highest
+        weights: Any = 1 if counts is None else counts[self.picture]
+        right = np.cumsum(self.right * weights, axis=1).astype(np.float64)
+        wrong = np.cumsum(self.wrong * weights, axis=1).astype(np.float64)
+        recall = right / wanted
+        precision = right / (right + wrong + np.spacing(1))
+        # The best that is reached at this recall or a higher one.
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        for t in range(len(THRESHOLDS)):
+            at = np.searchsorted(recall[t], RECALLS, side="left")
+            reached = at < boxes
+            curves[t, reached] = precision[t, at[reached]]
+        return curves, recall[:, -1]

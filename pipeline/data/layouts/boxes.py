@@ -95,8 +95,14 @@ def box_settings(part: Part, classes: int, source: Source) -> dict[str, Any]:
     """The settings of the task that the data decide, checked against those of the recipe.
 
     Raises:
-        InputError: the recipe says another input, number of classes, or `picture`.
+        InputError: the recipe says another input, number of classes, or `picture`; or no picture
+            has a box.
     """
+    if not len(part.arrays["box"]):
+        raise InputError(
+            f"{source.cfg.title}: none of the {len(part.inputs)} pictures has a box, so that there "
+            "is nothing to learn or to judge: see whether boxes and pictures belong to one another"
+        )
     settings = BoxesSettings.from_json(dict(source.task.settings))
     height, width = part.inputs.shape[1:3]
     if settings.input != (height, width):
