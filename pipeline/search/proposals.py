@@ -29,6 +29,7 @@ SLOTS = 6  # budgets of time
 FASTEST = 0.15  # of the whole network's time, the smallest budget unless nothing is so fast
 SMALLER = 0.7  # of a structure's bytes: a second choice within the same time
 ROUNDS = 2
+NEAR = 0.05  # of time and bytes: a measurement of another day differs by as much
 
 
 @dataclass(frozen=True)
@@ -115,25 +116,33 @@ def propose(
         if (most_ns is None or one.time_ns <= most_ns)
         and (most_bytes is None or one.size_bytes <= most_bytes)
     ]
-    doubts = dict.fromkeys(doubt for target in boards.targets for doubt in target.times.doubts)
+    doubts = dict.fromkeys(d for t in boards.targets for d in t.times.doubts.values())
     # Where nothing is within the bounds, the nearest is still worth knowing.
     nearest = sorted(measured, key=lambda one: one.time_ns)[:1]
     return Proposals(tuple(fits or nearest), dense_ns, tuple(doubts), boards.left_out)
 
 
 def unbeaten(proposals: Sequence[Proposal], opinions: Mapping[str, Losses]) -> list[Proposal]:
-    """Without those that another beats in all three by its own opinion: loss, time, and bytes."""
+    """Without those that another beats, or nearly, by its own opinion, in loss, time, and bytes.
+
+    What loses more and is faster or smaller by less than `NEAR` is not worth a training (an
+    ε-Pareto set; Laumanns et al., doi.org/10.1162/106365602760234108).
+    """
 
     def values(one: Proposal) -> tuple[float, float, int]:
         return opinions[one.opinion].of(one.structure), one.time_ns, one.size_bytes
 
-    def beats(other: Proposal, one: Proposal) -> bool:
-        if (other.opinion, other.precision) != (one.opinion, one.precision):
+    def is_near(kept: Proposal, one: Proposal) -> bool:
+        if (kept.opinion, kept.precision) != (one.opinion, one.precision):
             return False
-        theirs, its = values(other), values(one)
-        return theirs != its and all(a <= b for a, b in zip(theirs, its, strict=True))
+        most = 1 + NEAR
+        return kept.time_ns <= most * one.time_ns and kept.size_bytes <= most * one.size_bytes
 
-    return [one for one in proposals if not any(beats(other, one) for other in proposals)]
+    stay: list[Proposal] = []
+    for one in sorted(proposals, key=values):  # none that comes later loses less
+        if not any(is_near(kept, one) for kept in stay):
+            stay.append(one)
+    return [one for one in proposals if one in stay]
 
 
 def _key(one: Proposal) -> tuple[object, ...]:

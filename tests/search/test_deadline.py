@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from search_fixtures import FakeTimes
 
+from edgeticket.device_runner.manifest import Artifact, TensorSpec
 from edgeticket.models.network import Network
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.errors import DeviceError
@@ -26,7 +29,8 @@ from edgeticket.pipeline.search.front import Point, PointOnTarget
 from edgeticket.pipeline.search.front_file import schema
 from edgeticket.pipeline.search.halving import Entrant, _in_turns
 from edgeticket.pipeline.search.prices import PriceList, levels_of
-from edgeticket.pipeline.search.probing import Asked
+from edgeticket.pipeline.search.probes import ProbeFile, bundles_of
+from edgeticket.pipeline.search.probing import Asked, Times
 from edgeticket.pipeline.search.proposals import unbeaten
 from edgeticket.pipeline.search.structure import Structure
 
@@ -100,6 +104,52 @@ def test_nothing_is_trained_that_another_beats_by_the_same_opinion() -> None:
     lossy = proposal(0, 8, 0.5, 5)
     several = [best, slower, other, lossy]
     assert unbeaten(several, {"even": losses, "magnitude": losses}) == [best, other, lossy]
+
+
+def test_what_is_hardly_faster_and_loses_more_is_not_trained() -> None:
+    losses = Losses({"a": {8: 1.0, 16: 0.5}}, {})
+    best = proposal(0, 16, 1.0, 100)
+    hardly, faster, smaller = (
+        proposal(0, 8, ms, size) for ms, size in ((0.97, 97), (0.9, 100), (1.0, 90))
+    )
+    assert unbeaten([hardly, best], {"even": losses}) == [best]
+    assert unbeaten([faster, best], {"even": losses}) == [faster, best]
+    assert unbeaten([best, smaller], {"even": losses}) == [best, smaller]
+
+
+def test_a_bundle_of_probes_has_so_many_files_and_bytes() -> None:
+    spec = TensorSpec("x", (1,), "float32", "N", None, None)
+
+    def file(name: str, size_bytes: int, inputs: int = 1) -> ProbeFile:
+        ends = (spec,) * inputs
+        artifact = Artifact(
+            name, f"{name}.onnx", "n", "deploy", "ort", "fp32", (), (), ends, (spec,)
+        )
+        return ProbeFile(artifact, bytes(size_bytes))
+
+    several = [file("a", 4), file("b", 4), file("c", 9), file("d", 1), file("e", 1), file("f", 1)]
+    parts = bundles_of([*several, file("g", 1, inputs=2), file("a", 4)], most=2, most_bytes=8)
+    assert [[one.artifact.id for one in part] for part in parts] == [
+        ["a", "b"], ["c"], ["d", "e"], ["f"], ["g"],
+    ]  # fmt: skip
+    assert bundles_of([], most=2, most_bytes=8) == []
+
+
+def test_the_same_doubt_of_several_sessions_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeTimes({LOCAL.target: 2.0})
+    number = itertools.count()
+
+    def doubtful(*arguments: Any, **options: Any) -> Times:
+        doubts = {"waiting": f"it waited {next(number)} s"}
+        return replace(fake(*arguments, **options), doubts=doubts)
+
+    monkeypatch.setattr(boards, "time_files", doubtful)
+    candidates = Candidates.of(Network.fresh("digits_cnn", {"width": 8}, seed=0))
+    lists = [PriceList(candidates, "ort", "int8", levels_of(candidates.widths, quantum=8))]
+    search = Boards([], {}, candidates, LENIENT, ["ort"], Deadline.after(None), QUIET)
+    search.targets.append(search.probe(LOCAL, lists))
+    search.measured([Proposal(Structure(), "int8", 0, "even")])
+    assert search.targets[0].times.doubts == {"waiting": "it waited 0 s"}
 
 
 def test_wherever_the_time_ends_each_slot_has_had_its_turn() -> None:
