@@ -104,6 +104,8 @@ def propose(
                 raise
             progress.say("the time is over: structures of the first choice alone are trained")
             break
+    if not known:
+        raise InputError(_beyond_reach(boards, opinions, precisions, most_ns, most_bytes))
     # A target may have failed since a structure was measured on it.
     labels = {target.device.label for target in boards.targets}
     measured = [
@@ -120,6 +122,32 @@ def propose(
     # Where nothing is within the bounds, the nearest is still worth knowing.
     nearest = sorted(measured, key=lambda one: one.time_ns)[:1]
     return Proposals(tuple(fits or nearest), dense_ns, tuple(doubts), boards.left_out)
+
+
+def _beyond_reach(
+    boards: Boards,
+    opinions: Mapping[str, Losses],
+    precisions: Sequence[Precision],
+    most_ns: float | None,
+    most_bytes: float | None,
+) -> str:
+    """Say that no structure is within the bounds, and what the narrowest of all takes."""
+    levels = boards.targets[0].prices[0].levels
+    narrow = {name: widths[0] for name, widths in levels.items()}
+    blocks = frozenset(next(iter(opinions.values())).blocks)
+    several = boards.measured(
+        [Proposal(Structure(narrow, blocks), precision, -1, "") for precision in precisions]
+    )
+    asked = [f"{most_ns / 1e6:g} ms"] if most_ns is not None else []
+    asked += [f"{most_bytes / 1e3:g} kB"] if most_bytes is not None else []
+    sentence = f"no structure of {boards.candidates.network.arch} is within {' and '.join(asked)}"
+    reached = [
+        f"{one.time_ns / 1e6:.3g} ms and {one.size_bytes / 1e3:.3g} kB in {one.precision}"
+        for one in several
+    ]
+    if reached:
+        sentence += f": the narrowest takes {', '.join(reached)}"
+    return f"{sentence}; allow more, or let channels come in smaller steps (--quantum)"
 
 
 def unbeaten(proposals: Sequence[Proposal], opinions: Mapping[str, Losses]) -> list[Proposal]:

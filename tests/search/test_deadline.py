@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from rich.console import Console
 from search_fixtures import FakeTimes
 
 from edgeticket.device_runner.manifest import Artifact, TensorSpec
+from edgeticket.device_runner.validity import INVALID, VALID
 from edgeticket.models.network import Network
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.errors import DeviceError
 from edgeticket.pipeline.progress import QUIET, Bars
-from edgeticket.pipeline.search import boards
+from edgeticket.pipeline.search import boards, points
 from edgeticket.pipeline.search.boards import Boards, Proposal, Whole
 from edgeticket.pipeline.search.candidates import Candidates
 from edgeticket.pipeline.search.choice import Losses
@@ -28,6 +30,7 @@ from edgeticket.pipeline.search.finishing import believed
 from edgeticket.pipeline.search.front import Point, PointOnTarget
 from edgeticket.pipeline.search.front_file import schema
 from edgeticket.pipeline.search.halving import Entrant, _in_turns
+from edgeticket.pipeline.search.points import TRIES
 from edgeticket.pipeline.search.prices import PriceList, levels_of
 from edgeticket.pipeline.search.probes import ProbeFile, bundles_of
 from edgeticket.pipeline.search.probing import Asked, Times
@@ -51,11 +54,11 @@ def point(name: str, local: bool, far: bool | None = None) -> Point:
 
 
 def test_points_and_targets_that_stay_invalid_are_left_out_with_the_reason() -> None:
-    points = [point("a", True, True), point("b", False, True)]
-    finished = believed(points, [LOCAL, FAR], {}, STRICT)
+    several = [point("a", True, True), point("b", False, True)]
+    finished = believed(several, [LOCAL, FAR], {}, STRICT)
     assert [one.name for one in finished.points] == ["a"]
     assert finished.unfinished == {"b": "on local INVALID 3 times: it was hot"}
-    assert believed(points, [LOCAL, FAR], {}, LENIENT).points == tuple(points)
+    assert believed(several, [LOCAL, FAR], {}, LENIENT).points == tuple(several)
 
     finished = believed([point("a", True, False)], [LOCAL, FAR], {}, STRICT)
     assert finished.left_out == {FAR.target: "every measurement was INVALID 3 times: it was hot"}
@@ -64,9 +67,52 @@ def test_points_and_targets_that_stay_invalid_are_left_out_with_the_reason() -> 
         believed([point("a", False)], [LOCAL], {}, STRICT)
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "sessions", "last"),
+    [
+        ([INVALID, INVALID, VALID, VALID], 3, VALID),
+        ([INVALID] * 9, TRIES, INVALID),
+        ([VALID], 1, VALID),
+    ],
+)
+def test_a_board_that_is_not_valid_measures_a_point_again(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdicts: list[str],
+    sessions: int,
+    last: str,
+) -> None:
+    left = iter(verdicts)
+    begun: list[Path] = []
+
+    def stub(bundle: Path, *_: object, **__: object) -> list[SimpleNamespace]:
+        begun.append(bundle)
+        report = SimpleNamespace(validity=SimpleNamespace(verdict=next(left)))
+        return [SimpleNamespace(failure=None, reports=[report])]
+
+    monkeypatch.setattr(points, "measure_together", stub)
+    (report,) = points._measure(tmp_path, FAR, STRICT, Deadline.after(None))
+    assert (len(begun), report.validity.verdict) == (sessions, last)
+    begun.clear()
+    left = iter([INVALID])
+    points._measure(tmp_path, FAR, STRICT, Deadline(-math.inf))  # no time for another
+    left = iter([INVALID])
+    points._measure(tmp_path, FAR, LENIENT, Deadline.after(None))
+    assert len(begun) == 2
+
+
+def test_a_board_that_goes_away_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = SimpleNamespace(failure="the link broke", reports=[])
+    monkeypatch.setattr(points, "measure_together", lambda *_, **__: [gone])
+    with pytest.raises(DeviceError, match=r"ssh://b@far: the link broke"):
+        points._measure(tmp_path, FAR, STRICT, Deadline.after(None))
+
+
 def test_of_a_target_that_failed_later_nothing_counts() -> None:
-    points = [point("a", True, True), point("b", True)]
-    finished = believed(points, [LOCAL, FAR], {FAR.target: "gone"}, STRICT)
+    several = [point("a", True, True), point("b", True)]
+    finished = believed(several, [LOCAL, FAR], {FAR.target: "gone"}, STRICT)
     assert [set(one.measured) for one in finished.points] == [{"local"}, {"local"}]
 
 
