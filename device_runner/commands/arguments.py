@@ -25,7 +25,7 @@ def add_turns(parser: Any, *, of: str) -> None:
     """
     parser.add_argument(
         "--rounds", type=count, default=7, metavar="N",
-        help=f"turns of each {of} (default: %(default)s)",
+        help=f"turns of each {of}, fewer where the first agree (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--turn-ms", type=milliseconds, default=4.0, metavar="MS",

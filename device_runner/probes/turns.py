@@ -19,9 +19,16 @@ MOST_QUERIES = 1 << 12  # of one turn
 
 @dataclass(frozen=True)
 class Pace:
-    """How long probes are timed. A median of so many turns hides what disturbs two of them."""
+    """How long probes are timed. A median of so many turns hides what disturbs two of them.
+
+    No other round is begun once ``settled`` of all artifacts have turns that lie within
+    ``agreement`` of their median, but for one: the next turn would say the same again.
+    """
 
     rounds: int = 7
+    fewest_rounds: int = 4
+    settled: float = 0.9
+    agreement: float = 0.02
     turn_ns: int = 4_000_000
     rewarm_ns: int = 1_000_000  # untimed start of each turn: the others have had the caches
     min_queries: int = 3  # of a turn, however long they are
@@ -58,7 +65,11 @@ def time_in_turns(
         lowest.append(1 << 62)
     order = list(range(len(artifacts)))
     done, total = 0, max(1, pace.rounds * len(artifacts))
+    turns = 0
     for turn in range(pace.rounds):
+        if turn >= pace.fewest_rounds and _agree(medians, pace):
+            break
+        turns += 1
         first = turn * len(order) // pace.rounds
         for i in order[first:] + order[:first]:
             times = _turn(*artifacts[i], pace)
@@ -72,7 +83,16 @@ def time_in_turns(
         ProbeTime(_middle(values), least, count, tuple(values))
         for values, least, count in zip(medians, lowest, counts)
     ]
-    return Turns(found, steadiness([time.turns_ns for time in found], pace.rounds))
+    return Turns(found, steadiness([time.turns_ns for time in found], turns))
+
+
+def _agree(medians: Sequence[Sequence[int]], pace: Pace) -> bool:
+    """Whether most artifacts have been as fast in each turn, without their slowest."""
+    agreeing = 0
+    for values in medians:
+        *ordered, _ = sorted(values)
+        agreeing += ordered[-1] - ordered[0] <= pace.agreement * _middle(values)
+    return agreeing >= pace.settled * len(medians)
 
 
 def _turn(run: Run, query: Any, pace: Pace) -> list[int]:

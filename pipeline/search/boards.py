@@ -146,7 +146,8 @@ class Boards:
                 files = Wholes(graphs)
                 title = f"{len(proposals)} whole networks on {target.device.label}"
                 times = self._time(target.device, files, title)
-                target.times = replace(target.times, doubts=(*target.times.doubts, *times.doubts))
+                doubts = {**times.doubts, **target.times.doubts}
+                target.times = replace(target.times, doubts=doubts)
                 for number, one in enumerate(proposals):
                     known = _wholes(target, one, number, files, times)
                     if known:

@@ -87,15 +87,25 @@ def step_file(step: Step, runtime: str, *, architecture: str, times: int) -> Pro
         return str(error)
 
 
-def bundles_of(files: Iterable[ProbeFile], *, most: int) -> list[list[ProbeFile]]:
-    """Files that fit one bundle, together; each once, ``most`` in a bundle."""
+def bundles_of(files: Iterable[ProbeFile], *, most: int, most_bytes: int) -> list[list[ProbeFile]]:
+    """Files that fit one bundle, together; each once, ``most`` in a bundle, and so many bytes.
+
+    A file that has more by itself is alone.
+    """
     groups: dict[tuple[int, int], dict[str, ProbeFile]] = {}
     for file in files:
         groups.setdefault(file.ends, {})[file.artifact.id] = file
-    parts = []
+    parts: list[list[ProbeFile]] = []
     for group in groups.values():
-        several = list(group.values())
-        parts += [several[i : i + most] for i in range(0, len(several), most)]
+        part: list[ProbeFile] = []
+        size_bytes = 0
+        for file in group.values():
+            if part and (len(part) == most or size_bytes + len(file.data) > most_bytes):
+                parts.append(part)
+                part, size_bytes = [], 0
+            part.append(file)
+            size_bytes += len(file.data)
+        parts.append(part)
     return parts
 
 

@@ -23,7 +23,8 @@ from edgeticket.pipeline.search.kept import Board, KeptTimes, Time, version_of
 from edgeticket.pipeline.search.probes import ProbeFile, bundles_of, write_probe_bundle
 from edgeticket.pipeline.search.reference import reference_files
 
-MOST_FILES = 96  # of one session: a few seconds, which is what a crash may cost
+MOST_FILES = 320  # of one session: half a minute at most, which is what a crash may cost
+MOST_BYTES = 48_000_000  # likewise; a small board has them all in memory
 TRIES = 3  # of a session that is INVALID
 
 Plan = Callable[[str], Sequence[ProbeFile]]
@@ -35,8 +36,8 @@ class Times:
     """What a target takes for files, by the hash of each.
 
     refused: files that a runtime there does not load -> why.
-    doubts: why sessions were INVALID, the first finding of each rule; then times are those of the
-        fastest queries, and nothing was kept.
+    doubts: rule -> why sessions were INVALID, the first finding of each; then times are those of
+        the fastest queries, and nothing was kept.
     measured, known: how many files were timed now, and before.
     """
 
@@ -45,7 +46,7 @@ class Times:
     runtimes: Mapping[str, str]  # name -> package and version
     times: Mapping[str, Time]
     refused: Mapping[str, str]
-    doubts: tuple[str, ...]
+    doubts: Mapping[str, str]
     measured: int
     known: int
 
@@ -148,7 +149,7 @@ async def _time_files(
         refused: dict[str, str] = {}
         missing = [file for digest, file in by_hash.items() if digest not in times]
         advance(known_count, len(by_hash))
-        for part in bundles_of(missing, most=MOST_FILES):
+        for part in bundles_of(missing, most=MOST_FILES, most_bytes=MOST_BYTES):
             report = await session.measure(part)
             if report.validity.verdict == INVALID:
                 doubts = _doubts(report) | doubts
@@ -168,7 +169,7 @@ async def _time_files(
         runtimes={name: f"{package} {version}" for name, (package, version) in identities.items()},
         times=times,
         refused=refused,
-        doubts=tuple(doubts.values()),
+        doubts=doubts,
         measured=len(missing),
         known=known_count,
     )

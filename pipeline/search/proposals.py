@@ -29,6 +29,7 @@ SLOTS = 6  # budgets of time
 FASTEST = 0.15  # of the whole network's time, the smallest budget unless nothing is so fast
 SMALLER = 0.7  # of a structure's bytes: a second choice within the same time
 ROUNDS = 2
+NEAR = 0.05  # of time and bytes: a measurement of another day differs by as much
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def propose(
                 raise
             progress.say("the time is over: structures of the first choice alone are trained")
             break
+    if not known:
+        raise InputError(_beyond_reach(boards, opinions, precisions, most_ns, most_bytes))
     # A target may have failed since a structure was measured on it.
     labels = {target.device.label for target in boards.targets}
     measured = [
@@ -115,25 +118,59 @@ def propose(
         if (most_ns is None or one.time_ns <= most_ns)
         and (most_bytes is None or one.size_bytes <= most_bytes)
     ]
-    doubts = dict.fromkeys(doubt for target in boards.targets for doubt in target.times.doubts)
+    doubts = dict.fromkeys(d for t in boards.targets for d in t.times.doubts.values())
     # Where nothing is within the bounds, the nearest is still worth knowing.
     nearest = sorted(measured, key=lambda one: one.time_ns)[:1]
     return Proposals(tuple(fits or nearest), dense_ns, tuple(doubts), boards.left_out)
 
 
+def _beyond_reach(
+    boards: Boards,
+    opinions: Mapping[str, Losses],
+    precisions: Sequence[Precision],
+    most_ns: float | None,
+    most_bytes: float | None,
+) -> str:
+    """Say that no structure is within the bounds, and what the narrowest of all takes."""
+    levels = boards.targets[0].prices[0].levels
+    narrow = {name: widths[0] for name, widths in levels.items()}
+    blocks = frozenset(next(iter(opinions.values())).blocks)
+    several = boards.measured(
+        [Proposal(Structure(narrow, blocks), precision, -1, "") for precision in precisions]
+    )
+    asked = [f"{most_ns / 1e6:g} ms"] if most_ns is not None else []
+    asked += [f"{most_bytes / 1e3:g} kB"] if most_bytes is not None else []
+    sentence = f"no structure of {boards.candidates.network.arch} is within {' and '.join(asked)}"
+    reached = [
+        f"{one.time_ns / 1e6:.3g} ms and {one.size_bytes / 1e3:.3g} kB in {one.precision}"
+        for one in several
+    ]
+    if reached:
+        sentence += f": the narrowest takes {', '.join(reached)}"
+    return f"{sentence}; allow more, or let channels come in smaller steps (--quantum)"
+
+
 def unbeaten(proposals: Sequence[Proposal], opinions: Mapping[str, Losses]) -> list[Proposal]:
-    """Without those that another beats in all three by its own opinion: loss, time, and bytes."""
+    """Without those that another beats, or nearly, by its own opinion, in loss, time, and bytes.
+
+    What loses more and is faster or smaller by less than `NEAR` is not worth a training (an
+    ε-Pareto set; Laumanns et al., doi.org/10.1162/106365602760234108).
+    """
 
     def values(one: Proposal) -> tuple[float, float, int]:
         return opinions[one.opinion].of(one.structure), one.time_ns, one.size_bytes
 
-    def beats(other: Proposal, one: Proposal) -> bool:
-        if (other.opinion, other.precision) != (one.opinion, one.precision):
+    def is_near(kept: Proposal, one: Proposal) -> bool:
+        if (kept.opinion, kept.precision) != (one.opinion, one.precision):
             return False
-        theirs, its = values(other), values(one)
-        return theirs != its and all(a <= b for a, b in zip(theirs, its, strict=True))
+        most = 1 + NEAR
+        return kept.time_ns <= most * one.time_ns and kept.size_bytes <= most * one.size_bytes
 
-    return [one for one in proposals if not any(beats(other, one) for other in proposals)]
+    stay: list[Proposal] = []
+    for one in sorted(proposals, key=values):  # none that comes later loses less
+        if not any(is_near(kept, one) for kept in stay):
+            stay.append(one)
+    return [one for one in proposals if one in stay]
 
 
 def _key(one: Proposal) -> tuple[object, ...]:

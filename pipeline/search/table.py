@@ -131,7 +131,7 @@ def _print_method(prediction: Prediction, console: Console) -> None:
         console.print(
             "NOT VALID, so these are the fastest queries, and none were kept:", style="bold"
         )
-        for sentence in times.doubts:
+        for sentence in times.doubts.values():
             console.print(f"  {sentence}", soft_wrap=True)
 
 
@@ -154,7 +154,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "runtimes": dict(times.runtimes),
         "valid": not times.doubts,
         "statistic": "min" if times.doubts else "p50",
-        "doubts": list(times.doubts),
+        "doubts": list(times.doubts.values()),
         "files": {"timed": times.measured, "known": times.known, "refused": len(times.refused)},
         "structure": {
             "keep": {

@@ -18,7 +18,7 @@ from edgeticket.device_runner.layers.prefixes import risen
 from edgeticket.device_runner.layers.report import parse_layers, read_layers
 from edgeticket.device_runner.probes import probe
 from edgeticket.device_runner.probes.report import parse_probes, read_probes
-from edgeticket.device_runner.probes.turns import Pace, steadiness, time_in_turns
+from edgeticket.device_runner.probes.turns import Pace, _agree, steadiness, time_in_turns
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.taps.onnx_bytes import cut_onnx, read_nodes
 from edgeticket.device_runner.taps.tflite_bytes import cut_tflite, operator_names
@@ -110,6 +110,13 @@ def test_each_artifact_has_its_turn_in_each_round() -> None:
     assert len(found.times) == 3
     turns = order[3:]  # after the first query of each
     assert [turns.count(i) for i in range(3)] == [3, 3, 3]
+
+
+def test_no_other_round_is_begun_where_all_agree() -> None:
+    steady = [[100, 100, 101, 130], [50, 50, 50, 50]]
+    assert _agree(steady, Pace())  # one turn that was disturbed is no reason
+    assert not _agree([[100, 100, 120, 130], [50, 50, 50, 50]], Pace())
+    assert _agree([[100, 100, 120, 130], *[[50] * 4] * 9], Pace())  # nor is one of ten files
 
 
 @pytest.mark.parametrize("name", ["ort int8", "tflite int8", "ort fp32", "tflite fp32"])

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 from search_fixtures import FakeTimes
 
+from edgeticket.device_runner.manifest import Artifact, TensorSpec
+from edgeticket.device_runner.validity import INVALID, VALID
 from edgeticket.models.network import Network
 from edgeticket.pipeline.devices.fleet import make_device
 from edgeticket.pipeline.errors import DeviceError
 from edgeticket.pipeline.progress import QUIET, Bars
-from edgeticket.pipeline.search import boards
+from edgeticket.pipeline.search import boards, points
 from edgeticket.pipeline.search.boards import Boards, Proposal, Whole
 from edgeticket.pipeline.search.candidates import Candidates
 from edgeticket.pipeline.search.choice import Losses
@@ -25,8 +30,10 @@ from edgeticket.pipeline.search.finishing import believed
 from edgeticket.pipeline.search.front import Point, PointOnTarget
 from edgeticket.pipeline.search.front_file import schema
 from edgeticket.pipeline.search.halving import Entrant, _in_turns
+from edgeticket.pipeline.search.points import TRIES
 from edgeticket.pipeline.search.prices import PriceList, levels_of
-from edgeticket.pipeline.search.probing import Asked
+from edgeticket.pipeline.search.probes import ProbeFile, bundles_of
+from edgeticket.pipeline.search.probing import Asked, Times
 from edgeticket.pipeline.search.proposals import unbeaten
 from edgeticket.pipeline.search.structure import Structure
 
@@ -47,11 +54,11 @@ def point(name: str, local: bool, far: bool | None = None) -> Point:
 
 
 def test_points_and_targets_that_stay_invalid_are_left_out_with_the_reason() -> None:
-    points = [point("a", True, True), point("b", False, True)]
-    finished = believed(points, [LOCAL, FAR], {}, STRICT)
+    several = [point("a", True, True), point("b", False, True)]
+    finished = believed(several, [LOCAL, FAR], {}, STRICT)
     assert [one.name for one in finished.points] == ["a"]
     assert finished.unfinished == {"b": "on local INVALID 3 times: it was hot"}
-    assert believed(points, [LOCAL, FAR], {}, LENIENT).points == tuple(points)
+    assert believed(several, [LOCAL, FAR], {}, LENIENT).points == tuple(several)
 
     finished = believed([point("a", True, False)], [LOCAL, FAR], {}, STRICT)
     assert finished.left_out == {FAR.target: "every measurement was INVALID 3 times: it was hot"}
@@ -60,9 +67,52 @@ def test_points_and_targets_that_stay_invalid_are_left_out_with_the_reason() -> 
         believed([point("a", False)], [LOCAL], {}, STRICT)
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "sessions", "last"),
+    [
+        ([INVALID, INVALID, VALID, VALID], 3, VALID),
+        ([INVALID] * 9, TRIES, INVALID),
+        ([VALID], 1, VALID),
+    ],
+)
+def test_a_board_that_is_not_valid_measures_a_point_again(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdicts: list[str],
+    sessions: int,
+    last: str,
+) -> None:
+    left = iter(verdicts)
+    begun: list[Path] = []
+
+    def stub(bundle: Path, *_: object, **__: object) -> list[SimpleNamespace]:
+        begun.append(bundle)
+        report = SimpleNamespace(validity=SimpleNamespace(verdict=next(left)))
+        return [SimpleNamespace(failure=None, reports=[report])]
+
+    monkeypatch.setattr(points, "measure_together", stub)
+    (report,) = points._measure(tmp_path, FAR, STRICT, Deadline.after(None))
+    assert (len(begun), report.validity.verdict) == (sessions, last)
+    begun.clear()
+    left = iter([INVALID])
+    points._measure(tmp_path, FAR, STRICT, Deadline(-math.inf))  # no time for another
+    left = iter([INVALID])
+    points._measure(tmp_path, FAR, LENIENT, Deadline.after(None))
+    assert len(begun) == 2
+
+
+def test_a_board_that_goes_away_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = SimpleNamespace(failure="the link broke", reports=[])
+    monkeypatch.setattr(points, "measure_together", lambda *_, **__: [gone])
+    with pytest.raises(DeviceError, match=r"ssh://b@far: the link broke"):
+        points._measure(tmp_path, FAR, STRICT, Deadline.after(None))
+
+
 def test_of_a_target_that_failed_later_nothing_counts() -> None:
-    points = [point("a", True, True), point("b", True)]
-    finished = believed(points, [LOCAL, FAR], {FAR.target: "gone"}, STRICT)
+    several = [point("a", True, True), point("b", True)]
+    finished = believed(several, [LOCAL, FAR], {FAR.target: "gone"}, STRICT)
     assert [set(one.measured) for one in finished.points] == [{"local"}, {"local"}]
 
 
@@ -100,6 +150,52 @@ def test_nothing_is_trained_that_another_beats_by_the_same_opinion() -> None:
     lossy = proposal(0, 8, 0.5, 5)
     several = [best, slower, other, lossy]
     assert unbeaten(several, {"even": losses, "magnitude": losses}) == [best, other, lossy]
+
+
+def test_what_is_hardly_faster_and_loses_more_is_not_trained() -> None:
+    losses = Losses({"a": {8: 1.0, 16: 0.5}}, {})
+    best = proposal(0, 16, 1.0, 100)
+    hardly, faster, smaller = (
+        proposal(0, 8, ms, size) for ms, size in ((0.97, 97), (0.9, 100), (1.0, 90))
+    )
+    assert unbeaten([hardly, best], {"even": losses}) == [best]
+    assert unbeaten([faster, best], {"even": losses}) == [faster, best]
+    assert unbeaten([best, smaller], {"even": losses}) == [best, smaller]
+
+
+def test_a_bundle_of_probes_has_so_many_files_and_bytes() -> None:
+    spec = TensorSpec("x", (1,), "float32", "N", None, None)
+
+    def file(name: str, size_bytes: int, inputs: int = 1) -> ProbeFile:
+        ends = (spec,) * inputs
+        artifact = Artifact(
+            name, f"{name}.onnx", "n", "deploy", "ort", "fp32", (), (), ends, (spec,)
+        )
+        return ProbeFile(artifact, bytes(size_bytes))
+
+    several = [file("a", 4), file("b", 4), file("c", 9), file("d", 1), file("e", 1), file("f", 1)]
+    parts = bundles_of([*several, file("g", 1, inputs=2), file("a", 4)], most=2, most_bytes=8)
+    assert [[one.artifact.id for one in part] for part in parts] == [
+        ["a", "b"], ["c"], ["d", "e"], ["f"], ["g"],
+    ]  # fmt: skip
+    assert bundles_of([], most=2, most_bytes=8) == []
+
+
+def test_the_same_doubt_of_several_sessions_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeTimes({LOCAL.target: 2.0})
+    number = itertools.count()
+
+    def doubtful(*arguments: Any, **options: Any) -> Times:
+        doubts = {"waiting": f"it waited {next(number)} s"}
+        return replace(fake(*arguments, **options), doubts=doubts)
+
+    monkeypatch.setattr(boards, "time_files", doubtful)
+    candidates = Candidates.of(Network.fresh("digits_cnn", {"width": 8}, seed=0))
+    lists = [PriceList(candidates, "ort", "int8", levels_of(candidates.widths, quantum=8))]
+    search = Boards([], {}, candidates, LENIENT, ["ort"], Deadline.after(None), QUIET)
+    search.targets.append(search.probe(LOCAL, lists))
+    search.measured([Proposal(Structure(), "int8", 0, "even")])
+    assert search.targets[0].times.doubts == {"waiting": "it waited 0 s"}
 
 
 def test_wherever_the_time_ends_each_slot_has_had_its_turn() -> None:

@@ -237,6 +237,25 @@ def test_no_target_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [point.epochs for point in judged.points] == [1]  # the first rung of the first alone
 
 
+@pytest.mark.parametrize(
+    ("bounds", "sentence"),
+    [
+        (
+            {"max_p90_ms": 1e-6},
+            r"within 1e-06 ms: the narrowest takes 0\.0\d+ ms and \S+ kB in int8;",
+        ),
+        ({"max_kb": 0.01}, r"within 0\.01 kB: the narrowest takes"),
+    ],
+)
+def test_what_no_structure_reaches_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, float], sentence: str
+) -> None:
+    monkeypatch.setattr(boards, "time_files", FakeTimes({"local": 5.0}))
+    monkeypatch.setattr("edgeticket.pipeline.search.search.halve", killed)
+    with pytest.raises(edgeticket.InputError, match=sentence):
+        search(tmp_path, **bounds)
+
+
 @pytest.mark.slow
 def test_a_search_on_this_machine(tmp_path: Path) -> None:
     judged = search(tmp_path, max_p90_ms=50, runtimes=["tflite"])
