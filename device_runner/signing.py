@@ -27,6 +27,10 @@ MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://model_signing/signature/v1.0"
+# Beside what model-signing 1.0 knows, whose verifiers ignore it: path -> SHA-256 of each file, from
+# which an error says what was changed.
+LISTED = "edgeticket_files"
+FEW = 3  # files that an error names
 
 
 class SignatureError(InputError):
@@ -62,11 +66,9 @@ def verify_signature(
             f"{place}: the signature is by none of the trusted keys ({names}): get the bundle, or "
             "the key, from whom you trust"
         )
-    if hashlib.sha256(manifest).hexdigest() != _digest(payload, f"{place}: {SIGNATURE}"):
-        raise SignatureError(
-            f"{place}: manifest.json is not the one that was signed: the bundle was changed, or "
-            "made again, behind its signature"
-        )
+    wanted = _digest(payload, f"{place}: {SIGNATURE}")
+    if hashlib.sha256(manifest).hexdigest() != wanted:
+        raise SignatureError(f"{place}: {_what_changed(payload, manifest, wanted)}")
     return fingerprint
 
 
@@ -125,6 +127,55 @@ def _digest(payload: bytes, place: str) -> str:
         )
     digest: str = _entry(resources[0], "digest", str, place)
     return digest
+
+
+def _what_changed(payload: bytes, manifest: bytes, wanted: str) -> str:
+    """Why a manifest is not the one that was signed, by the files that its signer listed.
+
+    The statement is of a trusted key; the manifest is of nobody, and only helps to tell.
+    """
+    otherwise = "manifest.json is not the one that was signed"
+    signed = parse_json(payload, place=SIGNATURE)["predicate"].get(LISTED)
+    document = parse_json(manifest, place="manifest.json")
+    files, artifacts = _listed(document), _artifacts(document)
+    if not isinstance(signed, Mapping) or not files:
+        return (
+            f"{otherwise} (SHA-256 {wanted[:12]}…): the bundle was changed, or made again, behind "
+            "its signature"
+        )
+    changed = sorted(path for path in {*signed, *files} if signed.get(path) != files.get(path))
+    if not changed:
+        return (
+            f"{otherwise}: all files are those that were signed, but what manifest.json says of "
+            "them was changed afterwards"
+        )
+    if not any(signed.get(path) == files[path] for path in artifacts if path in files):
+        return (
+            f"{otherwise}: the signature is an older one, or of another bundle, for none of the "
+            "model files here was signed: sign this bundle"
+        )
+    few = ", ".join(changed[:FEW]) + (f" and {len(changed) - FEW} more" * (len(changed) > FEW))
+    return f"{otherwise}: changed after signing, and hashed anew: {few}"
+
+
+def _listed(document: Any) -> dict[str, str]:
+    """A manifest's files and their SHA-256."""
+    files = document.get("files") if isinstance(document, Mapping) else None
+    return {
+        str(entry["path"]): str(entry["sha256"])
+        for entry in (files if isinstance(files, list) else ())
+        if isinstance(entry, Mapping) and {"path", "sha256"} <= set(entry)
+    }
+
+
+def _artifacts(document: Any) -> list[str]:
+    """A manifest's model files."""
+    artifacts = document.get("artifacts") if isinstance(document, Mapping) else None
+    return [
+        str(entry["file"])
+        for entry in (artifacts if isinstance(artifacts, list) else ())
+        if isinstance(entry, Mapping) and "file" in entry
+    ]
 
 
 def _entry(document: Any, key: str, kind: type, place: str) -> Any:

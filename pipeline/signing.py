@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgeticket.device_runner.atomic import open_atomic, write_atomic
 from edgeticket.device_runner.bundle import MANIFEST, open_bundle
 from edgeticket.device_runner.check import check_bundle
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.signing import SIGNATURE, read_trust
+from edgeticket.device_runner.signing import LISTED, SIGNATURE, read_trust
+
+FILES = 200  # that a signature lists, so that it stays small
 
 
 def sign_bundle(
@@ -33,7 +37,8 @@ def sign_bundle(
     """
     check_bundle(path)
     with open_bundle(path) as bundle:
-        signature = _sign(bundle.manifest_bytes, key, certificate, password)
+        files = {entry.path: entry.sha256 for entry in bundle.manifest.files}
+        signature = _sign(bundle.manifest_bytes, files, key, certificate, password)
     if path.is_dir():
         write_atomic(path / SIGNATURE, signature)
     else:
@@ -52,7 +57,26 @@ def verify_bundle(path: Path, *, trust: Path) -> str:
     return fingerprint
 
 
-def _sign(manifest: bytes, key: Path, certificate: Path | None, password: str | None) -> bytes:
+class _Listing:
+    """A signer of model-signing that also states the hash of each file, where these are few."""
+
+    def __init__(self, signer: Any, files: Mapping[str, str]) -> None:
+        self._signer, self._files = signer, files
+
+    def sign(self, payload: Any) -> Any:
+        """Sign the statement with one field more, which other verifiers ignore."""
+        if len(self._files) <= FILES:
+            payload.statement.pb.predicate.update({LISTED: dict(self._files)})
+        return self._signer.sign(payload)
+
+
+def _sign(
+    manifest: bytes,
+    files: Mapping[str, str],
+    key: Path,
+    certificate: Path | None,
+    password: str | None,
+) -> bytes:
     try:
         from model_signing import signing
     except ImportError:
@@ -69,6 +93,7 @@ def _sign(manifest: bytes, key: Path, certificate: Path | None, password: str | 
                 config.use_certificate_signer(
                     private_key=key, signing_certificate=certificate, certificate_chain=()
                 )
+            config._signer = _Listing(config._signer, files)
             config.sign(file, signature)
         except Exception as error:  # its text may quote the key
             raise InputError(

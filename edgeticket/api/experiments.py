@@ -21,6 +21,7 @@ def experiment(
     tls: tuple[Path | None, Path | None, Path | None] = (None, None, None),
     needs: Sequence[str] = (),
     data: StrPath | None = None,
+    page: StrPath | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Run a grid, variant x sparsity x seed, and append one JSON line for each run.
@@ -36,6 +37,7 @@ def experiment(
             certificate and of its key; None: as Dask's configuration says.
         needs: resources of workers that a run holds, ``NAME`` or ``NAME=AMOUNT``.
         data: where data sets and weights lie, as for `run`.
+        page: where to make a page of the experiment's lines, as `report` does; None: nowhere.
         progress: where to show how far it is; None: nowhere.
 
     Returns:
@@ -49,18 +51,27 @@ def experiment(
     from edgeticket.pipeline.experiment.cluster import read_workers
     from edgeticket.pipeline.experiment.file import read_experiment
     from edgeticket.pipeline.experiment.grid import run_experiment
+    from edgeticket.pipeline.experiment.page import write_experiment_page
+    from edgeticket.pipeline.page.file import check_place
     from edgeticket.pipeline.progress import QUIET
     from edgeticket.pipeline.recipe.ready import ready_file
 
     path = ready_file(Path(file), kind="experiment")
-    return run_experiment(
-        read_experiment(path),
+    grid = read_experiment(path)
+    if page is not None:
+        check_place(Path(page))
+    failed = run_experiment(
+        grid,
         folder=path.parent,
         out=Path(out),
         data_folder=data_folder(optional_path(data)),
         on=read_workers(jobs=jobs, scheduler=scheduler, tls=tls, needs=needs),
         progress=progress or QUIET,
     )
+    lines = Path(out) / f"{grid.name}.jsonl"
+    if page is not None and lines.is_file():
+        write_experiment_page([lines], Path(page))
+    return failed
 
 
 def results(folder: StrPath, *, out: StrPath = "docs/results.md") -> tuple[Path, ...]:

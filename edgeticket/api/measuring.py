@@ -245,11 +245,13 @@ def report(
     *,
     out: StrPath = "report.html",
 ) -> Path:
-    """Make a page of reports to look at: one HTML file that loads nothing.
+    """Make a page to look at: one HTML file that loads nothing.
 
     Args:
-        reports: the folder of a run, reports, folders of reports; a bundle that they are of, for
-            names of classes and pictures of samples; JSON of `edgeticket diff`, for its layers.
+        reports: the folder of a search, or of an experiment's lines, or such files (*.jsonl): each
+            gives a page of its own kind. Else the folder of a run, reports, folders of reports; a
+            bundle that they are of, for names of classes and pictures of samples; JSON of
+            `edgeticket diff`, for its layers.
         out: the file; an older page gives way.
 
     Returns:
@@ -262,10 +264,26 @@ def report(
     from edgeticket.pipeline.page.render import write_page
     from edgeticket.pipeline.page.sources import gather
 
-    paths = [reports] if isinstance(reports, str | Path) else reports
+    paths = [Path(path) for path in ([reports] if isinstance(reports, str | Path) else reports)]
     check_place(Path(out))
-    write_page(gather(list(map(Path, paths))), Path(out))
+    if len(paths) == 1 and (paths[0] / "front.json").is_file():
+        from edgeticket.pipeline.search.page import write_front_page
+
+        write_front_page(paths[0], Path(out))
+    elif paths and all(_are_lines(path) for path in paths):
+        from edgeticket.pipeline.experiment.page import write_experiment_page
+
+        write_experiment_page(paths, Path(out))
+    else:
+        write_page(gather(paths), Path(out))
     return Path(out)
+
+
+def _are_lines(path: Path) -> bool:
+    """Whether a file or folder holds lines of experiments."""
+    if path.is_dir():
+        return any(path.glob("*.jsonl")) and not any(path.glob("*.json"))
+    return path.suffix == ".jsonl"
 
 
 def diff(

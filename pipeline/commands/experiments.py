@@ -43,6 +43,10 @@ def experiment(
     tls_key: TlsKey = None,
     needs: Needs = None,
     data: DataFolder = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Also make a page of all lines of this experiment."),
+    ] = None,
 ) -> None:
     """Run a grid, variant × sparsity × seed, and write one JSON line for each run.
 
@@ -54,7 +58,7 @@ def experiment(
     scheduler` and `dask worker`, and give the scheduler's address (docs/many-machines.md). Runs
     whose worker ends are begun again elsewhere.
 
-        edgeticket experiment lenet300_fashion --jobs 2
+        edgeticket experiment lenet300_fashion --jobs 2 --page fashion.html
         edgeticket experiment lenet300_fashion --scheduler tls://10.0.0.1:8786
     """
     failed = edgeticket.experiment(
@@ -65,6 +69,7 @@ def experiment(
         tls=(tls_ca, tls_cert, tls_key),
         needs=needs or (),
         data=data,
+        page=page,
         progress=Bars(open_console()),
     )
     raise typer.Exit(1 if failed else 0)

@@ -16,7 +16,8 @@ def report(
         typer.Argument(
             metavar="RUN|REPORTS...",
             help="The folder of a run, reports, or folders of them; also a bundle that they are "
-            "of, and JSON of `edgeticket diff`.",
+            "of, and JSON of `edgeticket diff`. Or the folder of a search, or lines of "
+            "experiments.",
         ),
     ],
     out: Annotated[
@@ -40,6 +41,10 @@ def report(
         edgeticket report runs/demo -o page.html
 
         edgeticket report runs/demo device-reports diff.json -o page.html
+
+        edgeticket report runs/demo-search -o search.html
+
+        edgeticket report results -o experiments.html
 
         edgeticket report layers.json --node-data times.json
     """

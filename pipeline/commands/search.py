@@ -225,7 +225,8 @@ def search(
     what comes near the front is fine-tuned with the dense network as its teacher, a few epochs at
     a time. Every point that is left has a folder with its bundle and its reports, and a recipe.
 
-    Leaves in DIR/NAME-search/: `summary.md`, `front.json`, `front.svg`, a folder for each point.
+    Leaves in DIR/NAME-search/: `report.html`, `summary.md`, `front.json`, `front.svg`, a folder for
+    each point.
     Stop it at any time; the same command goes on where it was.
 
         edgeticket search demo --on local --max-drop 0.5

@@ -40,6 +40,7 @@ from edgeticket.pipeline.search.halving import (
     training_of,
 )
 from edgeticket.pipeline.search.importance import opinions
+from edgeticket.pipeline.search.page import write_front_page
 from edgeticket.pipeline.search.points import dense_score
 from edgeticket.pipeline.search.prices import levels_of
 from edgeticket.pipeline.search.probing import Asked
@@ -130,6 +131,7 @@ def search(
             doubts=chosen.doubts, unfinished=finished.unfinished,
         )  # fmt: skip
         write_front(front, scratch)
+        write_front_page(scratch, scratch / "report.html")
         put_in_place(scratch, folder)
     return front
 

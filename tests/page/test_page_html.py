@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from listing_fixtures import write_lines, write_search
 from page_fixtures import (
     Page,
     diff_document,
@@ -26,6 +27,7 @@ from page_fixtures import (
 )
 from runner_fixtures import example_report
 
+import edgeticket
 from edgeticket.device_runner.report import write_report
 from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.compare import Limits, run_gate
@@ -121,6 +123,14 @@ def a_comparison(folder: Path) -> bytes:
     return render(replace(sources, comparisons=gate.cases))
 
 
+def a_search(folder: Path) -> bytes:
+    return edgeticket.report(write_search(folder), out=folder / "page.html").read_bytes()
+
+
+def an_experiment(folder: Path) -> bytes:
+    return edgeticket.report(write_lines(folder), out=folder / "page.html").read_bytes()
+
+
 def as_little_as_can_be(folder: Path) -> bytes:
     """Three queries, one sample, and a machine that tells nothing."""
     missing = Unavailable("not told")
@@ -142,6 +152,7 @@ KINDS: dict[str, Callable[[Path], bytes]] = {
     for kind in (
         *(a_run, with_layers, with_many_classes, transcripts, nothing_asked, one_invalid_report),
         a_task,
+        *(a_search, an_experiment),
         *(a_fleet, an_emulated_board, of_version_4, speech_of_version_4, a_comparison),
         as_little_as_can_be,
     )
@@ -258,8 +269,12 @@ class TestEveryPage:
             "Can the times be believed?",
             "Are all limits kept?",
             "Did every device measure?",
+            "Is there a network within the bounds?",
+            "grid: which did best?",
         )
-        assert "Can the times be believed?" in [e.text for e in page.all("h2")]
+        assert kind == "an_experiment" or "Can the times be believed?" in [
+            e.text for e in page.all("h2")
+        ]
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:

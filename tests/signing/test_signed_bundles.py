@@ -247,6 +247,43 @@ def test_signing_and_the_upstream_tool_agree(bundle: Path, key: Key, packed: boo
         opened.verify_signature([])
 
 
+def test_what_was_changed_behind_a_signature_is_told_apart(
+    bundle: Path, key: Key, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three ways to have another manifest, three sentences; of a signature that lists no files, one
+    that names the digest."""
+    pytest.importorskip("model_signing")
+    (bundle.parent / "key.pem").write_bytes(private(key))
+    sign_bundle(bundle, key=bundle.parent / "key.pem")
+    manifest = bundle / "manifest.json"
+    whole = manifest.read_bytes()
+    asked = ["check", bundle, "--require-signed", "--trust", bundle.parent / "key.pub"]
+    assert run(capsys, *asked)[0] == 0
+
+    manifest.write_bytes(whole.replace(b'"noise"', b'"other"'))
+    assert "what manifest.json says of them was changed afterwards" in run(capsys, *asked)[1]
+
+    document = json.loads(whole)
+    models = {entry["file"] for entry in document["artifacts"]}
+    for count in (1, len(models)):
+        for path in sorted(models)[:count]:
+            data = (bundle / path).read_bytes() + b"\0"
+            (bundle / path).write_bytes(data)
+            entry = next(e for e in document["files"] if e["path"] == path)
+            entry.update(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        manifest.write_text(json.dumps(document))
+        status, shown = run(capsys, *asked)
+        assert status != 0
+        if count == 1:
+            assert f"changed after signing, and hashed anew: {sorted(models)[0]}" in shown
+        else:
+            assert "none of the model files here was signed: sign this bundle" in shown
+
+    (bundle / SIGNATURE).write_bytes(signature_of(b"{}", key))
+    shown = run(capsys, *asked)[1]
+    assert f"(SHA-256 {hashlib.sha256(b'{}').hexdigest()[:12]}…)" in shown
+
+
 def test_errors_of_signing_say_nothing_of_the_key(bundle: Path) -> None:
     pytest.importorskip("model_signing")
     broken = bundle.parent / "broken.pem"
