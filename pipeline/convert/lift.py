@@ -37,7 +37,8 @@ def lift_1d(graph: Graph) -> Graph:
 
     there = set(graph.inputs)
     for op in graph.operators:
-        on_maps = _is_windowed(op) or (op.kind in ELEMENTWISE and op.output in maps)
+        # A number for each place that is added stays flat, as the value that it is added to.
+        on_maps = _is_windowed(op) or (op.kind in ELEMENTWISE and {*op.inputs, op.output} <= maps)
         name_of = _map_name if on_maps else _flat_name
         other = _flat_name if on_maps else _map_name
         for name in maps.intersection(op.inputs):

@@ -67,15 +67,10 @@ def calibrate(module: nn.Module, inputs: Iterable[Batch], cfg: Ptq) -> Scales:
     if cfg.ranges != "minmax":
         histograms = observe_histograms(folded, batches, ranges)
         ranges = {name: RANGES[cfg.ranges](h, cfg) for name, h in histograms.items()}
-    if names := unlike_branches(folded, placement, ranges):
-        folded = requantised(folded, names)
+    if spans := unlike_branches(folded, placement, ranges):
+        folded = requantised(folded, spans)
         placement = place(folded, keep_fp32=cfg.keep_fp32)
-        sources = {
-            n.name: placement.owners[n.all_input_nodes[0]]
-            for n in placement.owners
-            if n.name in names
-        }
-        ranges |= {name: ranges[owner.name] for name, owner in sources.items()}
+        ranges |= spans
     return scales_of(folded, placement, ranges, weight_ranges=cfg.weight_ranges)
 
 

@@ -26,20 +26,76 @@ COARSER = 1.5
 
 def unlike_branches(
     folded: fx.GraphModule, placement: Placement, ranges: Mapping[str, Range]
-) -> list[str]:
-    """Names of the steps to insert (`requantised`), for calibrated ``ranges``."""
-    found = []
-    scales = {name: activation_scale(*span).scale for name, span in ranges.items()}
-    largest = {name: max(scales[n] for n in group) for group in placement.shared for name in group}
+) -> dict[str, Range]:
+    """Names of the steps to insert (`requantised`) and their ranges, for calibrated ``ranges``.
+
+    A branch may itself be joined: what a pool makes of one join is often a branch of the next,
+    whose numbers are larger. So joins are looked at from the last one on, and each knows the scale
+    that those behind it leave to it.
+    """
+    found: dict[str, Range] = {}
     integer = set(placement.integer_steps)
-    for source, join in _edges(folded):
-        owner = placement.owners.get(source)
-        if join not in integer or owner is None or owner.name not in largest:
+    spans = _spans(folded, placement, ranges)
+    scales = {node: activation_scale(*span).scale for node, span in spans.items()}
+    at: dict[fx.Node, float] = {}  # join -> the scale that its branches share
+    for source, join in reversed(list(_edges(folded))):
+        if join not in integer or source not in placement.owners:
             continue
-        is_coarser = scales[owner.name] * COARSER < largest[owner.name]
-        if is_coarser and _others_read(folded, owner):
-            found.append(_name(source, join))
+        if join not in at:
+            behind = [at[n] for n in _joins_behind(folded, join, found) if n in at]
+            at[join] = max([scales[join], *behind])
+        is_coarser = scales[source] * COARSER < at[join]
+        if is_coarser and _others_read(folded, _origin(folded, placement, source)):
+            found[_name(source, join)] = spans[source]
     return found
+
+
+def _spans(
+    folded: fx.GraphModule, placement: Placement, ranges: Mapping[str, Range]
+) -> dict[fx.Node, Range]:
+    """The range of each rounded tensor by itself, whatever it is joined with later."""
+    spans: dict[fx.Node, Range] = {}
+    for node in folded.graph.nodes:
+        if node not in placement.owners:
+            continue
+        origin = _origin(folded, placement, node)
+        sources = [n for n in origin.all_input_nodes if n in spans]
+        if _is_join(folded, origin) and sources:
+            lows, highs = zip(*(spans[n] for n in sources), strict=True)
+            spans[node] = min(lows), max(highs)
+        else:
+            spans[node] = ranges[placement.owners[origin].name]
+    return spans
+
+
+def _origin(folded: fx.GraphModule, placement: Placement, node: fx.Node) -> fx.Node:
+    """The step whose numbers a tensor holds, as they are or rearranged: what rounded or joined."""
+    while (
+        node.op == "call_module"
+        and not _is_join(folded, node)
+        and role(folded.get_submodule(node.name)) in KEEPING
+        and placement.owners.get(node) is not node
+    ):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _is_join(folded: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "call_module" and role(folded.get_submodule(node.name)) is Role.JOIN
+
+
+def _joins_behind(
+    folded: fx.GraphModule, node: fx.Node, inserted: Collection[str]
+) -> Iterator[fx.Node]:
+    """The next joins that read a tensor, as it is or rearranged, but where a step is inserted."""
+    for reader in node.users:
+        if reader.op != "call_module":
+            continue
+        if _is_join(folded, reader):
+            if _name(node, reader) not in inserted:
+                yield reader
+        elif role(folded.get_submodule(reader.name)) in KEEPING:
+            yield from _joins_behind(folded, reader, inserted)
 
 
 def requantised(folded: fx.GraphModule, names: Collection[str]) -> fx.GraphModule:
