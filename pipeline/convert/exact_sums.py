@@ -15,7 +15,7 @@ the codes behind them can tell (tests/convert/test_exact_sums.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, reduce
 
 import numpy as np
@@ -152,16 +152,28 @@ def _sides(pad: Operator) -> Array:
 
 
 def _softmax(draft: ExactDraft, op: Operator) -> bool:
-    """Its powers; the products that read its shares divide by their sum."""
-    source = op.inputs[0]
-    shape = draft.values[source].shape
-    tokens = shape[-1]
+    """Its powers; what reads its shares divides by their sum, or they are divided here.
+
+    Shares that become codes are divided here. Left as they are, ONNX Runtime makes an integer
+    softmax of them, whose powers do not fit into 32 bits where the scale is much below 1/256.
+    """
+    if op.output in draft.given.outputs:
+        return False
     readers = draft.readers.get(op.output, [])
+    tokens = draft.values[op.inputs[0]].shape[-1]
+    if readers and all(r.kind == "QuantizeLinear" for r in readers):
+        parts = math.ceil(tokens * LARGEST_POWER / EXACT)
+        if parts > MOST_PARTS:
+            return False
+        powers = _powers(draft, op, LARGEST_POWER)
+        widest = math.ceil(tokens / parts)
+        totals = [draft.sum(op, part) for _, _, part in _parts(draft, op, powers, widest)]
+        total = reduce(lambda left, right: draft.add(op, "Add", left, right), totals)
+        draft.scale(op, draft.add(op, "Div", powers, total), 1.0)
+        return True
     weighted = [r for r in readers if r.kind == "MatMul" and r.inputs[0] == op.output]
     codes = [draft.code_of(r.inputs[1]) for r in weighted]
     if not weighted or len(weighted) < len(readers) or None in codes:
-        return False
-    if op.output in draft.given.outputs:
         return False
     highest = max(largest_of(draft.quantization(name)) for name in codes if name)
     parts = math.ceil(POWERS_PER_TOKEN * tokens**2 * highest / (PART_OF_LARGEST * EXACT))
@@ -169,12 +181,28 @@ def _softmax(draft: ExactDraft, op: Operator) -> bool:
         return False
     widest = math.ceil(tokens / parts)
     limit = min(PART_OF_LARGEST * EXACT / (widest * highest), LARGEST_POWER)
-    logits = draft.add(op, "Add", source, ROUNDING)
-    most = draft.add(op, "ReduceMax", logits, axes=[len(shape) - 1], keepdims=1)
-    powers = draft.add(op, "Exp", draft.add(op, "Sub", logits, most))
-    scaled = draft.add(op, "Mul", powers, largest_power(limit))
-    draft.powers[op.output] = draft.add(op, "Round", scaled), widest
+    draft.powers[op.output] = _powers(draft, op, limit), widest
     return True
+
+
+def _powers(draft: ExactDraft, op: Operator, limit: float) -> str:
+    """Whole numbers in the ratios of a softmax's shares, the largest of a row nearly ``limit``."""
+    source = op.inputs[0]
+    axis = len(draft.values[source].shape) - 1
+    logits = draft.add(op, "Add", source, ROUNDING)
+    most = draft.add(op, "ReduceMax", logits, axes=[axis], keepdims=1)
+    powers = draft.add(op, "Exp", draft.add(op, "Sub", logits, most))
+    return draft.add(op, "Round", draft.add(op, "Mul", powers, largest_power(limit)))
+
+
+def _parts(
+    draft: ExactDraft, op: Operator, powers: str, widest: int
+) -> Iterator[tuple[int, int, str]]:
+    """(begin, end, powers) of so many tokens at most."""
+    tokens = draft.values[powers].shape[-1]
+    for begin in range(0, tokens, widest):
+        end = min(begin + widest, tokens)
+        yield begin, end, draft.slice(op, powers, -1, begin, end)
 
 
 def _weighted(draft: ExactDraft, op: Operator) -> bool:
@@ -183,11 +211,8 @@ def _weighted(draft: ExactDraft, op: Operator) -> bool:
     found = draft.whole_of(op, op.inputs[1])
     assert found is not None
     values, scale, _ = found
-    tokens = draft.values[powers].shape[-1]
     products, totals = [], []
-    for begin in range(0, tokens, widest):
-        end = min(begin + widest, tokens)
-        part = draft.slice(op, powers, -1, begin, end)
+    for begin, end, part in _parts(draft, op, powers, widest):
         products.append(draft.add(op, "MatMul", part, draft.slice(op, values, -2, begin, end)))
         totals.append(draft.sum(op, part))
     product, total = (

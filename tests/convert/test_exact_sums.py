@@ -160,6 +160,36 @@ def test_attention(tokens: int, mask: Array | None) -> None:
     assert (in_onnx_runtime(plain, given) != in_litert(plain, given)).any()
 
 
+@pytest.mark.parametrize("tokens", [2, 16, 21, 1000, 5000])
+@pytest.mark.parametrize("scale", [1 / 256, 0.0003149])
+def test_shares_that_become_codes(tokens: int, scale: float) -> None:
+    logits, shares = quantization(0.031, 5), quantization(scale, -128)
+    shape = (1, 7, tokens)
+    values = [
+        *(Value("x", shape, logits), Value("x.real", shape), Value("shares", shape)),
+        Value("y", shape, shares),
+    ]
+    steps = (
+        Operator("x.real", "DequantizeLinear", ("x",), "x.real"),
+        Operator("shares", "Softmax", ("x.real",), "shares", {"axis": -1}),
+        Operator("y", "QuantizeLinear", ("shares",), "y"),
+    )
+    plain = Graph(("x",), ("y",), steps, {v.name: v for v in values}, {})
+    codes = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    codes[0, 0], codes[0, 1, 1:] = 3, -128  # all alike; one that has nearly all
+    graph = make_exact(plain)
+    found = in_onnx_runtime(graph, {"x": codes})
+    np.testing.assert_array_equal(found, in_litert(graph, {"x": codes}))
+    powers = np.exp((codes.astype(np.float64) - 5) * 0.031)
+    exact = powers / powers.sum(-1, keepdims=True)
+    # Logits are rounded to 1/512, and powers to parts of the largest, which is nearly 4096.
+    total = 4000 / exact.max(-1, keepdims=True)
+    allowed = exact * (1 - exact) / 512 + 0.5 * (1 + tokens * exact) / total
+    apart = np.abs(found - np.clip(exact / scale - 128, -128, 127))
+    assert (apart <= 0.501 + allowed / scale).all()
+    assert len(np.unique(found)) > 1
+
+
 def test_more_tokens_than_can_be_summed_stay() -> None:
     plain, _ = attention(4000, None)
     assert "Softmax" in {op.kind for op in make_exact(plain).operators}
