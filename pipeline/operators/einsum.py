@@ -38,7 +38,9 @@ def einsum(draft: Draft, equation: str, tensors: Sequence[str], path: Any = None
         order = [word.index(x) for group in groups for x in group]
         shape = [math.prod(sizes[x] for x in group) for group in groups]
         kept = [sizes[x] for x in batch]
-        return reshape(draft, transpose(draft, name, order), [*kept, *shape[1:]])
+        constant = draft.is_constant(name)
+        turned = draft.transposed(name, order) if constant else transpose(draft, name, order)
+        return reshape(draft, turned, [*kept, *shape[1:]])
 
     first = merged(a, left, [batch, rows, shared])
     second = merged(b, right, [batch, shared, columns])

@@ -87,6 +87,12 @@ FUNCTIONS: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
     "variances": (MAP, lambda x: (x - x.mean((2, 3), True)) / (x.std((2, 3), keepdim=True) + 1)),
     "var_mean": (MAP, lambda x: torch.var_mean(x, (2, 3))[0]),
     "einsum": (ROWS, lambda x: torch.einsum("btc,bsc->bts", x, x)),
+    "einsum_by_numbers": (
+        ROWS,
+        lambda x: torch.einsum(
+            "btc,tdc->bd", x, torch.linspace(-1, 1, x[0].numel() * 3).view(x.size(1), 3, x.size(2))
+        ),
+    ),
     "tokens_first": (ROWS, lambda x: _tokens_first(x)),
     "batch_in_groups": (MAP, lambda x: _batch_in_groups(x)),
     "class_token": (
