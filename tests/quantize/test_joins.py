@@ -73,6 +73,36 @@ def test_nothing_is_inserted_where_that_would_not_help(how: dict[str, object]) -
     assert STEP not in calibrate(module, [x], PTQ).weights
 
 
+class JoinedTwice(nn.Module):
+    """Two small ones joined; what a pool makes of that is read, and joined with a large one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+        self.large = nn.Conv2d(3, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.reader, self.last = nn.Conv2d(8, 2, 1), nn.Conv2d(12, 2, 1)
+        with torch.no_grad():
+            self.large.weight *= 10
+            self.large.bias *= 10
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = torch.cat([self.first(x), self.second(x)], 1)
+        pooled = self.pool(small)
+        both = self.last(torch.cat([pooled, self.pool(self.large(x))], 1))
+        found: Tensor = both + self.pool(self.reader(small))
+        return found
+
+
+def test_a_join_that_is_joined_again_keeps_its_scale() -> None:
+    torch.manual_seed(0)
+    module, x = JoinedTwice().eval(), torch.randn(16, *TAKES)
+    scales = calibrate(module, [x], PTQ).activations
+    assert scales["first"].scale * 5 < scales["large"].scale
+    assert scales["second"].scale * 5 < scales["large"].scale
+    assert check_int8(module, [x]) == 1.0
+
+
 def test_both_runtimes_give_equal_codes() -> None:
     module, x = built()
     assert check_int8(module, [x]) == 1.0
