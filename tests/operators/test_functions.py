@@ -93,6 +93,7 @@ FUNCTIONS: dict[str, tuple[tuple[int, ...], Callable[..., Any]]] = {
             "btc,tdc->bd", x, torch.linspace(-1, 1, x[0].numel() * 3).view(x.size(1), 3, x.size(2))
         ),
     ),
+    "distances": ((16, 6, 8), lambda x: _distances(x)),
     "tokens_first": (ROWS, lambda x: _tokens_first(x)),
     "batch_in_groups": (MAP, lambda x: _batch_in_groups(x)),
     "class_token": (
@@ -123,6 +124,20 @@ def _changed_in_place(x: torch.Tensor) -> torch.Tensor:
     part.add_(1)
     y.relu_()
     return y + mask
+
+
+def _distances(x: torch.Tensor) -> torch.Tensor:
+    """Sides of boxes as expected values of shares, from the middle of each place (YOLO v8)."""
+    batch, channels = x.shape[:2]
+    each = channels // 4
+    steps = torch.arange(float(each)).view(1, each, 1, 1)
+    places = x.flatten(2)
+    shares = places.view(batch, 4, each, -1).transpose(1, 2).softmax(1)
+    sides = F.conv2d(shares, steps).view(batch, 4, -1)
+    before, behind = sides.chunk(2, 1)
+    middles = torch.arange(2.0 * places.size(2)).view(1, 2, -1) / 8
+    first, second = middles - before, middles + behind
+    return torch.cat([(first + second) / 2, second - first], 1)
 
 
 def _tokens_first(x: torch.Tensor) -> torch.Tensor:
