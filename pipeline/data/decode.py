@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgeticket.device_runner.errors import InputError
+from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.regular import read_regular
 
 # As torchvision's ImageFolder.
@@ -60,9 +61,14 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
                 )
             return _colours(ImageOps.exif_transpose(image), path)
     except DAMAGE as error:
-        shown = re.sub(r"<_io\.BytesIO object at 0x[0-9a-f]+>", "it", str(error))
-        reason = " ".join(shown.split()) or type(error).__name__
-        raise InputError(f"{path} is no whole picture ({reason}): remove it, or save it") from None
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
+    """What to say of a picture that a decoder gave up."""
+    shown = re.sub(r"<_io\.BytesIO object at 0x[0-9a-f]+>", "it", str(error))
+    reason = " ".join(plain(shown).split())[:200] or type(error).__name__
+    return InputError(f"{path} is no whole picture ({reason}): remove it, or save it")
 
 
 def _colours(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:

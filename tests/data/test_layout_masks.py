@@ -112,7 +112,9 @@ def test_masks_that_cannot_be(tmp_path: Path) -> None:
         sentence = refusal(tmp_path, classes="names.txt")
         assert [word for word in words if word not in sentence] == [], sentence
     file.write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    assert "no whole picture" in refusal(tmp_path)
+    refused = refusal(tmp_path)
+    assert "no whole picture" in refused
+    assert "BytesIO" not in refused
     file.unlink()
     assert "1 have no mask of their name (3)" in refusal(tmp_path)
     save(file, right)

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeticket.device_runner.errors import InputError
-from edgeticket.device_runner.plain_text import plain
 from edgeticket.device_runner.regular import read_regular
-from edgeticket.pipeline.data.decode import DAMAGE, MOST_BYTES, MOST_PIXELS, SUFFIXES
+from edgeticket.pipeline.data.decode import DAMAGE, MOST_BYTES, MOST_PIXELS, SUFFIXES, damaged
 from edgeticket.pipeline.data.decoded import Decoded, keep_decoded
 from edgeticket.pipeline.data.files import find_file
 from edgeticket.pipeline.data.folder import Listing
@@ -201,9 +200,7 @@ def _classes_of(path: Path, colours: Colours | None) -> npt.NDArray[np.uint8]:
                     )
                 return _in_colours(image, colours, path) if colours else _numbers(image, path)
     except DAMAGE as error:
-        raise InputError(
-            f"{path} is no whole picture ({plain(str(error))[:200]}): remove it, or save it"
-        ) from None
+        raise damaged(path, error) from None
 
 
 def _numbers(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
