@@ -30,6 +30,7 @@ from edgeticket.device_runner.outputs import answers
 from edgeticket.device_runner.report import PerSample, Report, TaskScores
 from edgeticket.device_runner.runtimes import get_runtime
 from edgeticket.device_runner.task.boxes import TASK as BOXES
+from edgeticket.device_runner.unavailable import Unavailable
 from edgeticket.pipeline.page.drawn import boxes, figures, images, masks, points, series
 from edgeticket.pipeline.page.drawn.computed import compute
 from edgeticket.pipeline.page.drawn.draw import DRAWERS
@@ -227,7 +228,7 @@ def _told(
     scores = TaskScores(
         task="numbers", settings={}, count=COUNT, headline="mae",
         metrics={"mae": 0.5, "rmse": 1.0, "r2": 0.5},
-        per_sample=PerSample((0.5,) * COUNT, (1.0,) * COUNT),
+        resampled=Unavailable("not drawn"), per_sample=PerSample((0.5,) * COUNT, (1.0,) * COUNT),
         sample_crc32=tuple(sums), outputs_sha256="ab" * 32, samples_sha256="ef" * 32,
     )  # fmt: skip
     report = report_of(runtime, precision, accuracy=scores, digest=digest)
