@@ -42,7 +42,7 @@ SCRIPTS: dict[str, tuple[list[str], int]] = {
     ),
     "search_front.py": (
         [
-            *("--set", "data.train=200", "--set", "model.args.width=4", "--set", "train.epochs=1"),
+            *("--set", "data.train=200", "--set", "model.args.width=8", "--set", "train.epochs=1"),
             *("--budgets", "0.5", "--allow-invalid", "--out", "OUT"),
         ],
         12,
